@@ -1,0 +1,5 @@
+"""The command line: `assay COMMAND`; every user's mistake is one line on standard error and exit code 2."""
+
+from assay.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,1 @@
+"""The parts that everything else stands on: specs, seeds, chunks, input checks."""

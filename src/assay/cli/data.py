@@ -1,0 +1,106 @@
+"""`assay data`: which data sets there are, what they look like, and how to get them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from assay.cli.app import app
+from assay.data import CIFAR10, Batch, HardDigits, choose, load
+from assay.data import read as read_items
+from assay.data.root import VARIABLE
+from assay.errors import DataError
+
+__all__ = ["data"]
+
+data = typer.Typer(help="List, preview and download data sets.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+Root = Annotated[Path | None, typer.Option(help=f"Folder of downloaded data sets (default: {VARIABLE}).", show_default=False)]
+
+
+@data.command("list")
+def list_data(root: Root = None) -> None:
+    """List the data sets, their splits, and where they are or how to get them."""
+    table = Table(title="Data sets", title_justify="left")
+    for heading in ("name", "what", "split", "images", "where, or how to get it"):
+        table.add_column(heading, justify="right" if heading == "images" else "left", overflow="fold")
+    digits = [HardDigits(split) for split in ("train", "val", "test")]
+    table.add_row(
+        "hard-digits",
+        "handwritten digits with noise and a distractor; truth known",
+        "\n".join(part.split for part in digits),
+        "\n".join(str(len(part)) for part in digits),
+        "built in: made when asked for, of any size and number",
+        end_section=True,
+    )
+    for split in ("train", "test"):
+        count, where = _cifar10(split, root)
+        name, what = ("cifar10", "photographs of 10 kinds of things, 32 x 32") if split == "train" else ("", "")
+        table.add_row(name, what, split, count, where, end_section=split == "test")
+    table.add_row(
+        "FOLDER",
+        "your own images: FOLDER/<class>/*.jpg or *.png, or FOLDER/*.jpg without labels",
+        "all",
+        "",
+        "give its path instead of a name",
+    )
+    Console().print(table)
+
+
+@data.command()
+def preview(
+    name: Annotated[str, typer.Argument(help="A name from `assay data list`, a folder, or a spec such as 'HardDigits(size=96)'.")],
+    out: Annotated[Path, typer.Option(help="PNG file to write.")],
+    count: Annotated[int, typer.Option(help="Number of images.")] = 12,
+    split: Annotated[str, typer.Option(help="Part of the data set.")] = "test",
+    size: Annotated[int | None, typer.Option(help="Side of the images in pixels.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(help="Decides which images are chosen.")] = 0,
+    root: Root = None,
+) -> None:
+    """Draw some images of a data set with their labels and their known truth."""
+    from assay.data.preview import save_contact_sheet  # Here, because matplotlib takes a second.
+
+    if out.suffix.lower() != ".png":
+        raise DataError(f"the preview is a PNG file: give a name that ends in .png, not {out}")
+    dataset = load(name, split, size, root)
+    batch = read_items(dataset, choose(dataset, min(count, len(dataset)), seed))
+    save_contact_sheet(dataset, batch, out)
+    _tell_errors(batch)
+    Console().print(f"{len(batch)} of {len(dataset)} images of {dataset!r} drawn in {out}", markup=False, soft_wrap=True)
+
+
+@data.command()
+def download(
+    name: Annotated[str, typer.Argument(help="The data set: cifar10.")],
+    root: Annotated[Path, typer.Option(envvar=VARIABLE, help="Folder to put it into.")],
+) -> None:
+    """Fetch a data set from its home and check it."""
+    from assay.data.download import download_cifar10
+
+    if name != "cifar10":
+        built_in = "; it is built in and needs no download" if name == "hard-digits" else ""
+        raise DataError(f"cannot download {name!r}{built_in}; what can be downloaded: cifar10")
+    Console().print(f"cifar10 is in {download_cifar10(root)}", markup=False, soft_wrap=True)
+
+
+def _cifar10(split: str, root: Path | None) -> tuple[str, str]:
+    """Number of images and place of a split, or what is missing."""
+    try:
+        found = CIFAR10(split, None if root is None else str(root))
+    except DataError as error:
+        return "none", str(error)
+    return str(len(found)), str(found.place)
+
+
+def _tell_errors(batch: Batch) -> None:
+    if not batch.errors:
+        return
+    console = Console(stderr=True, highlight=False)
+    console.print(f"{len(batch.errors)} of the chosen images cannot be read:", markup=False)
+    for error in batch.errors:
+        console.print(f"  {error.name}: {error.message}", markup=False, soft_wrap=True)

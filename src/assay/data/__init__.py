@@ -1,0 +1,23 @@
+"""Images, labels and ground truth: the embedded Hard Digits, CIFAR-10, and folders of images."""
+
+from assay.data.base import Batch, Corrupt, CorruptFileError, Dataset, Item, batches, choose, read, stack
+from assay.data.catalogue import load
+from assay.data.cifar10 import CIFAR10
+from assay.data.hard_digits import HardDigits
+from assay.data.image_folder import ImageFolder
+
+__all__ = [
+    "CIFAR10",
+    "Batch",
+    "Corrupt",
+    "CorruptFileError",
+    "Dataset",
+    "HardDigits",
+    "ImageFolder",
+    "Item",
+    "batches",
+    "choose",
+    "load",
+    "read",
+    "stack",
+]

@@ -1,0 +1,86 @@
+"""Data sets by name, by folder or by spec."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from assay.core.registry import build, nearest, registered
+from assay.data.base import Dataset
+from assay.data.cifar10 import CIFAR10
+from assay.data.hard_digits import HardDigits
+from assay.data.image_folder import ImageFolder
+from assay.errors import DataError, SpecError
+
+__all__ = ["NAMES", "load"]
+
+NAMES: dict[str, type[Dataset]] = {"hard-digits": HardDigits, "cifar10": CIFAR10}
+"""Names that `load` knows, beside folders and specs."""
+
+
+def load(name: str, split: str = "test", size: int | None = None, root: str | Path | None = None) -> Dataset:
+    """A data set.
+
+    Args:
+        name: `"hard-digits"`, `"cifar10"`, a folder of images, or a spec such as `"HardDigits(size=96, seed=3)"`.
+        split: Which part. A folder is one part: its images are all of them. What a spec says stands.
+        size: Side of the images in pixels; None for the data set's own.
+        root: Folder of downloaded data sets; None for that of the environment variable ASSAY_DATA.
+
+    Raises:
+        DataError: The name is unknown, or the data are missing.
+        SpecError: A parameter is out of range, the data set has no such parameter, or a spec says something else.
+    """
+    wanted: dict[str, Any] = {"size": size, "root": None if root is None else str(root)}
+    wanted = {key: value for key, value in wanted.items() if value is not None}
+    if name in NAMES:
+        return _make(NAMES[name], {"split": split} | wanted)
+    if Path(name).expanduser().exists():
+        return _make(ImageFolder, {"path": name} | wanted)
+    if "(" in name or name in registered(Dataset):
+        return _from_spec(name, {"split": split} | wanted)
+    if any(mark in name for mark in "/\\"):
+        raise DataError(f"there is no folder {name}: give a folder of images, or of one folder of images per class")
+    known = [*NAMES, *registered(Dataset)]
+    raise DataError(f"there is no data set or folder {name!r}{nearest(name, known)} (known: {', '.join(NAMES)}, a folder, or a spec)")
+
+
+def _make(cls: type[Dataset], parameters: dict[str, Any]) -> Dataset:
+    # The root says where downloads lie; data that are not downloaded have no use for it.
+    fields = _fields(cls)
+    odd = sorted(parameters.keys() - set(fields) - {"root"})
+    if odd:
+        raise SpecError(f"{cls.__name__} has no parameter {', '.join(odd)}: leave it out (its parameters are {', '.join(fields)})")
+    made: Dataset = cls(**{key: value for key, value in parameters.items() if key in fields})
+    return made
+
+
+def _fields(cls: type[Dataset]) -> list[str]:
+    return [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+
+
+def _from_spec(spec: str, parameters: dict[str, Any]) -> Dataset:
+    """Build `spec`, with those of `parameters` that it leaves open and its data set has."""
+    made = build(_completed(spec, parameters), Dataset)
+    for key, value in parameters.items():
+        said = getattr(made, key, value)
+        if said != value and (key, value) != ("split", "test"):
+            raise SpecError(f"the spec {spec!r} says {key}={said!r} and the argument says {value!r}: give only one of them")
+    return made
+
+
+def _completed(spec: str, parameters: dict[str, Any]) -> str:
+    try:
+        node = ast.parse(spec.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        return spec  # `build` says what is wrong.
+    call = ast.Call(node, [], []) if isinstance(node, ast.Name) else node
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id not in registered(Dataset):
+        return spec
+    fields = _fields(registered(Dataset)[call.func.id])
+    said = {*fields[: len(call.args)], *(keyword.arg for keyword in call.keywords)}
+    left_open = {key: value for key, value in parameters.items() if key in fields and key not in said}
+    call.keywords += [ast.keyword(key, ast.Constant(value)) for key, value in left_open.items()]
+    return ast.unparse(call)

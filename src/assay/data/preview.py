@@ -1,0 +1,107 @@
+"""A contact sheet: what is in a data set, with its labels and its known truth, on one page."""
+
+from __future__ import annotations
+
+import math
+import os
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+from torch import Tensor
+
+from assay.data.base import Batch, Dataset
+from assay.errors import DataError
+
+__all__ = ["contact_sheet", "save_contact_sheet"]
+
+_MASKS = {"truth": ("#00e5ff", "truth: the pixels that decide the label"), "distractor": ("#ff9100", "distractor: visible, but irrelevant")}
+_CELL = 1.55  # Inches per image.
+_HEAD, _FOOT = 0.75, 0.45  # Inches for the title and for the legend.
+
+
+def contact_sheet(dataset: Dataset, batch: Batch) -> Figure:
+    """Draw the images of `batch` with labels, and with outlines of truth and distractor where they are known.
+
+    Raises:
+        DataError: The batch holds no image.
+    """
+    count = len(batch)
+    if not count:
+        raise DataError(f"none of the chosen images of {dataset.name} can be read, so there is nothing to show")
+    columns = min(count, 6 if count > 8 else 4)
+    rows = math.ceil(count / columns)
+    masks = {"truth": batch.truth, "distractor": batch.distractor}
+    known = [kind for kind, mask in masks.items() if mask is not None]
+    foot = _FOOT if known else 0.1
+    width, height = max(columns * _CELL, 4.6), rows * (_CELL + 0.22) + _HEAD + foot
+    figure = Figure(figsize=(width, height), facecolor="white")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    side = max(0.12, (width - columns * _CELL) / 2 + 0.12) / width
+    figure.subplots_adjust(side, foot / height, 1 - side, 1 - _HEAD / height, wspace=0.08, hspace=0.2)
+    for cell in grid.flat:
+        cell.set_axis_off()
+    for row, cell in zip(range(count), grid.flat, strict=False):
+        _draw(cell, batch, row, dataset.classes)
+        for kind in known:
+            mask = masks[kind]
+            if mask is not None:
+                cell.add_collection(LineCollection(_outline(mask[row, 0]), colors=_MASKS[kind][0], linewidths=1.4, capstyle="projecting"))
+    left = (_HEAD - 0.25) / height
+    figure.text(side, 1 - 0.27 / height, f"{dataset.name}, {dataset.split}", fontsize=12, fontweight="bold", va="center")
+    figure.text(side, 1 - left, f"{count} of {len(dataset)} images, chosen at random", fontsize=8.5, color="#555555", va="center")
+    if known:
+        handles = [Line2D([], [], color=_MASKS[kind][0], linewidth=2.5, label=_MASKS[kind][1]) for kind in known]
+        figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=8.5, bbox_to_anchor=(0.5, 0.0))
+    return figure
+
+
+def save_contact_sheet(dataset: Dataset, batch: Batch, path: Path) -> None:
+    """Write the contact sheet as PNG; the file appears whole or not at all.
+
+    Raises:
+        DataError: The batch holds no image, or `path` cannot be written.
+    """
+    page = BytesIO()
+    contact_sheet(dataset, batch).savefig(page, format="png", dpi=160)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(page.getvalue())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _draw(cell: Axes, batch: Batch, row: int, classes: tuple[str, ...]) -> None:
+    image = batch.images[row].permute(1, 2, 0).numpy()
+    cell.imshow(image, interpolation="nearest" if max(image.shape) <= 128 else "antialiased")
+    number = f"#{int(batch.index[row])}"
+    label = classes[int(batch.labels[row])] if batch.labels is not None and classes else _shorten(batch.names[row])
+    cell.set_title(label, fontsize=9, loc="left", pad=2.5)
+    cell.set_title(number, fontsize=6.5, loc="right", pad=2.5, color="#777777")
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= 20 else f"{name[:9]}…{name[-10:]}"
+
+
+def _outline(mask: Tensor) -> NDArray[np.float64]:
+    """(L, 2, 2) line segments between the pixels inside and those outside of `mask` (H, W), in image coordinates."""
+    inside = np.pad(mask.numpy(), 1).astype(np.int8)
+    row, column = np.nonzero(np.diff(inside, axis=0)[:, 1:-1])
+    flat = np.stack([column - 0.5, row - 0.5, column + 0.5, row - 0.5], axis=1)
+    row, column = np.nonzero(np.diff(inside, axis=1)[1:-1, :])
+    upright = np.stack([column - 0.5, row - 0.5, column - 0.5, row + 0.5], axis=1)
+    segments: NDArray[np.float64] = np.concatenate([flat, upright]).reshape(-1, 2, 2)
+    return segments

@@ -1,0 +1,109 @@
+"""Where encoded images lie: a folder tree or a tar file, both read one image at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from assay.data.base import CorruptFileError
+from assay.errors import DataError
+
+__all__ = ["SUFFIXES", "FolderStore", "Store", "TarStore", "is_image"]
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+"""Endings of image files, in any case."""
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name is that of an image; hidden files are none."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+class Store(ABC):
+    """Image files in a fixed order.
+
+    Attributes:
+        names: Paths within the store, with forward slashes.
+    """
+
+    names: tuple[str, ...]
+
+    @abstractmethod
+    def data(self, index: int) -> bytes:
+        """Bytes of file `index`.
+
+        Raises:
+            CorruptFileError: The file cannot be read.
+        """
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of every name and every byte, the same for a folder and a tar file of it; reads every file."""
+        whole = hashlib.sha256()
+        for index, name in enumerate(self.names):
+            try:
+                content = hashlib.sha256(self.data(index)).digest()
+            except CorruptFileError:
+                content = b"unreadable"
+            whole.update(name.encode(errors="surrogateescape") + b"\0" + content)
+        return whole.hexdigest()
+
+
+class FolderStore(Store):
+    """Files below a folder."""
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self.root = root
+        self.names = tuple(names)
+
+    def data(self, index: int) -> bytes:
+        """Bytes of file `index`; see `Store.data`."""
+        path = self.root / self.names[index]
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise CorruptFileError(str(path), error.strerror or str(error)) from error
+
+
+class TarStore(Store):
+    """Members `<folder>/<class>/<file>` of an uncompressed tar file, found once and read by their offsets."""
+
+    def __init__(self, path: Path, folder: str) -> None:
+        self.path = path
+        found = path.stat()
+        members = _index(str(path), found.st_size, found.st_mtime_ns)
+        prefix = folder + "/"
+        own = sorted((name[len(prefix) :], offset, size) for name, offset, size in members if name.startswith(prefix))
+        self.names = tuple(name for name, _, _ in own)
+        self._spans = tuple((offset, size) for _, offset, size in own)
+
+    def data(self, index: int) -> bytes:
+        """Bytes of member `index`; see `Store.data`."""
+        offset, size = self._spans[index]
+        try:
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                data = file.read(size)
+        except OSError as error:
+            raise CorruptFileError(self.names[index], f"{self.path}: {error.strerror or error}") from error
+        if len(data) < size:
+            raise CorruptFileError(self.names[index], f"{self.path} ends before it does")
+        return data
+
+
+@lru_cache(maxsize=8)
+def _index(path: str, size: int, changed: int) -> tuple[tuple[str, int, int], ...]:  # noqa: ARG001  (key of the cache)
+    """(name, offset, size) of every image in a tar file."""
+    try:
+        with tarfile.open(path, mode="r:") as archive:
+            return tuple(
+                (os.path.normpath(member.name), member.offset_data, member.size)
+                for member in archive
+                if member.isfile() and is_image(PurePosixPath(member.name).name)
+            )
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"cannot read the tar file {path}: {error}; it must be a whole, uncompressed tar") from error

@@ -1,0 +1,25 @@
+"""What a run found, for people: one self-contained HTML page, and pictures of maps."""
+
+from assay.report.colour import colour_bar, colourise, robust_limit
+from assay.report.page import VERDICTS, Gallery, MeasureNote, Page, Sentence
+from assay.report.picture import contact, data_uri, enlarge, overlay, photo, png_bytes
+from assay.report.render import render, write
+
+__all__ = [
+    "VERDICTS",
+    "Gallery",
+    "MeasureNote",
+    "Page",
+    "Sentence",
+    "colour_bar",
+    "colourise",
+    "contact",
+    "data_uri",
+    "enlarge",
+    "overlay",
+    "photo",
+    "png_bytes",
+    "render",
+    "robust_limit",
+    "write",
+]

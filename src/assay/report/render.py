@@ -1,0 +1,87 @@
+"""A page as one self-contained HTML file: no script, nothing loaded, every text escaped."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+import jinja2
+
+from assay.errors import DataError
+from assay.report.answers import answers
+from assay.report.colour import colour_bar
+from assay.report.page import Page
+from assay.report.picture import data_uri
+from assay.report.strip import strips
+from assay.report.table import summary_table
+from assay.report.text import breakable, plural
+from assay.report.tiles import wall
+
+__all__ = ["render", "write"]
+
+
+def render(page: Page) -> str:
+    """The whole page as HTML text; the same page always gives the same text."""
+    table = summary_table(page.summary, page.measures)
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            table=table,
+            strips=strips(page.summary, page.measures),
+            wall=wall(page.gallery),
+            answers=answers(page.record),
+            colour_bar=data_uri(colour_bar()),
+            counts=sorted(set(page.summary["count"])),
+        )
+    )
+
+
+def write(page: Page, path: str | os.PathLike[str]) -> Path:
+    """Render a page into a file that is either complete or not there, also after an interruption.
+
+    Args:
+        page: What to show.
+        path: The HTML file; missing folders are made, an existing file is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        DataError: The path is a folder, or nothing can be written there.
+    """
+    place = Path(path)
+    if place.is_dir():
+        raise DataError(f"cannot write the report to {place}: it is a folder; name a file such as {place / 'report.html'}")
+    text = render(page)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _replace(place, text)
+    except OSError as error:
+        raise DataError(f"cannot write the report to {place}: {error.strerror or error}") from error
+    return place
+
+
+def _replace(place: Path, text: str) -> None:
+    draft = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(place)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("assay.report", "template"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["breakable"] = breakable
+    environment.globals["plural"] = plural
+    return environment

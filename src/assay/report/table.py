@@ -1,0 +1,120 @@
+"""The summary as a table of texts: explainers down, measures across, grouped by the measures' category."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from assay.report.page import VERDICTS, MeasureNote
+from assay.report.text import decimals_for, number, plural
+
+__all__ = ["Cell", "Column", "Row", "Table", "by_measure", "summary_table"]
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A measure: its name, the direction that is good, and what a reader must know of it."""
+
+    measure: str
+    higher_is_better: bool
+    note: MeasureNote
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One explainer by one measure, as texts; `cue` is better, same, worse or none."""
+
+    mean: str
+    interval: str
+    floor: str
+    cue: str
+    best: bool
+    hint: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One explainer: its cells (None: not measured), and how many of the judged ones beat a random map."""
+
+    explainer: str
+    cells: tuple[Cell | None, ...]
+    wins: int
+    judged: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns with their categories' (name, width), and the rows in the order of the summary."""
+
+    categories: tuple[tuple[str, int], ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+
+def by_measure(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[tuple[Column, dict[str, Line]]]:
+    """Each measure with its summary rows by explainer; measures of one category stand together, in order of appearance."""
+    found: dict[str, dict[str, Line]] = {}
+    for line in summary.iter_rows(named=True):
+        found.setdefault(line["measure"], {})[line["explainer"]] = line
+    order = list(dict.fromkeys(notes[measure].category for measure in found))
+    columns = [
+        (Column(measure, bool(next(iter(lines.values()))["higher_is_better"]), notes[measure]), lines) for measure, lines in found.items()
+    ]
+    return sorted(columns, key=lambda column: order.index(column[0].note.category))
+
+
+def summary_table(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> Table:
+    """Lay out the summary; the best mean of a column is marked if it beats a random map."""
+    explainers = list(dict.fromkeys(summary["explainer"]))
+    columns = by_measure(summary, notes)
+    cells = [_cells(lines) for _, lines in columns]
+    widths: dict[str, int] = {}
+    for column, _ in columns:
+        widths[column.note.category] = widths.get(column.note.category, 0) + 1
+    rows = tuple(_row(explainer, tuple(column.get(explainer) for column in cells)) for explainer in explainers)
+    return Table(tuple(widths.items()), tuple(column for column, _ in columns), rows)
+
+
+def _row(explainer: str, cells: tuple[Cell | None, ...]) -> Row:
+    cues = [cell.cue for cell in cells if cell is not None and cell.cue != "none"]
+    return Row(explainer, cells, cues.count("better"), len(cues))
+
+
+def _cells(lines: Mapping[str, Line]) -> dict[str, Cell]:
+    decimals = decimals_for(line[key] for line in lines.values() for key in ("mean", "floor"))
+    best = _best(lines)
+    return {explainer: _cell(line, decimals, explainer == best) for explainer, line in lines.items()}
+
+
+def _best(lines: Mapping[str, Line]) -> str | None:
+    winners = {explainer: line for explainer, line in lines.items() if line["verdict"] == "better than random" and _finite(line["mean"])}
+    return max(winners, key=lambda explainer: _goodness(winners[explainer]), default=None)
+
+
+def _goodness(line: Line) -> float:
+    return float(line["mean"]) if line["higher_is_better"] else -float(line["mean"])
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _cell(line: Line, decimals: int, best: bool) -> Cell:
+    def text(key: str) -> str:
+        return number(line[key], decimals)
+
+    def interval(low: str, high: str) -> str:
+        return f"{text(low)} to {text(high)}" if _finite(line[low]) and _finite(line[high]) else "interval n/a"
+
+    verdict = line["verdict"] or "no verdict"
+    hint = (
+        f"{line['explainer']} by {line['measure']}: mean {text('mean')} ({interval('low', 'high')}) over {plural(line['count'], 'image')}; "
+        f"a random map scores {text('floor')} ({interval('floor_low', 'floor_high')}): {verdict}"
+    )
+    return Cell(text("mean"), interval("low", "high"), text("floor"), VERDICTS.get(verdict, "none"), best, hint)

@@ -1,0 +1,53 @@
+"""Numbers and names as a reader wants them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from markupsafe import Markup, escape
+
+__all__ = ["breakable", "decimals_for", "number", "percent", "plural"]
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def decimals_for(values: Iterable[float | None]) -> int:
+    """Decimals that give the largest of a column's values three significant digits: 0 to 5."""
+    largest = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
+    return min(5, max(0, 2 - math.floor(math.log10(largest)))) if largest > 0 else 3
+
+
+def number(value: float | None, decimals: int = 3) -> str:
+    """A number for a table: fixed decimals where they show two digits, else as many as do; "n/a" if not finite."""
+    if value is None or not math.isfinite(value):
+        return "n/a"
+    size = abs(value)
+    if size == 0 or (size >= 10 ** (1 - decimals) and size < 1e5):
+        return f"{value:.{decimals}f}".replace("-", "−")
+    digits, exponent = f"{value:.2e}".split("e")
+    if -4 <= int(exponent) < 0:
+        return f"{value:.{1 - int(exponent)}f}".replace("-", "−")
+    return f"{digits}×10{str(int(exponent)).translate(_RAISED)}".replace("-", "−")
+
+
+def percent(value: float) -> str:
+    """A probability as whole per cent, 99.9 and 0.1 at the ends, "n/a" if not finite."""
+    if not math.isfinite(value):
+        return "n/a"
+    if 0.99 < value < 1:
+        return f"{min(100 * value, 99.9):.1f} %"
+    return f"{100 * value:.0f} %"
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """`3 images`, `1 image`: the count with the right form of the noun."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def breakable(name: str) -> Markup:
+    """A spec or file name, escaped, that may break after brackets, commas, slashes and underscores."""
+    safe = str(escape(name))
+    for mark in ("(", ",", "/", "_"):
+        safe = safe.replace(mark, mark + "<wbr>")
+    return Markup(safe)  # noqa: S704  (escaped above; only <wbr> is added)

@@ -19,6 +19,8 @@ __all__ = ["NAMES", "load"]
 NAMES: dict[str, type[Dataset]] = {"hard-digits": HardDigits, "cifar10": CIFAR10}
 """Names that `load` knows, beside folders and specs."""
 
+_BASE: type[Any] = Dataset  # What `registered` and `build` look for; an abstract class is no type[T] to mypy.
+
 
 def load(name: str, split: str = "test", size: int | None = None, root: str | Path | None = None) -> Dataset:
     """A data set.
@@ -39,11 +41,11 @@ def load(name: str, split: str = "test", size: int | None = None, root: str | Pa
         return _make(NAMES[name], {"split": split} | wanted)
     if Path(name).expanduser().exists():
         return _make(ImageFolder, {"path": name} | wanted)
-    if "(" in name or name in registered(Dataset):
+    if "(" in name or name in registered(_BASE):
         return _from_spec(name, {"split": split} | wanted)
     if any(mark in name for mark in "/\\"):
         raise DataError(f"there is no folder {name}: give a folder of images, or of one folder of images per class")
-    known = [*NAMES, *registered(Dataset)]
+    known = [*NAMES, *registered(_BASE)]
     raise DataError(f"there is no data set or folder {name!r}{nearest(name, known)} (known: {', '.join(NAMES)}, a folder, or a spec)")
 
 
@@ -63,7 +65,7 @@ def _fields(cls: type[Dataset]) -> list[str]:
 
 def _from_spec(spec: str, parameters: dict[str, Any]) -> Dataset:
     """Build `spec`, with those of `parameters` that it leaves open and its data set has."""
-    made = build(_completed(spec, parameters), Dataset)
+    made: Dataset = build(_completed(spec, parameters), _BASE)
     for key, value in parameters.items():
         said = getattr(made, key, value)
         if said != value and (key, value) != ("split", "test"):
@@ -77,9 +79,9 @@ def _completed(spec: str, parameters: dict[str, Any]) -> str:
     except (SyntaxError, ValueError):
         return spec  # `build` says what is wrong.
     call = ast.Call(node, [], []) if isinstance(node, ast.Name) else node
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id not in registered(Dataset):
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id not in registered(_BASE):
         return spec
-    fields = _fields(registered(Dataset)[call.func.id])
+    fields = _fields(registered(_BASE)[call.func.id])
     said = {*fields[: len(call.args)], *(keyword.arg for keyword in call.keywords)}
     left_open = {key: value for key, value in parameters.items() if key in fields and key not in said}
     call.keywords += [ast.keyword(key, ast.Constant(value)) for key, value in left_open.items()]

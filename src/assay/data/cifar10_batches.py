@@ -50,7 +50,7 @@ class BatchesStore(Store):
 
     def image(self, index: int) -> Tensor:
         """Image `index`, (3, 32, 32) float32 in [0, 1]."""
-        return torch.from_numpy(self._row(index).astype(np.float32)).div_(255).view(3, 32, 32)
+        return torch.from_numpy(self._row(index).astype(np.float32).reshape(3, 32, 32) / np.float32(255))
 
     def digest(self) -> str:
         """SHA-256 (hex) of all names, labels and pixels."""

@@ -53,14 +53,14 @@ def paint(size: int, large: Ints, small: Ints, header: Words, noise: Bytes) -> t
     row = np.arange(count)
 
     coverage = render(small_side)[small]
-    window = sliding_window_view(canvas, (small_side, small_side), axis=(2, 3), writeable=True)  # type: ignore[call-overload]
+    window = sliding_window_view(canvas, (small_side, small_side), axis=(2, 3), writeable=True)
     at = (row, slice(None), corners[:, 0], corners[:, 1])
     window[at] = _blend(window[at], ink, coverage)
     _windows(distractor, small_side)[row, corners[:, 0], corners[:, 1]] = coverage >= 128
 
     # The digit's whole tile is pasted, in the canvas colour: what lies under it is gone, as in Hard MNIST.
     coverage = render(digit_side)[large]
-    window = sliding_window_view(canvas, (digit_side, digit_side), axis=(2, 3), writeable=True)  # type: ignore[call-overload]
+    window = sliding_window_view(canvas, (digit_side, digit_side), axis=(2, 3), writeable=True)
     tile = np.broadcast_to(ground[:, :, None, None], (count, 3, digit_side, digit_side))
     window[row, :, places[:, 0], places[:, 1]] = _blend(tile, ink, coverage)
     _windows(distractor, digit_side)[row, places[:, 0], places[:, 1]] = False
@@ -69,12 +69,13 @@ def paint(size: int, large: Ints, small: Ints, header: Words, noise: Bytes) -> t
 
 
 def _unit(words: Words) -> NDArray[np.float64]:
-    unit: NDArray[np.float64] = (words >> np.uint64(11)) * 2.0**-53
+    unit: NDArray[np.float64] = (words >> np.uint64(11)).astype(np.float64)
+    unit *= 2.0**-53
     return unit
 
 
 def _windows(masks: Mask, side: int) -> Mask:
-    view: Mask = sliding_window_view(masks, (side, side), axis=(1, 2), writeable=True)  # type: ignore[call-overload]
+    view: Mask = sliding_window_view(masks, (side, side), axis=(1, 2), writeable=True)
     return view
 
 
@@ -113,14 +114,15 @@ def _to_bytes(colour: NDArray[np.float64]) -> Bytes:
 def _stripes(size: int, header: Words) -> Mask:
     """(N, size, size): 0 to 2 horizontal and 0 to 2 vertical stripes, each 1 to 50/224 of the canvas wide."""
     along = np.arange(size)
-    bands = []
+    bands: list[Mask] = []
     for axis in range(2):
         base = _STRIPES + 5 * axis
         number = below(header[:, base], 3)
         width = below(header[:, base + 1 : base + 3], round(size * 50 / 224)) + 1
         start = below(header[:, base + 3 : base + 5], size - width + 1)
         inside = (along >= start[:, :, None]) & (along < (start + width)[:, :, None])
-        bands.append((inside & (np.arange(2) < number[:, None])[:, :, None]).any(1))
+        drawn = inside & (np.arange(2) < number[:, None])[:, :, None]
+        bands.append(drawn[:, 0] | drawn[:, 1])
     mask: Mask = bands[0][:, :, None] | bands[1][:, None, :]
     return mask
 

@@ -19,11 +19,11 @@ def download_cifar10(root: Path) -> Path:
     Raises:
         DataError: There is no network, the download is damaged, or `root` cannot be written.
     """
-    from torchvision.datasets import CIFAR10 as Source  # Here, because the import takes a second.
+    from torchvision import datasets  # Here, because the import takes a second.
 
     try:
         root.mkdir(parents=True, exist_ok=True)
-        Source(str(root), train=True, download=True)
+        datasets.CIFAR10(str(root), train=True, download=True)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "reason", None) or error
         raise DataError(

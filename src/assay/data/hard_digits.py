@@ -58,7 +58,7 @@ class HardDigits(Dataset):
 
     def __getitem__(self, index: int) -> Item:
         batch = self.read([self.check_index(index)])
-        assert batch.labels is not None and batch.truth is not None and batch.distractor is not None  # noqa: S101, PT018
+        assert batch.labels is not None and batch.truth is not None and batch.distractor is not None  # noqa: PT018
         return Item(batch.images[0], int(batch.labels[0]), index, batch.names[0], batch.truth[0], batch.distractor[0])
 
     def read(self, indices: Sequence[int]) -> Batch:

@@ -22,8 +22,9 @@ from assay.errors import DataError
 __all__ = ["contact_sheet", "save_contact_sheet"]
 
 _MASKS = {"truth": ("#00e5ff", "truth: the pixels that decide the label"), "distractor": ("#ff9100", "distractor: visible, but irrelevant")}
-_CELL = 1.55  # Inches per image.
-_HEAD, _FOOT = 0.75, 0.45  # Inches for the title and for the legend.
+# Inches: an image, the gap beside it, its label above it, the margins, the title, the legend.
+_CELL, _GAP, _LABEL, _SIDE, _HEAD, _FOOT = 1.5, 0.12, 0.24, 0.15, 0.68, 0.42
+_LEAST_WIDTH = 5.2  # The legend needs it.
 
 
 def contact_sheet(dataset: Dataset, batch: Batch) -> Figure:
@@ -39,24 +40,25 @@ def contact_sheet(dataset: Dataset, batch: Batch) -> Figure:
     rows = math.ceil(count / columns)
     masks = {"truth": batch.truth, "distractor": batch.distractor}
     known = [kind for kind, mask in masks.items() if mask is not None]
-    foot = _FOOT if known else 0.1
-    width, height = max(columns * _CELL, 4.6), rows * (_CELL + 0.22) + _HEAD + foot
+    foot = _FOOT if known else _SIDE
+    width = max(columns * (_CELL + _GAP) - _GAP + 2 * _SIDE, _LEAST_WIDTH)
+    height = _HEAD + rows * (_CELL + _LABEL) + foot
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    side = max(0.12, (width - columns * _CELL) / 2 + 0.12) / width
-    figure.subplots_adjust(side, foot / height, 1 - side, 1 - _HEAD / height, wspace=0.08, hspace=0.2)
-    for cell in grid.flat:
+    for number in range(count):
+        row, column = divmod(number, columns)
+        left, bottom = _SIDE + column * (_CELL + _GAP), height - _HEAD - (row + 1) * (_CELL + _LABEL)
+        cell = figure.add_axes((left / width, bottom / height, _CELL / width, _CELL / height))
         cell.set_axis_off()
-    for row, cell in zip(range(count), grid.flat, strict=False):
-        _draw(cell, batch, row, dataset.classes)
+        _draw(cell, batch, number, dataset.classes)
         for kind in known:
             mask = masks[kind]
             if mask is not None:
-                cell.add_collection(LineCollection(_outline(mask[row, 0]), colors=_MASKS[kind][0], linewidths=1.4, capstyle="projecting"))
-    left = (_HEAD - 0.25) / height
+                lines = LineCollection(list(_outline(mask[number, 0])), colors=_MASKS[kind][0], linewidths=1.3, capstyle="projecting")
+                cell.add_collection(lines)
+    side = _SIDE / width
     figure.text(side, 1 - 0.27 / height, f"{dataset.name}, {dataset.split}", fontsize=12, fontweight="bold", va="center")
-    figure.text(side, 1 - left, f"{count} of {len(dataset)} images, chosen at random", fontsize=8.5, color="#555555", va="center")
+    figure.text(side, 1 - 0.48 / height, f"{count} of {len(dataset)} images, chosen at random", fontsize=8.5, color="#555555", va="center")
     if known:
         handles = [Line2D([], [], color=_MASKS[kind][0], linewidth=2.5, label=_MASKS[kind][1]) for kind in known]
         figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=8.5, bbox_to_anchor=(0.5, 0.0))

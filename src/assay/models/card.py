@@ -1,0 +1,133 @@
+"""The card beside a checkpoint: all that is needed to use the weights, to judge them and to make them again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import psutil
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from assay.errors import WeightsError
+from assay.models.accuracy import Accuracy
+
+__all__ = ["Card", "DataUsed", "from_json", "machine", "packages", "to_json"]
+
+_PACKAGES = ("assay", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "safetensors")
+
+
+@dataclass(frozen=True)
+class DataUsed:
+    """Which images took part."""
+
+    name: str
+    split: str
+    count: int
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known about a trained network."""
+
+    architecture: str
+    """Spec of the `Architecture`."""
+    recipe: str
+    """Spec of the `Recipe`."""
+    seed: int
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    """Per channel, of the training images, for pixels in [0, 1]."""
+    std: tuple[float, ...]
+    size: tuple[int, int]
+    """Height and width of the training images."""
+    train: DataUsed
+    test: DataUsed
+    test_accuracy: Accuracy
+    """Measured on the weights as stored, in float32."""
+    test_accuracy_interval: tuple[float, float]
+    """Wilson's 95 % interval."""
+    stored: Literal["float32", "float16"]
+    """What the checkpoint keeps matrices and filters in; vectors are always float32."""
+    parameters: int
+    seconds: float
+    """Training time."""
+    command: str
+    """The command line that makes the checkpoint; empty for a run from Python."""
+    date: str
+    """When training ended, ISO 8601, UTC."""
+    packages: dict[str, str] = field(default_factory=dict)
+    machine: dict[str, str] = field(default_factory=dict)
+    sha256: str = ""
+    """Of the weights file; set when it is written."""
+
+    def of_file(self, sha256: str) -> Card:
+        """This card for a weights file with that hash."""
+        return replace(self, sha256=sha256)
+
+
+_ADAPTER = TypeAdapter(Card)
+
+
+def to_json(card: Card) -> str:
+    """The card as indented JSON."""
+    return _ADAPTER.dump_json(card, indent=2).decode() + "\n"
+
+
+def from_json(text: str, source: str) -> Card:
+    """The card that `to_json` wrote.
+
+    Args:
+        text: The JSON.
+        source: Where it comes from, for messages.
+
+    Raises:
+        WeightsError: The text is no card; the message names the field.
+    """
+    try:
+        return _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise WeightsError(f"{source} is not a card that `assay train` wrote: {where}: {first['msg']}") from error
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that take part in training."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """The hardware and system that training ran on."""
+    found = {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "threads": str(torch.get_num_threads()),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device.type,
+    }
+    if device.type == "cuda":
+        found["gpu"] = torch.cuda.get_device_name(device)
+    return found
+
+
+def _processor() -> str:
+    """The processor's name; Linux keeps it where `platform` does not look."""
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        for line in listing.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,53 @@
+"""Which architecture and recipe `assay train` takes when it is told none."""
+
+from __future__ import annotations
+
+from assay.errors import DataError
+from assay.models.architectures import Architecture, SmallResNet
+from assay.models.recipe import Flip, Recipe, Shift
+
+__all__ = ["default_architecture", "default_recipe"]
+
+
+def default_architecture(classes: int, side: int, channels: int = 3) -> Architecture:
+    """A residual network that costs about the same at every image size.
+
+    Args:
+        classes: Number of classes.
+        side: Shorter side of the images in pixels.
+        channels: Channels of the images.
+
+    Raises:
+        DataError: There are fewer than two classes.
+    """
+    if classes < 2:
+        raise DataError(f"training needs images of at least 2 classes, not {classes}")
+    if side < 48:
+        return SmallResNet(classes=classes, channels=channels)
+    # One halving more for each doubling of the side, first where pixels are many and channels few.
+    widths, strides = (32, 64, 128), (2, 2, 1)
+    doublings = max(0, (side - 1).bit_length() - 6)
+    extra = min(doublings, 3)
+    widths = (*widths, *(256,) * extra)
+    return SmallResNet(
+        classes=classes,
+        widths=widths,
+        blocks=(1,) * len(widths),
+        strides=(*strides, *(2,) * extra),
+        stem=16,
+        stem_stride=2,
+        channels=channels,
+    )
+
+
+def default_recipe(data: str, side: int) -> Recipe:
+    """A recipe for a data set by its name; images that may have a left and a right are not mirrored.
+
+    Args:
+        data: The data set's short name.
+        side: Shorter side of the images in pixels.
+    """
+    shift = Shift(pixels=max(1, side // 8))
+    if data == "cifar10":
+        return Recipe(epochs=16, augment=(shift, Flip()))
+    return Recipe(epochs=16, augment=(shift,))

@@ -1,0 +1,126 @@
+"""Any network by its spec: `timm:NAME`, `torchvision:NAME`, `python:module:factory`, a checkpoint, or an architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from assay.core.registry import build, nearest, registered
+from assay.errors import SpecError
+from assay.models import checkpoint, statedict
+from assay.models.architectures import Architecture
+from assay.models.classifier import Classifier, Output, Precision
+from assay.models.factory import from_factory
+from assay.models.zoo import ZOOS
+
+__all__ = ["network"]
+
+_WAYS = {
+    "weights": "a file (--weights FILE)",
+    "pretrained": "the published ones (--pretrained)",
+    "random_weights": "none, untrained (--random-weights)",
+}
+
+
+def network(
+    spec: str,
+    weights: str | Path | None = None,
+    precision: Precision = "float32",
+    output: Output = "logit",
+    *,
+    pretrained: bool = False,
+    random_weights: bool = False,
+    classes: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+) -> Classifier:
+    """Build the network that `spec` names and wrap it.
+
+    Args:
+        spec: `timm:NAME`, `torchvision:NAME`, `python:module:factory` (called without arguments; modules in the current
+            directory are found), a shipped name, a checkpoint's path, or an architecture such as `SmallResNet()`.
+        weights: A safetensors or torch file; a timm or torchvision network gets as many classes as the file has.
+        precision: See `Classifier`.
+        output: See `Classifier`.
+        pretrained: Take the published weights of a timm or torchvision network, downloading them where needed.
+        random_weights: Leave the network untrained; good only as a baseline, so it must be asked for.
+        classes: Names of the classes; a checkpoint brings its own.
+        mean: Per-channel mean of the training data; None for what the source says (timm's own, ImageNet's for torchvision,
+            the checkpoint's, otherwise none).
+        std: Per-channel standard deviation, likewise.
+        device: Where to run.
+        seed: Decides random weights.
+
+    Raises:
+        SpecError: The spec names nothing known, or no or a wrong choice of weights goes with it.
+        WeightsError: The weights are missing, unsafe, cannot be downloaded or do not fit.
+        ModelError: A factory fails or returns no network.
+    """
+    spec = spec.strip()
+    kind, _, name = spec.partition(":")
+    asked = {"weights": weights is not None, "pretrained": pretrained, "random_weights": random_weights}
+    given = [way for way, is_on in asked.items() if is_on]
+    own: tuple[Sequence[float] | None, Sequence[float] | None] = (None, None)
+    if kind in ZOOS:
+        _check_ways(spec, given, tuple(_WAYS), required=True)
+        net = _from_zoo(kind, name, weights, pretrained, len(classes) if classes is not None else None, seed)
+        own = ZOOS[kind].normalisation(net)
+    elif kind == "python" and name:
+        _check_ways(spec, given, ("weights",), required=False)
+        made = from_factory(name)
+        if isinstance(made, Classifier):
+            return _as_it_is(spec, made, plain=(weights, classes, mean, std, device) == (None,) * 5)
+        net = made
+        if weights is not None:
+            statedict.fit(net, statedict.read(weights), str(weights))
+    elif spec.partition("(")[0].strip() in registered(Architecture):  # type: ignore[type-abstract]
+        _check_ways(spec, given, ("weights", "random_weights"), required=True)
+        net = build(spec, Architecture).make(seed)  # type: ignore[type-abstract]
+        if weights is not None:
+            statedict.fit(net, statedict.read(weights), str(weights))
+    else:
+        _check_known(spec)
+        _check_ways(spec, given, (), required=False)
+        net, card = checkpoint.read(spec)
+        own, classes = (card.mean, card.std), classes if classes is not None else card.classes
+    mean, std = mean if mean is not None else own[0], std if std is not None else own[1]
+    return Classifier(net, mean, std, precision, output, classes=classes, device=device)
+
+
+def _from_zoo(kind: str, name: str, weights: str | Path | None, pretrained: bool, classes: int | None, seed: int) -> nn.Module:
+    if pretrained:
+        return ZOOS[kind].pretrained(name)
+    if weights is not None:
+        return ZOOS[kind].with_weights(name, statedict.read(weights), str(weights))
+    return ZOOS[kind].untrained(name, classes, seed)
+
+
+def _as_it_is(spec: str, made: Classifier, plain: bool) -> Classifier:
+    if not plain:
+        raise SpecError(f"{spec} returns a Classifier, which brings its own weights, classes, normalisation and device; give none of them")
+    return made
+
+
+def _check_ways(spec: str, given: list[str], allowed: tuple[str, ...], required: bool) -> None:
+    """Exactly one way to get weights where one is needed, and none that means nothing for this spec."""
+    for way in given:
+        if way not in allowed:
+            raise SpecError(f"{spec} cannot get its weights from {_WAYS[way]}" + ("" if allowed else ": it has its own"))
+    if len(given) > 1 or (required and not given):
+        raise SpecError(f"say which weights {spec} gets, one of: {'; '.join(_WAYS[way] for way in allowed)}")
+
+
+def _check_known(spec: str) -> None:
+    """What is neither shipped nor looks like a path is a mistyped name of some kind."""
+    if checkpoint.looks_like_path(spec) or spec in checkpoint.shipped():
+        return
+    known = [*checkpoint.shipped(), *registered(Architecture), *(f"{zoo}:" for zoo in ZOOS), "python:"]  # type: ignore[type-abstract]
+    raise SpecError(
+        f"unknown model {spec!r}{nearest(spec.partition('(')[0], known)}; a model is timm:NAME, torchvision:NAME, python:module:factory, "
+        f"a .safetensors checkpoint, a shipped network ({', '.join(checkpoint.shipped())}) or an architecture such as SmallResNet()"
+    )

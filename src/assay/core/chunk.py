@@ -1,0 +1,80 @@
+"""The one batching loop: work in full, even chunks that shrink and are tried again when memory runs out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+__all__ = ["Chunks", "free_memory", "out_of_memory"]
+
+# Above this many images a chunk gains nothing on the device and only costs cache or memory.
+_CAP = {"cpu": 64, "cuda": 1024}
+
+
+@dataclass
+class Chunks:
+    """How many images go through a model at once.
+
+    Args:
+        fixed: A chunk size set by the user, or None to find one.
+        memory: Bytes that activations may take, or None for a quarter of the free memory.
+    """
+
+    fixed: int | None = None
+    memory: int | None = None
+    ceiling: int | None = None
+    """The largest size that has not run out of memory; None until it has happened once."""
+
+    def size(self, total: int, bytes_per_image: int, device: torch.device) -> int:
+        """Images per chunk for `total` images, evened out so that the last chunk is as full as the others."""
+        limit = self.fixed
+        if limit is None:
+            budget = self.memory if self.memory is not None else free_memory(device) // 4
+            # Powers of two keep the size, and so the last bits of the results, steady while free memory fluctuates.
+            limit = 1 << max(0, (budget // max(bytes_per_image, 1)).bit_length() - 1)
+            limit = min(limit, _CAP.get(device.type, 256))
+        if self.ceiling is not None:
+            limit = min(limit, self.ceiling)
+        return math.ceil(total / math.ceil(total / limit)) if total else 1
+
+    def run(self, total: int, bytes_per_image: int, device: torch.device, step: Callable[[int, int], None]) -> None:
+        """Call `step(start, stop)` over 0..total in chunks.
+
+        A step that runs out of memory is called again on half the range, and the smaller size is kept, so a step must
+        not store anything before its model pass is through.
+
+        Raises:
+            RuntimeError: Memory runs out for a single image.
+        """
+        start = 0
+        while start < total:
+            size = self.size(total - start, bytes_per_image, device)
+            try:
+                step(start, min(start + size, total))
+            except RuntimeError as error:
+                if size == 1 or not out_of_memory(error):
+                    raise
+                self.ceiling = size // 2
+                if device.type == "cuda":
+                    torch.cuda.empty_cache()
+            else:
+                start += size
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """True for torch's OutOfMemoryError and for the CPU allocator's RuntimeError."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return "DefaultCPUAllocator" in text or "not enough memory" in text or "can't allocate memory" in text
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes free on the device now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,137 @@
+"""Checks of what a user hands in, made before any work starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from assay.errors import EmptyBatchError, ImageTypeError, NotFiniteError, PixelRangeError, ShapeError, TargetError
+
+__all__ = ["check_finite", "check_images", "check_index", "check_maps", "check_targets", "check_truth"]
+
+
+def check_images(images: Any) -> Tensor:
+    """Return the images as float32, or say what is wrong with them.
+
+    Args:
+        images: (N, C, H, W) floating tensor with pixels in [0, 1].
+
+    Raises:
+        ImageTypeError: Not a floating tensor.
+        ShapeError: Not of rank 4, or no pixels.
+        EmptyBatchError: N is 0.
+        NotFiniteError: A pixel is NaN or infinite.
+        PixelRangeError: A pixel is outside [0, 1].
+    """
+    if not isinstance(images, Tensor):
+        raise ImageTypeError(f"images must be a torch tensor (N, C, H, W), not {type(images).__name__}")
+    if not images.is_floating_point():
+        raise ImageTypeError(f"images must be floating point with pixels in [0, 1], not {_dtype(images)}; divide 8-bit pixels by 255")
+    if images.ndim != 4:
+        raise ShapeError(f"images must have shape (N, C, H, W), not {tuple(images.shape)}{'; add images[None]' if images.ndim == 3 else ''}")
+    if images.shape[0] == 0:
+        raise EmptyBatchError(f"the batch is empty: images have shape {tuple(images.shape)}")
+    if images.numel() == 0:
+        raise ShapeError(f"images hold no pixels: shape {tuple(images.shape)}")
+    images = images.detach().float()
+    low, high = images.aminmax()
+    if not (bool(low.isfinite()) and bool(high.isfinite())):
+        raise NotFiniteError(f"image {_first(~images.isfinite())} has a pixel that is NaN or infinite")
+    if low < 0 or high > 1:
+        first = _first((images < 0) | (images > 1))
+        raise PixelRangeError(
+            f"pixels must be in [0, 1], but image {first} runs from {images[first].min():.3g} to {images[first].max():.3g}; "
+            "give raw pixels and leave normalisation to Classifier(mean=, std=)"
+        )
+    return images
+
+
+def check_targets(targets: Any, count: int, classes: int | None, device: torch.device) -> Tensor:
+    """Return the targets as (N,) int64 on `device`.
+
+    Raises:
+        TargetError: Not one whole number per image, or out of the model's range (when `classes` is known).
+    """
+    if not isinstance(targets, Tensor):
+        try:
+            targets = torch.as_tensor(targets)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TargetError(f"targets must be (N,) class ids, not {type(targets).__name__}") from error
+    if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
+        raise TargetError(f"targets must be whole numbers (class ids), not {_dtype(targets)}")
+    if targets.shape != (count,):
+        raise TargetError(f"targets must have shape ({count},), one class id per image, not {tuple(targets.shape)}")
+    targets = targets.to(device, torch.int64)
+    wrong = targets < 0 if classes is None else (targets < 0) | (targets >= classes)
+    if wrong.any():
+        first = _first(wrong)
+        known = "" if classes is None else f" of a model with {classes} classes (0 to {classes - 1})"
+        raise TargetError(f"target {int(targets[first])} of image {first} is no class{known}")
+    return targets
+
+
+def check_index(index: Any, count: int, device: torch.device) -> Tensor:
+    """Return the images' global numbers as (N,) int64 on `device`; 0..N-1 when None.
+
+    Raises:
+        ShapeError: Not one whole number per image.
+    """
+    if index is None:
+        return torch.arange(count, device=device)
+    index = torch.as_tensor(index)
+    if index.shape != (count,) or index.is_floating_point():
+        raise ShapeError(f"index must hold {count} whole numbers, one per image, not shape {tuple(index.shape)} of {_dtype(index)}")
+    return index.to(device, torch.int64)
+
+
+def check_maps(maps: Any, images: Tensor) -> Tensor:
+    """Return the maps as float32 on the images' device.
+
+    Raises:
+        ImageTypeError: Not a floating tensor.
+        ShapeError: Not (N, C, H, W) or (N, 1, H, W) for these images.
+        NotFiniteError: A map holds NaN or infinity.
+    """
+    if not isinstance(maps, Tensor) or not maps.is_floating_point():
+        raise ImageTypeError("maps must be a floating torch tensor (N, C, H, W) or (N, 1, H, W)")
+    count, channels, height, width = images.shape
+    if maps.shape not in ((count, channels, height, width), (count, 1, height, width)):
+        raise ShapeError(f"maps must have shape {tuple(images.shape)} or {(count, 1, height, width)} for these images, not {tuple(maps.shape)}")
+    return check_finite(maps.detach().to(images.device, torch.float32), "the map")
+
+
+def check_truth(truth: Any, images: Tensor) -> Tensor:
+    """Return ground-truth masks as (N, 1, H, W) bool on the images' device.
+
+    Raises:
+        ShapeError: Not (N, 1, H, W) for these images.
+    """
+    count, _, height, width = images.shape
+    if not isinstance(truth, Tensor) or truth.shape != (count, 1, height, width):
+        found = tuple(truth.shape) if isinstance(truth, Tensor) else type(truth).__name__
+        raise ShapeError(f"truth must be masks of shape {(count, 1, height, width)}, not {found}")
+    return truth.to(images.device) > 0.5 if truth.is_floating_point() else truth.to(images.device, torch.bool)
+
+
+def check_finite(values: Tensor, what: str) -> Tensor:
+    """Return `values`, or name the images whose part of it is NaN or infinite.
+
+    Raises:
+        NotFiniteError: Something is NaN or infinite.
+    """
+    if not bool(values.sum().isfinite()):
+        bad = (~values.isfinite()).flatten(1).any(1).nonzero().flatten().tolist() if values.ndim > 1 else (~values.isfinite()).nonzero().flatten().tolist()
+        if bad:
+            shown = ", ".join(map(str, bad[:5])) + (" ..." if len(bad) > 5 else "")
+            raise NotFiniteError(f"{what} of image {shown} ({len(bad)} of {len(values)}) is NaN or infinite")
+    return values
+
+
+def _first(wrong: Tensor) -> int:
+    return int(wrong.flatten(1).any(1).nonzero()[0] if wrong.ndim > 1 else wrong.nonzero()[0])
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

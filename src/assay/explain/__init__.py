@@ -1,0 +1,1 @@
+"""Explainers: what a model's score owes to each pixel."""

@@ -1,0 +1,201 @@
+"""Coalitions of superpixels: drawing them, running the model on them, and weighted least squares over them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from assay.core import noise
+from assay.models.classifier import Classifier
+from assay.models.passes import scores
+
+__all__ = ["Coalitions", "bernoulli", "distinct", "run", "shapley", "solve_ridge", "solve_shapley"]
+
+
+@dataclass(frozen=True)
+class Coalitions:
+    """S coalitions for each of N images.
+
+    Args:
+        members: (N, S, n) bool, which of the n superpixels stay; columns past an image's own number are False.
+        weights: (N, S) float64, the coalition's share in the fit; 0 for those that need not be run.
+    """
+
+    members: Tensor
+    weights: Tensor
+
+
+def bernoulli(seed: int, index: Tensor, counts: Tensor, samples: int) -> Coalitions:
+    """Each superpixel stays with probability 1/2, as in LIME.
+
+    Args:
+        seed: The run's seed.
+        index: (N,) the images' global numbers.
+        counts: (N,) numbers of superpixels.
+        samples: Coalitions per image.
+    """
+    widest = int(counts.max())
+    rows = index.repeat_interleave(samples)
+    sample = torch.arange(samples, device=index.device).repeat(len(index))
+    stays = noise.uniform(seed, "coalitions", rows, sample, (widest,)).view(len(index), samples, widest) < 0.5
+    stays &= torch.arange(widest, device=index.device) < counts[:, None, None]
+    return Coalitions(stays, torch.ones(len(index), samples, dtype=torch.float64, device=index.device))
+
+
+def shapley(seed: int, index: Tensor, counts: Tensor, samples: int, paired: bool) -> Coalitions:
+    """Coalitions weighted by the Shapley kernel, the empty and the full one left out.
+
+    Args:
+        seed: The run's seed.
+        index: (N,) the images' global numbers.
+        counts: (N,) numbers of superpixels.
+        samples: Coalitions per image at the most.
+        paired: Take whole sizes (1 and n - 1 first) exactly while they fit into the budget, and draw the rest as pairs of a
+            coalition and its complement, sizes stratified. False draws all independently, as Captum does.
+
+    Source: Lundberg, Lee 2017; Covert, Lee 2021 (pairs).
+    """
+    widest = int(counts.max())
+    members = torch.zeros(len(index), samples, widest, dtype=torch.bool, device=index.device)
+    weights = torch.zeros(len(index), samples, dtype=torch.float64, device=index.device)
+    for n in counts.unique().tolist():
+        if n < 2:
+            continue
+        which = (counts == n).nonzero().flatten()
+        exact, shares, sizes = _plan(n, samples, paired)
+        fixed = len(exact)
+        members[which, :fixed, :n] = torch.from_numpy(exact).to(index.device)
+        weights[which, :fixed] = torch.from_numpy(shares).to(index.device)
+        draws = (samples - fixed) // 2 if paired else samples - fixed
+        if draws == 0 or not sizes:
+            continue
+        drawn = _draw(seed, index[which], n, draws, sizes, paired)
+        if paired:
+            drawn = torch.stack([drawn, ~drawn], 2).flatten(1, 2)
+        members[which, fixed : fixed + drawn.shape[1], :n] = drawn
+        weights[which, fixed : fixed + drawn.shape[1]] = (1.0 - shares.sum()) / drawn.shape[1]
+    return Coalitions(members, weights)
+
+
+def distinct(coalitions: Coalitions) -> Coalitions:
+    """The same fit with each image's equal coalitions made one, so that none is run twice."""
+    odd = noise.mix(torch.arange(coalitions.members.shape[2], device=coalitions.members.device)) | 1
+    stamps = (coalitions.members.long() * odd).sum(2)
+    order = stamps.argsort(dim=1, stable=True)
+    ordered = stamps.gather(1, order)
+    new = torch.ones_like(ordered, dtype=torch.bool)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    leader = order.gather(1, torch.where(new, torch.arange(order.shape[1], device=order.device), 0).cummax(1).values)
+    weights = torch.zeros_like(coalitions.weights).scatter_add_(1, leader, coalitions.weights.gather(1, order))
+    return Coalitions(coalitions.members, weights)
+
+
+def run(model: Classifier, images: Tensor, targets: Tensor, labels: Tensor, filled: Tensor, coalitions: Coalitions) -> Tensor:
+    """Scores (N, S) of the images with the absent superpixels replaced; 0 where the coalition's weight is 0.
+
+    Args:
+        model: The model.
+        images: (N, C, H, W).
+        targets: (N,) class ids.
+        labels: (N, H, W) superpixel of each pixel.
+        filled: (N, C, H, W) what shows through.
+        coalitions: The coalitions.
+    """
+    rows, columns = (coalitions.weights > 0).nonzero(as_tuple=True)
+    flat = labels.flatten(1)
+    height, width = labels.shape[1:]
+
+    def make(start: int, stop: int) -> Tensor:
+        here = rows[start:stop]
+        stays = coalitions.members[here, columns[start:stop]].gather(1, flat[here]).view(-1, 1, height, width)
+        return torch.where(stays, images[here], filled[here])
+
+    out = torch.zeros(coalitions.weights.shape, device=images.device)
+    out[rows, columns] = scores(model, targets, rows, images.shape[1:], make)
+    return out
+
+
+def solve_ridge(members: Tensor, values: Tensor, weights: Tensor, alpha: float) -> Tensor:
+    """Coefficients (N, n) of weighted ridge regressions with an unpenalised intercept.
+
+    Args:
+        members: (N, S, n) bool.
+        values: (N, S) scores.
+        weights: (N, S) sample weights.
+        alpha: Penalty on the squared coefficients.
+    """
+    x, y, w = members.double(), values.double(), weights.double()
+    total = w.sum(1, keepdim=True)
+    x = x - (w[:, :, None] * x).sum(1, keepdim=True) / total[:, :, None]
+    y = y - (w * y).sum(1, keepdim=True) / total
+    weighted = (w[:, :, None] * x).transpose(1, 2)
+    normal = weighted @ x + alpha * torch.eye(x.shape[2], dtype=x.dtype, device=x.device)
+    return torch.linalg.solve(normal, (weighted @ y[:, :, None])[:, :, 0]).float()
+
+
+def solve_shapley(members: Tensor, values: Tensor, weights: Tensor, empty: Tensor, full: Tensor, counts: Tensor) -> Tensor:
+    """Coefficients (N, n) of weighted least squares that sum to `full - empty` exactly.
+
+    Where the coalitions do not decide the fit, it is the one of least norm.
+
+    Args:
+        members: (N, S, n) bool.
+        values: (N, S) scores.
+        weights: (N, S) Shapley-kernel weights.
+        empty: (N,) scores with no superpixel.
+        full: (N,) scores with all.
+        counts: (N,) numbers of superpixels.
+
+    Source: Lundberg, Lee 2017, theorem 2.
+    """
+    own = (torch.arange(members.shape[2], device=members.device) < counts[:, None]).double()
+    gap = (full - empty).double()
+    share = own * (gap / counts)[:, None]
+    # Centring every row over an image's own columns leaves the coefficients' deviation from their known mean.
+    x = members.double()
+    x = (x - x.sum(2, keepdim=True) / counts.view(-1, 1, 1)) * own[:, None]
+    y = values.double() - empty.double()[:, None] - (members.double() * share[:, None]).sum(2)
+    weighted = (weights.double()[:, :, None] * x).transpose(1, 2)
+    deviation = torch.linalg.pinv(weighted @ x, rtol=1e-10, hermitian=True) @ (weighted @ y[:, :, None])
+    return (share + deviation[:, :, 0]).float()
+
+
+def _plan(n: int, samples: int, paired: bool) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Coalitions of n taken exactly, their weights (of 1 in all), and the sizes left to draw from."""
+    kernel = {k: (n - 1) / (k * (n - k)) for k in range(1, n)}
+    whole = sum(kernel.values())
+    sizes = list(kernel)
+    rows: list[np.ndarray] = []
+    shares: list[float] = []
+    if paired:
+        for k in range(1, n // 2 + 1):
+            both = (k,) if 2 * k == n else (k, n - k)
+            if len(rows) + len(both) * math.comb(n, k) > samples:
+                break
+            for size in both:
+                for chosen in itertools.combinations(range(n), size):
+                    rows.append(np.isin(np.arange(n), chosen))
+                    shares.append(kernel[size] / whole / math.comb(n, size))
+                sizes.remove(size)
+    return np.array(rows, dtype=bool).reshape(-1, n), np.array(shares), sizes
+
+
+def _draw(seed: int, index: Tensor, n: int, draws: int, sizes: list[int], paired: bool) -> Tensor:
+    """Random coalitions (N, draws, n), sizes by the Shapley kernel over `sizes`."""
+    rows = index.repeat_interleave(draws)
+    sample = torch.arange(draws, device=index.device).repeat(len(index))
+    numbers = noise.uniform(seed, "coalitions", rows, sample, (n + 1,)).view(len(index), draws, n + 1).double()
+    level = numbers[:, :, n]
+    if paired:
+        # One draw per stratum of the size distribution, at a place shared by the image's strata.
+        level = (torch.arange(draws, device=index.device) + level[:, :1]) / draws
+    kernel = torch.tensor([1.0 / (k * (n - k)) for k in sizes], dtype=torch.float64, device=index.device)
+    edges = (kernel / kernel.sum()).cumsum(0)
+    size = torch.tensor(sizes, device=index.device)[torch.searchsorted(edges, level.clamp_max(1 - 1e-12)).clamp_max(len(sizes) - 1)]
+    ranks = numbers[:, :, :n].argsort(2).argsort(2)
+    return ranks < size[:, :, None]

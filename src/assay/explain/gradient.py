@@ -1,0 +1,56 @@
+"""Explainers that are one gradient."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from assay.core.registry import register
+from assay.explain.base import Explainer
+from assay.models.classifier import Classifier
+from assay.models.passes import gradients
+
+__all__ = ["Gradient", "GradientXInput"]
+
+
+@register
+class Gradient(Explainer):
+    """The gradient of the score at the pixels.
+
+    Source: Simonyan, Vedaldi, Zisserman 2014 (there as its absolute value; here signed).
+    """
+
+    category: ClassVar[str] = "gradient"
+    needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
+    reference: ClassVar[str] = "Simonyan, Vedaldi, Zisserman: Deep Inside Convolutional Networks, 2014"
+    finds_targets: ClassVar[bool] = True
+
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+        """See `Explainer.attribute`."""
+        maps = torch.empty_like(images)
+
+        def take(start: int, stop: int, scores: Tensor, found: Tensor) -> None:  # noqa: ARG001
+            maps[start:stop] = found
+
+        rows = torch.arange(len(images), device=images.device)
+        gradients(model, targets, rows, images.shape[1:], lambda start, stop: images[start:stop], take)
+        return maps
+
+
+@register
+class GradientXInput(Explainer):
+    """The gradient times the pixels.
+
+    Source: Shrikumar et al. 2016, arXiv 1605.01713.
+    """
+
+    category: ClassVar[str] = "gradient"
+    needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
+    reference: ClassVar[str] = "Shrikumar, Greenside, Shcherbina, Kundaje: Not Just a Black Box, 2016"
+    finds_targets: ClassVar[bool] = True
+
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
+        """See `Explainer.attribute`."""
+        return Gradient().attribute(model, images, targets, index, seed).mul_(images)

@@ -1,0 +1,87 @@
+"""The two ways through a model that everything is made of: scores, and sums of gradients, of perturbed images.
+
+Work comes as P pairs of an image and a perturbation. `rows` (P,) names each pair's image, in ascending order, and
+`make(start, stop)` makes the pairs' inputs a chunk at a time, so memory does not grow with P.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from assay.errors import ModelError
+from assay.models.classifier import Classifier
+
+__all__ = ["Make", "Take", "gradients", "scores", "segment_sum"]
+
+Make = Callable[[int, int], Tensor]
+Take = Callable[[int, int, Tensor, Tensor], None]
+
+
+def scores(model: Classifier, targets: Tensor, rows: Tensor, shape: torch.Size, make: Make) -> Tensor:
+    """Scores (P,) of the pairs' inputs for their images' targets; forward passes only.
+
+    Args:
+        model: The model.
+        targets: (N,) class ids.
+        rows: (P,) image of each pair, on the model's device.
+        shape: (C, H, W) of one input.
+        make: Makes the inputs of pairs start..stop.
+    """
+    out = torch.empty(len(rows), device=rows.device)
+
+    def step(start: int, stop: int) -> None:
+        with torch.no_grad():
+            out[start:stop] = model.score(model.forward(make(start, stop)), targets[rows[start:stop]])
+
+    model.run(len(rows), shape, False, step)
+    return out
+
+
+def gradients(model: Classifier, targets: Tensor | None, rows: Tensor, shape: torch.Size, make: Make, take: Take) -> None:
+    """Hand the gradients of the pairs' scores to `take(start, stop, scores, gradients)`, a chunk at a time.
+
+    Args:
+        model: The model.
+        targets: (N,) class ids, or None for the predicted class of each pair's own input.
+        rows: (P,) image of each pair, on the model's device.
+        shape: (C, H, W) of one input.
+        make: Makes the inputs of pairs start..stop.
+        take: Receives scores (n,) and gradients (n, C, H, W), float32.
+
+    Raises:
+        ModelError: The scores do not depend on the pixels in a way that can be differentiated.
+    """
+
+    def step(start: int, stop: int) -> None:
+        pixels = make(start, stop).detach().requires_grad_()
+        with torch.enable_grad():
+            logits = model.forward(pixels)
+            score = model.score(logits, logits.argmax(1) if targets is None else targets[rows[start:stop]])
+            gradient = torch.autograd.grad(score.sum(), pixels, allow_unused=True)[0] if score.requires_grad else None
+        if gradient is None:
+            raise ModelError(f"{model.name} has no gradient at its pixels; use an explainer that needs none, such as KernelShap")
+        model.passes.backward += stop - start
+        take(start, stop, score.detach(), gradient)
+
+    model.run(len(rows), shape, True, step)
+
+
+def segment_sum(sums: Tensor, rows: Tensor, weights: Tensor, values: Tensor) -> None:
+    """Add `weights * values` to `sums[rows]` in place, for ascending `rows`; the same bits at every repeat.
+
+    A small matrix product, because scattered addition is not deterministic on GPUs. An image with a value that is not
+    finite gets NaN, and the others stay clean.
+    """
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    flat = values.flatten(1).float()
+    bad = ~flat.sum(1).isfinite()
+    if bool(bad.any()):
+        flat = flat.masked_fill(bad[:, None], 0.0)
+    mixing = torch.zeros(last - first, len(rows), device=sums.device)
+    mixing[rows - first, torch.arange(len(rows), device=rows.device)] = weights.float()
+    sums[first:last] += (mixing @ flat).view(-1, *sums.shape[1:])
+    if bool(bad.any()):
+        sums[rows[bad]] = torch.nan

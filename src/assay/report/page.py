@@ -19,11 +19,8 @@ Tone = Literal["good", "caution", "bad", "note"]
 VERDICTS = {"better than random": "better", "no better than random": "same", "worse than random": "worse"}
 """The verdicts a summary may hold, and the short cue of each. A missing or empty verdict means that none was reached."""
 
-_COLUMNS = (
-    ("explainer", "measure", "higher_is_better", "mean", "low", "high")
-    + ("floor", "floor_low", "floor_high")
-    + ("verdict", "count")
-)  # fmt: skip
+_MEANS = ("mean", "low", "high", "floor", "floor_low", "floor_high")
+_COLUMNS = ("explainer", "measure", "higher_is_better", *_MEANS, "verdict", "count")
 
 
 @dataclass(frozen=True)

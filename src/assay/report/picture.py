@@ -53,7 +53,7 @@ def overlay(image: Tensor, attribution: Tensor, limit: float | None = None, trut
     if attribution.ndim != 3 or tuple(attribution.shape[1:]) != size:
         raise ShapeError(f"the map has shape {tuple(attribution.shape)}, but its image needs (C, {size[0]}, {size[1]})")
     grey = np.asarray(photo(image).convert("L"), dtype=float)[..., None]
-    backdrop = 110 + grey * (145 / 255)
+    backdrop = 140 + grey * (110 / 255)
     limit = robust_limit(attribution) if limit is None else limit
     values = sum_channels(attribution).numpy()
     levels = signed_levels(values, limit)

@@ -70,7 +70,7 @@ def by_measure(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[
 
 
 def summary_table(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> Table:
-    """Lay out the summary; the best mean of a column is marked if it beats a random map."""
+    """Lay out the summary; of the means that beat a random map, the best of a column is marked (all equal ones are)."""
     explainers = list(dict.fromkeys(summary["explainer"]))
     columns = by_measure(summary, notes)
     cells = [_cells(lines) for _, lines in columns]
@@ -89,15 +89,18 @@ def _row(explainer: str, cells: tuple[Cell | None, ...]) -> Row:
 def _cells(lines: Mapping[str, Line]) -> dict[str, Cell]:
     decimals = decimals_for(line[key] for line in lines.values() for key in ("mean", "floor"))
     best = _best(lines)
-    return {explainer: _cell(line, decimals, explainer == best) for explainer, line in lines.items()}
+    return {explainer: _cell(line, decimals, explainer in best) for explainer, line in lines.items()}
 
 
-def _best(lines: Mapping[str, Line]) -> str | None:
-    winners = {explainer: line for explainer, line in lines.items() if line["verdict"] == "better than random" and _finite(line["mean"])}
-    return max(winners, key=lambda explainer: _goodness(winners[explainer]), default=None)
+def _best(lines: Mapping[str, Line]) -> set[str]:
+    winners = {explainer: _goodness(line) for explainer, line in lines.items() if line["verdict"] == "better than random"}
+    top = max(winners.values(), default=-math.inf)
+    return {explainer for explainer, goodness in winners.items() if goodness == top > -math.inf}
 
 
 def _goodness(line: Line) -> float:
+    if not _finite(line["mean"]):
+        return -math.inf
     return float(line["mean"]) if line["higher_is_better"] else -float(line["mean"])
 
 

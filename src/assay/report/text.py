@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
 from markupsafe import Markup, escape
@@ -46,8 +47,8 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """A spec or file name, escaped, that may break after brackets, commas, slashes and underscores."""
-    safe = str(escape(name))
+    """A spec or file name, escaped, that may break after brackets, commas, slashes and underscores, and before a capital."""
+    safe = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "<wbr>", str(escape(name)))
     for mark in ("(", ",", "/", "_"):
         safe = safe.replace(mark, mark + "<wbr>")
-    return Markup(safe)  # noqa: S704  (escaped above; only <wbr> is added)
+    return Markup(safe)

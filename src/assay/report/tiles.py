@@ -114,7 +114,7 @@ def display_side(images: int, explainers: int, side: int) -> int:
     return min(side, max(48, math.isqrt(_BUDGET // (images * (3 + explainers)))))
 
 
-def _columns(tiles: int, most: int = 7) -> int:
+def _columns(tiles: int, most: int = 8) -> int:
     lines = -(-tiles // most)
     return -(-tiles // lines) if tiles else 1
 

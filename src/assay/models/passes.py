@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from assay.errors import ModelError
-from assay.models.classifier import Classifier
+from assay.models.classifier import Classifier, Output
 
 __all__ = ["Make", "Take", "gradients", "scores", "segment_sum"]
 
@@ -20,7 +20,9 @@ Make = Callable[[int, int], Tensor]
 Take = Callable[[int, int, Tensor, Tensor], None]
 
 
-def scores(model: Classifier, targets: Tensor, rows: Tensor, shape: torch.Size, make: Make) -> Tensor:
+def scores(
+    model: Classifier, targets: Tensor, rows: Tensor, shape: torch.Size, make: Make, output: Output | None = None
+) -> Tensor:
     """Scores (P,) of the pairs' inputs for their images' targets; forward passes only.
 
     Args:
@@ -29,12 +31,13 @@ def scores(model: Classifier, targets: Tensor, rows: Tensor, shape: torch.Size, 
         rows: (P,) image of each pair, on the model's device.
         shape: (C, H, W) of one input.
         make: Makes the inputs of pairs start..stop.
+        output: What a score is, where it is not what the model explains.
     """
     out = torch.empty(len(rows), device=rows.device)
 
     def step(start: int, stop: int) -> None:
         with torch.no_grad():
-            out[start:stop] = model.score(model.forward(make(start, stop)), targets[rows[start:stop]])
+            out[start:stop] = model.score(model.forward(make(start, stop)), targets[rows[start:stop]], output)
 
     model.run(len(rows), shape, False, step)
     return out

@@ -1,0 +1,64 @@
+"""Assay: which feature attributions of an image classifier can be trusted, and models whose attributions can be."""
+
+from importlib.metadata import version
+
+from assay import data, errors
+from assay.core.registry import build, register, registered
+from assay.explain.backgrounds import Background, Blur, Constant, MeanColour
+from assay.explain.base import Explainer
+from assay.explain.gradient import Gradient, GradientXInput
+from assay.explain.kernels import Gaussian, Kernel, Uniform
+from assay.explain.path import IntegratedGradients
+from assay.explain.random import RandomMap
+from assay.explain.segments import Grid, Quickshift, Segments, Slic
+from assay.explain.smooth import Smoothed, SmoothGrad
+from assay.explain.surrogate import KernelShap, Lime
+from assay.measure.base import Measure
+from assay.measure.linearity import Infidelity, LocalLinearError
+from assay.measure.localisation import MaskIoU
+from assay.measure.perturbation import Deletion, Insertion
+from assay.measure.robustness import MaxSensitivity
+from assay.models.checkpoint import load
+from assay.models.classifier import Classifier
+from assay.study.audit import Audit, audit
+
+__version__ = version("assay")
+
+__all__ = [
+    "Audit",
+    "Background",
+    "Blur",
+    "Classifier",
+    "Constant",
+    "Deletion",
+    "Explainer",
+    "Gaussian",
+    "Gradient",
+    "GradientXInput",
+    "Grid",
+    "Infidelity",
+    "Insertion",
+    "IntegratedGradients",
+    "Kernel",
+    "KernelShap",
+    "Lime",
+    "LocalLinearError",
+    "MaskIoU",
+    "MaxSensitivity",
+    "MeanColour",
+    "Measure",
+    "Quickshift",
+    "RandomMap",
+    "Segments",
+    "Slic",
+    "SmoothGrad",
+    "Smoothed",
+    "Uniform",
+    "audit",
+    "build",
+    "data",
+    "errors",
+    "load",
+    "register",
+    "registered",
+]

@@ -1,0 +1,152 @@
+"""What every measure is: a frozen object that scores maps of the same images, several at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal, final
+
+import torch
+from torch import Tensor
+
+from assay.core.inputs import check_images, check_index, check_maps, check_targets, check_truth
+from assay.errors import SpecError
+from assay.explain.base import Explainer, check_model
+from assay.models.classifier import Classifier
+
+__all__ = ["Case", "Measure", "Order", "pixel_values", "ranks"]
+
+Order = Literal["signed", "magnitude"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """The images and the model that maps are measured on; passes that no map changes are made once and kept.
+
+    Args:
+        model: The model.
+        images: (N, C, H, W) on the model's device.
+        targets: (N,) class ids.
+        index: (N,) the images' global numbers.
+        seed: Decides all randomness, together with `index`.
+        truth: (N, 1, H, W) bool, where the evidence is known to lie.
+    """
+
+    model: Classifier
+    images: Tensor
+    targets: Tensor
+    index: Tensor
+    seed: int
+    truth: Tensor | None = None
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Logits (N, K) of the clean images."""
+        return self.model.logits(self.images)
+
+    @classmethod
+    def check(
+        cls, model: Classifier, images: Tensor, targets: Tensor | None, seed: int, index: Tensor | None, truth: Tensor | None
+    ) -> Case:
+        """A case of checked inputs; targets None means the predicted classes.
+
+        Raises:
+            AssayError: A wrong input, named in the message.
+        """
+        check_model(model)
+        images = check_images(images).to(model.device)
+        index = check_index(index, len(images), model.device)
+        truth = None if truth is None else check_truth(truth, images)
+        if targets is not None:
+            targets = check_targets(targets, len(images), model.count_classes(images.shape[1:]), model.device)
+            return cls(model, images, targets, index, seed, truth)
+        logits = model.logits(images)
+        case = cls(model, images, logits.argmax(1), index, seed, truth)
+        case.__dict__["logits"] = logits
+        return case
+
+
+class Measure(ABC):
+    """Base of all measures: `measure(model, images, maps)` gives one score per image.
+
+    A subclass is decorated with `register`, states the facts below and writes `evaluate`.
+    """
+
+    category: ClassVar[str]
+    """What it asks: "faithfulness", "robustness" or "localisation"."""
+    higher_is_better: ClassVar[bool]
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What it takes beside the maps: "explainer", "truth"."""
+    reference: ClassVar[str]
+    """The paper that defines it."""
+    meaning: ClassVar[str]
+    """What a score says, in one plain sentence."""
+
+    @final
+    def __call__(
+        self,
+        model: Classifier,
+        images: Tensor,
+        maps: Tensor,
+        targets: Tensor | None = None,
+        *,
+        seed: int = 0,
+        index: Tensor | None = None,
+        explainer: Explainer | None = None,
+        truth: Tensor | None = None,
+    ) -> Tensor:
+        """Score the maps of one explainer.
+
+        Args:
+            model: The model that was explained.
+            images: (N, C, H, W), pixels in [0, 1].
+            maps: (N, C, H, W) or (N, 1, H, W).
+            targets: (N,) class ids; None for the predicted classes.
+            seed: Decides all randomness, together with `index`.
+            index: (N,) the images' global numbers; 0..N-1 when None.
+            explainer: What made the maps, for measures that need it.
+            truth: (N, 1, H, W) masks, for measures that need them.
+
+        Returns:
+            Scores, float32 (N,), on the images' device; NaN where the measure is not defined for an image.
+
+        Raises:
+            AssayError: A wrong input, named in the message, or something that the measure needs is missing.
+        """
+        case = Case.check(model, images, targets, seed, index, truth)
+        return self.compare(case, [maps], [explainer])[0].to(images.device)
+
+    @final
+    def compare(self, case: Case, maps: Sequence[Tensor], explainers: Sequence[Explainer | None]) -> Tensor:
+        """Scores (E, N) of E explainers' maps of the same images; passes that no map changes are shared.
+
+        Raises:
+            AssayError: A map does not fit, or something that the measure needs is missing.
+        """
+        if "explainer" in self.needs and any(explainer is None for explainer in explainers):
+            raise SpecError(f"{type(self).__name__} explains perturbed images too: give it the explainer=")
+        if "truth" in self.needs and case.truth is None:
+            raise SpecError(f"{type(self).__name__} compares maps with known evidence: give it the masks as truth=")
+        checked = [check_maps(one, case.images) for one in maps]
+        return self.evaluate(case, checked, [explainer for explainer in explainers if explainer is not None])
+
+    @abstractmethod
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
+        """Scores (E, N) of checked maps."""
+
+
+def pixel_values(maps: Tensor, order: Order) -> Tensor:
+    """One value per pixel (N, H, W): the channels' sum, or the sum of their magnitudes."""
+    return (maps.abs() if order == "magnitude" else maps).sum(1)
+
+
+def ranks(maps: Tensor, order: Order) -> Tensor:
+    """Each pixel's place (N, H * W) when the largest value comes first; equal values in reading order."""
+    return pixel_values(maps, order).flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+
+
+def pairs_of(count: int, each: int, device: torch.device) -> Tensor:
+    """(count * each,) the image of each pair, every image `each` times in a row."""
+    return torch.arange(count, device=device).repeat_interleave(each)

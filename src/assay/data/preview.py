@@ -57,7 +57,14 @@ def contact_sheet(dataset: Dataset, batch: Batch) -> Figure:
                 lines = LineCollection(list(_outline(mask[number, 0])), colors=_MASKS[kind][0], linewidths=1.3, capstyle="projecting")
                 cell.add_collection(lines)
     side = _SIDE / width
-    figure.text(side, 1 - 0.27 / height, f"{dataset.name}, {dataset.split}", fontsize=12, fontweight="bold", va="center")
+    figure.text(
+        side,
+        1 - 0.27 / height,
+        dataset.name if dataset.split == "all" else f"{dataset.name}, {dataset.split}",
+        fontsize=12,
+        fontweight="bold",
+        va="center",
+    )
     figure.text(side, 1 - 0.48 / height, f"{count} of {len(dataset)} images, chosen at random", fontsize=8.5, color="#555555", va="center")
     if known:
         handles = [Line2D([], [], color=_MASKS[kind][0], linewidth=2.5, label=_MASKS[kind][1]) for kind in known]
@@ -90,12 +97,12 @@ def _draw(cell: Axes, batch: Batch, row: int, classes: tuple[str, ...]) -> None:
     cell.imshow(image, interpolation="nearest" if max(image.shape) <= 128 else "antialiased")
     number = f"#{int(batch.index[row])}"
     label = classes[int(batch.labels[row])] if batch.labels is not None and classes else _shorten(batch.names[row])
-    cell.set_title(label, fontsize=9, loc="left", pad=2.5)
+    cell.set_title(label, fontsize=9 if len(label) <= 12 else 7.5, loc="left", pad=2.5)
     cell.set_title(number, fontsize=6.5, loc="right", pad=2.5, color="#777777")
 
 
 def _shorten(name: str) -> str:
-    return name if len(name) <= 20 else f"{name[:9]}…{name[-10:]}"
+    return name if len(name) <= 16 else f"{name[:7]}…{name[-8:]}"
 
 
 def _outline(mask: Tensor) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -30,9 +30,9 @@ def train(
         str | None, typer.Option(help="Such as SmallResNet(widths=(32, 64)); a small residual network by default.")
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Such as Recipe(epochs=20, lr=0.1, augment=(Shift(4), Flip())).")] = None,
-    epochs: Annotated[int | None, typer.Option(help="In place of the recipe's.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's.")] = None,
     precision: Annotated[Literal["bfloat16", "float32"] | None, typer.Option(help="In place of the recipe's.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the images in pixels.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.")] = None,
     seed: Annotated[int, typer.Option(help="Decides initial weights, order and augmentation.")] = 0,
     half: Annotated[bool, typer.Option("--half", help="Keep the weights in 16 bits.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint of that name.")] = False,
@@ -59,18 +59,9 @@ def train(
     side = min(train_set[0].image.shape[1:])
     shape = build(architecture, Architecture) if architecture else default_architecture(len(train_set.classes), side)  # type: ignore[type-abstract]
     plan = build(recipe, Recipe) if recipe else default_recipe(train_set.name, side)
-    changes = {"epochs": epochs, "precision": precision}
-    plan = replace(plan, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
-    options = {
-        "data": data,
-        "test-data": test_data,
-        "size": size,
-        "architecture": repr(shape),
-        "recipe": repr(plan),
-        "seed": seed,
-        "out": out,
-    }
-    command = _command(options | {"half": half, "threads": threads, "device": device})
+    plan = replace(plan, epochs=epochs or plan.epochs, precision=precision or plan.precision)
+    options: dict[str, object] = {"data": data, "test-data": test_data, "size": size, "architecture": shape, "recipe": plan, "seed": seed}
+    command = _command(options | {"half": half, "threads": threads, "device": device, "out": out})
     with bar() as progress:
         trained = run(shape, train_set, test_set, plan, seed, progress, device=device, half=half, command=command)
     checkpoint.save(out, trained.net, trained.card, overwrite)
@@ -96,13 +87,15 @@ def _parts(data: str, test_data: str | None, size: int | None) -> tuple[Dataset,
 
 def _command(options: dict[str, object]) -> str:
     """The command line with every choice spelled out, so that later defaults do not change what it does."""
-    words = ["assay", "train"]
+    words = ["assay train"]
     for name, value in options.items():
         if value is True:
             words.append(f"--{name}")
         elif value is not None and value is not False:
-            words += [f"--{name}", str(value)]
-    return shlex.join(words)
+            # Specs take either kind of quotes, and double ones stay readable inside the shell's single ones.
+            text = repr(value).replace("'", '"') if is_dataclass(value) else str(value)
+            words.append(f"--{name} {shlex.quote(text)}")
+    return " ".join(words)
 
 
 def _tell(out: Path, trained: Trained) -> None:

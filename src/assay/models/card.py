@@ -50,8 +50,6 @@ class Card:
     test: DataUsed
     test_accuracy: Accuracy
     """Measured on the weights as stored, in float32."""
-    test_accuracy_interval: tuple[float, float]
-    """Wilson's 95 % interval."""
     stored: Literal["float32", "float16"]
     """What the checkpoint keeps matrices and filters in; vectors are always float32."""
     parameters: int

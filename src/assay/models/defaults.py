@@ -24,16 +24,13 @@ def default_architecture(classes: int, side: int, channels: int = 3) -> Architec
         raise DataError(f"training needs images of at least 2 classes, not {classes}")
     if side < 48:
         return SmallResNet(classes=classes, channels=channels)
-    # One halving more for each doubling of the side, first where pixels are many and channels few.
-    widths, strides = (32, 64, 128), (2, 2, 1)
-    doublings = max(0, (side - 1).bit_length() - 6)
-    extra = min(doublings, 3)
-    widths = (*widths, *(256,) * extra)
+    # One halving and one stage more for each doubling of the side beyond 64, up to a last stage 8 positions wide at 512.
+    extra = min(max(0, (side - 1).bit_length() - 6), 3)
     return SmallResNet(
         classes=classes,
-        widths=widths,
-        blocks=(1,) * len(widths),
-        strides=(*strides, *(2,) * extra),
+        widths=(32, 64, 128) + (256,) * extra,
+        blocks=(1, 1, 1) + (1,) * extra,
+        strides=(2, 2, 1) + (2,) * extra,
         stem=16,
         stem_stride=2,
         channels=channels,

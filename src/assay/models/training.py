@@ -107,7 +107,6 @@ def train(
         train=_used(train_set),
         test=_used(test_set),
         test_accuracy=measured,
-        test_accuracy_interval=measured.interval(),
         stored="float16" if half else "float32",
         parameters=sum(parameter.numel() for parameter in net.parameters()),
         seconds=round(seconds, 1),
@@ -143,7 +142,7 @@ def accuracy(model: Classifier, images: Tensor, labels: Tensor, progress: Progre
         part = slice(start, start + _EVALUATION_BATCH)
         correct += int((model.predict(images[part].float() / 255) == labels[part]).sum())
         progress("testing", min(start + _EVALUATION_BATCH, len(images)), len(images))
-    return Accuracy(correct, len(images))
+    return Accuracy.of(correct, len(images))
 
 
 def _fit(

@@ -71,7 +71,8 @@ class Zoo:
         net = self.untrained(name)
         own = net.state_dict()
         state = statedict.without_prefix(state, own)
-        head = next((key for key in reversed(own) if own[key].ndim == 1 and key.endswith("bias")), None)
+        # The last bias is the classifier's, one number per class.
+        head = next((key for key in reversed(own) if key.endswith("bias")), "")
         if head in state and state[head].ndim == 1 and state[head].shape != own[head].shape:
             net = self.untrained(name, len(state[head]))
         statedict.fit(net, state, source)

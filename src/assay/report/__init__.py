@@ -2,7 +2,7 @@
 
 from assay.report.colour import colour_bar, colourise, robust_limit
 from assay.report.page import VERDICTS, Gallery, MeasureNote, Page, Sentence
-from assay.report.picture import contact, data_uri, enlarge, overlay, photo, png_bytes
+from assay.report.picture import data_uri, enlarge, overlay, photo, png_bytes
 from assay.report.render import render, write
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "Sentence",
     "colour_bar",
     "colourise",
-    "contact",
     "data_uri",
     "enlarge",
     "overlay",

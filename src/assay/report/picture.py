@@ -1,20 +1,19 @@
-"""Pictures for pages and folders: photographs, maps laid over images, contact sheets, PNG bytes and data addresses."""
+"""Pictures for pages and folders: photographs, maps laid over images, PNG bytes and data addresses."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from assay.errors import EmptyBatchError, ShapeError
+from assay.errors import ShapeError
 from assay.report.colour import NOT_FINITE, robust_limit, signed_levels, signed_palette, sum_channels
 from assay.report.outline import edges
 
-__all__ = ["contact", "data_uri", "enlarge", "overlay", "photo", "png_bytes"]
+__all__ = ["data_uri", "enlarge", "overlay", "photo", "png_bytes"]
 
 
 def photo(image: Tensor) -> Image.Image:
@@ -61,27 +60,6 @@ def overlay(image: Tensor, attribution: Tensor, limit: float | None = None, trut
     blended = backdrop * (1 - strength) + signed_palette()[levels] * strength
     shown = enlarge(Image.fromarray(blended.round().astype(np.uint8)), side)
     return shown if truth is None else _draw_outline(shown, truth, size)
-
-
-def contact(pictures: Sequence[Image.Image], columns: int, gap: int = 4) -> Image.Image:
-    """Put pictures of one size on a white sheet, row by row, `gap` pixels apart.
-
-    Raises:
-        EmptyBatchError: No picture.
-        ShapeError: Pictures differ in size, or there is less than one column.
-    """
-    if not pictures:
-        raise EmptyBatchError("a contact sheet needs at least one picture")
-    width, height = pictures[0].size
-    if columns < 1 or any(picture.size != (width, height) for picture in pictures):
-        raise ShapeError("a contact sheet needs pictures of one size and at least one column")
-    columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
-    sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), "white")
-    for number, picture in enumerate(pictures):
-        row, column = divmod(number, columns)
-        sheet.paste(picture.convert("RGB"), (column * (width + gap), row * (height + gap)))
-    return sheet
 
 
 def png_bytes(picture: Image.Image) -> bytes:

@@ -1,0 +1,68 @@
+"""The checks of what a page is made of."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+import torch
+
+from assay.errors import DataError, EmptyBatchError, ImageTypeError, PixelRangeError, ShapeError
+from assay.report import Sentence
+
+
+def test_unknown_tone_is_refused():
+    with pytest.raises(DataError, match="tone must be good, caution, bad or note, not 'great'"):
+        Sentence("great", "Well done.")
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "words"),
+    [
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), ImageTypeError, "float"),
+        (torch.zeros(2, 2, 8, 8), ShapeError, r"\(2, 2, 8, 8\)"),
+        (torch.zeros(3, 8, 8), ShapeError, r"\(3, 8, 8\)"),
+        (torch.zeros(0, 3, 8, 8), EmptyBatchError, "no image"),
+        (torch.full((2, 3, 8, 8), 1.5), PixelRangeError, "outside"),
+        (torch.full((2, 3, 8, 8), torch.nan), PixelRangeError, "NaN"),
+    ],
+)
+def test_gallery_refuses_unfit_images(gallery, change, images, error, words):
+    with pytest.raises(error, match=words):
+        change(gallery, images=images)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("names", ("one.png",), "1 names for 2 images"),
+        ("probabilities", (), "0 probabilities for 2 images"),
+        ("maps", {"Lime": torch.zeros(2, 1, 4, 4)}, "maps of Lime"),
+        ("maps", {"Lime": torch.zeros(2, 8, 8)}, "maps of Lime"),
+        ("truth", torch.zeros(2, 1, 8, 8), "truth is torch.float32"),
+        ("distractor", torch.zeros(1, 1, 8, 8, dtype=torch.bool), "distractor is torch.bool"),
+        ("scores", {"Lime": {"Deletion": (0.1,)}}, "1 scores of Lime by Deletion"),
+    ],
+)
+def test_gallery_names_the_part_that_does_not_fit(gallery, change, field, value, words):
+    with pytest.raises(ShapeError, match=words):
+        change(gallery, **{field: value})
+
+
+def test_page_names_missing_columns(page, change):
+    with pytest.raises(DataError, match="lacks the columns floor, verdict"):
+        change(page, summary=page.summary.drop("floor", "verdict"))
+
+
+def test_page_refuses_two_rows_for_one_score(page, change):
+    with pytest.raises(DataError, match="two rows"):
+        change(page, summary=pl.concat([page.summary, page.summary]))
+
+
+def test_page_refuses_measures_without_note(page, change):
+    with pytest.raises(DataError, match="no note for the measures Insertion, MaxSensitivity"):
+        change(page, measures={})
+
+
+def test_page_refuses_unknown_verdicts(page, change):
+    with pytest.raises(DataError, match="unknown verdicts splendid"):
+        change(page, summary=page.summary.with_columns(verdict=pl.lit("splendid")))

@@ -16,7 +16,7 @@ def test_cifar10_takes_its_root_and_has_no_size(cifar_folders):
 
 
 def test_a_folder_is_read_whole(classes_folder):
-    assert load(str(classes_folder), split="train", size=16) == ImageFolder(str(classes_folder), 16)
+    assert load(classes_folder, split="train", size=16) == load(str(classes_folder), size=16) == ImageFolder(str(classes_folder), 16)
 
 
 @pytest.mark.parametrize(

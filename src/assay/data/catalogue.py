@@ -22,7 +22,7 @@ NAMES: dict[str, type[Dataset]] = {"hard-digits": HardDigits, "cifar10": CIFAR10
 _BASE: type[Any] = Dataset  # What `registered` and `build` look for; an abstract class is no type[T] to mypy.
 
 
-def load(name: str, split: str = "test", size: int | None = None, root: str | Path | None = None) -> Dataset:
+def load(name: str | Path, split: str = "test", size: int | None = None, root: str | Path | None = None) -> Dataset:
     """A data set.
 
     Args:
@@ -35,6 +35,7 @@ def load(name: str, split: str = "test", size: int | None = None, root: str | Pa
         DataError: The name is unknown, or the data are missing.
         SpecError: A parameter is out of range, the data set has no such parameter, or a spec says something else.
     """
+    name = str(name)
     wanted: dict[str, Any] = {"size": size, "root": None if root is None else str(root)}
     wanted = {key: value for key, value in wanted.items() if value is not None}
     if name in NAMES:

@@ -89,7 +89,7 @@ def page(gallery: Gallery, notes: dict[str, MeasureNote]) -> Page:
         measures=notes,
         gallery=gallery,
         settings={"seed": "0"},
-        record={"open code": {"version": "0.1.0"}, "dataset splits": {"test": list(range(40))}},
+        record={"code": {"version": "0.1.0"}, "splits": {"test": list(range(40))}},
         problems=(("broken.png", "the file is cut short"),),
     )
 

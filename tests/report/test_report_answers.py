@@ -29,7 +29,7 @@ def test_runs_are_joined():
 
 
 def test_seven_questions_come_first_and_in_order():
-    shown = answers({"extra": 1, "open_code": {"version": "1"}, "Pseudocode": "SmoothGrad"})
+    shown = answers({"extra": 1, "code": {"version": "1"}, "algorithm": "SmoothGrad"})
     assert [answer.heading for answer in shown] == [heading for heading, _ in QUESTIONS.values()] + ["extra"]
     assert shown[0].body.text == "SmoothGrad"
     assert shown[1].body.kind == "pairs"

@@ -41,6 +41,12 @@ def test_nothing_is_best_that_does_not_beat_random(summary_of, notes, line_of):
     assert best(summary_table(summary.filter(summary["explainer"] != "B"), notes)) == []
 
 
+def test_a_missing_mean_has_no_cue_whatever_its_verdict(summary_of, notes, line_of):
+    row = summary_table(summary_of(line_of("A", "Insertion", float("nan"), won=0)), notes).rows[0]
+    assert (row.cells[0].cue, row.judged) == ("none", 0)
+    assert row.cells[0].hint.endswith("not judged")
+
+
 def test_missing_scores_are_neither_counted_nor_best(summary_of, notes, line_of):
     nan = line_of("A", "Insertion", float("nan"), low=None, high=None, verdict=None)
     table = summary_table(summary_of(nan, line_of("A", "Deletion", 0.2, higher=False), line_of("B", "Insertion", 0.6)), notes)

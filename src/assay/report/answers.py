@@ -9,15 +9,15 @@ from typing import Any
 __all__ = ["QUESTIONS", "Answer", "Node", "answers", "compact", "node"]
 
 QUESTIONS = {
-    "pseudocode": ("Pseudocode", "Which algorithms ran, and where are they described?"),
-    "open code": ("Open code", "Which version of the code ran?"),
-    "open data": ("Open data", "Which data, and how can you tell that yours are the same?"),
-    "dataset splits": ("Dataset splits", "Exactly which images were in which split?"),
-    "hardware specification": ("Hardware specification", "Which machine?"),
-    "software dependencies": ("Software dependencies", "Which packages, in which versions?"),
-    "experiment setup": ("Experiment setup", "Which parameters and seeds?"),
+    "algorithm": ("Pseudocode", "Which algorithms ran, and where are they described?"),
+    "code": ("Open code", "Which version of the code ran?"),
+    "data": ("Open data", "Which data, and how can you tell that yours are the same?"),
+    "splits": ("Dataset splits", "Exactly which images?"),
+    "machine": ("Hardware specification", "Which machine?"),
+    "packages": ("Software dependencies", "Which packages, in which versions?"),
+    "setup": ("Experiment setup", "Which parameters and seeds?"),
 }
-"""The seven reproducibility questions by the record's keys (any case, spaces or underscores): heading and question."""
+"""The seven reproducibility questions by the keys of a run's record: heading and question."""
 
 _LONG = 400
 
@@ -43,9 +43,8 @@ class Answer:
 
 def answers(record: Mapping[str, Any]) -> tuple[Answer, ...]:
     """The seven questions in order, each with the record's answer, then whatever else the record holds."""
-    given = {key.lower().replace("_", " ").strip(): (key, value) for key, value in record.items()}
-    seven = tuple(Answer(*text, node(given[key][1]) if key in given else None) for key, text in QUESTIONS.items())
-    return seven + tuple(Answer(name, "", node(value)) for key, (name, value) in given.items() if key not in QUESTIONS)
+    seven = tuple(Answer(*text, node(record[key]) if key in record else None) for key, text in QUESTIONS.items())
+    return seven + tuple(Answer(key, "", node(value)) for key, value in record.items() if key not in QUESTIONS)
 
 
 def node(value: Any) -> Node:

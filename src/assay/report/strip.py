@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from assay.report.page import VERDICTS, MeasureNote
-from assay.report.table import Column, Line, by_measure
+from assay.report.page import MeasureNote
+from assay.report.table import Column, Line, by_measure, cue_of
 from assay.report.text import number
 
 __all__ = ["Axis", "Mark", "Strip", "axis_of", "strips"]
@@ -90,8 +90,7 @@ def _mark(axis: Axis, line: Line) -> Mark:
         start, end = at[low], at[high]
         return None if start is None or end is None else (start, end)
 
-    cue = VERDICTS.get(line["verdict"] or "", "none")
-    return Mark(line["explainer"], at["mean"], span("low", "high"), at["floor"], span("floor_low", "floor_high"), cue)
+    return Mark(line["explainer"], at["mean"], span("low", "high"), at["floor"], span("floor_low", "floor_high"), cue_of(line))
 
 
 def _ticks(low: float, high: float) -> list[tuple[float, str]]:

@@ -12,7 +12,7 @@ import polars as pl
 from assay.report.page import VERDICTS, MeasureNote
 from assay.report.text import decimals_for, number, plural
 
-__all__ = ["Cell", "Column", "Row", "Table", "by_measure", "summary_table"]
+__all__ = ["Cell", "Column", "Row", "Table", "by_measure", "cue_of", "summary_table"]
 
 Line = dict[str, Any]
 
@@ -81,6 +81,11 @@ def summary_table(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> Ta
     return Table(tuple(widths.items()), tuple(column for column, _ in columns), rows)
 
 
+def cue_of(line: Line) -> str:
+    """The short cue of a summary row's verdict; none where the mean is missing or there is no verdict."""
+    return VERDICTS[line["verdict"]] if line["verdict"] and _finite(line["mean"]) else "none"
+
+
 def _row(explainer: str, cells: tuple[Cell | None, ...]) -> Row:
     cues = [cell.cue for cell in cells if cell is not None and cell.cue != "none"]
     return Row(explainer, cells, cues.count("better"), len(cues))
@@ -115,9 +120,9 @@ def _cell(line: Line, decimals: int, best: bool) -> Cell:
     def interval(low: str, high: str) -> str:
         return f"{text(low)} to {text(high)}" if _finite(line[low]) and _finite(line[high]) else "interval n/a"
 
-    verdict = line["verdict"] or "no verdict"
+    cue = cue_of(line)
     hint = (
         f"{line['explainer']} by {line['measure']}: mean {text('mean')} ({interval('low', 'high')}) over {plural(line['count'], 'image')}; "
-        f"a random map scores {text('floor')} ({interval('floor_low', 'floor_high')}): {verdict}"
+        f"a random map scores {text('floor')} ({interval('floor_low', 'floor_high')}): {'not judged' if cue == 'none' else line['verdict']}"
     )
-    return Cell(text("mean"), interval("low", "high"), text("floor"), VERDICTS.get(verdict, "none"), best, hint)
+    return Cell(text("mean"), interval("low", "high"), text("floor"), cue, best, hint)

@@ -32,6 +32,7 @@ def train(
     recipe: Annotated[str | None, typer.Option(help="Such as Recipe(epochs=20, lr=0.1, augment=(Shift(4), Flip())).")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's.")] = None,
     precision: Annotated[Literal["bfloat16", "float32"] | None, typer.Option(help="In place of the recipe's.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of downloaded data sets (default: ASSAY_DATA).", show_default=False)] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.")] = None,
     seed: Annotated[int, typer.Option(help="Decides initial weights, order and augmentation.")] = 0,
     half: Annotated[bool, typer.Option("--half", help="Keep the weights in 16 bits.")] = False,
@@ -55,7 +56,7 @@ def train(
     checkpoint.check_destination(out, overwrite)
     if threads is not None:
         torch.set_num_threads(threads)
-    train_set, test_set = _parts(data, test_data, size)
+    train_set, test_set = _parts(data, test_data, size, root)
     side = min(train_set[0].image.shape[1:])
     shape = build(architecture, Architecture) if architecture else default_architecture(len(train_set.classes), side)  # type: ignore[type-abstract]
     plan = build(recipe, Recipe) if recipe else default_recipe(train_set.name, side)
@@ -68,14 +69,14 @@ def train(
     _tell(out, trained)
 
 
-def _parts(data: str, test_data: str | None, size: int | None) -> tuple[Dataset, Dataset]:
+def _parts(data: str, test_data: str | None, size: int | None, root: Path | None) -> tuple[Dataset, Dataset]:
     """Training and test images; a folder must say by its subfolders which is which."""
     from assay.data import load
     from assay.errors import DataError
 
     folder = Path(data).expanduser()
     if not folder.is_dir() or test_data is not None:
-        return load(data, "train", size), load(test_data if test_data is not None else data, "test", size)
+        return load(data, "train", size, root), load(test_data if test_data is not None else data, "test", size, root)
     inside = folder / "train", folder / "test"
     for part in inside:
         if not part.is_dir():

@@ -80,10 +80,10 @@ def train(
 
     Raises:
         DataError: A data set has no labels, unreadable files, or other classes than the other one.
-        ModelError: The architecture does not fit the data, or the loss is no longer finite.
+        ModelError: The architecture does not fit the data, the device cannot be used, or the loss is no longer finite.
     """
     _check_classes(architecture, train_set, test_set)
-    place = torch.device(device) if device is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    place = _device(device)
     images, labels = stack(train_set, progress)
     test_images, test_labels = stack(test_set, progress)
     mean, std = channel_statistics(images)
@@ -221,6 +221,17 @@ def _optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999))
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+
+
+def _device(wanted: torch.device | str | None) -> torch.device:
+    if wanted is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(wanted)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"cannot train on the device {str(wanted)!r}: {str(error).splitlines()[0]}") from error
+    return place
 
 
 def _check_classes(architecture: Architecture, train_set: Dataset, test_set: Dataset) -> None:

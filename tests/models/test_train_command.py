@@ -1,0 +1,104 @@
+import json
+import shlex
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import assay.cli.data
+import assay.cli.train  # noqa: F401  (registers the command)
+from assay.cli.app import app
+from assay.errors import DataError, ModelError, SpecError, WeightsError
+from assay.models import checkpoint
+
+TINY = "SmallResNet(widths=(4,), blocks=(1,), strides=(2,), stem=4, stem_stride=2)"
+DATA = ("--data", "HardDigits(size=32, count=40)")
+QUICK = (*DATA, "--architecture", TINY, "--epochs", 1)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["train", *map(str, arguments)], env={"COLUMNS": "600"})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Training and test images in folders, two classes."""
+    noise = np.random.default_rng(0)
+    for part, count in (("train", 6), ("test", 2)):
+        for name in ("left", "right"):
+            (tmp_path / "images" / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = noise.integers(0, 255, (16, 16, 3), np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "images" / part / name / f"{number}.png")
+    return tmp_path / "images"
+
+
+def test_training_writes_a_checkpoint_that_loads(tmp_path):
+    result = run(*QUICK, "--out", tmp_path / "runs" / "net.safetensors")
+    assert result.exit_code == 0, result.output
+    model = checkpoint.load(tmp_path / "runs" / "net.safetensors")
+    assert model.classes == tuple("0123456789")
+    card = json.loads((tmp_path / "runs" / "net.json").read_text())
+    assert f"{100 * card['test_accuracy']['value']:.2f} %" in result.output
+    assert str(tmp_path / "runs" / "net.json") in result.output
+
+
+def test_the_command_on_the_card_makes_the_same_weights(tmp_path):
+    run(*QUICK, "--seed", 3, "--half", "--precision", "float32", "--out", tmp_path / "net.safetensors")
+    first = (tmp_path / "net.safetensors").read_bytes()
+    card = json.loads((tmp_path / "net.json").read_text())
+    words = shlex.split(card["command"])
+    assert words[:2] == ["assay", "train"]
+    result = run(*words[2:], "--overwrite")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "net.safetensors").read_bytes() == first
+
+
+def test_a_folder_with_train_and_test_inside_is_enough(folder, tmp_path):
+    result = run("--data", folder, "--epochs", 1, "--out", tmp_path / "net.safetensors")
+    assert result.exit_code == 0, result.output
+    assert checkpoint.load(tmp_path / "net.safetensors").classes == ("left", "right")
+
+
+def test_test_images_may_come_from_elsewhere(folder, tmp_path):
+    result = run("--data", folder / "train", "--test-data", folder / "test", "--epochs", 1, "--out", tmp_path / "net.safetensors")
+    assert result.exit_code == 0, result.output
+
+
+def test_an_interrupted_run_leaves_nothing_behind(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("assay.models.training._step", interrupt)
+    assert run(*QUICK, "--out", tmp_path / "net.safetensors").exit_code != 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_threads_are_set_only_when_asked(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    run(*QUICK, "--out", tmp_path / "a.safetensors")
+    assert asked == []
+    run(*QUICK, "--threads", 1, "--out", tmp_path / "b.safetensors")
+    assert asked == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((*QUICK, "--out", "net.pt"), WeightsError, r"ends in \.safetensors"),
+        (("--data", "cifar11", "--out", "net.safetensors"), DataError, "(?i)did you mean cifar10"),
+        ((*DATA, "--architecture", "SmalResNet", "--out", "net.safetensors"), SpecError, "did you mean SmallResNet"),
+        ((*DATA, "--architecture", "SmallResNet(classes=3)", "--out", "net.safetensors"), ModelError, "classes=3"),
+        ((*QUICK, "--recipe", "Recipe(epoch=3)", "--out", "net.safetensors"), SpecError, "did you mean epochs"),
+        (("--data", "images/train", "--out", "net.safetensors"), DataError, "no folder train"),
+        ((*QUICK, "--device", "gpu", "--out", "net.safetensors"), ModelError, "'gpu'"),
+    ],
+)
+def test_a_mistake_is_named_before_any_work(arguments, error, message, folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    with pytest.raises(error, match=message):
+        raise run(*arguments).exception
+    assert list(folder.parent.glob("*.safetensors")) == []

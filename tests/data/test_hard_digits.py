@@ -120,7 +120,9 @@ def test_digits_and_distractors_go_everywhere():
 def test_pictures_never_change_between_versions():
     """When the pictures are changed on purpose, raise `_VERSION` in hard_digits.py and put the new hash here."""
     batch = read(HardDigits("train", size=48, seed=5), range(0, 4000, 100))
-    content = (batch.images * 255).round().to(torch.uint8).numpy().tobytes() + batch.truth.numpy().tobytes() + batch.distractor.numpy().tobytes()
+    content = (
+        (batch.images * 255).round().to(torch.uint8).numpy().tobytes() + batch.truth.numpy().tobytes() + batch.distractor.numpy().tobytes()
+    )
     assert hashlib.sha256(content).hexdigest()[:16] == "7e0ef67237de3356"
 
 

@@ -17,7 +17,7 @@ from assay.errors import DataError
 
 __all__ = ["Batch", "Corrupt", "CorruptFileError", "Dataset", "Item", "batches", "choose", "read", "stack"]
 
-_STACK_BATCH = 512
+_STACK_BATCH = 128  # Bounds the memory beside the result also for large images.
 
 
 class CorruptFileError(DataError):

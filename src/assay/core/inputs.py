@@ -30,22 +30,23 @@ def check_images(images: Any) -> Tensor:
     if not images.is_floating_point():
         raise ImageTypeError(f"images must be floating point with pixels in [0, 1], not {_dtype(images)}; divide 8-bit pixels by 255")
     if images.ndim != 4:
-        raise ShapeError(f"images must have shape (N, C, H, W), not {tuple(images.shape)}{'; add images[None]' if images.ndim == 3 else ''}")
+        hint = "; add images[None]" if images.ndim == 3 else ""
+        raise ShapeError(f"images must have shape (N, C, H, W), not {tuple(images.shape)}{hint}")
     if images.shape[0] == 0:
         raise EmptyBatchError(f"the batch is empty: images have shape {tuple(images.shape)}")
     if images.numel() == 0:
         raise ShapeError(f"images hold no pixels: shape {tuple(images.shape)}")
-    images = images.detach().float()
-    low, high = images.aminmax()
+    pixels: Tensor = images.detach().float()
+    low, high = pixels.aminmax()
     if not (bool(low.isfinite()) and bool(high.isfinite())):
-        raise NotFiniteError(f"image {_first(~images.isfinite())} has a pixel that is NaN or infinite")
+        raise NotFiniteError(f"image {_first(~pixels.isfinite())} has a pixel that is NaN or infinite")
     if low < 0 or high > 1:
-        first = _first((images < 0) | (images > 1))
+        first = _first((pixels < 0) | (pixels > 1))
         raise PixelRangeError(
-            f"pixels must be in [0, 1], but image {first} runs from {images[first].min():.3g} to {images[first].max():.3g}; "
+            f"pixels must be in [0, 1], but image {first} runs from {pixels[first].min():.3g} to {pixels[first].max():.3g}; "
             "give raw pixels and leave normalisation to Classifier(mean=, std=)"
         )
-    return images
+    return pixels
 
 
 def check_targets(targets: Any, count: int, classes: int | None, device: torch.device) -> Tensor:
@@ -63,13 +64,13 @@ def check_targets(targets: Any, count: int, classes: int | None, device: torch.d
         raise TargetError(f"targets must be whole numbers (class ids), not {_dtype(targets)}")
     if targets.shape != (count,):
         raise TargetError(f"targets must have shape ({count},), one class id per image, not {tuple(targets.shape)}")
-    targets = targets.to(device, torch.int64)
-    wrong = targets < 0 if classes is None else (targets < 0) | (targets >= classes)
+    ids: Tensor = targets.to(device, torch.int64)
+    wrong = ids < 0 if classes is None else (ids < 0) | (ids >= classes)
     if wrong.any():
         first = _first(wrong)
         known = "" if classes is None else f" of a model with {classes} classes (0 to {classes - 1})"
-        raise TargetError(f"target {int(targets[first])} of image {first} is no class{known}")
-    return targets
+        raise TargetError(f"target {int(ids[first])} of image {first} is no class{known}")
+    return ids
 
 
 def check_index(index: Any, count: int, device: torch.device) -> Tensor:
@@ -80,10 +81,14 @@ def check_index(index: Any, count: int, device: torch.device) -> Tensor:
     """
     if index is None:
         return torch.arange(count, device=device)
-    index = torch.as_tensor(index)
-    if index.shape != (count,) or index.is_floating_point():
+    try:
+        index = torch.as_tensor(index)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ShapeError(f"index must hold {count} whole numbers, one per image, not {type(index).__name__}") from error
+    if index.shape != (count,) or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
         raise ShapeError(f"index must hold {count} whole numbers, one per image, not shape {tuple(index.shape)} of {_dtype(index)}")
-    return index.to(device, torch.int64)
+    numbers: Tensor = index.to(device, torch.int64)
+    return numbers
 
 
 def check_maps(maps: Any, images: Tensor) -> Tensor:
@@ -97,8 +102,9 @@ def check_maps(maps: Any, images: Tensor) -> Tensor:
     if not isinstance(maps, Tensor) or not maps.is_floating_point():
         raise ImageTypeError("maps must be a floating torch tensor (N, C, H, W) or (N, 1, H, W)")
     count, channels, height, width = images.shape
-    if maps.shape not in ((count, channels, height, width), (count, 1, height, width)):
-        raise ShapeError(f"maps must have shape {tuple(images.shape)} or {(count, 1, height, width)} for these images, not {tuple(maps.shape)}")
+    flat = (count, 1, height, width)
+    if maps.shape not in ((count, channels, height, width), flat):
+        raise ShapeError(f"maps must have shape {tuple(images.shape)} or {flat} for these images, not {tuple(maps.shape)}")
     return check_finite(maps.detach().to(images.device, torch.float32), "the map")
 
 
@@ -122,7 +128,7 @@ def check_finite(values: Tensor, what: str) -> Tensor:
         NotFiniteError: Something is NaN or infinite.
     """
     if not bool(values.sum().isfinite()):
-        bad = (~values.isfinite()).flatten(1).any(1).nonzero().flatten().tolist() if values.ndim > 1 else (~values.isfinite()).nonzero().flatten().tolist()
+        bad = (~values.isfinite()).reshape(len(values), -1).any(1).nonzero().flatten().tolist()
         if bad:
             shown = ", ".join(map(str, bad[:5])) + (" ..." if len(bad) > 5 else "")
             raise NotFiniteError(f"{what} of image {shown} ({len(bad)} of {len(values)}) is NaN or infinite")

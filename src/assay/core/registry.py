@@ -13,6 +13,8 @@ import typing
 from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
+import numpy as np
+
 from assay.errors import SpecError
 
 T = TypeVar("T")
@@ -38,7 +40,7 @@ def register(cls: type[T]) -> type[T]:
     """
     own_check = getattr(cls, "__post_init__", None)
 
-    def __post_init__(self: Any) -> None:
+    def __post_init__(self: Any) -> None:  # noqa: N807
         _check_types(self)
         if own_check is not None:
             own_check(self)
@@ -67,11 +69,14 @@ def build(spec: str, base: type[T] = object) -> T:  # type: ignore[assignment]
     """
     try:
         node = ast.parse(spec.strip(), mode="eval").body
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise SpecError(f"cannot read the spec {spec!r}: write it like SmoothGrad(sigma=0.03)") from error
     if not isinstance(node, ast.Name | ast.Call):
         raise SpecError(f"the spec {spec!r} does not begin with a name such as SmoothGrad")
-    value = _value(node, spec, base)
+    try:
+        value = _value(node, spec, base)
+    except RecursionError as error:
+        raise SpecError(f"the spec {spec!r} is nested too deeply") from error
     if not isinstance(value, base):
         known = ", ".join(registered(base))
         raise SpecError(f"{spec!r} is not {_article(base.__name__)}; choose one of {known}")
@@ -97,7 +102,7 @@ def check_at_least(obj: object, low: float, *names: str) -> None:
     """Raise SpecError unless each named number of `obj` is None or finite and >= `low`."""
     for name in names:
         value = getattr(obj, name)
-        if value is not None and not (math.isfinite(value) and value >= low):
+        if value is not None and not (_finite(value) and value >= low):
             raise SpecError(f"{type(obj).__name__}: {name} must be at least {low:g}, not {value!r}")
 
 
@@ -105,7 +110,7 @@ def check_positive(obj: object, *names: str) -> None:
     """Raise SpecError unless each named number of `obj` is None or finite and > 0."""
     for name in names:
         value = getattr(obj, name)
-        if value is not None and not (math.isfinite(value) and value > 0):
+        if value is not None and not (_finite(value) and value > 0):
             raise SpecError(f"{type(obj).__name__}: {name} must be positive, not {value!r}")
 
 
@@ -135,6 +140,8 @@ def _value(node: ast.AST, spec: str, base: type[Any] = object) -> Any:
             return _ARITHMETIC[type(node.op)](_number(node.left, spec), _number(node.right, spec))
         except ZeroDivisionError as error:
             raise SpecError(f"the spec {spec!r} divides by zero") from error
+        except OverflowError as error:
+            raise SpecError(f"the spec {spec!r} has a number that is too large") from error
     if isinstance(node, ast.Name) and node.id == "inf":
         return math.inf
     if isinstance(node, ast.Name):
@@ -176,10 +183,7 @@ def _construct(name: str, args: list[Any], keywords: dict[str, Any], base: type[
     missing = [
         field.name
         for field in dataclasses.fields(cls)
-        if field.init
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-        and field.name not in given
+        if field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING and field.name not in given
     ]
     if missing:
         raise SpecError(f"{name} needs {', '.join(missing)}")
@@ -192,15 +196,27 @@ def _hints(cls: type[Any]) -> dict[str, Any]:
 
 
 def _check_types(obj: Any) -> None:
-    hints = _hints(type(obj))
+    hints: dict[str, Any] = _hints(type(obj))  # type: ignore[arg-type]
     for field in dataclasses.fields(obj):
-        value = getattr(obj, field.name)
-        if isinstance(value, list):
-            value = tuple(value)
-            object.__setattr__(obj, field.name, value)
+        value = _plain(getattr(obj, field.name))
+        object.__setattr__(obj, field.name, value)
         if not _fits(value, hints[field.name]):
             wanted = _describe(hints[field.name])
             raise SpecError(f"{type(obj).__name__}: {field.name} must be {wanted}, not {value!r}")
+
+
+def _plain(value: Any) -> Any:
+    """Lists as tuples and NumPy's numbers as Python's, whose `repr` a spec can hold."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond any float
+        return False
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -44,8 +44,14 @@ def test_ranges_with_zero_or_negatives_are_linear():
     assert not axis_of([-1.0, 1000.0]).logarithmic
 
 
+def test_wide_intervals_of_close_means_stay_linear():
+    axis = axis_of([0.1, 0.4], [0.0003, 0.5])
+    assert not axis.logarithmic
+    assert (axis.low, axis.high) == (0.0003, 0.5)
+
+
 def test_ticks_are_round_numbers():
-    assert [text for _, text in axis_of([-0.13, 0.31]).ticks] == ["0", "0.2"]
+    assert [text for _, text in axis_of([-0.13, 0.31]).ticks] == ["−0.1", "0", "0.1", "0.2", "0.3"]
     assert [text for _, text in axis_of([0.5, 200.0]).ticks] == ["1", "10", "100"]
 
 

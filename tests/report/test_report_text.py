@@ -56,6 +56,13 @@ def test_only_certainty_is_a_hundred_per_cent(value, text):
     assert percent(value) == text
 
 
+def test_a_column_of_narrow_intervals_gets_more_decimals():
+    assert decimals_for([0.12], [0.0008, 0.0009, 0.5]) == 4
+    assert decimals_for([0.12], [0.05]) == 3
+    assert decimals_for([0.12], [0.0, None]) == 3
+    assert decimals_for([0.12], [1e-9]) == 5
+
+
 def test_one_is_singular():
     assert (plural(1, "image"), plural(2, "image"), plural(0, "entry", "entries")) == ("1 image", "2 images", "0 entries")
 

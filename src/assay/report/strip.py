@@ -59,17 +59,19 @@ def strips(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> tuple[Str
     return tuple(_strip(column, lines) for column, lines in by_measure(summary, notes))
 
 
-def axis_of(values: Iterable[float]) -> Axis:
-    """An axis that holds all values: logarithmic if all are positive and span more than a factor of 50.
+def axis_of(centres: Iterable[float], ends: Iterable[float] = ()) -> Axis:
+    """An axis that holds all values: logarithmic if all are positive and the centres span more than a factor of 50.
 
     Args:
-        values: Finite numbers; none at all gives an axis from 0 to 1.
+        centres: Means, finite; none at all gives an axis from 0 to 1.
+        ends: Ends of their intervals, finite.
     """
-    known = sorted(values)
+    means = sorted(centres)
+    known = sorted([*means, *ends])
     if not known:
         return Axis(0.0, 1.0, False, ())
     low, high = known[0], known[-1]
-    if low > 0 and high / low > _LOG_FROM:
+    if low > 0 and means and means[-1] / means[0] > _LOG_FROM:
         return Axis(low, high, True, _log_ticks(low, high))
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         slack = abs(low) / 10 or 1.0
@@ -79,8 +81,12 @@ def axis_of(values: Iterable[float]) -> Axis:
 
 
 def _strip(column: Column, lines: Mapping[str, Line]) -> Strip:
-    axis = axis_of(line[key] for line in lines.values() for key in _KEYS if line[key] is not None and math.isfinite(line[key]))
+    axis = axis_of(_known(lines, "mean", "floor"), _known(lines, "low", "high", "floor_low", "floor_high"))
     return Strip(column, axis, tuple(_mark(axis, line) for line in lines.values()))
+
+
+def _known(lines: Mapping[str, Line], *keys: str) -> list[float]:
+    return [line[key] for line in lines.values() for key in keys if line[key] is not None and math.isfinite(line[key])]
 
 
 def _mark(axis: Axis, line: Line) -> Mark:
@@ -94,9 +100,9 @@ def _mark(axis: Axis, line: Line) -> Mark:
 
 
 def _ticks(low: float, high: float) -> list[tuple[float, str]]:
-    rough = (high - low) / 4
+    rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
     places = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
     return [(place * step, _tick_text(place * step)) for place in places]
 

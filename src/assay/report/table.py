@@ -92,7 +92,10 @@ def _row(explainer: str, cells: tuple[Cell | None, ...]) -> Row:
 
 
 def _cells(lines: Mapping[str, Line]) -> dict[str, Cell]:
-    decimals = decimals_for(line[key] for line in lines.values() for key in ("mean", "floor"))
+    decimals = decimals_for(
+        (line[key] for line in lines.values() for key in ("mean", "floor")),
+        (line["high"] - line["low"] for line in lines.values() if _finite(line["low"]) and _finite(line["high"])),
+    )
     best = _best(lines)
     return {explainer: _cell(line, decimals, explainer in best) for explainer, line in lines.items()}
 

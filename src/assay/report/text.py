@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 from collections.abc import Iterable
 
 from markupsafe import Markup, escape
@@ -13,10 +14,22 @@ __all__ = ["breakable", "decimals_for", "number", "percent", "plural"]
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def decimals_for(values: Iterable[float | None]) -> int:
-    """Decimals that give the largest of a column's values three significant digits: 0 to 5."""
-    largest = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
-    return min(5, max(0, 2 - math.floor(math.log10(largest)))) if largest > 0 else 3
+def decimals_for(values: Iterable[float | None], widths: Iterable[float | None] = ()) -> int:
+    """Decimals for a column, 0 to 5: three digits of its largest value, or more if the typical interval is too narrow for them.
+
+    Args:
+        values: The column's numbers.
+        widths: Widths of their intervals; the median one shows at least one digit.
+    """
+    largest = max(map(abs, _known(values)), default=0.0)
+    narrow = statistics.median_low(_known(widths) or [0.0])
+    by_size = 2 - math.floor(math.log10(largest)) if largest > 0 else 3
+    by_width = 1 - math.ceil(math.log10(narrow)) if narrow > 0 else 0
+    return min(5, max(0, by_size, by_width))
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None and math.isfinite(value)]
 
 
 def number(value: float | None, decimals: int = 3) -> str:

@@ -16,7 +16,14 @@ __all__ = ["bar"]
 @contextmanager
 def bar() -> Iterator[Report]:
     """Show one line per stage with units done, time used and time left, on standard error."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as shown:
         tasks = {}
 

@@ -6,6 +6,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -93,9 +94,11 @@ class Dataset(ABC):
 
     Attributes:
         split: Name of the part, such as `"test"`.
+        has_truth: Whether the items bring masks of the pixels that decide their labels.
     """
 
     split: str
+    has_truth: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -46,6 +47,7 @@ class HardDigits(Dataset):
     count: int | None = None
 
     name = "hard-digits"
+    has_truth: ClassVar[bool] = True
     classes = tuple("0123456789")
 
     def __post_init__(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
@@ -71,11 +70,4 @@ class Blur(Background):
 def background_scores(model: Classifier, background: Background, filled: Tensor, targets: Tensor) -> Tensor:
     """Scores (N,) of the backgrounds for each image's target; one pass when all images share their background."""
     distinct = filled[:1] if background.shared else filled
-    logits = []
-
-    def step(start: int, stop: int) -> None:
-        with torch.no_grad():
-            logits.append(model.forward(distinct[start:stop]))
-
-    model.run(len(distinct), distinct.shape[1:], False, step)
-    return model.score(torch.cat(logits).expand(len(targets), -1), targets)
+    return model.score(model.unchecked_logits(distinct).expand(len(targets), -1), targets)

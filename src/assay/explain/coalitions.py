@@ -135,7 +135,8 @@ def solve_ridge(members: Tensor, values: Tensor, weights: Tensor, alpha: float) 
     y = y - (w * y).sum(1, keepdim=True) / total
     weighted = (w[:, :, None] * x).transpose(1, 2)
     normal = weighted @ x + alpha * torch.eye(x.shape[2], dtype=x.dtype, device=x.device)
-    return torch.linalg.solve(normal, (weighted @ y[:, :, None])[:, :, 0]).float()
+    solved: Tensor = torch.linalg.solve(normal, (weighted @ y[:, :, None])[:, :, 0])
+    return solved.float()
 
 
 def solve_shapley(members: Tensor, values: Tensor, weights: Tensor, empty: Tensor, full: Tensor, counts: Tensor) -> Tensor:
@@ -198,4 +199,4 @@ def _draw(seed: int, index: Tensor, n: int, draws: int, sizes: list[int], paired
     edges = (kernel / kernel.sum()).cumsum(0)
     size = torch.tensor(sizes, device=index.device)[torch.searchsorted(edges, level.clamp_max(1 - 1e-12)).clamp_max(len(sizes) - 1)]
     ranks = numbers[:, :, :n].argsort(2).argsort(2)
-    return ranks < size[:, :, None]
+    return torch.lt(ranks, size[:, :, None])

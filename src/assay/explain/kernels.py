@@ -64,9 +64,7 @@ class Uniform(Kernel):
         return self.radius / 3**0.5
 
 
-def draw(
-    kernel: Kernel, seed: int, stream: str, index: Tensor, sample: Tensor, shape: tuple[int, ...], antithetic: bool = False
-) -> Tensor:
+def draw(kernel: Kernel, seed: int, stream: str, index: Tensor, sample: Tensor, shape: tuple[int, ...], antithetic: bool = False) -> Tensor:
     """Draws (P, *shape); antithetic ones come in pairs, sample 2j + 1 being minus sample 2j, each pair made once."""
     if not antithetic:
         return kernel.sample(seed, stream, index, sample, shape)

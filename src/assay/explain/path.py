@@ -85,7 +85,7 @@ class IntegratedGradients(Explainer):
         gradients(model, targets, rows, images.shape[1:], make, take)
         maps = plain.mul_(way)
         if self.complete:
-            clean = model.score(model.logits(images), targets)
+            clean = model.score(model.unchecked_logits(images), targets)
             gap = clean - background_scores(model, self.baseline, base, targets) - maps.flatten(1).sum(1)
             maps += slopes.mul_(way) * (gap / squares[:, 0].clamp_min(torch.finfo(torch.float32).tiny)).view(-1, 1, 1, 1)
         return maps
@@ -93,5 +93,5 @@ class IntegratedGradients(Explainer):
     def residual(self, model: Classifier, images: Tensor, maps: Tensor, targets: Tensor, *, index: Tensor, seed: int = 0) -> Tensor:
         """What the maps (N, C, H, W) leave unexplained, (N,): f(image) - f(baseline) - sum of the map."""
         base = self.baseline.fill(images, index, seed)
-        clean = model.score(model.logits(images), targets)
+        clean = model.score(model.unchecked_logits(images), targets)
         return clean - background_scores(model, self.baseline, base, targets) - maps.flatten(1).sum(1)

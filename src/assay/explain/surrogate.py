@@ -90,7 +90,7 @@ class KernelShap(Explainer):
         filled = self.background.fill(images, index, seed)
         drawn = coalitions.distinct(coalitions.shapley(seed, index, counts, self.samples - 2, self.sampling == "paired"))
         values = coalitions.run(model, images, targets, labels, filled, drawn)
-        full = model.score(model.logits(images), targets)
+        full = model.score(model.unchecked_logits(images), targets)
         empty = background_scores(model, self.background, filled, targets)
         fitted = coalitions.solve_shapley(drawn.members, values, drawn.weights, empty, full, counts)
         return fitted.gather(1, labels.flatten(1)).view(len(images), 1, *labels.shape[1:])

@@ -1,0 +1,1 @@
+"""Measures: what can be said for or against a map."""

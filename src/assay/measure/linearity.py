@@ -36,7 +36,9 @@ class Infidelity(Measure):
     category: ClassVar[str] = "faithfulness"
     higher_is_better: ClassVar[bool] = False
     reference: ClassVar[str] = "Yeh, Hsieh, Suggala, Inouye, Ravikumar: On the (In)fidelity and Sensitivity of Explanations, NeurIPS 2019"
-    meaning: ClassVar[str] = "Change the image at random and by much: a faithful map, read as a sum over pixels, predicts how the score moves."
+    meaning: ClassVar[str] = (
+        "Change the image at random and by much: a faithful map, read as a sum over pixels, predicts how the score moves."
+    )
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "samples")
@@ -77,9 +79,7 @@ class LocalLinearError(Measure):
         return _error(case, maps, Gaussian(self.radius), "LocalLinearError", self.samples, 1.0, self.scaled, self.relative)
 
 
-def _error(
-    case: Case, maps: list[Tensor], kernel: Kernel, stream: str, samples: int, sign: float, scaled: bool, relative: bool
-) -> Tensor:
+def _error(case: Case, maps: list[Tensor], kernel: Kernel, stream: str, samples: int, sign: float, scaled: bool, relative: bool) -> Tensor:
     """Mean squared errors (E, N) of `map . step` as a prediction of `f(x + sign * step) - f(x)`, times `sign`; one set of passes."""
     images, shape = case.images, tuple(case.images.shape[1:])
     rows = pairs_of(len(images), samples, images.device)

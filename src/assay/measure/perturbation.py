@@ -64,7 +64,9 @@ class Insertion(Measure):
     category: ClassVar[str] = "faithfulness"
     higher_is_better: ClassVar[bool] = True
     reference: ClassVar[str] = "Petsiuk, Das, Saenko: RISE, BMVC 2018"
-    meaning: ClassVar[str] = "Put the pixels the map ranks highest first into a blurred image: a faithful map makes the class appear at once."
+    meaning: ClassVar[str] = (
+        "Put the pixels the map ranks highest first into a blurred image: a faithful map makes the class appear at once."
+    )
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "steps")

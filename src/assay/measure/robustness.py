@@ -51,10 +51,9 @@ class MaxSensitivity(Measure):
             stop = min(total, start + case.model.chunk_size(total - start, shape, "gradient" in explainer.needs))
             pairs = torch.arange(start, stop, device=images.device)
             rows = pairs // self.samples
-            nearby = images[rows] + Uniform(self.radius).sample(
-                case.seed, "MaxSensitivity", case.index[rows], pairs % self.samples, shape
-            )
+            nearby = images[rows] + Uniform(self.radius).sample(case.seed, "MaxSensitivity", case.index[rows], pairs % self.samples, shape)
             moved = explainer.attribute(case.model, nearby, case.targets[rows], case.index[rows], case.seed)
             change[start:stop] = (moved - clean[rows]).flatten(1).norm(dim=1)
             start = stop
-        return change.view(len(images), self.samples).amax(1) / clean.flatten(1).norm(dim=1)
+        largest: Tensor = change.view(len(images), self.samples).amax(1) / clean.flatten(1).norm(dim=1)
+        return largest

@@ -1,0 +1,1 @@
+"""Models: networks behind one interface, training, checkpoints."""

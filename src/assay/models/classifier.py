@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -111,6 +112,23 @@ class Classifier:
     def __repr__(self) -> str:
         return f"Classifier({self.name}, precision={self.precision!r}, output={self.output!r}, device={str(self.device)!r})"
 
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides what this model computes, as plain values, the weights as a hash."""
+        digest = hashlib.sha256()
+        for name, tensor in self.module.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+        return {
+            "network": self.name,
+            "parameters": sum(parameter.numel() for parameter in self.module.parameters()),
+            "weights": f"sha256 of the prepared weights {digest.hexdigest()}",
+            "mean": None if self._scale is None else (-self._shift / self._scale).flatten().tolist(),
+            "std": None if self._scale is None else (1 / self._scale).flatten().tolist(),
+            "precision": self.precision,
+            "output": self.output,
+            "folded batch norms": self.folded,
+        }
+
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes; their numbers as text when none were given.
@@ -140,6 +158,10 @@ class Classifier:
             NotFiniteError: A logit is NaN or infinite; the message names the image.
         """
         images = check_images(images)
+        return check_finite(self.unchecked_logits(images), "the model's output")
+
+    def unchecked_logits(self, images: Tensor) -> Tensor:
+        """`logits` of inputs that need not be images, such as noisy copies; what is not finite stays."""
         rows: list[Tensor] = []
 
         def step(start: int, stop: int) -> None:
@@ -147,7 +169,7 @@ class Classifier:
                 rows.append(self.forward(images[start:stop].to(self.device)))
 
         self.run(len(images), images.shape[1:], False, step)
-        return check_finite(torch.cat(rows), "the model's output").to(images.device)
+        return torch.cat(rows).to(images.device)
 
     def predict(self, images: Tensor) -> Tensor:
         """Class ids (N,) of the largest logits."""

@@ -20,9 +20,7 @@ Make = Callable[[int, int], Tensor]
 Take = Callable[[int, int, Tensor, Tensor], None]
 
 
-def scores(
-    model: Classifier, targets: Tensor, rows: Tensor, shape: torch.Size, make: Make, output: Output | None = None
-) -> Tensor:
+def scores(model: Classifier, targets: Tensor, rows: Tensor, shape: torch.Size, make: Make, output: Output | None = None) -> Tensor:
     """Scores (P,) of the pairs' inputs for their images' targets; forward passes only.
 
     Args:

@@ -59,7 +59,7 @@ def fold_batch_norm(net: nn.Module) -> int:
         conv, norm = modules[before.target], modules[node.target]
         once = called.count(id(conv)) == 1 and called.count(id(norm)) == 1 and not {before.target, node.target} & read
         if once and _foldable(conv, norm):
-            conv.weight, conv.bias = fuse_conv_bn_weights(  # type: ignore[assignment]
+            conv.weight, conv.bias = fuse_conv_bn_weights(
                 conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
             )
             conv.requires_grad_(False)
@@ -71,7 +71,7 @@ def fold_batch_norm(net: nn.Module) -> int:
 class _Tracer(fx.Tracer):
     """Only modules of torch itself are leaves, so that a library's module that wraps one is looked into."""
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
         return type(m) is not nn.Sequential and type(m).__module__.startswith("torch.nn")
 
 

@@ -1,0 +1,1 @@
+"""Whole experiments: audits of explainers by measures, their statistics and their records."""

@@ -1,0 +1,99 @@
+"""`assay audit`: explain, measure, judge and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from assay.cli import options
+from assay.cli.app import app
+from assay.cli.progress import bar
+
+if TYPE_CHECKING:
+    from assay.study.audit import Audit
+
+__all__ = ["audit", "tell"]
+
+
+@app.command()
+def audit(
+    model: options.Model,
+    images: options.Images,
+    out: options.Out,
+    explainer: Annotated[
+        list[str] | None, typer.Option(help="Spec of an explainer; may be given several times. The paper's six by default.")
+    ] = None,
+    measure: Annotated[
+        list[str] | None, typer.Option(help="Spec of a measure; may be given several times. All that the data allow by default.")
+    ] = None,
+    weights: options.Weights = None,
+    pretrained: options.Pretrained = False,
+    random_weights: options.RandomWeights = False,
+    split: options.Split = "test",
+    size: options.Size = None,
+    count: options.Count = None,
+    gallery: Annotated[int, typer.Option(min=1, help="Images shown in the report.")] = 8,
+    precision: options.Precision = "float32",
+    output: options.Output = "logit",
+    device: options.Device = None,
+    seed: options.Seed = 0,
+) -> None:
+    """Audit explanations of a model: report.html, scores.parquet, summary.csv, status.csv and record.json."""
+    from assay.core.registry import build
+    from assay.explain.base import Explainer
+    from assay.measure.base import Measure
+    from assay.study.audit import EXPLAINERS, audit_batches
+
+    explainers = [build(spec, Explainer) for spec in explainer] if explainer else EXPLAINERS  # type: ignore[type-abstract]
+    measures = [build(spec, Measure) for spec in measure] if measure else None  # type: ignore[type-abstract]
+    chosen = options.inputs(images, split, size, count, seed)
+    classifier = options.network(model, weights, pretrained, random_weights, precision, output, device, seed)
+    options.check_folder(out)
+    with bar() as progress:
+        found = audit_batches(
+            classifier,
+            chosen.batches(),
+            len(chosen.indices),
+            explainers,
+            measures,
+            seed,
+            has_truth=chosen.dataset.has_truth,
+            data=chosen.record,
+            gallery=gallery,
+            progress=progress,
+        )
+    found.save(out)
+    tell(found, out / "report.html")
+
+
+def tell(found: Audit, report: Path) -> None:
+    """Print the summary table, the verdict and the report's place."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(title="mean (95 % interval), + better than the random map, - worse, = no better", title_justify="left")
+    table.add_column("explainer")
+    rows = found.summary
+    measures = rows["measure"].unique(maintain_order=True).to_list()
+    for name in measures:
+        up = rows.filter(rows["measure"] == name)["higher_is_better"][0]
+        table.add_column(f"{name.partition('(')[0]} {'↑' if up else '↓'}", justify="right")
+    signs = {"better than random": "+", "worse than random": "-"}
+    for explainer in rows["explainer"].unique(maintain_order=True):
+        own = {row["measure"]: row for row in rows.filter(rows["explainer"] == explainer).iter_rows(named=True)}
+        cells = [f"{r['mean']:.3f} ({r['low']:.3f}-{r['high']:.3f}) {signs.get(r['verdict'], '=')}" for r in map(own.get, measures) if r]
+        table.add_row(explainer, *cells)
+    floors = {row["measure"]: row for row in rows.iter_rows(named=True)}
+    table.add_section()
+    table.add_row(
+        "random map", *[f"{floors[m]['floor']:.3f} ({floors[m]['floor_low']:.3f}-{floors[m]['floor_high']:.3f})  " for m in measures]
+    )
+    console.print(table)
+    for sentence in found.page.verdict:
+        console.print(f"- {sentence.text}", markup=False)
+    if found.page.problems:
+        console.print(f"- {len(found.page.problems)} images had problems; the report lists them.", markup=False)
+    console.print(f"report: {report}", markup=False, soft_wrap=True)

@@ -1,0 +1,119 @@
+"""Options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from assay.data import Batch, Dataset
+    from assay.models.classifier import Classifier
+
+__all__ = ["Inputs", "check_folder", "inputs", "network"]
+
+Model = Annotated[
+    str,
+    typer.Option(help="timm:NAME, torchvision:NAME, python:package.module:factory, a checkpoint's path, or the shipped hard-digits."),
+]
+Weights = Annotated[Path | None, typer.Option(help="Weights file: safetensors, or a torch file of plain tensors.", show_default=False)]
+Pretrained = Annotated[bool, typer.Option("--pretrained", help="Use the published weights of a timm or torchvision network.")]
+RandomWeights = Annotated[bool, typer.Option("--random-weights", help="Leave a timm or torchvision network untrained.")]
+Images = Annotated[
+    str, typer.Option(help="A folder of images, a data set's name (hard-digits, cifar10), or a spec such as HardDigits(size=96).")
+]
+Split = Annotated[str, typer.Option(help="Part of a named data set.")]
+Size = Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.", show_default=False)]
+Count = Annotated[
+    int | None, typer.Option(min=1, help="Take that many images, chosen at random by the seed; all by default.", show_default=False)
+]
+Seed = Annotated[int, typer.Option(help="Decides all randomness.")]
+Precision = Annotated[Literal["float32", "bfloat16"], typer.Option(help="What the network runs in.")]
+Output = Annotated[Literal["logit", "probability", "log_probability"], typer.Option(help="What is explained.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU when there is one by default.", show_default=False)]
+Out = Annotated[Path, typer.Option(help="Folder to write; made if it is not there, and must be empty.")]
+
+_READ = 256
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The images that a command works on."""
+
+    dataset: Dataset
+    indices: list[int]
+
+    def batches(self) -> Iterator[Batch]:
+        """The images in full batches."""
+        from assay.data import batches
+
+        many = len(self.indices)
+        return batches(self.dataset, math.ceil(many / math.ceil(many / _READ)), self.indices)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the reproducibility record says of the data."""
+        data = self.dataset
+        return {
+            "name": data.name,
+            "spec": repr(data),
+            "split": data.split,
+            "images in all": len(data),
+            "sha256": data.content_hash(),
+        }
+
+
+def inputs(images: str, split: str, size: int | None, count: int | None, seed: int) -> Inputs:
+    """The chosen images of a folder or a data set, in ascending order."""
+    from assay.data import choose, load
+    from assay.errors import DataError
+
+    dataset = load(images, split, size)
+    if count is not None and count > len(dataset):
+        raise DataError(f"--count {count} asks for more images than the {len(dataset)} of {images}")
+    return Inputs(dataset, sorted(choose(dataset, count, seed)) if count is not None else list(range(len(dataset))))
+
+
+def network(
+    model: str,
+    weights: Path | None,
+    pretrained: bool,
+    random_weights: bool,
+    precision: Literal["float32", "bfloat16"],
+    output: Literal["logit", "probability", "log_probability"],
+    device: str | None,
+    seed: int,
+) -> Classifier:
+    """The model that the options name, on a GPU when there is one."""
+    import torch
+
+    from assay.models.spec import network as build
+
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return build(model, weights, precision, output, pretrained=pretrained, random_weights=random_weights, device=place, seed=seed)
+
+
+def check_folder(out: Path) -> Path:
+    """The folder, made now, so that a wrong one is told before the work.
+
+    Raises:
+        DataError: It cannot be made or written, or holds something already.
+    """
+    import os
+
+    from assay.errors import DataError
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        held = next(out.iterdir(), None)
+    except OSError as error:
+        raise DataError(f"cannot make the folder {out}: {error.strerror}") from error
+    if held is not None:
+        raise DataError(f"{out} already holds {held.name}; name an empty or new folder")
+    if not os.access(out, os.W_OK):
+        raise DataError(f"cannot write in the folder {out}")
+    return out

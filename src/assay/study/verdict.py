@@ -1,0 +1,113 @@
+"""Plain words for what an audit found, by rules that are written here and shown in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from assay.report.page import MeasureNote, Sentence
+from assay.study.statistics import BETTER
+
+__all__ = ["RULES", "verdict"]
+
+FRAGILE = 0.5
+FEW = 30
+RULES = (
+    "An explainer beats the random map on a measure when the 95 % interval of the paired difference lies on the good side of zero. "
+    "It is called trustworthy here when it beats the random map on every faithfulness measure, doubtful when on some, untrustworthy "
+    f"when on none. Its maps are called unstable when noise too small to see changes them by more than {FRAGILE:.0%} of their size."
+)
+
+
+def verdict(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], images: int) -> tuple[Sentence, ...]:
+    """Sentences for the top of the report, most important first.
+
+    Args:
+        summary: As `summarise` makes it.
+        notes: A note for each measure.
+        images: Number of images scored.
+    """
+    found = [*_faithfulness(summary, notes), *_localisation(summary, notes), *_robustness(summary, notes), *_disagreement(summary, notes)]
+    if images < FEW:
+        found.append(
+            Sentence("caution", f"Only {images} images were scored: intervals are wide; take {FEW} or more before you rely on this.")
+        )
+    return tuple(found)
+
+
+def _rows(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], category: str) -> pl.DataFrame:
+    return summary.filter(pl.col("measure").is_in([name for name, note in notes.items() if note.category == category]))
+
+
+def _faithfulness(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[Sentence]:
+    rows = _rows(summary, notes, "faithfulness")
+    if rows.is_empty():
+        return []
+    sound, doubtful, useless = [], [], []
+    for (name,), own in rows.group_by("explainer", maintain_order=True):
+        failed = own.filter(pl.col("verdict") != BETTER)["measure"].to_list()
+        if not failed:
+            sound.append(str(name))
+        elif len(failed) == len(own):
+            useless.append(str(name))
+        else:
+            doubtful.append(f"{name} (not by {_listed(failed)})")
+    tests = _count(rows["measure"].n_unique(), "faithfulness measure")
+    sentences = []
+    if sound:
+        sentences.append(
+            Sentence("good", f"Trustworthy by all {tests}: {_listed(sound)} tell more about the model than a random map does.")
+        )
+    if doubtful:
+        sentences.append(Sentence("caution", f"Doubtful: {_listed(doubtful)} beat a random map only on some of the {tests}."))
+    if useless:
+        sentences.append(Sentence("bad", f"Not trustworthy: {_listed(useless)} beat a random map on none of the {tests}."))
+    return sentences
+
+
+def _localisation(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[Sentence]:
+    rows = _rows(summary, notes, "localisation").drop_nans("mean")
+    if rows.is_empty():
+        return []
+    best = rows.sort("mean", descending=True).row(0, named=True)
+    text = (
+        f"Against known evidence, {best['explainer']} agrees best: overlap {best['mean']:.2f} ({best['low']:.2f} to {best['high']:.2f}), "
+        f"a random map {best['floor']:.2f}."
+    )
+    lost = rows.filter(pl.col("verdict") != BETTER)["explainer"].to_list()
+    if lost:
+        text += f" No better than random: {_listed(lost)}."
+    return [Sentence("good" if best["verdict"] == BETTER else "bad", text)]
+
+
+def _robustness(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[Sentence]:
+    rows = _rows(summary, notes, "robustness").filter(pl.col("measure").str.starts_with("MaxSensitivity"))
+    unstable = [f"{row['explainer']} ({row['mean']:.0%})" for row in rows.iter_rows(named=True) if row["mean"] > FRAGILE]
+    if rows.is_empty():
+        return []
+    if not unstable:
+        return [Sentence("good", "Noise too small to see changes no explainer's maps by more than half of their size.")]
+    text = f"Unstable: noise too small to see changes the maps of {_listed(unstable)} by more than half of their size."
+    return [Sentence("caution", text)]
+
+
+def _disagreement(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[Sentence]:
+    best = []
+    for (name,), own in _rows(summary, notes, "faithfulness").group_by("measure", maintain_order=True):
+        ranked = own.drop_nans("mean").sort("mean", descending=bool(own["higher_is_better"][0]))
+        if not ranked.is_empty():
+            best.append((str(name), str(ranked["explainer"][0])))
+    winners = dict.fromkeys(winner for _, winner in best)
+    if len(winners) < 2:
+        return []
+    parts = [f"{winner} by {_listed([name for name, who in best if who == winner])}" for winner in winners]
+    return [Sentence("note", f"Faithfulness has more than one meaning; the best explainer is {_listed(parts)}.")]
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -74,17 +74,15 @@ class Insertion(Measure):
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
         """See `Measure.evaluate`."""
         filled = self.background.fill(case.images, case.index, case.seed)
-        return _area(case, maps, filled, case.images, False, self.steps, self.order)
+        return _area(case, maps, filled, case.images, self.background.shared, self.steps, self.order)
 
 
-def _area(case: Case, maps: list[Tensor], before: Tensor, after: Tensor, after_shared: bool, steps: int, order: Order) -> Tensor:
+def _area(case: Case, maps: list[Tensor], before: Tensor, after: Tensor, shared: bool, steps: int, order: Order) -> Tensor:
     """Areas (E, N) under the probability while pixels turn from `before` to `after`; the two ends are run once for all maps."""
     model, images, targets = case.model, case.images, case.targets
     count, kinds, inner = len(images), len(maps), steps - 1
     clean = model.score(case.logits, targets, "probability")
-    ends = clean, _probabilities(case, after[:1] if after_shared else after)
-    if after is images:
-        ends = _probabilities(case, before), clean
+    ends = (_probabilities(case, before, shared), clean) if after is images else (clean, _probabilities(case, after, shared))
 
     places = torch.stack([ranks(one, order) for one in maps], 1)
     height, width = images.shape[2:]
@@ -104,5 +102,6 @@ def _area(case: Case, maps: list[Tensor], before: Tensor, after: Tensor, after_s
     return torch.trapezoid(curve, dx=1 / steps).T.contiguous()
 
 
-def _probabilities(case: Case, images: Tensor) -> Tensor:
-    return case.model.score(case.model.logits(images).expand(len(case.targets), -1), case.targets, "probability")
+def _probabilities(case: Case, filled: Tensor, shared: bool) -> Tensor:
+    logits = case.model.unchecked_logits(filled[:1] if shared else filled)
+    return case.model.score(logits.expand(len(case.targets), -1), case.targets, "probability")

@@ -179,7 +179,8 @@ class Classifier:
         """Logits (n, K) in float32 of one chunk on the model's device; differentiable in `pixels`; counted."""
         self.passes.forward += len(pixels)
         x = pixels if self._scale is None else torch.addcmul(self._shift, pixels, self._scale)
-        out = self._run(x.to(self._dtype, memory_format=self._layout))
+        # A network may work in place on its input, which must not be the caller's pixels.
+        out = self._run(x.to(self._dtype, memory_format=self._layout, copy=x is pixels))
         return self._take(out, len(pixels)).float()
 
     def score(self, logits: Tensor, targets: Tensor, output: Output | None = None) -> Tensor:
@@ -201,6 +202,8 @@ class Classifier:
 
     def _bytes_per_image(self, shape: tuple[int, ...], backward: bool) -> int:
         """Activation memory of one image, measured by one uncounted pass per image size."""
+        if self._scale is not None and len(self._scale) not in (1, shape[0]):
+            raise ModelError(f"the model's mean and std are for {len(self._scale)} channels, but images have shape {shape}")
         if (shape, backward) not in self._bytes:
             sizes: dict[int, int] = {}
             weights = {p.untyped_storage().data_ptr() for p in self.module.parameters()}
@@ -212,10 +215,10 @@ class Classifier:
                 return tensor
 
             counted = self.passes.copy()
-            with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            with torch.inference_mode(False), torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 try:
                     self.forward(torch.full((1, *shape), 0.5, device=self.device, requires_grad=True))
-                except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+                except (RuntimeError, ValueError, TypeError, AssertionError, LookupError, AttributeError) as error:
                     if isinstance(error, ModelError) or out_of_memory(error):
                         raise
                     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

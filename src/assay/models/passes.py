@@ -57,8 +57,9 @@ def gradients(model: Classifier, targets: Tensor | None, rows: Tensor, shape: to
     """
 
     def step(start: int, stop: int) -> None:
-        pixels = make(start, stop).detach().requires_grad_()
-        with torch.enable_grad():
+        made = make(start, stop).detach()
+        with torch.inference_mode(False), torch.enable_grad():
+            pixels = (made.clone() if made.is_inference() else made).requires_grad_()
             logits = model.forward(pixels)
             score = model.score(logits, logits.argmax(1) if targets is None else targets[rows[start:stop]])
             gradient = torch.autograd.grad(score.sum(), pixels, allow_unused=True)[0] if score.requires_grad else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ def fold_batch_norm(net: nn.Module) -> int:
     The pairs are found by tracing the network. One that cannot be traced stays as it is: correct, only slower.
     """
     try:
-        nodes = list(_Tracer().trace(net).nodes)
+        nodes = list(_Tracer().trace(net, _defaults(net)).nodes)
     except Exception:
         return 0
     modules = dict(net.named_modules(remove_duplicate=False))
@@ -63,9 +64,19 @@ def fold_batch_norm(net: nn.Module) -> int:
                 conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
             )
             conv.requires_grad_(False)
-            net.set_submodule(node.target, nn.Identity())
+            norm.forward = _unchanged  # its settings stay for networks that read them
             folded += 1
     return folded
+
+
+def _defaults(net: nn.Module) -> dict[str, Any]:
+    """The arguments that a call with the images alone leaves at their defaults; traced as unknown, they could take another way."""
+    parameters = inspect.signature(net.forward).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
 
 
 class _Tracer(fx.Tracer):

@@ -40,8 +40,10 @@ def scramble_norms(net, seed=0):
         for module in net.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 for tensor in (module.running_mean, module.weight, module.bias):
-                    tensor.copy_(torch.randn(tensor.shape, generator=generator))
-                module.running_var.copy_(torch.rand(module.running_var.shape, generator=generator) * 2 + 0.1)
+                    if tensor is not None:
+                        tensor.copy_(torch.randn(tensor.shape, generator=generator))
+                if module.running_var is not None:
+                    module.running_var.copy_(torch.rand(module.running_var.shape, generator=generator) * 2 + 0.1)
     return net
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from io import BytesIO
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from torch import Tensor
 
+from assay.core.files import replacing
 from assay.data.base import Batch, Dataset
 from assay.errors import DataError
 
@@ -80,14 +80,10 @@ def save_contact_sheet(dataset: Dataset, batch: Batch, path: Path) -> None:
     """
     page = BytesIO()
     contact_sheet(dataset, batch).savefig(page, format="png", dpi=160)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(page.getvalue())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as draft:
+            draft.write_bytes(page.getvalue())
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
 

@@ -162,7 +162,8 @@ def solve_shapley(members: Tensor, values: Tensor, weights: Tensor, empty: Tenso
     x = (x - x.sum(2, keepdim=True) / counts.view(-1, 1, 1)) * own[:, None]
     y = values.double() - empty.double()[:, None] - (members.double() * share[:, None]).sum(2)
     weighted = (weights.double()[:, :, None] * x).transpose(1, 2)
-    deviation = torch.linalg.pinv(weighted @ x, rtol=1e-10, hermitian=True) @ (weighted @ y[:, :, None])
+    inverse: Tensor = torch.linalg.pinv(weighted @ x, rtol=1e-10, hermitian=True)
+    deviation = inverse @ (weighted @ y[:, :, None])
     return (share + deviation[:, :, 0]).float()
 
 

@@ -192,7 +192,7 @@ def _step(net: nn.Module, optimiser: torch.optim.Optimizer, batch: Tensor, label
         logits = net(batch)
     loss = cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimiser.step()
     return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 

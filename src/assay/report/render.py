@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jinja2
 
+from assay.core.files import replacing
 from assay.errors import DataError
 from assay.report.answers import answers
 from assay.report.colour import colour_bar
@@ -58,19 +59,11 @@ def write(page: Page, path: str | os.PathLike[str]) -> Path:
     text = render(page)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _replace(place, text)
+        with replacing(place) as draft:
+            draft.write_text(text, encoding="utf-8")
     except OSError as error:
         raise DataError(f"cannot write the report to {place}: {error.strerror or error}") from error
     return place
-
-
-def _replace(place: Path, text: str) -> None:
-    draft = place.with_name(f".{place.name}.{os.getpid()}.part")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(place)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 @functools.cache

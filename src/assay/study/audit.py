@@ -13,6 +13,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from assay.core.files import replacing
 from assay.core.inputs import check_images, check_index, check_targets, check_truth
 from assay.core.progress import Progress, silent
 from assay.core.registry import build, short
@@ -77,10 +78,13 @@ class Audit:
         """Write report.html, scores.parquet, summary.csv, status.csv and record.json; returns the folder."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.scores.write_parquet(folder / "scores.parquet")
-        self.summary.write_csv(folder / "summary.csv")
-        self.status.write_csv(folder / "status.csv")
-        (folder / "record.json").write_text(json.dumps(self.record, indent=2) + "\n")
+        with replacing(folder / "scores.parquet") as draft:
+            self.scores.write_parquet(draft)
+        for name, table in (("summary", self.summary), ("status", self.status)):
+            with replacing(folder / f"{name}.csv") as draft:
+                table.write_csv(draft)
+        with replacing(folder / "record.json") as draft:
+            draft.write_text(json.dumps(self.record, indent=2) + "\n")
         self.to_html(folder / "report.html")
         return folder
 

@@ -15,6 +15,7 @@ import polars as pl
 import zarr
 from torch import Tensor
 
+from assay.core.files import replacing
 from assay.core.progress import Progress, silent
 from assay.core.registry import short
 from assay.data.base import Batch
@@ -112,9 +113,11 @@ def explain_batches(
     if not rows:
         raise EmptyBatchError("no image could be explained: " + "; ".join(f"{name}: {message}" for name, message in problems[:3]))
     sink.close()
-    pl.DataFrame(rows, infer_schema_length=None).write_csv(folder / "predictions.csv")
+    with replacing(folder / "predictions.csv") as draft:
+        pl.DataFrame(rows, infer_schema_length=None).write_csv(draft)
     answers = record(model, explainers, (), data or {}, [row["image"] for row in rows], seed, {"targets": "predicted", "maps": form})
-    (folder / "record.json").write_text(json.dumps(answers, indent=2) + "\n")
+    with replacing(folder / "record.json") as draft:
+        draft.write_text(json.dumps(answers, indent=2) + "\n")
     return Explained(len(rows), tuple(problems))
 
 
@@ -130,12 +133,8 @@ class _Npz:
             self.parts.setdefault(name, []).append(values.numpy())
 
     def close(self) -> None:
-        draft = self.path.with_name(f".{self.path.name}.part.npz")
-        try:
+        with replacing(self.path) as draft:
             np.savez_compressed(draft, **{name: np.concatenate(parts) for name, parts in self.parts.items()})  # type: ignore[arg-type]
-            draft.replace(self.path)
-        finally:
-            draft.unlink(missing_ok=True)
 
 
 class _Zarr:

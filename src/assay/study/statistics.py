@@ -103,6 +103,9 @@ def summarise(scores: pl.DataFrame, floor: str, seed: int) -> pl.DataFrame:
 
 
 def _verdict(difference: Interval, higher_is_better: bool) -> str:
+    """One of the three verdicts, or none where there is nothing to compare."""
+    if np.isnan(difference.mean):
+        return ""
     low, high = (difference.low, difference.high) if higher_is_better else (-difference.high, -difference.low)
     if low > 0:
         return BETTER

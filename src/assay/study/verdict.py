@@ -41,7 +41,7 @@ def _rows(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], category: str
 
 
 def _faithfulness(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[Sentence]:
-    rows = _rows(summary, notes, "faithfulness")
+    rows = _rows(summary, notes, "faithfulness").filter(pl.col("verdict") != "")
     if rows.is_empty():
         return []
     sound, doubtful, useless = [], [], []

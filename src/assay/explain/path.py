@@ -87,7 +87,10 @@ class IntegratedGradients(Explainer):
         if self.complete:
             clean = model.score(model.unchecked_logits(images), targets)
             gap = clean - background_scores(model, self.baseline, base, targets) - maps.flatten(1).sum(1)
-            maps += slopes.mul_(way) * (gap / squares[:, 0].clamp_min(torch.finfo(torch.float32).tiny)).view(-1, 1, 1, 1)
+            # Without any slope on the path nothing tells the pixels apart, and the gap stays for `residual` to tell.
+            sloped = squares[:, 0] > torch.finfo(torch.float32).tiny
+            share = torch.where(sloped, gap.double() / squares[:, 0], 0.0 * gap.double())
+            maps += (slopes.mul_(way) * share.view(-1, 1, 1, 1)).float()
         return maps
 
     def residual(self, model: Classifier, images: Tensor, maps: Tensor, targets: Tensor, *, index: Tensor, seed: int = 0) -> Tensor:

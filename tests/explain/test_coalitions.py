@@ -1,0 +1,106 @@
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assay.explain import coalitions
+
+INDEX = torch.arange(2)
+
+
+def kernel_share(n):
+    weights = {k: (n - 1) / (k * (n - k)) for k in range(1, n)}
+    return {k: weight / sum(weights.values()) for k, weight in weights.items()}
+
+
+def size_shares(drawn, n, image=0):
+    sizes = drawn.members[image].sum(1)
+    return {k: float(drawn.weights[image][sizes == k].sum()) for k in range(1, n)}
+
+
+@settings(max_examples=40)
+@given(st.integers(2, 14), st.integers(2, 200), st.booleans(), st.integers(0, 99))
+def test_weights_sum_to_one_and_the_trivial_coalitions_are_left_out(n, samples, paired, seed):
+    drawn = coalitions.shapley(seed, INDEX, torch.tensor([n, n]), samples, paired)
+    torch.testing.assert_close(drawn.weights.sum(1), torch.ones(2, dtype=torch.float64))
+    sizes = drawn.members.sum(2)[drawn.weights > 0]
+    assert ((sizes > 0) & (sizes < n)).all()
+    assert drawn.members.shape == (2, samples, n)
+
+
+@settings(max_examples=40)
+@given(st.integers(2, 14), st.integers(2, 200), st.integers(0, 99))
+def test_pairs_are_complements_with_equal_weight(n, samples, seed):
+    drawn = coalitions.distinct(coalitions.shapley(seed, INDEX, torch.tensor([n, n]), samples, True))
+    for image in range(2):
+        used = drawn.weights[image] > 0
+        held = {tuple(row): w for row, w in zip(drawn.members[image][used].tolist(), drawn.weights[image][used].tolist(), strict=True)}
+        for row, weight in held.items():
+            assert held[tuple(not stays for stays in row)] == pytest.approx(weight)
+
+
+@pytest.mark.parametrize("n", [3, 6, 9])
+def test_everything_is_enumerated_with_the_kernels_weights_where_it_fits(n):
+    drawn = coalitions.shapley(0, INDEX, torch.tensor([n, n]), 2**n - 2, True)
+    rows = {tuple(row) for row in drawn.members[0].tolist()}
+    assert rows == {row for row in itertools.product([False, True], repeat=n) if 0 < sum(row) < n}
+    share = kernel_share(n)
+    expected = torch.tensor([share[sum(row)] / math.comb(n, sum(row)) for row in drawn.members[0].tolist()], dtype=torch.float64)
+    torch.testing.assert_close(drawn.weights[0], expected)
+
+
+def test_sizes_one_and_n_minus_one_are_exact_in_the_default_budget():
+    n = 30
+    drawn = coalitions.shapley(0, INDEX, torch.tensor([n, n]), 98, True)
+    sizes = drawn.members[0].sum(1)
+    assert int((sizes == 1).sum()) == n
+    assert int((sizes == n - 1).sum()) == n
+    shares = size_shares(drawn, n)
+    assert shares[1] == pytest.approx(kernel_share(n)[1])
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_sizes_are_drawn_by_the_shapley_kernel(paired):
+    n, samples = 12, 6000 if not paired else 1500
+    drawn = coalitions.shapley(1, INDEX, torch.tensor([n, n]), samples, paired)
+    expected = kernel_share(n)
+    for size, share in size_shares(drawn, n).items():
+        assert abs(share - expected[size]) < 4.5 * math.sqrt(expected[size] / samples)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_every_superpixel_is_drawn_alike(paired):
+    n, samples = 12, 2000
+    drawn = coalitions.shapley(2, INDEX, torch.tensor([n, n]), samples, paired)
+    often = (drawn.members[0].double() * drawn.weights[0][:, None]).sum(0)
+    assert (often - 0.5).abs().max() < 4.5 * math.sqrt(0.25 / samples)
+
+
+def test_lime_keeps_each_superpixel_with_even_chance_and_independently():
+    stays = coalitions.bernoulli(0, INDEX, torch.tensor([10, 6]), 4000).members.double()
+    assert (stays[0].mean(0) - 0.5).abs().max() < 4.5 * 0.5 / math.sqrt(4000)
+    assert stays[1, :, 6:].sum() == 0
+    correlation = torch.corrcoef(stays[0].T) - torch.eye(10)
+    assert correlation.abs().max() < 4.5 / math.sqrt(4000)
+    assert abs(torch.corrcoef(torch.stack([stays[0, :, 0], stays[1, :, 0]]))[0, 1]) < 4.5 / math.sqrt(4000)
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 5), st.integers(1, 40), st.integers(0, 99))
+def test_making_coalitions_distinct_keeps_the_weight_of_each(n, samples, seed):
+    drawn = coalitions.bernoulli(seed, INDEX, torch.tensor([n, n]), samples)
+    once = coalitions.distinct(drawn)
+    for image in range(2):
+
+        def weights(given, image=image):
+            held = {}
+            for row, weight in zip(given.members[image].tolist(), given.weights[image].tolist(), strict=True):
+                held[tuple(row)] = held.get(tuple(row), 0) + weight
+            return held
+
+        assert weights(once) == pytest.approx(weights(drawn))
+        rows = [tuple(row) for row in once.members[image][once.weights[image] > 0].tolist()]
+        assert len(rows) == len(set(rows))

@@ -1,0 +1,143 @@
+import captum.attr
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import assay
+from assay.explain import coalitions
+from reference.nets import plain
+from reference.surrogates import constrained_least_squares, exact_shapley, outputs, perturbed
+
+TARGETS = torch.tensor([1, 0, 3])
+
+
+def by_segment(maps, labels):
+    count = int(labels.max()) + 1
+    return torch.stack([maps[0][labels == segment].mean() for segment in range(count)])
+
+
+def exact(net, image, labels, filled, target):
+    players = int(labels.max()) + 1
+
+    def value(chosen):
+        members = [player in chosen for player in range(players)]
+        with torch.no_grad():
+            return float(net(perturbed(image, labels, filled, members)[None])[0, target])
+
+    return exact_shapley(value, players)
+
+
+@pytest.mark.parametrize("sampling", ["paired", "independent"])
+@pytest.mark.parametrize("samples", [60, 101])
+@pytest.mark.parametrize("background", [assay.Constant(0.0), assay.MeanColour()], ids=repr)
+def test_coefficients_are_constrained_weighted_least_squares(sampling, samples, background, images):
+    net, seed, index, segments = plain(nn.GELU), 5, torch.tensor([0, 7, 9]), assay.Grid(3, 3)
+    explainer = assay.KernelShap(samples, segments, background, sampling)
+    maps = explainer(assay.Classifier(net), images(), TARGETS, seed=seed, index=index)
+    labels, filled = segments.labels(images()), background.fill(images(), index, seed)
+    drawn = coalitions.shapley(seed, index, torch.full((3,), 9), samples - 2, sampling == "paired")
+    for image in range(3):
+        used = drawn.weights[image] > 0
+        members = drawn.members[image][used].tolist()
+        ends = [[False] * 9, [True] * 9]
+        values = outputs(net, images()[image], labels[image], filled[image], members + ends, TARGETS[image])
+        expected = constrained_least_squares(members, values[:-2], drawn.weights[image][used].tolist(), *values[-2:])
+        found = by_segment(maps[image], labels[image])
+        torch.testing.assert_close(found, torch.from_numpy(expected).float(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 2), (1, 3), (2, 2), (1, 5), (2, 4), (2, 5)])
+@pytest.mark.parametrize("background", [assay.Constant(0.0), assay.Blur(2.0)], ids=repr)
+def test_enumerated_coalitions_give_the_exact_shapley_values(rows, columns, background, images):
+    net, segments, batch = plain(), assay.Grid(rows, columns), images(1 if rows * columns > 8 else 2)
+    model = assay.Classifier(net)
+    maps = assay.KernelShap(2 ** (rows * columns), segments, background)(model, batch, TARGETS[: len(batch)])
+    labels, filled = segments.labels(batch), background.fill(batch, torch.arange(len(batch)), 0)
+    for image in range(len(batch)):
+        expected = torch.from_numpy(exact(net, batch[image], labels[image], filled[image], TARGETS[image])).float()
+        found = by_segment(maps[image], labels[image])
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("sampling", ["paired", "independent"])
+@pytest.mark.parametrize("samples", [4, 9, 30, 300])
+def test_coefficients_sum_to_the_change_of_the_score_at_any_budget(sampling, samples, images):
+    net, segments = plain(), assay.Grid(3, 3)
+    maps = assay.KernelShap(samples, segments, sampling=sampling)(assay.Classifier(net), images(), TARGETS)
+    labels = segments.labels(images())
+    sums = torch.stack([by_segment(one, label).sum() for one, label in zip(maps, labels, strict=True)])
+    rows = torch.arange(3)
+    gap = (net(images())[rows, TARGETS] - net(torch.zeros_like(images()))[rows, TARGETS]).detach()
+    torch.testing.assert_close(sums, gap, rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_with_one_interaction_shares_it_evenly():
+    """f = x0 x1 + 3 x2: the Shapley values are 1/2, 1/2 and 3, by hand."""
+
+    class Toy(nn.Module):
+        def forward(self, x):
+            a, b, c = x[:, 0, 0, 0], x[:, 0, 0, 1], x[:, 0, 0, 2]
+            return torch.stack([a * b + 3 * c, 0 * a], 1)
+
+    maps = assay.KernelShap(8, assay.Grid(1, 3))(assay.Classifier(Toy()), torch.ones(1, 1, 1, 3), torch.tensor([0]))
+    torch.testing.assert_close(maps.flatten(), torch.tensor([0.5, 0.5, 3.0]))
+
+
+def test_images_with_different_numbers_of_superpixels_do_not_disturb_each_other(images):
+    class Uneven(assay.Segments):
+        reference = "a test's"
+
+        def cut(self, batch):
+            return torch.stack([torch.arange(64).view(8, 8) * count // 64 for count in batch[:, 0, 0, 0].mul(255).round().long()])
+
+    net, batch = plain(), images(4)
+    batch[:, 0, 0, 0] = torch.tensor([1.0, 2.0, 5.0, 9.0]) / 255
+    targets = torch.tensor([0, 1, 2, 3])
+    explainer = assay.KernelShap(520, _registered(Uneven)())
+    maps = explainer(assay.Classifier(net), batch, targets)
+    for image in range(4):
+        alone = explainer(assay.Classifier(net), batch[image : image + 1], targets[image : image + 1])
+        torch.testing.assert_close(maps[image : image + 1], alone, rtol=1e-5, atol=1e-5)
+    labels = explainer.segments.labels(batch)
+    expected = exact(net, batch[2], labels[2], torch.zeros(3, 8, 8), 2)
+    torch.testing.assert_close(by_segment(maps[2], labels[2]), torch.from_numpy(expected).float(), rtol=1e-4, atol=1e-4)
+
+
+def _registered(cls):
+    import dataclasses
+
+    return dataclasses.dataclass(frozen=True)(cls)
+
+
+def test_errors_at_100_samples_are_below_captums_at_300(images):
+    """12 superpixels, both measured against enumeration; seeds of both are fixed."""
+    segments, net = assay.Grid(3, 4), plain(size=12)
+    batch, targets = images(4, size=12, seed=3), torch.tensor([0, 1, 2, 3])
+    labels = segments.labels(batch)
+    truth = assay.KernelShap(4096, segments)(assay.Classifier(net), batch, targets)
+    mine = [assay.KernelShap(100, segments)(assay.Classifier(net), batch, targets, seed=seed) - truth for seed in range(3)]
+    theirs = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        np_state = np.random.get_state()
+        np.random.seed(0)
+        peer = captum.attr.KernelShap(net)
+        for image in range(4):
+            one = peer.attribute(
+                batch[image : image + 1], target=int(targets[image]), feature_mask=labels[image][None, None], n_samples=300
+            )
+            theirs.append(one[:, :1] - truth[image : image + 1])
+        np.random.set_state(np_state)
+    assert torch.stack(mine).square().mean().sqrt() <= torch.cat(theirs).square().mean().sqrt()
+
+
+def test_pairs_err_less_than_independent_coalitions_at_equal_passes(images):
+    segments, model = assay.Grid(3, 4), assay.Classifier(plain())
+    truth = assay.KernelShap(4096, segments)(model, images(), TARGETS)
+
+    def error(sampling):
+        explainer = assay.KernelShap(80, segments, sampling=sampling)
+        return torch.stack([explainer(model, images(), TARGETS, seed=seed) - truth for seed in range(5)]).square().mean()
+
+    assert error("paired") < error("independent")

@@ -85,7 +85,7 @@ def resnet18(classes: int = 10, seed: int = 0) -> nn.Module:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = make(num_classes=classes)
+        net: nn.Module = make(num_classes=classes)
         net.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
     net.maxpool = nn.Identity()
     return net.eval()
@@ -140,7 +140,7 @@ def bench(
         )
     for place, (name, kind, job, peer, peer_name) in enumerate(work):
         progress("bench", place, len(work))
-        rows += _time(name, kind, job, peer, peer_name, models, best, images, targets, repeats)
+        rows += _time(name, kind, job, peer, peer_name, models, best, images, repeats)
     progress("bench", len(work), len(work))
     return Bench(tuple(rows), best)
 
@@ -166,7 +166,6 @@ def _time(
     models: Mapping[str, Classifier],
     best: Mapping[str, tuple[int, int]],
     images: Tensor,
-    targets: Tensor,
     repeats: int,
 ) -> list[Row]:
     used: dict[str, Passes] = {}
@@ -255,7 +254,7 @@ def _peak(job: Callable[[], Any]) -> float:
     finally:
         done.set()
         watcher.join()
-    return (max(highest, process.memory_info().rss) - before) / 2**20
+    return float(max(highest, process.memory_info().rss) - before) / 2**20
 
 
 def _fresh(case: Case) -> Case:

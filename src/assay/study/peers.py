@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import warnings
 from collections.abc import Callable
@@ -65,7 +66,7 @@ def quantus(net: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> di
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import quantus as peer
+        peer: Any = importlib.import_module("quantus")
 
     pixels = images.shape[2] * images.shape[3]
     quiet = {"disable_warnings": True, "display_progressbar": False}

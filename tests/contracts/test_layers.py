@@ -6,7 +6,7 @@ import pytest
 import assay
 
 ROOT = Path(assay.__file__).parent
-ORDER = ["errors", "core", "data", "models", "explain", "attack", "measure", "certify", "tune", "study", "report", "cli"]
+ORDER = ["errors", "core", "data", "models", "explain", "attack", "measure", "certify", "tune", "report", "study", "cli"]
 FILES = sorted(ROOT.rglob("*.py"))
 
 
@@ -29,7 +29,7 @@ def imported(path):
             continue
         for name in names:
             if name.split(".")[0] == "assay":
-                yield node.lineno, (name.split(".") + [None])[1]
+                yield node.lineno, [*name.split("."), None][1]
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if layer(path)], ids=lambda path: str(path.relative_to(ROOT)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,6 +28,9 @@ def audit(
     measure: Annotated[
         list[str] | None, typer.Option(help="Spec of a measure; may be given several times. All that the data allow by default.")
     ] = None,
+    preset: Annotated[
+        Literal["default", "paper"], typer.Option(help="The six explainers at their best, or as the robustness paper ran them.")
+    ] = "default",
     weights: options.Weights = None,
     pretrained: options.Pretrained = False,
     random_weights: options.RandomWeights = False,
@@ -42,11 +45,15 @@ def audit(
 ) -> None:
     """Audit explanations of a model: report.html, scores.parquet, summary.csv, status.csv and record.json."""
     from assay.core.registry import build
+    from assay.errors import SpecError
     from assay.explain.base import Explainer
     from assay.measure.base import Measure
-    from assay.study.audit import EXPLAINERS, audit_batches
+    from assay.study.audit import EXPLAINERS, PAPER, audit_batches
 
-    explainers = [build(spec, Explainer) for spec in explainer] if explainer else EXPLAINERS  # type: ignore[type-abstract]
+    if explainer and preset == "paper":
+        raise SpecError("--preset paper brings its own explainers; give either it or --explainer")
+    standard = PAPER if preset == "paper" else EXPLAINERS
+    explainers = [build(spec, Explainer) for spec in explainer] if explainer else standard  # type: ignore[type-abstract]
     measures = [build(spec, Measure) for spec in measure] if measure else None  # type: ignore[type-abstract]
     chosen = options.inputs(images, split, size, count, seed)
     classifier = options.network(model, weights, pretrained, random_weights, precision, output, device, seed)

@@ -55,5 +55,6 @@ class MaxSensitivity(Measure):
             moved = explainer.attribute(case.model, nearby, case.targets[rows], case.index[rows], case.seed)
             change[start:stop] = (moved - clean[rows]).flatten(1).norm(dim=1)
             start = stop
-        largest: Tensor = change.view(len(images), self.samples).amax(1) / clean.flatten(1).norm(dim=1)
+        size: Tensor = clean.flatten(1).norm(dim=1)
+        largest: Tensor = change.view(len(images), self.samples).amax(1) / size.masked_fill(size == 0, torch.nan)
         return largest

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from assay.core.progress import Progress, silent
 from assay.explain.base import Explainer
+from assay.explain.gradient import Gradient
 from assay.explain.segments import Quickshift
 from assay.measure.base import Case, Measure
 from assay.models.classifier import Classifier, Passes
@@ -24,7 +25,7 @@ from assay.study.audit import EXPLAINERS, MEASURES
 __all__ = ["CHUNKS", "Bench", "Row", "bench", "best_chunks", "resnet18"]
 
 CHUNKS = (8, 16, 32, 64, 128)
-_SHARE = 512
+_SHARE = 256
 """Passes that a timing of the bare model takes at the most; its cost is proportional to their number."""
 
 
@@ -115,7 +116,7 @@ def bench(
     best = {name: best_chunks(model, images) for name, model in models.items()}
     targets = models["float32"].predict(images)
     index = torch.arange(len(images))
-    maps = explainers[0](models["float32"], images, targets, seed=seed)
+    maps = Gradient()(models["float32"], images, targets)
     truth = torch.zeros(len(images), 1, *images.shape[2:], dtype=torch.bool)
     truth[:, :, : images.shape[2] // 2] = True
     cases = {name: Case(model, images, targets, index, seed, truth) for name, model in models.items()}
@@ -133,7 +134,7 @@ def bench(
             (
                 name,
                 "measure",
-                lambda p, rated=rated: rated.compare(_fresh(cases[p]), [maps], [explainers[0]]),  # type: ignore[misc]
+                lambda p, rated=rated: rated.compare(_fresh(cases[p]), [maps], [Gradient()]),  # type: ignore[misc]
                 quantus.get(name),
                 "Quantus",
             )

@@ -18,7 +18,7 @@ SMALL = {
     "Deletion": "Deletion(steps=5)",
     "Insertion": "Insertion(steps=5)",
     "Infidelity": "Infidelity(samples=8)",
-    "LocalLinearError": "LocalLinearError(samples=8)",
+    "LocalLinearError": "LocalLinearError(radius=0.3, samples=8)",
     "MaxSensitivity": "MaxSensitivity(samples=3)",
 }
 """Cheaper parameters where the defaults make many passes."""

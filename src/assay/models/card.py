@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
-import psutil
-import torch
 from pydantic import TypeAdapter, ValidationError
 
 from assay.errors import WeightsError
 from assay.models.accuracy import Accuracy
 
-__all__ = ["Card", "DataUsed", "from_json", "machine", "packages", "to_json"]
-
-_PACKAGES = ("assay", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "safetensors")
+__all__ = ["Card", "DataUsed", "from_json", "to_json"]
 
 
 @dataclass(frozen=True)
@@ -93,39 +85,3 @@ def from_json(text: str, source: str) -> Card:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise WeightsError(f"{source} is not a card that `assay train` wrote: {where}: {first['msg']}") from error
-
-
-def packages() -> dict[str, str]:
-    """Versions of the packages that take part in training."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found
-
-
-def machine(device: torch.device) -> dict[str, str]:
-    """The hardware and system that training ran on."""
-    found = {
-        "processor": _processor(),
-        "cores": str(os.cpu_count()),
-        "threads": str(torch.get_num_threads()),
-        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "system": f"{platform.system()} {platform.machine()}",
-        "device": device.type,
-    }
-    if device.type == "cuda":
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found
-
-
-def _processor() -> str:
-    """The processor's name; Linux keeps it where `platform` does not look."""
-    listing = Path("/proc/cpuinfo")
-    if listing.is_file():
-        for line in listing.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from assay.core.environment import machine, packages
 from assay.core.noise import derive
 from assay.core.progress import Progress, silent
 from assay.data import Dataset, stack
 from assay.errors import DataError, ModelError
 from assay.models.accuracy import Accuracy
 from assay.models.architectures import Architecture
-from assay.models.card import Card, DataUsed, machine, packages
+from assay.models.card import Card, DataUsed
 from assay.models.classifier import Classifier
 from assay.models.recipe import Recipe
 from assay.models.seeded import seeded

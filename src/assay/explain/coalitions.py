@@ -55,8 +55,9 @@ def shapley(seed: int, index: Tensor, counts: Tensor, samples: int, paired: bool
         index: (N,) the images' global numbers.
         counts: (N,) numbers of superpixels.
         samples: Coalitions per image at the most.
-        paired: Take whole sizes (1 and n - 1 first) exactly while they fit into the budget, and draw the rest as pairs of a
-            coalition and its complement, sizes stratified. False draws all independently, as Captum does.
+        paired: Take sizes 1 and n - 1 exactly where they fit into the budget, further sizes while half of it is left for
+            the others, and draw those as pairs of a coalition and its complement, sizes stratified. False draws all
+            independently, as Captum does.
 
     Source: Lundberg, Lee 2017; Covert, Lee 2021 (pairs).
     """
@@ -177,7 +178,9 @@ def _plan(n: int, samples: int, paired: bool) -> tuple[np.ndarray, np.ndarray, l
     if paired:
         for k in range(1, n // 2 + 1):
             both = (k,) if 2 * k == n else (k, n - k)
-            if len(rows) + len(both) * math.comb(n, k) > samples:
+            left = samples - len(rows) - len(both) * math.comb(n, k)
+            # Past the sizes 1 and n - 1, sizes taken whole must not starve those that are left to draw.
+            if left < 0 or (k > 1 and samples < 2**n - 2 and left < samples / 2):
                 break
             for size in both:
                 for chosen in itertools.combinations(range(n), size):

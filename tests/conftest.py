@@ -1,9 +1,12 @@
 """Shared by all tests: one thread, since tiny networks only lose by more, and inputs made without the global generators."""
 
+import hypothesis
 import pytest
 import torch
 
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture

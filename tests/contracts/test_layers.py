@@ -11,9 +11,9 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 
 def layer(path):
-    """The folder (or top-level module) of the package that a file belongs to; None for the package's own `__init__`."""
+    """The folder (or top-level module) of the package that a file belongs to; None for the package's own entrances."""
     first = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    return None if first == "__init__" else first
+    return None if first in ("__init__", "__main__") else first
 
 
 def imported(path):
@@ -40,7 +40,7 @@ def test_a_file_imports_only_from_its_own_folder_and_those_before_it(path):
 
 
 def test_every_folder_has_its_place_in_the_order():
-    folders = {layer(path) for path in FILES} - {None, "__main__"}
+    folders = {layer(path) for path in FILES} - {None}
     assert folders <= set(ORDER)
 
 

@@ -124,12 +124,24 @@ def test_errors_at_100_samples_are_below_captums_at_300(images):
         np.random.seed(0)
         peer = captum.attr.KernelShap(net)
         for image in range(4):
-            one = peer.attribute(
-                batch[image : image + 1], target=int(targets[image]), feature_mask=labels[image][None, None], n_samples=300
-            )
+            mask, target = labels[image][None, None], int(targets[image])
+            one = peer.attribute(batch[image : image + 1], target=target, feature_mask=mask, n_samples=300)
             theirs.append(one[:, :1] - truth[image : image + 1])
         np.random.set_state(np_state)
     assert torch.stack(mine).square().mean().sqrt() <= torch.cat(theirs).square().mean().sqrt()
+
+
+@pytest.mark.parametrize(("fewer", "more"), [(100, 158), (150, 170), (158, 240), (500, 600)])
+def test_more_samples_never_err_much_more(fewer, more, images):
+    """Around 158 and 598 samples, taking one more size of 12 superpixels whole would leave hardly any for the others."""
+    segments, model = assay.Grid(3, 4), assay.Classifier(plain())
+    truth = assay.KernelShap(4096, segments)(model, images(), TARGETS)
+
+    def error(samples):
+        maps = [assay.KernelShap(samples, segments)(model, images(), TARGETS, seed=seed) for seed in range(4)]
+        return (torch.stack(maps) - truth).square().mean().sqrt()
+
+    assert error(more) < 1.15 * error(fewer)
 
 
 def test_pairs_err_less_than_independent_coalitions_at_equal_passes(images):

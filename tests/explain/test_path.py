@@ -43,7 +43,7 @@ def test_other_baselines_are_captums(baseline, images):
     base = baseline.fill(images(), torch.arange(3), 0)
     explainer = captum.attr.IntegratedGradients(plain(nn.GELU))
     expected = explainer.attribute(images(), baselines=base, target=TARGETS, n_steps=8, method="gausslegendre").detach().float()
-    found = assay.IntegratedGradients(steps=8, baseline=baseline, complete=False)(assay.Classifier(plain(nn.GELU)), images(), TARGETS)
+    found = assay.IntegratedGradients(8, baseline, "gauss_legendre", complete=False)(assay.Classifier(plain(nn.GELU)), images(), TARGETS)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
 
 
@@ -108,7 +108,7 @@ def test_completing_is_the_least_change_of_the_weights(images):
     gap = difference(net, images(), torch.zeros_like(images())).double() - slopes @ weights
     change = slopes * (gap / (slopes**2).sum(1))[:, None]
     expected = torch.einsum("np,npchw->nchw", weights + change, parts.double()).float()
-    found = assay.IntegratedGradients(steps=steps)(assay.Classifier(net), images(), TARGETS)
+    found = assay.IntegratedGradients(steps, rule="gauss_legendre")(assay.Classifier(net), images(), TARGETS)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 

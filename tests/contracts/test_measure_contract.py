@@ -1,0 +1,191 @@
+import numpy as np
+import pytest
+import torch
+
+import assay
+from assay.errors import NotFiniteError, SpecError
+from assay.measure.base import Case
+from reference.guards import snapshot
+from reference.nets import Function, normed, plain
+from reference.specs import cheap, own
+
+COUNT, SIZE = 5, 8
+TARGETS = torch.tensor([1, 0, 3, 2, 2])
+EVERY = pytest.mark.parametrize("measure", [cheap(cls) for cls in own(assay.Measure)], ids=repr)
+EXPLAINER = assay.SmoothGrad(sigma=0.1, samples=2)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return torch.rand(COUNT, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="module")
+def maps(batch):
+    return EXPLAINER(classifier(), batch, TARGETS)
+
+
+TRUTH = torch.zeros(COUNT, 1, SIZE, SIZE, dtype=torch.bool)
+TRUTH[:, :, 2:5, 1:6] = True
+
+
+def classifier(chunk=None):
+    return assay.Classifier(normed(), mean=0.5, std=0.25, chunk=chunk)
+
+
+def given(measure, **more):
+    if "explainer" in measure.needs:
+        more.setdefault("explainer", EXPLAINER)
+    if "truth" in measure.needs:
+        more.setdefault("truth", TRUTH)
+    return more
+
+
+def close(one, other):
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * other.abs().max().item())
+
+
+@EVERY
+def test_it_declares_its_facts(measure):
+    cls = type(measure)
+    assert cls.category
+    assert isinstance(cls.higher_is_better, bool)
+    assert measure.needs <= {"explainer", "truth", "gradient", "layer"}
+    assert cls.reference
+    assert cls.meaning.endswith(".")
+
+
+def test_the_directions_are_those_of_the_papers():
+    higher = {
+        "Deletion": False,
+        "Insertion": True,
+        "Infidelity": False,
+        "LocalLinearError": False,
+        "MaxSensitivity": False,
+        "MaskIoU": True,
+    }
+    measures = assay.registered(assay.Measure)
+    assert {name: measures[name].higher_is_better for name in higher} == higher
+
+
+@EVERY
+def test_scores_are_one_finite_float32_per_image(measure, batch, maps):
+    scores = measure(classifier(), batch, maps, TARGETS, **given(measure))
+    assert scores.shape == (COUNT,)
+    assert scores.dtype == torch.float32
+    assert scores.device == batch.device
+    assert scores.isfinite().all()
+    assert not scores.requires_grad
+
+
+@EVERY
+def test_a_seed_gives_the_same_bits_again(measure, batch, maps):
+    first, second = (measure(classifier(), batch, maps, TARGETS, seed=7, **given(measure)) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@EVERY
+def test_scores_do_not_depend_on_the_chunk_size(measure, batch, maps):
+    whole = measure(classifier(64), batch, maps, TARGETS, **given(measure))
+    for chunk in (1, 3, 7):
+        close(measure(classifier(chunk), batch, maps, TARGETS, **given(measure)), whole)
+
+
+@EVERY
+@pytest.mark.parametrize("chosen", [[4, 2, 0, 3, 1], [3], [1, 1, 4]], ids=["reversed", "alone", "repeated"])
+def test_scores_do_not_depend_on_order_subset_or_company(measure, batch, maps, chosen):
+    index = torch.tensor([10, 0, 77, 3, 12345678])
+    whole = measure(classifier(), batch, maps, TARGETS, index=index, seed=1, **given(measure))
+    some = given(measure, truth=TRUTH[chosen]) if "truth" in measure.needs else given(measure)
+    close(measure(classifier(), batch[chosen], maps[chosen], TARGETS[chosen], index=index[chosen], seed=1, **some), whole[chosen])
+
+
+@EVERY
+def test_no_targets_mean_the_predicted_classes(measure, batch, maps):
+    model = assay.Classifier(plain(), mean=0.5, std=0.1)
+    predicted = model.predict(batch)
+    assert predicted.unique().numel() > 1
+    close(measure(model, batch, maps, **given(measure)), measure(model, batch, maps, predicted, **given(measure)))
+
+
+@EVERY
+def test_the_global_generators_are_untouched_and_not_used(measure, batch, maps, untouched):
+    model = classifier()
+    with untouched():
+        first = measure(model, batch, maps, TARGETS, **given(measure))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(99)
+        state = np.random.get_state()
+        np.random.seed(99)
+        assert torch.equal(measure(model, batch, maps, TARGETS, **given(measure)), first)
+        np.random.set_state(state)
+
+
+@EVERY
+def test_the_callers_network_images_and_maps_are_untouched(measure, batch, maps):
+    net, pixels, mine = normed(), batch.clone(), maps.clone()
+    before = snapshot(net)
+    measure(assay.Classifier(net), pixels, mine, TARGETS, **given(measure))
+    assert snapshot(net) == before
+    assert torch.equal(pixels, batch)
+    assert torch.equal(mine, maps)
+
+
+@EVERY
+def test_maps_with_one_channel_are_taken(measure, batch):
+    explainer = assay.KernelShap(20, assay.Grid(2, 2))
+    single = explainer(classifier(), batch, TARGETS)
+    assert single.shape[1] == 1
+    more = given(measure, explainer=explainer) if "explainer" in measure.needs else given(measure)
+    assert measure(classifier(), batch, single, TARGETS, **more).isfinite().all()
+
+
+@EVERY
+def test_several_maps_at_once_score_as_they_do_alone(measure, batch, maps):
+    explainers = [EXPLAINER, assay.Gradient(), assay.RandomMap()]
+    several = [explainer(classifier(), batch, TARGETS, seed=2) for explainer in explainers]
+    case = Case.check(classifier(), batch, TARGETS, 2, None, TRUTH)
+    together = measure.compare(case, several, explainers)
+    assert together.shape == (3, COUNT)
+    for explainer, one, scores in zip(explainers, several, together, strict=True):
+        more = given(measure, explainer=explainer) if "explainer" in measure.needs else given(measure)
+        close(scores, measure(classifier(), batch, one, TARGETS, seed=2, **more))
+
+
+@pytest.mark.parametrize(
+    ("measure", "each"), [(assay.Infidelity(samples=8), 0), (assay.LocalLinearError(samples=8), 0), (assay.Deletion(5), 4)]
+)
+def test_passes_that_no_map_changes_are_shared(measure, each, batch, maps):
+    def used(count):
+        model = classifier()
+        measure.compare(Case.check(model, batch, TARGETS, 0, None, None), [maps] * count, [None] * count)
+        return model.passes.forward
+
+    assert used(4) - used(1) == 3 * each * COUNT
+
+
+def test_measures_of_one_case_share_the_clean_pass(batch, maps):
+    model = classifier()
+    case = Case.check(model, batch, None, 0, None, None)
+    assert model.passes.forward == COUNT
+    assay.Infidelity(samples=8).compare(case, [maps], [None])
+    assay.LocalLinearError(samples=8).compare(case, [maps], [None])
+    assert model.passes.forward == COUNT * (1 + 8 + 8)
+
+
+@EVERY
+def test_a_network_that_gives_nan_is_reported_with_the_image(measure, batch, maps):
+    model = assay.Classifier(Function(lambda x: torch.where(x[:, 0] > 0.9995, torch.nan, x.sum(1))))
+    spoilt = batch * 0.9
+    spoilt[2, 0, 0, 0] = 1.0
+    with pytest.raises(NotFiniteError, match=r"image 2 \(1 of 5\) is NaN or infinite"):
+        measure(model, spoilt, maps, None, **given(measure))
+
+
+@EVERY
+def test_what_it_needs_is_asked_for_by_name(measure, batch, maps):
+    for need in measure.needs:
+        more = given(measure)
+        del more[need]
+        with pytest.raises(SpecError, match=f"{type(measure).__name__} .*{need}="):
+            measure(classifier(), batch, maps, TARGETS, **more)

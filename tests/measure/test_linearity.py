@@ -1,0 +1,137 @@
+import itertools
+import math
+
+import captum.metrics
+import pytest
+import torch
+from torch import nn
+
+import assay
+from reference import measures
+from reference.nets import Function, linear, plain
+
+TARGETS = torch.tensor([1, 0, 3])
+ZEROS = torch.zeros(3, dtype=torch.int64)
+WEIGHT = torch.linspace(-1, 1, 192)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kernel", ["normal", "uniform"])
+def test_infidelity_is_its_slow_twin(scaled, relative, channels, kernel, images):
+    net, maps, samples, seed = plain(nn.GELU), images(channels=channels, seed=1) - 0.5, 7, 3
+    chosen = assay.Gaussian(0.2) if kernel == "normal" else assay.Uniform(0.2)
+    found = assay.Infidelity(chosen, samples, scaled, relative)(assay.Classifier(net), images(), maps, TARGETS, seed=seed)
+    for i in range(3):
+        noise = [measures.drawn(kernel, seed, "Infidelity", i, j, (3, 8, 8)) for j in range(samples)]
+        changes = [0.2 * one if kernel == "normal" else 0.4 * one - 0.2 for one in noise]
+        expected = measures.infidelity(net, images()[i], maps[i].expand(3, -1, -1), TARGETS[i], changes, scaled, relative)
+        assert float(found[i]) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+@pytest.mark.parametrize("relative", [True, False])
+def test_local_linear_error_is_its_slow_twin(scaled, relative, images):
+    net, maps, samples, seed = plain(nn.GELU), images(seed=1) - 0.5, 7, 3
+    measure = assay.LocalLinearError(0.05, samples, scaled, relative)
+    found = measure(assay.Classifier(net), images(), maps, TARGETS, seed=seed)
+    for i in range(3):
+        changes = [0.05 * measures.drawn("normal", seed, "LocalLinearError", i, j, (3, 8, 8)) for j in range(samples)]
+        expected = measures.local_linear_error(net, images()[i], maps[i], TARGETS[i], changes, scaled, relative)
+        assert float(found[i]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_infidelity_is_captums_for_the_same_perturbations(images):
+    net, maps, samples = plain(nn.GELU), images(seed=1) - 0.5, 11
+    found = assay.Infidelity(assay.Gaussian(0.1), samples)(assay.Classifier(net), images(), maps, TARGETS)
+    order = []
+
+    def perturb(inputs):
+        """Captum asks for all samples of one image after the other."""
+        start = len(order)
+        order.extend(range(start, start + len(inputs)))
+        changes = torch.stack(
+            [0.1 * measures.drawn("normal", 0, "Infidelity", k // samples, k % samples, (3, 8, 8)) for k in order[start:]]
+        )
+        return changes, inputs - changes
+
+    def forward(inputs, targets):
+        return net(inputs).gather(1, targets[:, None])[:, 0]
+
+    expected = captum.metrics.infidelity(forward, perturb, images(), maps, additional_forward_args=TARGETS, n_perturb_samples=samples)
+    assert order == list(range(3 * samples))
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("measure", [assay.Infidelity(), assay.LocalLinearError(), assay.LocalLinearError(radius=0.5)], ids=repr)
+def test_the_gradient_of_a_linear_model_has_no_error(measure, images):
+    model = assay.Classifier(linear(WEIGHT, 0.5))
+    maps = assay.Gradient()(model, images(), ZEROS)
+    assert measure(model, images(), maps, ZEROS).max() < 1e-9
+    assert measure(model, images(), maps + 0.1, ZEROS).min() > 1e-4
+
+
+@pytest.mark.parametrize(("radius", "samples"), [(0.01, 4000), (0.2, 4000)])
+def test_the_error_of_a_wrong_map_of_a_linear_model_is_its_distance(radius, samples, images):
+    """E[((w - m) . u)^2] = radius^2 |w - m|^2, and relative to E[(w . u)^2] = radius^2 |w|^2."""
+    model = assay.Classifier(linear(WEIGHT))
+    maps = (WEIGHT + 0.5).view(1, 3, 8, 8).expand(3, -1, -1, -1)
+    expected = radius**2 * 192 * 0.25
+    found = assay.LocalLinearError(radius, samples)(model, images(), maps, ZEROS)
+    assert (found / expected - 1).abs().max() < 4.5 * math.sqrt(2 / samples)
+    spread = assay.Infidelity(assay.Gaussian(radius), samples, relative=True)(model, images(), maps, ZEROS)
+    assert (spread / (192 * 0.25 / WEIGHT.square().sum()) - 1).abs().max() < 0.2
+
+
+def test_the_error_of_a_zero_map_is_all_of_the_variation(images):
+    model, nothing = assay.Classifier(plain()), torch.zeros(3, 3, 8, 8)
+    for measure in (assay.Infidelity(relative=True), assay.LocalLinearError(relative=True), assay.Infidelity(scaled=True, relative=True)):
+        torch.testing.assert_close(measure(model, images(), nothing, TARGETS), torch.ones(3))
+
+
+@pytest.mark.parametrize("kind", [assay.Infidelity, assay.LocalLinearError])
+def test_a_scaled_error_does_not_depend_on_the_maps_unit_or_sign(kind, images):
+    model, maps = assay.Classifier(plain()), images(seed=1) - 0.5
+    measure = kind(samples=20, scaled=True)
+    expected = measure(model, images(), maps, TARGETS)
+    for factor in (-1.0, 1e-3, 1e3):
+        torch.testing.assert_close(measure(model, images(), factor * maps, TARGETS), expected, rtol=1e-4, atol=1e-9)
+    assert (expected <= kind(samples=20)(model, images(), maps, TARGETS)).all()
+
+
+def test_the_frontier_of_a_sine_is_known_exactly():
+    """For f = sin(w.x) the smoothed gradient is the gradient times c = exp(-sigma^2 |w|^2 / 2): its error grows as sigma does."""
+    weight = torch.randn(48, generator=torch.Generator().manual_seed(1))
+    weight /= weight.norm()
+    batch = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(2))
+    targets, radius, samples = torch.zeros(4, dtype=torch.int64), 0.05, 4000
+    model = assay.Classifier(Function(lambda x: torch.sin(x @ weight)))
+    slope = (batch.flatten(1) @ weight).cos()
+    errors = []
+    for sigma in (0.0, 0.5, 1.0, 2.0):
+        factor = math.exp(-(sigma**2) / 2)
+        maps = (factor * slope[:, None] * weight).view_as(batch)
+        errors.append(assay.LocalLinearError(radius, samples)(model, batch, maps, targets))
+        # To first order in u the error is ((1 - c) cos(w.x))^2 radius^2; the rest is of order radius^4.
+        expected = ((1 - factor) * slope * radius) ** 2
+        assert ((errors[-1] - expected).abs() < 4.5 * expected * math.sqrt(2 / samples) + 3 * radius**4).all()
+    assert all((a < b).all() for a, b in itertools.pairwise(errors))
+
+
+def test_a_random_map_explains_nothing_once_scaled(images):
+    model = assay.Classifier(linear(WEIGHT))
+    batch, targets = images(20), torch.zeros(20, dtype=torch.int64)
+    maps = assay.RandomMap()(model, batch, targets)
+    left = assay.LocalLinearError(samples=400, scaled=True, relative=True)(model, batch, maps, targets)
+    assert left.min() > 0.9
+    assert left.max() <= 1.0 + 1e-6
+
+
+def test_one_number_is_explained_as_the_output_says(images):
+    """The score that a map is held against is the one that the model explains."""
+    for output in ("logit", "probability", "log_probability"):
+        model = assay.Classifier(plain(nn.GELU), output=output)
+        maps = assay.Gradient()(model, images(), TARGETS)
+        small = assay.LocalLinearError(radius=1e-3, samples=30, relative=True)(model, images(), maps, TARGETS)
+        assert small.max() < 0.02

@@ -1,0 +1,69 @@
+from math import comb
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import assay
+from reference.measures import mask_iou
+from reference.nets import plain
+
+MODEL = assay.Classifier(plain())
+
+
+def iou(maps, truth, order="magnitude"):
+    batch = torch.full((len(maps), 3, *maps.shape[2:]), 0.5)
+    return assay.MaskIoU(order)(MODEL, batch, maps, torch.zeros(len(maps), dtype=torch.int64), truth=truth)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 999), st.integers(1, 63), st.sampled_from(["signed", "magnitude"]), st.sampled_from([1, 3]))
+def test_it_is_its_slow_twin(seed, size, order, channels):
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.randn(1, channels, 8, 8, generator=generator)
+    truth = (torch.randperm(64, generator=generator) < size).view(1, 1, 8, 8)
+    assert iou(maps, truth, order).item() == pytest.approx(mask_iou(maps[0], truth[0, 0], order))
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 999), st.integers(1, 32))
+def test_the_mask_itself_scores_1_and_its_complement_0(seed, size):
+    truth = (torch.randperm(64, generator=torch.Generator().manual_seed(seed)) < size).view(1, 1, 8, 8)
+    assert iou(truth.float(), truth).item() == 1.0
+    assert iou(1 - truth.float(), truth).item() == 0.0
+
+
+def test_an_empty_mask_has_no_score_and_a_full_one_is_always_met():
+    maps = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    truth = torch.stack([torch.zeros(1, 8, 8), torch.ones(1, 8, 8)])
+    found = iou(maps, truth)
+    assert found[0].isnan()
+    assert found[1] == 1.0
+
+
+def test_the_sign_counts_in_signed_order_only():
+    truth = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    truth[..., :2] = True
+    assert iou(-truth.float(), truth, "magnitude").item() == 1.0
+    assert iou(-truth.float(), truth, "signed").item() == 0.0
+
+
+def test_half_an_overlap_is_known_by_hand():
+    """Mask of 16 pixels, 8 of them on top: 8 / (16 + 16 - 8)."""
+    truth, maps = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
+    truth[..., :2] = 1.0
+    maps[..., 1:3] = 1.0
+    assert iou(maps, truth).item() == pytest.approx(8 / 24)
+
+
+def test_a_random_map_scores_chance():
+    """k of the p top pixels fall into the mask as in a draw without replacement; the mean of k / (2p - k) is known."""
+    size, total = 16, 64
+    chance = sum(comb(size, k) * comb(total - size, size - k) / comb(total, size) * k / (2 * size - k) for k in range(size + 1))
+    batch = torch.rand(400, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    truth = torch.zeros(400, 1, 8, 8, dtype=torch.bool)
+    truth[:, :, 2:6, 2:6] = True
+    maps = assay.RandomMap()(MODEL, batch)
+    found = assay.MaskIoU()(MODEL, batch, maps, truth=truth)
+    assert abs(found.mean() - chance) < 4.5 * found.std() / 400**0.5

@@ -1,0 +1,67 @@
+"""The measures as their formulae read: one image, one perturbation, one pixel at a time."""
+
+import itertools
+
+import torch
+
+from assay.core import noise
+
+
+def probability(net, image, target):
+    with torch.no_grad():
+        return float(net(image[None]).softmax(1)[0, target])
+
+
+def score(net, image, target):
+    with torch.no_grad():
+        return float(net(image[None])[0, target].double())
+
+
+def order_of(one, order):
+    """Pixels (row, column), the most important first; equal ones in reading order."""
+    value = (one.abs() if order == "magnitude" else one).sum(0)
+    places = [(row, column) for row in range(value.shape[0]) for column in range(value.shape[1])]
+    return sorted(places, key=lambda place: -float(value[place]))
+
+
+def curve_area(net, start, end, one, target, steps, order):
+    """Area by the trapezoid rule while pixels turn from `start` to `end` in equal shares."""
+    pixels = order_of(one, order)
+    heights = []
+    for step in range(steps + 1):
+        image = start.clone()
+        for row, column in pixels[: round(step * len(pixels) / steps)]:
+            image[:, row, column] = end[:, row, column]
+        heights.append(probability(net, image, target))
+    return sum((a + b) / 2 for a, b in itertools.pairwise(heights)) / steps
+
+
+def drawn(kind, seed, stream, image, sample, shape):
+    return getattr(noise, kind)(seed, stream, torch.tensor([image]), torch.tensor([sample]), tuple(shape))[0]
+
+
+def infidelity(net, image, one, target, changes, scaled, relative):
+    """`mean (I . map - (f(x) - f(x - I)))^2`."""
+    guess = torch.tensor([float((change.double() * one.double()).sum()) for change in changes])
+    truth = torch.tensor([score(net, image, target) - score(net, image - change, target) for change in changes])
+    return finish(guess, truth, scaled, relative)
+
+
+def local_linear_error(net, image, one, target, changes, scaled, relative):
+    """`mean (f(x + u) - f(x) - map . u)^2`."""
+    guess = torch.tensor([float((change.double() * one.double()).sum()) for change in changes])
+    truth = torch.tensor([score(net, image + change, target) - score(net, image, target) for change in changes])
+    return finish(guess, truth, scaled, relative)
+
+
+def finish(guess, truth, scaled, relative):
+    factor = float((guess * truth).sum() / (guess * guess).sum()) if scaled else 1.0
+    error = float(((factor * guess - truth) ** 2).mean())
+    return error / float((truth**2).mean()) if relative else error
+
+
+def mask_iou(one, mask, order):
+    size = int(mask.sum())
+    top = set(order_of(one, order)[:size])
+    true = {(row, column) for row in range(mask.shape[0]) for column in range(mask.shape[1]) if mask[row, column]}
+    return len(top & true) / len(top | true)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import torch
@@ -18,23 +17,24 @@ from assay.core.inputs import check_images, check_index, check_targets, check_tr
 from assay.core.progress import Progress, silent
 from assay.core.registry import build, short
 from assay.data.base import Batch
-from assay.errors import EmptyBatchError, SpecError
+from assay.errors import DataError, EmptyBatchError, NotFiniteError, ShapeError, SpecError
 from assay.explain.base import Explainer, check_model
 from assay.explain.gradient import Gradient, GradientXInput
 from assay.explain.path import IntegratedGradients
-from assay.explain.random import RandomMap
 from assay.explain.smooth import SmoothGrad
 from assay.explain.surrogate import KernelShap, Lime
-from assay.measure.base import Case, Measure
+from assay.measure.base import Measure
 from assay.measure.linearity import Infidelity, LocalLinearError
 from assay.measure.localisation import MaskIoU
 from assay.measure.perturbation import Deletion, Insertion
 from assay.measure.robustness import MaxSensitivity
 from assay.models.classifier import Classifier
-from assay.report import Gallery, MeasureNote, Page, write
+from assay.report import MeasureNote, Page, write
+from assay.study.labels import Labels, match
 from assay.study.record import record
 from assay.study.statistics import summarise
 from assay.study.verdict import RULES, verdict
+from assay.study.work import FLOOR, OK, Work
 
 __all__ = ["EXPLAINERS", "MEASURES", "PAPER", "Audit", "audit", "audit_batches"]
 
@@ -56,8 +56,8 @@ MEASURES: tuple[Measure, ...] = (
     MaxSensitivity(),
     MaskIoU(),
 )
-FLOOR = RandomMap()
-_BLOCK = 64
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class Audit:
         summary: One row for each explainer and measure: mean and 95 % interval, the random map's, and the verdict.
         page: The report, ready to be written.
         record: The seven reproducibility answers.
-        status: One row per image: image, name, status ("ok" or what was wrong).
+        status: One row per image: image, name, status ("ok" or what was wrong); a file that cannot be read has no number.
     """
 
     scores: pl.DataFrame
@@ -84,16 +84,23 @@ class Audit:
         return write(self.page, path)
 
     def save(self, folder: str | Path) -> Path:
-        """Write report.html, scores.parquet, summary.csv, status.csv and record.json; returns the folder."""
+        """Write report.html, scores.parquet, summary.csv, status.csv and record.json; returns the folder.
+
+        Raises:
+            DataError: The folder cannot be made or written.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / "scores.parquet") as draft:
-            self.scores.write_parquet(draft)
-        for name, table in (("summary", self.summary), ("status", self.status)):
-            with replacing(folder / f"{name}.csv") as draft:
-                table.write_csv(draft)
-        with replacing(folder / "record.json") as draft:
-            draft.write_text(json.dumps(self.record, indent=2) + "\n")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(folder / "scores.parquet") as draft:
+                self.scores.write_parquet(draft)
+            for name, table in (("summary", self.summary), ("status", self.status)):
+                with replacing(folder / f"{name}.csv") as draft:
+                    table.write_csv(draft)
+            with replacing(folder / "record.json") as draft:
+                draft.write_text(json.dumps(self.record, indent=2) + "\n")
+        except OSError as error:
+            raise DataError(f"cannot write the audit to {folder}: {error.strerror or error}") from error
         self.to_html(folder / "report.html")
         return folder
 
@@ -128,12 +135,12 @@ def audit(
         explainers: Explainers or their specs; by default the six of the robustness paper.
         measures: Measures or their specs; by default all that the data allow.
         seed: Decides all randomness, together with `index`.
-        index: (N,) the images' global numbers; 0..N-1 when None.
+        index: (N,) the images' global numbers, all different; 0..N-1 when None.
         truth: (N, 1, H, W) masks of the known evidence.
         distractor: (N, 1, H, W) masks of what must not matter, outlined in the report.
-        labels: (N,) true classes, shown in the report.
+        labels: (N,) true classes, by the model's numbers, shown in the report.
         names: The images' names, shown in the report.
-        gallery: Images shown in the report.
+        gallery: Images shown in the report; those of other than 1 or 3 channels as the channels' mean.
         progress: Called as work goes on.
 
     Returns:
@@ -145,12 +152,17 @@ def audit(
     check_model(model)
     images = check_images(images)
     count = len(images)
+    numbers = check_index(index, count, images.device)
+    if len(numbers.unique()) < count:
+        raise ShapeError("index gives two images the same number; each needs its own")
+    if names is not None and len(names) != count:
+        raise ShapeError(f"names holds {len(names)} names for {count} images; give one for each")
     batch = Batch(
         images=images,
         labels=None if labels is None else check_targets(labels, count, None, images.device),
         truth=None if truth is None else check_truth(truth, images),
         distractor=None if distractor is None else check_truth(distractor, images),
-        index=check_index(index, count, images.device),
+        index=numbers,
         names=tuple(names) if names is not None else tuple(f"image {number}" for number in range(count)),
     )
     if targets is not None:
@@ -169,6 +181,7 @@ def audit_batches(
     seed: int = 0,
     *,
     has_truth: bool,
+    classes: Sequence[str] = (),
     targets: Tensor | None = None,
     data: Mapping[str, Any] | None = None,
     title: str = "Which explanations of this model can be trusted?",
@@ -185,191 +198,110 @@ def audit_batches(
         measures: See `audit`.
         seed: See `audit`.
         has_truth: Whether the batches bring masks of the known evidence.
-        targets: (count,) class ids; None for the predicted classes.
+        classes: Names of the labels' classes; none when labels are the model's own class numbers.
+        targets: One class id for each image that can be read, in order; None for the predicted classes.
         data: The data set's name, hash and split, for the record.
         title: Heading of the report.
         gallery: Images shown in the report.
         progress: Called as work goes on.
+
+    Raises:
+        SpecError: Explainers, measures or `gallery` make no audit; said before work starts.
+        EmptyBatchError: No image can be read.
+        NotFiniteError: The model gives NaN or infinity for every image.
     """
-    chosen = [build(one, Explainer) if isinstance(one, str) else one for one in explainers]  # type: ignore[type-abstract]
-    rated = [build(one, Measure) if isinstance(one, str) else one for one in _allowed(measures, has_truth)]  # type: ignore[type-abstract]
-    _check_distinct("explainer", chosen)
-    _check_distinct("measure", rated)
+    chosen = [one for one in _built("explainer", explainers, Explainer) if one != FLOOR]  # type: ignore[type-abstract]
+    allowed = [one for one in MEASURES if has_truth or "truth" not in one.needs] if measures is None else measures
+    rated = _built("measure", allowed, Measure)  # type: ignore[type-abstract]
     if not chosen or not rated:
-        raise SpecError("an audit needs at least one explainer and one measure")
-    work = _Work(model, [one for one in chosen if one != FLOOR], rated, seed, targets, gallery, count, progress)
+        raise SpecError("an audit needs at least one explainer, beside the random map, and one measure")
+    for one in rated:
+        if "truth" in one.needs and not has_truth:
+            raise SpecError(f"{short(one)} needs masks of the known evidence, which these images do not have; leave it out or give truth=")
+    if gallery < 1:
+        raise SpecError(f"gallery must be at least 1, not {gallery}: the report shows some images")
+    work = Work(model, chosen, rated, seed, targets, gallery, count, progress)
     for batch in batches:
         work.add(batch)
+    return _finish(work, data or {"name": "images given as a tensor"}, title, classes)
+
+
+def _finish(work: Work, data: Mapping[str, Any], title: str, classes: Sequence[str]) -> Audit:
+    """Tables, verdict, report and record of all that was added."""
+    problems = work.problems
     if not work.numbers:
-        raise EmptyBatchError("no image could be read, so there is nothing to audit")
-    return work.finish(data or {"name": "images given as a tensor"}, title)
+        raise EmptyBatchError(f"no image could be read, so there is nothing to audit: {_first(problems)}")
+    if not work.shown:
+        raise NotFiniteError(f"the model gives NaN or infinity for every image, so there is nothing to audit: {_first(problems)}")
+    measures = _labels(work.measures)
+    scores = _long(work, measures)
+    summary = summarise(scores, short(FLOOR), work.seed)
+    notes = {
+        name: MeasureNote(one.category, "higher is better" if one.higher_is_better else "lower is better", one.meaning, one.reference)
+        for name, one in zip(measures, work.measures, strict=True)
+    }
+    targets = "given" if work.targets is not None else "predicted"
+    answers = record(work.model, work.everyone, work.measures, data, work.numbers, work.seed, {"targets": targets})
+    labels = match(classes, work.model.classes)
+    page = Page(
+        title=title,
+        model=repr(work.model),
+        data=str(data.get("name")),
+        verdict=verdict(summary, notes, work.status.count(OK)),
+        summary=summary,
+        measures=notes,
+        gallery=work.gallery(measures, labels),
+        settings=_settings(work, targets) | _accuracy(work, labels),
+        record=answers,
+        problems=problems,
+    )
+    unread = len(work.unread)
+    status = pl.DataFrame(
+        {
+            "image": [*work.numbers, *[None] * unread],
+            "name": [*work.names, *[name for name, _ in work.unread]],
+            "status": [*work.status, *[f"cannot be read: {text}" for _, text in work.unread]],
+        },
+        schema={"image": pl.Int64, "name": pl.String, "status": pl.String},
+    )
+    return Audit(scores, summary, status, answers, page)
 
 
-@dataclass(eq=False)
-class _Work:
-    """An audit while it goes on: one block of images after another, scores kept, maps only for the gallery."""
-
-    model: Classifier
-    explainers: list[Explainer]
-    measures: list[Measure]
-    seed: int
-    targets: Tensor | None
-    wanted: int
-    count: int
-    progress: Progress
-    numbers: list[int] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    status: list[str] = field(default_factory=list)
-    right: list[bool] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-    shown: list[dict[str, Any]] = field(default_factory=list)
-    problems: list[tuple[str, str]] = field(default_factory=list)
-    seen: int = 0
-
-    def add(self, batch: Batch) -> None:
-        """Explain and measure one batch."""
-        self.problems += [(error.name, error.message) for error in batch.errors]
-        self.seen += len(batch.errors)
-        for rows in _blocks(len(batch)):
-            self._block(batch, rows)
-
-    def _block(self, batch: Batch, rows: slice) -> None:
-        images = batch.images[rows].to(self.model.device)
-        index = batch.index[rows].to(images.device)
-        logits = self.model.unchecked_logits(images)
-        targets = logits.argmax(1) if self.targets is None else self.targets[self.seen : self.seen + len(images)].to(images.device)
-        bad = ~logits.isfinite().all(1)
-        truth = None if batch.truth is None else batch.truth[rows].to(images.device)
-        case = Case(self.model, images, targets, index, self.seed, truth)
-        case.__dict__["logits"] = logits
-
-        everyone = [*self.explainers, FLOOR]
-        steps = len(everyone) + len(self.measures)
-        maps = []
-        for place, explainer in enumerate(everyone):
-            self._tell(len(images), place, steps)
-            found = explainer.attribute(self.model, images, targets, index, self.seed)
-            bad |= ~found.flatten(1).isfinite().all(1)
-            maps.append(found.nan_to_num(0.0, 0.0, 0.0))
-        scored = []
-        for place, measure in enumerate(self.measures):
-            self._tell(len(images), len(everyone) + place, steps)
-            scored.append(measure.evaluate(case, maps, everyone))
-        values = torch.stack(scored).cpu()
-        values[:, :, bad.cpu()] = math.nan
-        self._keep(batch, rows, logits.cpu(), bad.cpu(), values, [one.cpu() for one in maps])
-        self.seen += len(images)
-        self._tell(len(images), 0, steps)
-
-    def _keep(self, batch: Batch, rows: slice, logits: Tensor, bad: Tensor, values: Tensor, maps: list[Tensor]) -> None:
-        names = batch.names[rows]
-        self.numbers += batch.index[rows].tolist()
-        self.names += names
-        self.status += ["the model's output or a map is NaN or infinite" if wrong else "ok" for wrong in bad.tolist()]
-        self.problems += [(name, self.status[-1]) for name, wrong in zip(names, bad.tolist(), strict=True) if wrong]
-        self.values.append(values)
-        if batch.labels is not None:
-            self.right += (logits.argmax(1) == batch.labels[rows].cpu()).tolist()
-        for place in range(len(names)):
-            if len(self.shown) >= self.wanted or bool(bad[place]):
-                continue
-            at = range(rows.start, rows.stop)[place]
-            self.shown.append(
-                {
-                    "image": batch.images[at].cpu(),
-                    "name": names[place],
-                    "label": None if batch.labels is None else int(batch.labels[at]),
-                    "probabilities": logits[place].softmax(0),
-                    "truth": None if batch.truth is None else batch.truth[at].cpu(),
-                    "distractor": None if batch.distractor is None else batch.distractor[at].cpu(),
-                    "maps": [one[place] for one in maps],
-                    "values": values[:, :, place],
-                }
-            )
-
-    def _tell(self, images: int, step: int, steps: int) -> None:
-        self.progress("audit", min(self.seen * steps + images * step, self.count * steps), self.count * steps)
-
-    def finish(self, data: Mapping[str, Any], title: str) -> Audit:
-        """Tables, verdict, report and record of all that was added."""
-        everyone = [*map(short, self.explainers), short(FLOOR)]
-        measures = _labels(self.measures)
-        values = torch.cat(self.values, 2)
-        total = len(self.numbers)
-        scores = pl.DataFrame(
-            {
-                "image": self.numbers * (len(everyone) * len(measures)),
-                "explainer": [name for _ in measures for name in everyone for _ in range(total)],
-                "measure": [name for name in measures for _ in range(len(everyone) * total)],
-                "value": values.flatten().double().numpy(),
-                "direction": ["higher" if one.higher_is_better else "lower" for one in self.measures for _ in range(len(everyone) * total)],
-            }
-        )
-        summary = summarise(scores, short(FLOOR), self.seed)
-        notes = {
-            name: MeasureNote(one.category, "higher is better" if one.higher_is_better else "lower is better", one.meaning, one.reference)
-            for name, one in zip(measures, self.measures, strict=True)
+def _long(work: Work, measures: list[str]) -> pl.DataFrame:
+    """All scores, a row each."""
+    everyone = [short(one) for one in work.everyone]
+    total = len(work.numbers)
+    return pl.DataFrame(
+        {
+            "image": work.numbers * (len(everyone) * len(measures)),
+            "explainer": [name for _ in measures for name in everyone for _ in range(total)],
+            "measure": [name for name in measures for _ in range(len(everyone) * total)],
+            "value": torch.cat(work.values, 2).flatten().double().numpy(),
+            "direction": ["higher" if one.higher_is_better else "lower" for one in work.measures for _ in range(len(everyone) * total)],
         }
-        answers = record(
-            self.model,
-            [*self.explainers, FLOOR],
-            self.measures,
-            data,
-            self.numbers,
-            self.seed,
-            {"targets": "given" if self.targets is not None else "predicted"},
-        )
-        settings = {
-            "images": f"{total}" + (f" of {self.count}; the others could not be read" if total < self.count else ""),
-            "explained": f"the {self.model.output.replace('_', ' ')} of the {'given' if self.targets is not None else 'predicted'} class",
-            "precision": self.model.precision,
-            "seed": str(self.seed),
-            "explainers": "; ".join(everyone),
-            "measures": "; ".join(map(short, self.measures)),
-            "rules of the verdict": RULES,
-        }
-        if self.right:
-            settings["accuracy"] = f"{sum(self.right) / len(self.right):.1%} of {len(self.right)} labelled images"
-        good = self.status.count("ok")
-        page = Page(
-            title=title,
-            model=repr(self.model),
-            data=str(data.get("name")),
-            verdict=verdict(summary, notes, good),
-            summary=summary,
-            measures=notes,
-            gallery=self._gallery(everyone[:-1], measures),
-            settings=settings,
-            record=answers,
-            problems=tuple(self.problems),
-        )
-        status = pl.DataFrame({"image": self.numbers, "name": self.names, "status": self.status})
-        return Audit(scores, summary, status, answers, page)
+    )
 
-    def _gallery(self, explainers: list[str], measures: list[str]) -> Gallery:
-        shown = self.shown
-        if not shown:
-            raise EmptyBatchError("every image gave NaN or infinity, so there is nothing to report; look at the model's outputs")
-        predicted = [int(one["probabilities"].argmax()) for one in shown]
-        names = self.model.classes
 
-        def masks(kind: str) -> Tensor | None:
-            return None if shown[0][kind] is None else torch.stack([one[kind] for one in shown])
+def _settings(work: Work, targets: str) -> dict[str, str]:
+    total = len(work.numbers)
+    return {
+        "images": f"{total}" + (f" of {work.count}; the others could not be read" if total < work.count else ""),
+        "explained": f"the {work.model.output.replace('_', ' ')} of the {targets} class",
+        "precision": work.model.precision,
+        "seed": str(work.seed),
+        "explainers": "; ".join(map(short, work.everyone)),
+        "measures": "; ".join(map(short, work.measures)),
+        "rules of the verdict": RULES,
+    }
 
-        return Gallery(
-            images=torch.stack([one["image"] for one in shown]),
-            names=tuple(one["name"] for one in shown),
-            labels=tuple("" if one["label"] is None else _named(names, one["label"]) for one in shown),
-            predictions=tuple(names[one] for one in predicted),
-            probabilities=tuple(float(one["probabilities"][best]) for one, best in zip(shown, predicted, strict=True)),
-            maps={name: torch.stack([one["maps"][place] for one in shown]) for place, name in enumerate(explainers)},
-            truth=masks("truth"),
-            distractor=masks("distractor"),
-            scores={
-                name: {measure: tuple(float(one["values"][line, place]) for one in shown) for line, measure in enumerate(measures)}
-                for place, name in enumerate(explainers)
-            },
-        )
+
+def _accuracy(work: Work, labels: Labels) -> dict[str, str]:
+    if not work.labels:
+        return {}
+    share, known = labels.accuracy(work.labels, work.predicted)
+    if not known:
+        return {"accuracy": "unknown: the labels' classes are not the model's"}
+    return {"accuracy": f"{share:.1%} of {known} labelled images"}
 
 
 def _labels(measures: Sequence[Measure]) -> list[str]:
@@ -378,30 +310,22 @@ def _labels(measures: Sequence[Measure]) -> list[str]:
     return [name if names.count(name) == 1 else short(one) for name, one in zip(names, measures, strict=True)]
 
 
-def _named(names: Sequence[str], label: int) -> str:
-    return names[label] if label < len(names) else str(label)
+def _built(kind: str, given: Sequence[T | str], base: type[T]) -> list[T]:
+    """Objects from objects or specs, all of the right kind and different."""
+    if isinstance(given, str):
+        raise SpecError(f"give the {kind}s as a list, such as [{given!r}]")
+    made: list[T] = []
+    for one in given:
+        found = build(one, base) if isinstance(one, str) else one
+        if not isinstance(found, base):
+            raise SpecError(f"{kind}s must be {base.__name__} objects or specs, not {found!r}")
+        if found in made:
+            raise SpecError(f"the {kind} {short(found)} is given twice; give each once")
+        made.append(found)
+    return made
 
 
-def _blocks(count: int) -> Iterator[slice]:
-    """Even blocks of images, so that each explainer's chunks are full and its maps take bounded memory."""
-    if count:
-        size = math.ceil(count / math.ceil(count / _BLOCK))
-        for start in range(0, count, size):
-            yield slice(start, min(start + size, count))
-
-
-def _allowed(measures: Sequence[Measure | str] | None, has_truth: bool) -> Sequence[Measure | str]:
-    if measures is None:
-        return [one for one in MEASURES if has_truth or "truth" not in one.needs]
-    for one in measures:
-        made = build(one, Measure) if isinstance(one, str) else one  # type: ignore[type-abstract]
-        if "truth" in made.needs and not has_truth:
-            raise SpecError(f"{short(made)} needs masks of the known evidence, which these images do not have; leave it out or give truth=")
-    return measures
-
-
-def _check_distinct(kind: str, chosen: Sequence[object]) -> None:
-    names = [short(one) for one in chosen]
-    for name in names:
-        if names.count(name) > 1:
-            raise SpecError(f"the {kind} {name} is given twice; give each once")
+def _first(problems: Sequence[tuple[str, str]], most: int = 3) -> str:
+    """The first few problems in words."""
+    more = f"; and {len(problems) - most} more" if len(problems) > most else ""
+    return "; ".join(f"{name}: {text}" for name, text in problems[:most]) + more

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -34,7 +36,7 @@ def audit(
     weights: options.Weights = None,
     pretrained: options.Pretrained = False,
     random_weights: options.RandomWeights = False,
-    split: options.Split = "test",
+    split: options.Split = None,
     size: options.Size = None,
     count: options.Count = None,
     gallery: Annotated[int, typer.Option(min=1, help="Images shown in the report.")] = 8,
@@ -67,6 +69,7 @@ def audit(
             measures,
             seed,
             has_truth=chosen.dataset.has_truth,
+            classes=chosen.dataset.classes,
             data=chosen.record,
             gallery=gallery,
             progress=progress,
@@ -80,6 +83,8 @@ def tell(found: Audit, report: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from assay.report.text import plural
+
     console = Console(highlight=False)
     table = Table(title="mean (95 % interval), + better than the random map, - worse, = no better", title_justify="left")
     table.add_column("explainer")
@@ -91,16 +96,22 @@ def tell(found: Audit, report: Path) -> None:
     signs = {"better than random": "+", "worse than random": "-"}
     for explainer in rows["explainer"].unique(maintain_order=True):
         own = {row["measure"]: row for row in rows.filter(rows["explainer"] == explainer).iter_rows(named=True)}
-        cells = [f"{r['mean']:.3f} ({r['low']:.3f}-{r['high']:.3f}) {signs.get(r['verdict'], '=')}" for r in map(own.get, measures) if r]
+        cells = [f"{_interval(own[m], '')} {signs.get(own[m]['verdict'], '=' if own[m]['verdict'] else ' ')}" for m in measures]
         table.add_row(explainer, *cells)
     floors = {row["measure"]: row for row in rows.iter_rows(named=True)}
     table.add_section()
-    table.add_row(
-        "random map", *[f"{floors[m]['floor']:.3f} ({floors[m]['floor_low']:.3f}-{floors[m]['floor_high']:.3f})  " for m in measures]
-    )
+    table.add_row("random map", *[f"{_interval(floors[m], 'floor_')}  " for m in measures])
     console.print(table)
     for sentence in found.page.verdict:
         console.print(f"- {sentence.text}", markup=False)
     if found.page.problems:
-        console.print(f"- {len(found.page.problems)} images had problems; the report lists them.", markup=False)
+        console.print(f"- {plural(len(found.page.problems), 'image')} had problems; the report and status.csv list them.", markup=False)
     console.print(f"report: {report}", markup=False, soft_wrap=True)
+
+
+def _interval(row: Mapping[str, Any], prefix: str) -> str:
+    """A mean with its interval, where there is one."""
+    mean, low, high = row["floor" if prefix else "mean"], row[prefix + "low"], row[prefix + "high"]
+    if math.isnan(mean):
+        return "n/a"
+    return f"{mean:.3f}" + ("" if math.isnan(low) else f" ({low:.3f}-{high:.3f})")

@@ -26,6 +26,7 @@ def demo(
     from assay.study.audit import audit_batches
 
     chosen = options.inputs("hard-digits", "test", None, count, seed)
+    options.check_folder(out, empty=False)
     with bar() as progress:
         found = audit_batches(
             load("hard-digits"), chosen.batches(), count, seed=seed, has_truth=True, data=chosen.record, progress=progress

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from assay.cli import options
 from assay.cli.app import app
 from assay.cli.progress import bar
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["explain"]
 
@@ -25,7 +22,7 @@ def explain(
     weights: options.Weights = None,
     pretrained: options.Pretrained = False,
     random_weights: options.RandomWeights = False,
-    split: options.Split = "test",
+    split: options.Split = None,
     size: options.Size = None,
     count: options.Count = None,
     maps: Annotated[Literal["npz", "zarr"], typer.Option(help="How maps are kept: one compressed file, or a folder of chunks.")] = "npz",
@@ -56,6 +53,7 @@ def explain(
             seed,
             form=maps,
             overlays=overlays,
+            classes=chosen.dataset.classes,
             data=chosen.record,
             progress=progress,
         )

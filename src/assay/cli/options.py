@@ -26,7 +26,7 @@ RandomWeights = Annotated[bool, typer.Option("--random-weights", help="Leave a t
 Images = Annotated[
     str, typer.Option(help="A folder of images, a data set's name (hard-digits, cifar10), or a spec such as HardDigits(size=96).")
 ]
-Split = Annotated[str, typer.Option(help="Part of a named data set.")]
+Split = Annotated[str | None, typer.Option(help="Part of a named data set; the test images by default.", show_default=False)]
 Size = Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.", show_default=False)]
 Count = Annotated[
     int | None, typer.Option(min=1, help="Take that many images, chosen at random by the seed; all by default.", show_default=False)
@@ -34,7 +34,10 @@ Count = Annotated[
 Seed = Annotated[int, typer.Option(help="Decides all randomness.")]
 Precision = Annotated[Literal["float32", "bfloat16"], typer.Option(help="What the network runs in.")]
 Output = Annotated[Literal["logit", "probability", "log_probability"], typer.Option(help="What is explained.")]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU when there is one by default.", show_default=False)]
+Device = Annotated[
+    str | None,
+    typer.Option(help="cpu or cuda; by default a GPU when there is one, and for python: where the factory puts it.", show_default=False),
+]
 Out = Annotated[Path, typer.Option(help="Folder to write; made if it is not there, and must be empty.")]
 
 _READ = 256
@@ -67,12 +70,14 @@ class Inputs:
         }
 
 
-def inputs(images: str, split: str, size: int | None, count: int | None, seed: int) -> Inputs:
+def inputs(images: str, split: str | None, size: int | None, count: int | None, seed: int) -> Inputs:
     """The chosen images of a folder or a data set, in ascending order."""
-    from assay.data import choose, load
+    from assay.data import ImageFolder, choose, load
     from assay.errors import DataError
 
-    dataset = load(images, split, size)
+    dataset = load(images, split or "test", size)
+    if split is not None and isinstance(dataset, ImageFolder):
+        raise DataError(f"--split {split} is for named data sets, but {images} is a folder, which is taken whole; leave --split out")
     if count is not None and count > len(dataset):
         raise DataError(f"--count {count} asks for more images than the {len(dataset)} of {images}")
     return Inputs(dataset, sorted(choose(dataset, count, seed)) if count is not None else list(range(len(dataset))))
@@ -88,17 +93,50 @@ def network(
     device: str | None,
     seed: int,
 ) -> Classifier:
-    """The model that the options name, on a GPU when there is one."""
+    """The model that the options name, on a GPU when there is one.
+
+    Raises:
+        AssayError: See `assay.models.spec.network`; also a device that is not there.
+    """
     import torch
 
+    from assay.errors import SpecError
     from assay.models.spec import network as build
 
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return build(model, weights, precision, output, pretrained=pretrained, random_weights=random_weights, device=place, seed=seed)
+    place = device
+    # A factory may return a Classifier, which is where it is.
+    if place is None and torch.cuda.is_available() and not model.strip().startswith("python:"):
+        place = "cuda"
+    if place is not None:
+        _check_device(place)
+    built = build(model, weights, precision, output, pretrained=pretrained, random_weights=random_weights, device=place, seed=seed)
+    for name, own, asked, default in (
+        ("precision", built.precision, precision, "float32"),
+        ("output", built.output, output, "logit"),
+    ):
+        if asked not in (own, default):
+            raise SpecError(f"{model} returns a Classifier with {name} {own}, which --{name} {asked} cannot change; set it in the factory")
+    return built
 
 
-def check_folder(out: Path) -> Path:
+def _check_device(name: str) -> None:
+    import torch
+
+    from assay.errors import ModelError
+
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"cannot use --device {name}: {reason}") from error
+
+
+def check_folder(out: Path, empty: bool = True) -> Path:
     """The folder, made now, so that a wrong one is told before the work.
+
+    Args:
+        out: The folder.
+        empty: Whether it must hold nothing yet.
 
     Raises:
         DataError: It cannot be made or written, or holds something already.
@@ -111,8 +149,8 @@ def check_folder(out: Path) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         held = next(out.iterdir(), None)
     except OSError as error:
-        raise DataError(f"cannot make the folder {out}: {error.strerror}") from error
-    if held is not None:
+        raise DataError(f"cannot make the folder {out}: {error.strerror or error}") from error
+    if empty and held is not None:
         raise DataError(f"{out} already holds {held.name}; name an empty or new folder")
     if not os.access(out, os.W_OK):
         raise DataError(f"cannot write in the folder {out}")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,14 +18,14 @@ import polars as pl
 import zarr
 from torch import Tensor
 
-from assay.core.files import replacing
 from assay.core.progress import Progress, silent
 from assay.core.registry import short
 from assay.data.base import Batch
-from assay.errors import EmptyBatchError
+from assay.errors import DataError, EmptyBatchError, SpecError
 from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
 from assay.report import overlay, robust_limit
+from assay.study.labels import match
 from assay.study.record import record
 
 __all__ = ["Explained", "explain_batches"]
@@ -51,13 +54,15 @@ def explain_batches(
     *,
     form: Literal["npz", "zarr"] = "zarr",
     overlays: bool = True,
+    classes: Sequence[str] = (),
     data: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Explained:
     """Write every image's maps for the predicted classes.
 
     The folder gets `maps.npz` (an array per explainer, `index` and `targets`) or `maps.zarr` (the same, chunked, written
-    batch by batch), `overlays/EXPLAINER/IMAGE.png`, `predictions.csv` and `record.json`.
+    batch by batch), `overlays/EXPLAINER/IMAGE.png`, `predictions.csv` and `record.json`; nothing when the run fails or is
+    interrupted.
 
     Args:
         model: The model to explain.
@@ -68,10 +73,37 @@ def explain_batches(
         seed: Decides all randomness.
         form: How maps are kept; npz holds them in memory until the end, zarr does not.
         overlays: Whether to draw each map over its image.
+        classes: Names of the labels' classes; none when labels are the model's own class numbers.
         data: The data set's name, hash and split, for the record.
         progress: Called as work goes on.
+
+    Raises:
+        SpecError: There is no explainer, or one is given twice.
+        EmptyBatchError: No image could be read and explained.
+        DataError: The folder cannot be written.
     """
+    names = [short(one) for one in explainers]
+    if not names or len(set(names)) < len(names):
+        raise SpecError("give at least one explainer" if not names else f"explainers are given twice in {', '.join(names)}; give each once")
+    with _draft(folder) as draft:
+        return _explain(model, batches, count, explainers, draft, seed, form, overlays, classes, data or {}, progress)
+
+
+def _explain(
+    model: Classifier,
+    batches: Iterable[Batch],
+    count: int,
+    explainers: Sequence[Explainer],
+    folder: Path,
+    seed: int,
+    form: Literal["npz", "zarr"],
+    overlays: bool,
+    classes: Sequence[str],
+    data: Mapping[str, Any],
+    progress: Progress,
+) -> Explained:
     sink = _Zarr(folder / "maps.zarr") if form == "zarr" else _Npz(folder / "maps.npz")
+    taken: set[str] = set()
     rows: list[dict[str, Any]] = []
     problems: list[tuple[str, str]] = []
     seen = 0
@@ -79,21 +111,28 @@ def explain_batches(
         problems += [(error.name, error.message) for error in batch.errors]
         seen += len(batch.errors)
         if not len(batch):
+            progress("explain", seen * len(explainers), count * len(explainers))
             continue
         images, index = batch.images.to(model.device), batch.index.to(model.device)
         logits = model.unchecked_logits(images)
         targets = logits.argmax(1)
         good = logits.isfinite().all(1)
+        wrong = dict.fromkeys((~good).nonzero().flatten().tolist(), "the model's output is NaN or infinite")
         found = {}
         for place, explainer in enumerate(explainers):
             progress("explain", seen * len(explainers) + place * len(batch), count * len(explainers))
-            found[short(explainer)] = explainer.attribute(model, images, targets, index, seed)
-            good &= found[short(explainer)].flatten(1).isfinite().all(1)
+            name = short(explainer)
+            found[name] = explainer.attribute(model, images, targets, index, seed)
+            fine = found[name].flatten(1).isfinite().all(1)
+            wrong = dict.fromkeys((~fine).nonzero().flatten().tolist(), f"NaN or infinity in the map of {name}") | wrong
+            good &= fine
         keep = good.nonzero().flatten().cpu()
-        problems += [(batch.names[at], "the model's output or a map is NaN or infinite") for at in (~good).nonzero().flatten().tolist()]
+        problems += [(batch.names[at], text) for at, text in sorted(wrong.items())]
         maps = {name: one.cpu()[keep] for name, one in found.items()}
-        sink.add(maps, batch.index[keep], targets.cpu()[keep])
+        if len(keep):
+            sink.add(maps, batch.index[keep], targets.cpu()[keep])
         probabilities = logits.softmax(1).amax(1)
+        labels = match(classes, model.classes)
         for at in keep.tolist():
             predicted = int(targets[at])
             label = None if batch.labels is None else int(batch.labels[at])
@@ -101,24 +140,38 @@ def explain_batches(
                 {
                     "image": int(batch.index[at]),
                     "name": batch.names[at],
-                    "predicted": model.classes[predicted],
+                    "predicted": labels.names[predicted],
                     "probability": float(probabilities[at]),
-                    "label": label,
+                    "label": labels.name_of(label) if label is None or label >= len(classes) else classes[label],
                 }
             )
         if overlays:
-            _draw(folder / "overlays", batch, keep, maps)
+            _draw(folder / "overlays", batch, keep, maps, taken)
         seen += len(batch)
         progress("explain", seen * len(explainers), count * len(explainers))
     if not rows:
-        raise EmptyBatchError("no image could be explained: " + "; ".join(f"{name}: {message}" for name, message in problems[:3]))
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise EmptyBatchError("no image could be explained: " + "; ".join(f"{name}: {message}" for name, message in problems[:3]) + more)
     sink.close()
-    with replacing(folder / "predictions.csv") as draft:
-        pl.DataFrame(rows, infer_schema_length=None).write_csv(draft)
-    answers = record(model, explainers, (), data or {}, [row["image"] for row in rows], seed, {"targets": "predicted", "maps": form})
-    with replacing(folder / "record.json") as draft:
-        draft.write_text(json.dumps(answers, indent=2) + "\n")
+    pl.DataFrame(rows, infer_schema_length=None).write_csv(folder / "predictions.csv")
+    answers = record(model, explainers, (), data, [row["image"] for row in rows], seed, {"targets": "predicted", "maps": form})
+    (folder / "record.json").write_text(json.dumps(answers, indent=2) + "\n")
     return Explained(len(rows), tuple(problems))
+
+
+@contextmanager
+def _draft(folder: Path) -> Iterator[Path]:
+    """A hidden folder whose content moves into `folder` when the block ends well, and is gone otherwise."""
+    draft = folder / f".{os.getpid()}.part"
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        for made in sorted(draft.iterdir()):
+            made.replace(folder / made.name)
+    except OSError as error:
+        raise DataError(f"cannot write the maps to {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 class _Npz:
@@ -133,12 +186,11 @@ class _Npz:
             self.parts.setdefault(name, []).append(values.numpy())
 
     def close(self) -> None:
-        with replacing(self.path) as draft:
-            np.savez_compressed(draft, **{name: np.concatenate(parts) for name, parts in self.parts.items()})  # type: ignore[arg-type]
+        np.savez_compressed(self.path, **{name: np.concatenate(parts) for name, parts in self.parts.items()})  # type: ignore[arg-type]
 
 
 class _Zarr:
-    """Appends maps to chunked, compressed arrays that can be read while the run goes on."""
+    """Appends maps to chunked, compressed arrays."""
 
     def __init__(self, path: Path) -> None:
         self.group = zarr.open_group(str(path), mode="w")
@@ -155,14 +207,24 @@ class _Zarr:
         """Nothing is left to write."""
 
 
-def _draw(folder: Path, batch: Batch, keep: Tensor, maps: Mapping[str, Tensor]) -> None:
+def _draw(folder: Path, batch: Batch, keep: Tensor, maps: Mapping[str, Tensor], taken: set[str]) -> None:
+    files = [_free(_file_name(batch.names[at]), int(batch.index[at]), taken) for at in keep.tolist()]
     for name, values in maps.items():
         home = folder / _file_name(name)
         home.mkdir(parents=True, exist_ok=True)
         for place, at in enumerate(keep.tolist()):
             truth = None if batch.truth is None else batch.truth[at]
             picture = overlay(batch.images[at], values[place], robust_limit(values[place]), truth)
-            picture.save(home / f"{_file_name(batch.names[at])}.png")
+            picture.save(home / f"{files[place]}.png")
+
+
+def _free(name: str, number: int, taken: set[str]) -> str:
+    """`name`, with the image's number where another image has it already, upper and lower case being the same to some systems."""
+    found = name if name.lower() not in taken else f"{name}_{number}"
+    while found.lower() in taken:
+        found += "_"
+    taken.add(found.lower())
+    return found
 
 
 def _file_name(text: str) -> str:

@@ -17,7 +17,7 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its 95 % interval; NaN when there is nothing to average."""
+    """A mean and its 95 % interval; NaN when there is nothing to average, and no interval of a single value."""
 
     mean: float
     low: float
@@ -53,7 +53,8 @@ def bootstrap(values: np.ndarray, seed: int, resamples: int = _RESAMPLES) -> lis
         if not counts[column]:
             found.append(Interval(np.nan, np.nan, np.nan))
             continue
-        low, high = np.nanquantile(means[:, column], [0.025, 0.975])
+        # One value says nothing of how far another would lie.
+        low, high = np.nanquantile(means[:, column], [0.025, 0.975]) if counts[column] > 1 else (np.nan, np.nan)
         found.append(Interval(float(filled[:, column].sum() / counts[column]), float(low), float(high)))
     return found
 
@@ -80,7 +81,9 @@ def summarise(scores: pl.DataFrame, floor: str, seed: int) -> pl.DataFrame:
         values = wide.select(*names, floor).to_numpy().astype(float)
         ground = values[:, -1:]
         up = part["direction"][0] == "higher"
-        intervals = bootstrap(np.hstack([values, values[:, :-1] - ground]), seed)
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            differences = values[:, :-1] - ground
+        intervals = bootstrap(np.hstack([values, differences]), seed)
         base = intervals[len(names)]
         for place, name in enumerate(names):
             one, difference = intervals[place], intervals[len(names) + 1 + place]
@@ -104,7 +107,7 @@ def summarise(scores: pl.DataFrame, floor: str, seed: int) -> pl.DataFrame:
 
 def _verdict(difference: Interval, higher_is_better: bool) -> str:
     """One of the three verdicts, or none where there is nothing to compare."""
-    if np.isnan(difference.mean):
+    if np.isnan(difference.low):
         return ""
     low, high = (difference.low, difference.high) if higher_is_better else (-difference.high, -difference.low)
     if low > 0:

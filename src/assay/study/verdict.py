@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import polars as pl
 
-from assay.report.page import MeasureNote, Sentence
+from assay.report.page import MeasureNote, Sentence, Tone
 from assay.study.statistics import BETTER
 
 __all__ = ["RULES", "verdict"]
@@ -30,8 +31,12 @@ def verdict(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], images: int
     """
     found = [*_faithfulness(summary, notes), *_localisation(summary, notes), *_robustness(summary, notes), *_disagreement(summary, notes)]
     if images < FEW:
+        scored = f"{_count(images, 'image')} {'was' if images == 1 else 'were'}"
         found.append(
-            Sentence("caution", f"Only {images} images were scored: intervals are wide; take {FEW} or more before you rely on this.")
+            Sentence(
+                "caution",
+                f"Only {scored} scored: intervals are wide; take {FEW} or more before you rely on this.",
+            )
         )
     return tuple(found)
 
@@ -53,16 +58,19 @@ def _faithfulness(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> li
             useless.append(str(name))
         else:
             doubtful.append(f"{name} (not by {_listed(failed)})")
-    tests = _count(rows["measure"].n_unique(), "faithfulness measure")
+    names = rows["measure"].unique(maintain_order=True).to_list()
+    tests = f"{len(names)} faithfulness measures"
+    all_tests = f"all {tests}" if len(names) > 1 else f"the one faithfulness measure ({names[0]})"
+    none_of = f"none of the {tests}" if len(names) > 1 else f"nothing that was measured ({names[0]})"
     sentences = []
     if sound:
         sentences.append(
-            Sentence("good", f"Trustworthy by all {tests}: {_listed(sound)} tell more about the model than a random map does.")
+            Sentence("good", f"Trustworthy by {all_tests}: {_listed(sound)} tell{_s(sound)} more about the model than a random map does.")
         )
     if doubtful:
-        sentences.append(Sentence("caution", f"Doubtful: {_listed(doubtful)} beat a random map only on some of the {tests}."))
+        sentences.append(Sentence("caution", f"Doubtful: {_listed(doubtful)} beat{_s(doubtful)} a random map only on some of the {tests}."))
     if useless:
-        sentences.append(Sentence("bad", f"Not trustworthy: {_listed(useless)} beat a random map on none of the {tests}."))
+        sentences.append(Sentence("bad", f"Not trustworthy: {_listed(useless)} beat{_s(useless)} a random map on {none_of}."))
     return sentences
 
 
@@ -71,18 +79,19 @@ def _localisation(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> li
     if rows.is_empty():
         return []
     best = rows.sort("mean", descending=True).row(0, named=True)
+    interval = "" if math.isnan(best["low"]) else f" ({best['low']:.2f} to {best['high']:.2f})"
     text = (
-        f"Against known evidence, {best['explainer']} agrees best: overlap {best['mean']:.2f} ({best['low']:.2f} to {best['high']:.2f}), "
-        f"a random map {best['floor']:.2f}."
+        f"Against known evidence, {best['explainer']} agrees best: overlap {best['mean']:.2f}{interval}, a random map {best['floor']:.2f}."
     )
-    lost = rows.filter(pl.col("verdict") != BETTER)["explainer"].to_list()
+    lost = rows.filter(~pl.col("verdict").is_in([BETTER, ""]))["explainer"].to_list()
     if lost:
         text += f" No better than random: {_listed(lost)}."
-    return [Sentence("good" if best["verdict"] == BETTER else "bad", text)]
+    tone: Tone = "good" if best["verdict"] == BETTER else "bad" if best["verdict"] else "note"
+    return [Sentence(tone, text)]
 
 
 def _robustness(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[Sentence]:
-    rows = _rows(summary, notes, "robustness").filter(pl.col("measure").str.starts_with("MaxSensitivity"))
+    rows = _rows(summary, notes, "robustness").filter(pl.col("measure").str.starts_with("MaxSensitivity")).drop_nans("mean")
     unstable = [f"{row['explainer']} ({row['mean']:.0%})" for row in rows.iter_rows(named=True) if row["mean"] > FRAGILE]
     if rows.is_empty():
         return []
@@ -107,6 +116,11 @@ def _disagreement(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> li
 
 def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _s(names: list[str]) -> str:
+    """The verb's ending for one subject or several."""
+    return "s" if len(names) == 1 else ""
 
 
 def _count(number: int, noun: str) -> str:

@@ -23,7 +23,7 @@ def default_architecture(classes: int, side: int, channels: int = 3) -> Architec
     if classes < 2:
         raise DataError(f"training needs images of at least 2 classes, not {classes}")
     if side < 48:
-        return SmallResNet(classes=classes, channels=channels)
+        return SmallResNet(classes=classes, widths=(32, 64, 128), channels=channels)
     # One halving and one stage more for each doubling of the side beyond 64, up to a last stage 8 positions wide at 512.
     extra = min(max(0, (side - 1).bit_length() - 6), 3)
     return SmallResNet(

@@ -1,0 +1,359 @@
+import json
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import assay
+from assay.data import Batch
+from assay.data.base import Corrupt
+from assay.errors import AssayError, EmptyBatchError, ModelError, NotFiniteError, PixelRangeError, ShapeError, SpecError, TargetError
+from assay.explain.base import Explainer
+from assay.study.audit import EXPLAINERS, MEASURES, audit_batches
+from assay.study.work import FLOOR, blocks
+from reference.guards import snapshot
+from reference.nets import normed, plain
+from reference.specs import SMALL
+
+SIX = ("Gradient()", "GradientXInput()", SMALL["IntegratedGradients"], SMALL["SmoothGrad"], SMALL["Lime"], SMALL["KernelShap"])
+ALL = (SMALL["Deletion"], SMALL["Insertion"], SMALL["Infidelity"], SMALL["LocalLinearError"], SMALL["MaxSensitivity"], "MaskIoU()")
+TWO = ("Gradient()", SMALL["KernelShap"])
+QUICK = (SMALL["Deletion"], SMALL["MaxSensitivity"])
+
+
+def value(found, explainer, measure, image=0):
+    scores = found.scores
+    return scores.filter((pl.col("explainer") == explainer) & (pl.col("measure") == measure) & (pl.col("image") == image))["value"].item()
+
+
+def split(images, sizes, **more):
+    """The images cut into batches of those sizes."""
+    numbers = torch.arange(len(images))
+    parts = torch.split(torch.arange(len(images)), sizes)
+    return [Batch(images[part], None, None, None, numbers[part], tuple(f"image {at}" for at in part.tolist()), **more) for part in parts]
+
+
+@pytest.fixture(scope="module")
+def whole(model):
+    """All six explainers by all six measures on three images with truth and labels."""
+    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    truth = torch.zeros(3, 1, 8, 8, dtype=torch.bool)
+    truth[:, :, :4, :4] = True
+    steps = []
+    labels = model.predict(images)
+    labels[0] = (labels[0] + 1) % 4
+    found = assay.audit(
+        model, images, explainers=SIX, measures=ALL, truth=truth, labels=labels, progress=lambda *told: steps.append(told), gallery=2
+    )
+    return found, images, truth, steps
+
+
+def test_scores_are_one_row_for_each_image_explainer_and_measure_with_the_floor(whole):
+    scores = whole[0].scores
+    assert scores.columns == ["image", "explainer", "measure", "value", "direction"]
+    assert len(scores) == 3 * 7 * 6
+    assert not scores.select("image", "explainer", "measure").is_duplicated().any()
+    assert scores["explainer"].n_unique() == 7
+    assert "RandomMap" in set(scores["explainer"])
+    assert scores["value"].is_finite().all()
+
+
+def test_every_measure_goes_with_its_direction(whole):
+    found = {(row["measure"], row["direction"]) for row in whole[0].scores.iter_rows(named=True)}
+    assert found == {(type(one).__name__, "higher" if one.higher_is_better else "lower") for one in MEASURES}
+
+
+def test_scores_are_those_of_the_explainer_and_the_measure_called_alone(whole, model):
+    found, images, truth, _ = whole
+    for spec in ("Gradient()", SMALL["KernelShap"], "RandomMap()"):
+        explainer = assay.build(spec, Explainer)
+        maps = explainer(model, images)
+        for measure in map(assay.build, ALL):
+            alone = measure(model, images, maps, explainer=explainer, truth=truth)
+            name = "RandomMap" if spec == "RandomMap()" else assay.core.registry.short(explainer)
+            own = [value(found, name, type(measure).__name__, image) for image in range(3)]
+            np.testing.assert_allclose(own, alone, rtol=1e-4, atol=1e-6)
+
+
+def test_the_summary_has_a_row_for_each_explainer_and_measure(whole):
+    found = whole[0]
+    columns = "explainer measure higher_is_better mean low high floor floor_low floor_high verdict count"
+    assert found.summary.columns == columns.split()
+    assert len(found.summary) == 36
+    assert "RandomMap" not in set(found.summary["explainer"])
+    row = found.summary.row(by_predicate=(pl.col("explainer") == "Gradient") & (pl.col("measure") == "MaskIoU"), named=True)
+    assert row["mean"] == pytest.approx(np.mean([value(found, "Gradient", "MaskIoU", image) for image in range(3)]))
+    assert row["floor"] == pytest.approx(np.mean([value(found, "RandomMap", "MaskIoU", image) for image in range(3)]))
+    assert row["count"] == 3
+
+
+def test_every_image_has_a_status_and_the_verdict_is_in_words(whole):
+    found = whole[0]
+    assert found.status.rows() == [(0, "image 0", "ok"), (1, "image 1", "ok"), (2, "image 2", "ok")]
+    assert "Only 3 images were scored" in found.verdict[-1]
+    assert len(found.page.gallery.names) == 2
+    assert found.page.settings["accuracy"] == "66.7% of 3 labelled images"
+
+
+def test_progress_goes_forward_to_its_total(whole):
+    steps = whole[3]
+    assert {stage for stage, _, _ in steps} == {"audit"}
+    assert len({total for _, _, total in steps}) == 1
+    done = [done for _, done, _ in steps]
+    assert done == sorted(done)
+    assert done[0] == 0
+    assert done[-1] == steps[0][2]
+
+
+def test_the_record_holds_the_seven_answers_as_json(whole):
+    found = whole[0]
+    kept = json.loads(json.dumps(found.record, allow_nan=False))
+    assert set(kept) == {"algorithm", "code", "data", "splits", "machine", "packages", "setup"}
+    assert all(kept.values())
+    assert kept["splits"] == {"count": 3, "images": "0-2"}
+    assert {assay.build(spec) for spec in kept["setup"]["explainers"]} == {*map(assay.build, SIX), FLOOR}
+    assert {assay.build(spec) for spec in kept["setup"]["measures"]} == set(map(assay.build, ALL))
+    assert "sha256" in kept["setup"]["model"]["weights"]
+
+
+def test_everything_is_saved_and_can_be_read_again(whole, tmp_path):
+    found = whole[0]
+    assert found.save(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    home = tmp_path / "a" / "b"
+    assert {one.name for one in home.iterdir()} == {"report.html", "scores.parquet", "summary.csv", "status.csv", "record.json"}
+    assert pl.read_parquet(home / "scores.parquet").equals(found.scores)
+    assert pl.read_csv(home / "summary.csv")["verdict"].to_list() == found.summary["verdict"].to_list()
+    assert pl.read_csv(home / "status.csv").rows() == found.status.rows()
+    assert json.loads((home / "record.json").read_text())["splits"]["count"] == 3
+    assert "<html" in (home / "report.html").read_text()
+
+
+def test_saving_where_a_file_stands_is_one_clear_error(whole, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AssayError, match=r"cannot write the audit to .*file"):
+        whole[0].save(tmp_path / "file")
+
+
+def test_the_report_is_one_page_without_the_network(whole, tmp_path):
+    path = whole[0].to_html(tmp_path / "page.html")
+    text = path.read_text()
+    assert 'src="http' not in text
+    assert all(name in text for name in ("KernelShap", "Deletion", "image 1"))
+    assert whole[0].verdict[0].split(":")[0] in text
+
+
+def test_same_seed_same_bits_and_another_seed_others(model, images):
+    first = assay.audit(model, images(2), explainers=TWO, measures=QUICK, seed=3)
+    assert assay.audit(model, images(2), explainers=TWO, measures=QUICK, seed=3).scores.equals(first.scores)
+    assert not assay.audit(model, images(2), explainers=TWO, measures=QUICK, seed=4).scores.equals(first.scores)
+
+
+@pytest.mark.parametrize("sizes", [[1, 1, 1, 1, 1], [4, 1], [2, 3]])
+def test_scores_do_not_depend_on_how_batches_are_cut(model, images, sizes):
+    pixels = images(5)
+    once = assay.audit(model, pixels, explainers=TWO, measures=QUICK)
+    cut = audit_batches(model, split(pixels, sizes), 5, TWO, QUICK, has_truth=False)
+    assert cut.scores.drop("value").equals(once.scores.drop("value"))
+    np.testing.assert_allclose(cut.scores["value"], once.scores["value"], rtol=1e-4, atol=1e-6)
+
+
+def test_scores_do_not_depend_on_the_size_of_blocks(model, images, monkeypatch):
+    once = assay.audit(model, images(5), explainers=TWO, measures=QUICK)
+    monkeypatch.setattr("assay.study.work._BLOCK", 2)
+    cut = assay.audit(model, images(5), explainers=TWO, measures=QUICK)
+    np.testing.assert_allclose(cut.scores["value"], once.scores["value"], rtol=1e-4, atol=1e-6)
+
+
+def test_an_image_scores_by_its_number_and_not_by_its_place(model, images):
+    pixels = images(4)
+    once = assay.audit(model, pixels, explainers=TWO, measures=QUICK)
+    late = assay.audit(model, pixels[[3, 1]], explainers=TWO, measures=QUICK, index=torch.tensor([3, 1]))
+    assert late.record["splits"]["images"] == "3 1"
+    for explainer in ("Gradient", "RandomMap"):
+        for image in (1, 3):
+            assert value(late, explainer, "Deletion", image) == pytest.approx(value(once, explainer, "Deletion", image), rel=1e-4)
+
+
+@pytest.mark.parametrize("count", [0, 1, 64, 65, 129])
+def test_blocks_are_even_and_cover_everything_once(count):
+    found = [list(range(count))[rows] for rows in blocks(count)]
+    assert [at for part in found for at in part] == list(range(count))
+    assert not found or max(map(len, found)) - min(map(len, found)) < len(found)
+    assert all(len(part) <= 64 for part in found)
+
+
+def test_given_targets_are_explained(model, images):
+    targets = (model.predict(images()) + 1) % 4
+    found = assay.audit(model, images(), targets, explainers=["Gradient"], measures=["Deletion"])
+    maps = assay.Gradient()(model, images(), targets)
+    alone = assay.Deletion()(model, images(), maps, targets)
+    np.testing.assert_allclose([value(found, "Gradient", "Deletion", image) for image in range(3)], alone, rtol=1e-4)
+    assert found.record["setup"]["targets"] == "given"
+
+
+def test_targets_keep_to_their_images_when_a_file_cannot_be_read(model, images):
+    pixels, targets = images(4), torch.tensor([0, 1, 2, 3])
+    first, second = split(pixels, [2, 2])
+    broken = Batch(**{**vars(first), "errors": (Corrupt("x.png", "the file is empty"),)})
+    found = audit_batches(model, [broken, second], 5, ["Gradient"], ["Deletion"], has_truth=False, targets=targets)
+    once = assay.audit(model, pixels, targets, ["Gradient"], ["Deletion"])
+    np.testing.assert_allclose(found.scores["value"], once.scores["value"], rtol=1e-4)
+
+
+def test_the_callers_network_and_the_global_generators_stay_as_they_were(images, untouched):
+    net = normed()
+    before = snapshot(net)
+    with untouched():
+        assay.audit(assay.Classifier(net), images(2), explainers=SIX, measures=ALL[:5])
+    assert snapshot(net) == before
+
+
+def test_specs_and_objects_are_the_same(model, images):
+    specs = assay.audit(model, images(2), explainers=["Gradient"], measures=["Deletion(steps=5)"])
+    objects = assay.audit(model, images(2), explainers=[assay.Gradient()], measures=[assay.Deletion(steps=5)])
+    assert specs.scores.equals(objects.scores)
+
+
+def test_two_of_a_kind_are_told_apart_by_their_parameters(model, images):
+    found = assay.audit(
+        model,
+        images(2),
+        explainers=["SmoothGrad(sigma=0.1, samples=2)", "SmoothGrad(sigma=0.2, samples=2)"],
+        measures=["Deletion(steps=2)", "Deletion(steps=3)"],
+    )
+    assert found.summary["explainer"].n_unique() == 2
+    assert found.summary["measure"].unique(maintain_order=True).to_list() == ["Deletion(steps=2)", "Deletion(steps=3)"]
+
+
+def test_the_floor_named_among_the_explainers_is_no_contestant(model, images):
+    found = assay.audit(model, images(2), explainers=["RandomMap", "Gradient"], measures=["Deletion"])
+    assert found.summary["explainer"].to_list() == ["Gradient"]
+
+
+def test_without_truth_the_default_measures_leave_localisation_out(model, images, monkeypatch):
+    monkeypatch.setattr("assay.study.audit.MEASURES", (assay.Deletion(steps=2), assay.MaskIoU()))
+    found = assay.audit(model, images(2), explainers=["Gradient"])
+    assert set(found.scores["measure"]) == {"Deletion"}
+
+
+def test_the_defaults_are_the_six_explainers_of_the_paper_and_six_measures():
+    names = [type(one).__name__ for one in EXPLAINERS]
+    assert names == ["Gradient", "GradientXInput", "IntegratedGradients", "SmoothGrad", "Lime", "KernelShap"]
+    assert len({type(one) for one in MEASURES}) == 6
+
+
+def test_one_image_is_audited_without_claims(model, images):
+    found = assay.audit(model, images(1), explainers=["Gradient"], measures=["Deletion"])
+    assert found.summary["verdict"].to_list() == [""]
+    assert "Only 1 image was scored" in found.verdict[0]
+
+
+def test_images_of_other_channels_are_audited_and_shown(images, tmp_path):
+    found = assay.audit(assay.Classifier(plain(channels=5)), images(2, 5), explainers=["Gradient"], measures=["Deletion"])
+    assert found.page.gallery.images.shape == (2, 1, 8, 8)
+    found.to_html(tmp_path / "page.html")
+
+
+def test_images_that_give_nan_are_listed_and_spoil_no_other(fragile, images, truth):
+    pixels = images(4) * 0.9
+    pixels[:, 0, 0, 0] = 0.1  # Far from the limit also for noisy copies.
+    sound = assay.audit(fragile, pixels, explainers=SIX, measures=ALL, truth=truth(4))
+    pixels[1, 0, 0, 0] = 1.0
+    found = assay.audit(fragile, pixels, explainers=SIX, measures=ALL, truth=truth(4), names=["a", "b", "c", "d"])
+    assert found.status["status"].to_list() == ["ok", "the model's output is NaN or infinite", "ok", "ok"]
+    assert found.page.problems == (("b", "the model's output is NaN or infinite"),)
+    assert found.scores.filter(pl.col("image") == 1)["value"].is_nan().all()
+    others = pl.col("image") != 1
+    np.testing.assert_allclose(found.scores.filter(others)["value"], sound.scores.filter(others)["value"], rtol=1e-4, atol=1e-6)
+    assert set(found.summary["count"]) == {3}
+    assert found.page.gallery.names == ("a", "c", "d")
+
+
+def test_an_explainer_that_gives_nan_loses_only_its_own_scores(model, images, monkeypatch, tmp_path):
+    attribute = assay.GradientXInput.attribute
+
+    def broken(self, *arguments):
+        maps = attribute(self, *arguments)
+        maps[0] = math.nan
+        return maps
+
+    monkeypatch.setattr(assay.GradientXInput, "attribute", broken)
+    found = assay.audit(model, images(2), explainers=["Gradient", "GradientXInput"], measures=["Deletion"])
+    assert found.status["status"].to_list() == ["NaN or infinity in the map of GradientXInput", "ok"]
+    assert math.isnan(value(found, "GradientXInput", "Deletion", 0))
+    assert all(math.isfinite(value(found, name, "Deletion", 0)) for name in ("Gradient", "RandomMap"))
+    found.save(tmp_path)
+
+
+def test_a_model_that_gives_only_nan_is_one_clear_error(fragile):
+    with pytest.raises(NotFiniteError, match=r"NaN or infinity for every image.*image 0"):
+        assay.audit(fragile, torch.ones(2, 3, 8, 8), explainers=["Gradient"], measures=["Deletion"])
+
+
+def test_unreadable_files_are_listed_in_status_report_and_progress(model, images):
+    steps = []
+    (batch,) = split(images(2), [2], errors=(Corrupt("x.png", "the file is empty"),))
+    last = Batch(torch.empty(0, 3, 0, 0), None, None, None, torch.empty(0, dtype=torch.int64), (), (Corrupt("y.png", "no image"),))
+    found = audit_batches(model, [batch, last], 4, ["Gradient"], ["Deletion"], has_truth=False, progress=lambda *told: steps.append(told))
+    assert found.status.rows()[2:] == [(None, "x.png", "cannot be read: the file is empty"), (None, "y.png", "cannot be read: no image")]
+    assert found.page.problems == (("x.png", "the file is empty"), ("y.png", "no image"))
+    assert found.page.settings["images"].startswith("2 of 4")
+    assert steps[-1][1] == steps[-1][2]
+
+
+def test_only_unreadable_files_are_one_clear_error(model):
+    batch = Batch(torch.empty(0, 3, 0, 0), None, None, None, torch.empty(0, dtype=torch.int64), (), (Corrupt("y.png", "no image"),))
+    with pytest.raises(EmptyBatchError, match=r"no image could be read.*y\.png: no image"):
+        audit_batches(model, [batch], 1, ["Gradient"], ["Deletion"], has_truth=False)
+
+
+def test_labels_are_matched_by_class_name(model, images):
+    pixels = images(2)
+    named = assay.Classifier(plain(), classes=["a", "b", "c", "d"])
+    predicted = named.predict(pixels).tolist()
+    order = ("d", "c", "b", "a")
+    batch = split(pixels, [2])[0]
+    labelled = Batch(**{**vars(batch), "labels": torch.tensor([3 - one for one in predicted])})
+    found = audit_batches(named, [labelled], 2, ["Gradient"], ["Deletion"], has_truth=False, classes=order)
+    assert found.page.settings["accuracy"] == "100.0% of 2 labelled images"
+    assert found.page.gallery.labels == found.page.gallery.predictions
+    foreign = audit_batches(named, [labelled], 2, ["Gradient"], ["Deletion"], has_truth=False, classes=["x"] * 5)
+    assert "unknown" in foreign.page.settings["accuracy"]
+    assert foreign.page.gallery.labels == ("", "")
+
+
+GOOD = {"explainers": ["Gradient"], "measures": ["Deletion"]}
+WRONG = [
+    ({"explainers": ["Gradent"]}, SpecError, "did you mean Gradient"),
+    ({"explainers": ["SmoothGrad(sigm=1)"]}, SpecError, "did you mean sigma"),
+    ({"explainers": ["Deletion"]}, SpecError, "is not an Explainer"),
+    ({"explainers": [assay.Deletion()]}, SpecError, "explainers must be Explainer objects"),
+    ({"explainers": [assay.Gradient]}, SpecError, "explainers must be Explainer objects"),
+    ({"explainers": "Gradient"}, SpecError, "as a list"),
+    ({"explainers": ["Gradient", assay.Gradient()]}, SpecError, "Gradient is given twice"),
+    ({"explainers": ["SmoothGrad", "SmoothGrad(sigma=0.03)"]}, SpecError, "SmoothGrad is given twice"),
+    ({"measures": ["Deletion", "Deletion"]}, SpecError, "Deletion is given twice"),
+    ({"explainers": []}, SpecError, "at least one explainer"),
+    ({"explainers": ["RandomMap"]}, SpecError, "beside the random map"),
+    ({"measures": []}, SpecError, "one measure"),
+    ({"measures": ["MaskIoU"]}, SpecError, "MaskIoU needs masks of the known evidence"),
+    ({"gallery": 0}, SpecError, "gallery must be at least 1"),
+    ({"targets": torch.tensor([0, 4])}, TargetError, "target 4 of image 1"),
+    ({"labels": torch.tensor([0, -1])}, TargetError, "target -1 of image 1"),
+    ({"truth": torch.zeros(2, 8, 8)}, ShapeError, "truth must be masks"),
+    ({"names": ["a"]}, ShapeError, "names holds 1 names for 2 images"),
+    ({"index": torch.tensor([1, 1])}, ShapeError, "the same number"),
+    ({"images": torch.full((2, 3, 8, 8), 2.0)}, PixelRangeError, "must be in"),
+    ({"images": torch.empty(0, 3, 8, 8)}, EmptyBatchError, "empty"),
+    ({"model": torch.nn.Flatten()}, ModelError, "wrap the network"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "message"), WRONG)
+def test_a_mistake_is_named_before_any_work(model, images, change, error, message):
+    before = model.passes.copy()
+    with pytest.raises(error, match=message):
+        assay.audit(**({"model": model, "images": images(2)} | GOOD | change))
+    assert model.passes == before

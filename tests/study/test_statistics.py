@@ -1,0 +1,146 @@
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assay.core.noise import derive
+from assay.study.statistics import BETTER, NEITHER, WORSE, bootstrap, summarise
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def table(columns, direction="higher", measure="M"):
+    """A long table of {explainer: values of images 0, 1, ...}."""
+    rows = [
+        {"image": image, "explainer": name, "measure": measure, "value": float(value), "direction": direction}
+        for name, values in columns.items()
+        for image, value in enumerate(values)
+    ]
+    return pl.DataFrame(rows)
+
+
+def verdicts(columns, direction="higher"):
+    found = summarise(table(columns, direction), "floor", 0)
+    return dict(zip(found["explainer"], found["verdict"], strict=True))
+
+
+def test_intervals_agree_with_scipy():
+    values = rng().exponential(2.0, (40, 2)) - [0.0, 1.0]
+    found = bootstrap(values, 0, 20000)
+    for column, own in enumerate(found):
+        peer = scipy.stats.bootstrap((values[:, column],), np.mean, n_resamples=20000, method="percentile", rng=rng(1)).confidence_interval
+        assert own.mean == pytest.approx(values[:, column].mean())
+        assert (own.low, own.high) == pytest.approx((peer.low, peer.high), abs=0.03)
+
+
+def test_intervals_are_those_of_resampling_row_by_row():
+    values = rng(1).normal(size=(7, 2))
+    values[2, 1] = math.nan
+    generator = np.random.Generator(np.random.Philox(key=derive(5, "bootstrap")))
+    weights = [generator.multinomial(7, np.full(7, 1 / 7)) for _ in range(300)]
+    for column, own in enumerate(bootstrap(values, 5, 300)):
+        means = []
+        for weight in weights:
+            drawn = [v for v, w in zip(values[:, column], weight, strict=True) for _ in range(w) if not math.isnan(v)]
+            means.append(sum(drawn) / len(drawn))
+        assert (own.low, own.high) == pytest.approx(np.quantile(means, [0.025, 0.975]).tolist())
+
+
+def test_about_95_percent_of_intervals_cover_the_mean():
+    generator = rng(2)
+    hits = [one.low <= 0 <= one.high for one in bootstrap(generator.normal(size=(50, 400)), 0, 500)]
+    assert 0.90 <= np.mean(hits) <= 0.98
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=8), st.integers(0, 2**64 - 1))
+def test_intervals_lie_within_the_values_and_repeat(values, seed):
+    (own,) = bootstrap(np.array(values)[:, None], seed, 50)
+    slack = 1e-9 * max(map(abs, values))
+    assert min(values) - slack <= own.low <= own.high <= max(values) + slack
+    assert bootstrap(np.array(values)[:, None], seed, 50) == [own]
+
+
+def test_another_seed_gives_another_interval():
+    values = rng().normal(size=(30, 1))
+    assert bootstrap(values, 0, 100) != bootstrap(values, 1, 100)
+
+
+def test_missing_values_are_left_out_of_their_own_column_only():
+    values = rng().normal(size=(30, 2))
+    whole = bootstrap(values, 0, 100)
+    values[::2, 1] = math.nan
+    values[1, 1] = math.inf
+    holed = bootstrap(values, 0, 100)
+    assert holed[0] == whole[0]
+    assert holed[1].mean == pytest.approx(values[3::2, 1].mean())
+
+
+def test_columns_without_values_and_tables_without_rows_give_nan():
+    nothing = bootstrap(np.array([[math.nan, 1.0], [math.nan, 2.0]]), 0, 20)[0]
+    assert all(map(math.isnan, (nothing.mean, nothing.low, nothing.high)))
+    assert math.isnan(bootstrap(np.empty((0, 1)), 0)[0].mean)
+
+
+def test_a_single_value_has_a_mean_but_no_interval_and_no_verdict():
+    (own,) = bootstrap(np.array([[3.0]]), 0)
+    assert own.mean == 3
+    assert math.isnan(own.low)
+    assert verdicts({"A": [9.0], "floor": [1.0]}) == {"A": ""}
+
+
+@pytest.mark.parametrize(("direction", "up", "down"), [("higher", BETTER, WORSE), ("lower", WORSE, BETTER)])
+def test_verdicts_follow_the_direction(direction, up, down):
+    floor = rng().normal(size=40)
+    noise = rng(1).normal(size=40)
+    columns = {"up": floor + 2 + noise, "down": floor - 2 + noise, "same": floor + noise - noise.mean(), "floor": floor}
+    assert verdicts(columns, direction) == {"up": up, "down": down, "same": NEITHER}
+
+
+def test_comparisons_are_paired_by_image():
+    floor = np.linspace(0, 100, 40)
+    columns = {"A": floor + 0.5 + 0.1 * rng().normal(size=40), "floor": floor}
+    found = summarise(table(columns), "floor", 0).row(0, named=True)
+    assert found["low"] < found["floor_high"]
+    assert found["verdict"] == BETTER
+
+
+def test_images_are_matched_by_number_and_not_by_place():
+    scores = table({"A": [1, 11, 21, 31], "floor": [0, 10, 20, 30]})
+    shuffled = pl.concat([scores[:4], scores[4:][::-1]])
+    assert summarise(shuffled, "floor", 0).equals(summarise(scores, "floor", 0))
+
+
+def test_equal_scores_are_no_better():
+    assert verdicts({"A": [1.0, 2.0, 3.0], "floor": [1.0, 2.0, 3.0]}) == {"A": NEITHER}
+
+
+def test_infinite_and_missing_scores_count_out_quietly():
+    found = summarise(table({"A": [math.inf, math.nan, 5, 6], "floor": [math.inf, 1, 2, 3]}), "floor", 0).row(0, named=True)
+    assert (found["mean"], found["floor"], found["count"]) == (5.5, 2, 2)
+    assert found["verdict"] == BETTER
+
+
+def test_a_measure_without_any_score_has_no_verdict():
+    assert verdicts({"A": [math.nan, math.nan], "floor": [1.0, 2.0]}) == {"A": ""}
+
+
+def test_one_row_for_each_explainer_and_measure_and_none_for_the_floor():
+    scores = pl.concat(
+        [
+            table({"B": [1, 2], "A": [3, 4], "floor": [0, 1]}, measure="second"),
+            table({"B": [1, 2], "A": [3, 4], "floor": [0, 1]}, "lower", "first"),
+        ]
+    )
+    found = summarise(scores, "floor", 0)
+    assert found["explainer"].to_list() == ["B", "A", "B", "A"]
+    assert found["measure"].to_list() == ["second", "second", "first", "first"]
+    assert found["higher_is_better"].to_list() == [True, True, False, False]
+    assert found["mean"].to_list() == [1.5, 3.5, 1.5, 3.5]
+    assert set(found["floor"]) == {0.5}

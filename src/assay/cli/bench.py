@@ -84,7 +84,7 @@ def _tell(found: Bench, judged: list[Check], out: Path | None) -> None:
         table.add_column(heading, justify="right")
     for row in found.rows:
         peer = f"{row.peer} {row.faster.median:.2f} ({row.faster.low:.2f} - {row.faster.high:.2f})" if row.faster else ""
-        limit = f"{row.to_limit.median:.2f} ({row.to_limit.low:.2f} - {row.to_limit.high:.2f})"
+        limit = f"{row.to_limit.median:.2f} ({row.to_limit.low:.2f} - {row.to_limit.high:.2f})" if row.to_limit else "no passes"
         table.add_row(
             row.name, row.precision, str(row.forward), str(row.backward), f"{row.images_per_second:.1f}", limit, f"{row.peak:.0f}", peer
         )

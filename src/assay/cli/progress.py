@@ -1,21 +1,30 @@
-"""A Rich progress bar behind the library's progress callable."""
+"""A progress bar behind the library's progress callable; in a log file, a line now and then."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from assay.core.progress import Progress as Report
 
 __all__ = ["bar"]
 
+_EVERY = 30.0
+"""Seconds between lines where there is no terminal."""
+_OVER = float("inf")
+
 
 @contextmanager
 def bar() -> Iterator[Report]:
-    """Show one line per stage with units done, time used and time left, on standard error."""
+    """Show units done, time used and time left of each stage, on standard error."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(console)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -24,8 +33,8 @@ def bar() -> Iterator[Report]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as shown:
-        tasks = {}
+    with Progress(*columns, console=console) as shown:
+        tasks: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
@@ -33,3 +42,19 @@ def bar() -> Iterator[Report]:
             shown.update(tasks[stage], completed=done, total=total)
 
         yield report
+
+
+def _lines(console: Console) -> Report:
+    started: dict[str, float] = {}
+    told: dict[str, float] = {}
+
+    def report(stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        began = started.setdefault(stage, now)
+        if told.get(stage) == _OVER or (now - told.get(stage, began) < _EVERY and done < total):
+            return
+        told[stage] = now if done < total else _OVER
+        left = (now - began) / done * (total - done) if done else 0.0
+        console.print(f"{stage}: {done} of {total}, {now - began:.0f} s" + (f", about {left:.0f} s left" if left else ""), markup=False)
+
+    return report

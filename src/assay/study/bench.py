@@ -54,7 +54,7 @@ class Row:
         forward: Images that went forward.
         backward: Images that went backward.
         images_per_second: Images explained or scored, at the median time.
-        to_limit: Wall time over the time of the passes alone at the best chunk size, repeat by repeat.
+        to_limit: Wall time over the time of the passes alone at the best chunk size, repeat by repeat; None without passes.
         peak: Memory above what was taken before, in MiB.
         peer: Captum or Quantus, where it was run.
         faster: The peer's wall time over ours, repeat by repeat.
@@ -66,7 +66,7 @@ class Row:
     forward: int
     backward: int
     images_per_second: float
-    to_limit: Spread
+    to_limit: Spread | None
     peak: float
     peer: str | None
     faster: Spread | None
@@ -121,7 +121,8 @@ def bench(
     truth[:, :, : images.shape[2] // 2] = True
     cases = {name: Case(model, images, targets, index, seed, truth) for name, model in models.items()}
     captum = peers.captum(net, images, targets, Quickshift().labels(images))
-    quantus = peers.quantus(net, images, targets, maps)
+    measured = {name: ("Quantus", job) for name, job in peers.quantus(net, images, targets, maps).items()}
+    measured |= {name: ("Captum", job) for name, job in peers.captum_measures(net, images, targets, maps).items()}
 
     rows: list[Row] = []
     work: list[tuple[str, str, Callable[[str], Any], Callable[[], Any] | None, str]] = []
@@ -135,8 +136,7 @@ def bench(
                 name,
                 "measure",
                 lambda p, rated=rated: rated.compare(_fresh(cases[p]), [maps], [Gradient()]),  # type: ignore[misc]
-                quantus.get(name),
-                "Quantus",
+                *measured.get(name, ("", None))[::-1],
             )
         )
     for place, (name, kind, job, peer, peer_name) in enumerate(work):
@@ -194,7 +194,11 @@ def _time(
             forward=used[precision].forward,
             backward=used[precision].backward,
             images_per_second=len(images) / statistics.median(seconds[precision]),
-            to_limit=Spread.of([ours / least for ours, least in zip(seconds[precision], limits[precision], strict=True)]),
+            to_limit=(
+                Spread.of([ours / least for ours, least in zip(seconds[precision], limits[precision], strict=True)])
+                if used[precision].forward
+                else None
+            ),
             peak=peaks[precision],
             peer=peer_name if theirs else None,
             faster=Spread.of([t / ours for t, ours in zip(theirs, seconds[precision], strict=True)]) if theirs else None,

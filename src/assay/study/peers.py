@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["captum", "quantus"]
+__all__ = ["captum", "captum_measures", "quantus"]
 
 Job = Callable[[], Any]
 
@@ -53,6 +53,31 @@ def captum(net: nn.Module, images: Tensor, targets: Tensor, labels: Tensor) -> d
     }
 
 
+def captum_measures(net: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> dict[str, Job]:
+    """Captum's infidelity of the same maps with as many passes and the same noise, by the names of ours.
+
+    Args:
+        net: The plain network, in eval mode.
+        images: (N, C, H, W).
+        targets: (N,) class ids.
+        maps: (N, C, H, W).
+    """
+    if importlib.util.find_spec("captum") is None:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from captum.metrics import infidelity
+
+    def job(sigma: float) -> Job:
+        def perturbed(inputs: Tensor) -> tuple[Tensor, Tensor]:
+            noise = torch.randn_like(inputs) * sigma
+            return noise, inputs - noise
+
+        return lambda: infidelity(net, perturbed, images, maps, target=targets, n_perturb_samples=100)
+
+    return {"Infidelity": job(0.2), "LocalLinearError": job(0.01)}
+
+
 def quantus(net: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> dict[str, Job]:
     """Quantus's measures of the same maps with as many passes, by the names of ours; nothing where it is not installed.
 
@@ -81,5 +106,6 @@ def quantus(net: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> di
     sensitive = peer.MaxSensitivity(nr_samples=10, lower_bound=0.02, normalise=False, abs=False, **quiet)
     return {
         "Deletion": lambda: flipping(model=net, x_batch=x, y_batch=y, a_batch=flat),
+        "Insertion": lambda: flipping(model=net, x_batch=x, y_batch=y, a_batch=-flat),
         "MaxSensitivity": lambda: sensitive(model=net, x_batch=x, y_batch=y, a_batch=flat, explain_func=gradient),
     }

@@ -1,0 +1,35 @@
+import pytest
+
+import assay
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """The demo with one quick explainer and measure, since its defaults are those of the audit and take seconds an image."""
+    monkeypatch.setattr("assay.study.audit.MEASURES", (assay.Deletion(steps=2), assay.MaskIoU()))
+    monkeypatch.setattr("assay.study.audit.audit_batches.__defaults__", ((assay.Gradient(),), None, 0))
+
+
+def test_the_demo_needs_nothing_and_may_be_repeated(brief, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ASSAY_DATA", raising=False)
+    for _ in range(2):
+        found = run("demo", "--count", 2)
+        assert found.code == 0, found.err
+    assert "report: assay-demo/report.html" in found.out
+    assert "MaskIoU" in found.out
+    assert "Hard Digits" in (tmp_path / "assay-demo" / "report.html").read_text().replace("hard-digits", "Hard Digits")
+
+
+def test_a_demo_that_cannot_write_says_so_before_the_work(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    found = run("demo", "--count", 2, "--out", tmp_path / "file")
+    assert (found.code, len(found.lines)) == (2, 1)
+    assert "cannot make the folder" in found.lines[0]
+
+
+def test_a_demo_of_more_images_than_there_are_is_refused(run, tmp_path):
+    found = run("demo", "--count", 10**6, "--out", tmp_path / "out")
+    assert (found.code, len(found.lines)) == (2, 1)
+    assert "--count 1000000 asks for more images" in found.lines[0]
+    assert not (tmp_path / "out").exists()

@@ -1,5 +1,3 @@
-import functools
-import importlib.metadata
 import sys
 from types import SimpleNamespace
 
@@ -40,14 +38,6 @@ class Blind(nn.Module):
 
 blind = Blind
 """
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _listed_once():
-    """Listing the installed packages takes longer than a tiny audit; they do not change while tests run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.metadata, "packages_distributions", functools.cache(importlib.metadata.packages_distributions))
-        yield
 
 
 @pytest.fixture

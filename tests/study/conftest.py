@@ -1,6 +1,3 @@
-import functools
-import importlib.metadata
-
 import pytest
 import torch
 
@@ -40,11 +37,3 @@ def truth():
         return masks
 
     return make
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _listed_once():
-    """Listing the installed packages takes longer than a tiny audit; they do not change while tests run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.metadata, "packages_distributions", functools.cache(importlib.metadata.packages_distributions))
-        yield

@@ -1,18 +1,10 @@
-"""The Typer application and the one place where errors become messages and exit codes."""
+"""The Typer application that every command's module registers itself on."""
 
 from __future__ import annotations
 
-import sys
-from typing import Any
-
 import typer
-from rich.console import Console
 
-from assay.errors import AssayError
-
-_INTERRUPTED = 130
-# The base of what Typer raises for wrong options; newer versions of Typer bring their own copy of Click, older ones do not.
-_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
+__all__ = ["app"]
 
 app = typer.Typer(
     name="assay",
@@ -21,37 +13,3 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-
-def main() -> None:
-    """Run the command line; a user's mistake ends with one line on standard error and exit code 2, Ctrl-C with 130."""
-    try:
-        from assay.cli import commands  # noqa: F401  (registers the commands on `app`)
-
-        code = app(standalone_mode=False) or 0
-    except AssayError as error:
-        _say(str(error))
-        code = 2
-    except _UsageError as error:
-        code = _misused(error)
-    except KeyboardInterrupt:
-        code = _INTERRUPTED
-    if code == _INTERRUPTED:
-        _say("interrupted")
-    sys.exit(code)
-
-
-def _misused(error: Any) -> int:
-    """Say what was wrong with the options; a command alone that needs some shows its help instead."""
-    if type(error).__name__ == "NoArgsIsHelpError":
-        error.show()
-    else:
-        context = getattr(error, "ctx", None)
-        hint = f" (see {context.command_path} --help)" if context is not None else ""
-        _say(error.format_message() + hint)
-    return 2
-
-
-def _say(message: str) -> None:
-    """One line on standard error."""
-    Console(stderr=True, highlight=False).print(f"assay: {' '.join(message.splitlines())}", markup=False, soft_wrap=True)

@@ -40,7 +40,7 @@ Device = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="Folder to write; made if it is not there, and must be empty.")]
 
-_READ = 256
+_READ = 64
 
 
 @dataclass(frozen=True)

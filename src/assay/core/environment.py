@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -17,7 +19,7 @@ __all__ = ["code", "machine", "packages"]
 
 def packages() -> dict[str, str]:
     """Versions of every installed package that has been imported, and of Python."""
-    homes = importlib.metadata.packages_distributions()
+    homes = _homes()
     names = {home for module in list(sys.modules) for home in homes.get(module.partition(".")[0], [])}
     found = {name: importlib.metadata.version(name) for name in sorted(names, key=str.lower)}
     return {"python": platform.python_version()} | found
@@ -51,6 +53,12 @@ def code() -> dict[str, str]:
         except (OSError, subprocess.CalledProcessError):
             found["commit"] = "unknown: git does not answer"
     return found
+
+
+@functools.cache
+def _homes() -> Mapping[str, list[str]]:
+    """The distributions of each importable name; reading them takes more than a second."""
+    return importlib.metadata.packages_distributions()
 
 
 def _processor() -> str:

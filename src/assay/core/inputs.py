@@ -9,7 +9,7 @@ from torch import Tensor
 
 from assay.errors import EmptyBatchError, ImageTypeError, NotFiniteError, PixelRangeError, ShapeError, TargetError
 
-__all__ = ["check_finite", "check_images", "check_index", "check_maps", "check_targets", "check_truth"]
+__all__ = ["check_finite", "check_images", "check_index", "check_maps", "check_masks", "check_targets"]
 
 
 def check_images(images: Any) -> Tensor:
@@ -108,17 +108,17 @@ def check_maps(maps: Any, images: Tensor) -> Tensor:
     return check_finite(maps.detach().to(images.device, torch.float32), "the map")
 
 
-def check_truth(truth: Any, images: Tensor) -> Tensor:
-    """Return ground-truth masks as (N, 1, H, W) bool on the images' device.
+def check_masks(masks: Any, images: Tensor, what: str) -> Tensor:
+    """Return the masks called `what` as (N, 1, H, W) bool on the images' device.
 
     Raises:
         ShapeError: Not (N, 1, H, W) for these images.
     """
     count, _, height, width = images.shape
-    if not isinstance(truth, Tensor) or truth.shape != (count, 1, height, width):
-        found = tuple(truth.shape) if isinstance(truth, Tensor) else type(truth).__name__
-        raise ShapeError(f"truth must be masks of shape {(count, 1, height, width)}, not {found}")
-    return truth.to(images.device) > 0.5 if truth.is_floating_point() else truth.to(images.device, torch.bool)
+    if not isinstance(masks, Tensor) or masks.shape != (count, 1, height, width):
+        found = tuple(masks.shape) if isinstance(masks, Tensor) else type(masks).__name__
+        raise ShapeError(f"{what} must be masks of shape {(count, 1, height, width)}, not {found}")
+    return masks.to(images.device) > 0.5 if masks.is_floating_point() else masks.to(images.device, torch.bool)
 
 
 def check_finite(values: Tensor, what: str) -> Tensor:

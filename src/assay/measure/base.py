@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from assay.core.inputs import check_images, check_index, check_maps, check_targets, check_truth
+from assay.core.inputs import check_images, check_index, check_maps, check_masks, check_targets
 from assay.errors import SpecError
 from assay.explain.base import Explainer, check_model
 from assay.models.classifier import Classifier
@@ -58,7 +58,7 @@ class Case:
         check_model(model)
         images = check_images(images).to(model.device)
         index = check_index(index, len(images), model.device)
-        truth = None if truth is None else check_truth(truth, images)
+        truth = None if truth is None else check_masks(truth, images, "truth")
         if targets is not None:
             targets = check_targets(targets, len(images), model.count_classes(images.shape[1:]), model.device)
             return cls(model, images, targets, index, seed, truth)

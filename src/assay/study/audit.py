@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from assay.core.files import replacing
-from assay.core.inputs import check_images, check_index, check_targets, check_truth
+from assay.core.inputs import check_images, check_index, check_masks, check_targets
 from assay.core.progress import Progress, silent
 from assay.core.registry import build, short
 from assay.data.base import Batch
@@ -160,8 +160,8 @@ def audit(
     batch = Batch(
         images=images,
         labels=None if labels is None else check_targets(labels, count, None, images.device),
-        truth=None if truth is None else check_truth(truth, images),
-        distractor=None if distractor is None else check_truth(distractor, images),
+        truth=None if truth is None else check_masks(truth, images, "truth"),
+        distractor=None if distractor is None else check_masks(distractor, images, "distractor"),
         index=numbers,
         names=tuple(names) if names is not None else tuple(f"image {number}" for number in range(count)),
     )

@@ -84,7 +84,10 @@ def test_measures_that_disagree_on_the_best_explainer_are_told():
         ("A", "Insertion", 0.3, BETTER),
         ("B", "Insertion", 0.4, BETTER),
     ]
-    assert told(rows)[-1] == ("note", "Faithfulness has more than one meaning; the best explainer is A by Deletion and B by Insertion.")
+    assert told(rows)[-1] == (
+        "note",
+        "Faithfulness has more than one meaning; of the explainers that beat a random map, the best is A by Deletion and B by Insertion.",
+    )
     assert all(tone != "note" for tone, _ in told(rows[:2]))
 
 

@@ -71,6 +71,7 @@ def audit(
             has_truth=chosen.dataset.has_truth,
             classes=chosen.dataset.classes,
             data=chosen.record,
+            name=model,
             gallery=gallery,
             progress=progress,
         )
@@ -86,21 +87,21 @@ def tell(found: Audit, report: Path) -> None:
     from assay.report.text import plural
 
     console = Console(highlight=False)
-    table = Table(title="mean (95 % interval), + better than the random map, - worse, = no better", title_justify="left")
-    table.add_column("explainer")
+    table = Table(title="mean and 95 % interval; + better than the random map, - worse, = no better", title_justify="left")
+    table.add_column("explainer", overflow="fold")
     rows = found.summary
     measures = rows["measure"].unique(maintain_order=True).to_list()
     for name in measures:
         up = rows.filter(rows["measure"] == name)["higher_is_better"][0]
-        table.add_column(f"{name.partition('(')[0]} {'↑' if up else '↓'}", justify="right")
-    signs = {"better than random": "+", "worse than random": "-"}
+        table.add_column(f"{name.partition('(')[0]} {'↑' if up else '↓'}", justify="right", overflow="fold")
+    signs = {"better than random": " +", "worse than random": " -"}
     for explainer in rows["explainer"].unique(maintain_order=True):
         own = {row["measure"]: row for row in rows.filter(rows["explainer"] == explainer).iter_rows(named=True)}
-        cells = [f"{_interval(own[m], '')} {signs.get(own[m]['verdict'], '=' if own[m]['verdict'] else ' ')}" for m in measures]
+        cells = [_interval(own[m], "", signs.get(own[m]["verdict"], " =" if own[m]["verdict"] else "")) for m in measures]
         table.add_row(explainer, *cells)
     floors = {row["measure"]: row for row in rows.iter_rows(named=True)}
     table.add_section()
-    table.add_row("random map", *[f"{_interval(floors[m], 'floor_')}  " for m in measures])
+    table.add_row("random map", *[_interval(floors[m], "floor_", "") for m in measures])
     console.print(table)
     for sentence in found.page.verdict:
         console.print(f"- {sentence.text}", markup=False)
@@ -109,9 +110,9 @@ def tell(found: Audit, report: Path) -> None:
     console.print(f"report: {report}", markup=False, soft_wrap=True)
 
 
-def _interval(row: Mapping[str, Any], prefix: str) -> str:
-    """A mean with its interval, where there is one."""
+def _interval(row: Mapping[str, Any], prefix: str, sign: str) -> str:
+    """A mean with its sign, and below it its interval, where there is one."""
     mean, low, high = row["floor" if prefix else "mean"], row[prefix + "low"], row[prefix + "high"]
     if math.isnan(mean):
         return "n/a"
-    return f"{mean:.3f}" + ("" if math.isnan(low) else f" ({low:.3f}-{high:.3f})")
+    return f"{mean:.3f}{sign}" + ("" if math.isnan(low) else f"\n{low:.3f}-{high:.3f}")

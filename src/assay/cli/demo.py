@@ -29,7 +29,14 @@ def demo(
     options.check_folder(out, empty=False)
     with bar() as progress:
         found = audit_batches(
-            load("hard-digits"), chosen.batches(), count, seed=seed, has_truth=True, data=chosen.record, progress=progress
+            load("hard-digits"),
+            chosen.batches(),
+            count,
+            seed=seed,
+            has_truth=True,
+            name="the shipped hard-digits network",
+            data=chosen.record,
+            progress=progress,
         )
     found.save(out)
     tell(found, out / "report.html")

@@ -184,7 +184,7 @@ def audit_batches(
     classes: Sequence[str] = (),
     targets: Tensor | None = None,
     data: Mapping[str, Any] | None = None,
-    title: str = "Which explanations of this model can be trusted?",
+    name: str | None = None,
     gallery: int = 8,
     progress: Progress = silent,
 ) -> Audit:
@@ -201,7 +201,7 @@ def audit_batches(
         classes: Names of the labels' classes; none when labels are the model's own class numbers.
         targets: One class id for each image that can be read, in order; None for the predicted classes.
         data: The data set's name, hash and split, for the record.
-        title: Heading of the report.
+        name: What the reader calls the model; the network's class when None.
         gallery: Images shown in the report.
         progress: Called as work goes on.
 
@@ -223,10 +223,10 @@ def audit_batches(
     work = Work(model, chosen, rated, seed, targets, gallery, count, progress)
     for batch in batches:
         work.add(batch)
-    return _finish(work, data or {"name": "images given as a tensor"}, title, classes)
+    return _finish(work, data or {"name": "images given as a tensor"}, name or model.name, classes)
 
 
-def _finish(work: Work, data: Mapping[str, Any], title: str, classes: Sequence[str]) -> Audit:
+def _finish(work: Work, data: Mapping[str, Any], name: str, classes: Sequence[str]) -> Audit:
     """Tables, verdict, report and record of all that was added."""
     problems = work.problems
     if not work.numbers:
@@ -244,8 +244,8 @@ def _finish(work: Work, data: Mapping[str, Any], title: str, classes: Sequence[s
     answers = record(work.model, work.everyone, work.measures, data, work.numbers, work.seed, {"targets": targets})
     labels = match(classes, work.model.classes)
     page = Page(
-        title=title,
-        model=repr(work.model),
+        title="Which explanations of this model can be trusted?",
+        model=f"{name}, its {work.model.output.replace('_', ' ')}, in {work.model.precision} on {work.model.device.type}",
         data=str(data.get("name")),
         verdict=verdict(summary, notes, work.status.count(OK)),
         summary=summary,

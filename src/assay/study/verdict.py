@@ -104,14 +104,16 @@ def _robustness(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list
 def _disagreement(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[Sentence]:
     best = []
     for (name,), own in _rows(summary, notes, "faithfulness").group_by("measure", maintain_order=True):
-        ranked = own.drop_nans("mean").sort("mean", descending=bool(own["higher_is_better"][0]))
+        ranked = own.drop_nans("mean").filter(pl.col("verdict") == BETTER).sort("mean", descending=bool(own["higher_is_better"][0]))
         if not ranked.is_empty():
             best.append((str(name), str(ranked["explainer"][0])))
     winners = dict.fromkeys(winner for _, winner in best)
     if len(winners) < 2:
         return []
     parts = [f"{winner} by {_listed([name for name, who in best if who == winner])}" for winner in winners]
-    return [Sentence("note", f"Faithfulness has more than one meaning; the best explainer is {_listed(parts)}.")]
+    return [
+        Sentence("note", f"Faithfulness has more than one meaning; of the explainers that beat a random map, the best is {_listed(parts)}.")
+    ]
 
 
 def _listed(names: list[str]) -> str:

@@ -142,7 +142,9 @@ class Work:
         if batch.labels is not None:
             self.labels += batch.labels[rows].tolist()
         for place in range(len(sound)):
-            if sound[place] and len(self.shown) < self.wanted:
+            # Spread over all the images: data sets come sorted by class.
+            due = len(self.numbers) - len(sound) + place >= len(self.shown) * self.count / self.wanted
+            if sound[place] and due and len(self.shown) < self.wanted:
                 one = _shown(batch, rows.start + place, logits[place], [own[place] for own in maps[:-1]], values[:, :, place])
                 self.shown.append(one)
 

@@ -22,7 +22,7 @@ from assay.models.classifier import Classifier, Passes
 from assay.study import peers
 from assay.study.audit import EXPLAINERS, MEASURES
 
-__all__ = ["CHUNKS", "Bench", "Row", "bench", "best_chunks", "resnet18"]
+__all__ = ["CHUNKS", "Bench", "Row", "bench", "best_chunks", "resident", "resnet18"]
 
 CHUNKS = (8, 16, 32, 64, 128)
 _SHARE = 256
@@ -173,7 +173,8 @@ def _time(
     peaks: dict[str, float] = {}
     for precision, model in models.items():
         before = model.passes.copy()
-        peaks[precision] = _peak(lambda precision=precision: job(precision))  # type: ignore[misc]
+        low, high = resident(lambda precision=precision: job(precision))  # type: ignore[misc]
+        peaks[precision] = high - low
         used[precision] = model.passes - before
     seconds: dict[str, list[float]] = {precision: [] for precision in models}
     limits: dict[str, list[float]] = {precision: [] for precision in models}
@@ -241,8 +242,11 @@ def _clock(job: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def _peak(job: Callable[[], Any]) -> float:
-    """Resident memory at its highest while `job` runs, above what it was before, in MiB; sampled every 2 ms."""
+def resident(job: Callable[[], Any]) -> tuple[float, float]:
+    """Resident memory of this process before `job` and at its highest while it runs, in MiB; sampled every 2 ms.
+
+    The system's own high-water mark will not do: Linux hands it on to new processes.
+    """
     process = psutil.Process()
     before = highest = process.memory_info().rss
     done = threading.Event()
@@ -259,7 +263,7 @@ def _peak(job: Callable[[], Any]) -> float:
     finally:
         done.set()
         watcher.join()
-    return float(max(highest, process.memory_info().rss) - before) / 2**20
+    return before / 2**20, max(highest, process.memory_info().rss) / 2**20
 
 
 def _fresh(case: Case) -> Case:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
-import sys
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +22,7 @@ from assay.explain.surrogate import KernelShap
 from assay.models import checkpoint
 from assay.models.classifier import Classifier
 from assay.study.audit import EXPLAINERS
+from assay.study.bench import resident
 
 __all__ = ["Check", "checks"]
 
@@ -160,9 +160,5 @@ def _peak(images: Tensor, explainer: Explainer, seed: int) -> float:
 
 
 def _explain_and_weigh(pixels: Any, explainer: Explainer, seed: int) -> float:
-    import resource
-
     model: Classifier = checkpoint.load("hard-digits")
-    explainer(model, torch.from_numpy(pixels), seed=seed)
-    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return highest / 2**20 if sys.platform == "darwin" else highest / 2**10
+    return resident(lambda: explainer(model, torch.from_numpy(pixels), seed=seed))[1]

@@ -59,7 +59,9 @@ def bench(
         judged = checks(seed=seed, progress=progress) if with_checks else []
     if out is not None:
         content = {
-            "command": f"assay bench --count {count} --repeats {repeats} --seed {seed}",
+            "command": " ".join(
+                ["assay bench", *(f"--only {name}" for name in only or ()), f"--count {count} --repeats {repeats} --seed {seed}"]
+            ),
             "machine": machine(torch.device("cpu")),
             "code": code(),
             "packages": packages(),
@@ -79,9 +81,9 @@ def _tell(found: Bench, judged: list[Check], out: Path | None) -> None:
     console = Console(highlight=False)
     table = Table(title="time over the passes' own, and peers' time over ours: median (lowest - highest)", title_justify="left")
     for heading in ("what", "precision"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for heading in ("passes", "of them back", "images/s", "x limit", "MiB", "faster than"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     for row in found.rows:
         peer = f"{row.peer} {row.faster.median:.2f} ({row.faster.low:.2f} - {row.faster.high:.2f})" if row.faster else ""
         limit = f"{row.to_limit.median:.2f} ({row.to_limit.low:.2f} - {row.to_limit.high:.2f})" if row.to_limit else "no passes"
@@ -92,7 +94,7 @@ def _tell(found: Bench, judged: list[Check], out: Path | None) -> None:
     if judged:
         table = Table(title="checks on the shipped Hard Digits network", title_justify="left")
         for heading in ("what", "measured", "bound", "met", "how"):
-            table.add_column(heading)
+            table.add_column(heading, overflow="fold")
         for one in judged:
             bound = f"{'>=' if one.at_least else '<='} {one.bound:.4g}"
             table.add_row(one.name, f"{one.value:.4g}", bound, "yes" if one.met else "NO", one.detail)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from assay.core.inputs import check_images, check_index, check_maps, check_targets
 from assay.core.registry import check_at_least, register
 from assay.explain.backgrounds import Background, Constant, background_scores
 from assay.explain.base import Explainer
@@ -94,8 +95,29 @@ class IntegratedGradients(Explainer):
             maps += (slopes.mul_(way) * share.view(-1, 1, 1, 1)).float()
         return maps
 
-    def residual(self, model: Classifier, images: Tensor, maps: Tensor, targets: Tensor, *, index: Tensor, seed: int = 0) -> Tensor:
-        """What the maps (N, C, H, W) leave unexplained, (N,): f(image) - f(baseline) - sum of the map."""
-        base = self.baseline.fill(images, index, seed)
-        clean = model.score(model.unchecked_logits(images), targets)
-        return clean - background_scores(model, self.baseline, base, targets) - maps.flatten(1).sum(1)
+    def residual(
+        self,
+        model: Classifier,
+        images: Tensor,
+        maps: Tensor,
+        targets: Tensor | None = None,
+        *,
+        seed: int = 0,
+        index: Tensor | None = None,
+    ) -> Tensor:
+        """What the maps leave unexplained, (N,): f(image) - f(baseline) - sum of the map.
+
+        Args:
+            model: The model that was explained.
+            images: (N, C, H, W), pixels in [0, 1].
+            maps: (N, C, H, W), of this explainer.
+            targets: (N,) class ids; None for the predicted classes.
+            seed: The seed of the maps.
+            index: The images' global numbers; 0..N-1 when None.
+        """
+        home, images = images.device, check_images(images).to(model.device)
+        maps, index = check_maps(maps, images), check_index(index, len(images), images.device)
+        logits = model.unchecked_logits(images)
+        chosen = logits.argmax(1) if targets is None else check_targets(targets, len(images), logits.shape[1], images.device)
+        empty = background_scores(model, self.baseline, self.baseline.fill(images, index, seed), chosen)
+        return (model.score(logits, chosen) - empty - maps.flatten(1).sum(1)).to(home)

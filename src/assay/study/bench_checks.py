@@ -118,12 +118,11 @@ def _shapley(images: Tensor, seed: int) -> list[Check]:
 def _completeness(images: Tensor, seed: int) -> list[Check]:
     model = checkpoint.load("hard-digits")
     targets = model.predict(images)
-    index = torch.arange(len(images))
     fine = IntegratedGradients(steps=500, rule="midpoint", complete=False)(model, images, targets)
 
     def judged(explainer: IntegratedGradients) -> tuple[float, float]:
         maps = explainer(model, images, targets)
-        residual = explainer.residual(model, images, maps, targets, index=index, seed=seed).abs().mean()
+        residual = explainer.residual(model, images, maps, targets, seed=seed).abs().mean()
         error = ((maps - fine).flatten(1).norm(dim=1) / fine.flatten(1).norm(dim=1)).mean()
         return float(residual), float(error)
 

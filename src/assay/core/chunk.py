@@ -9,10 +9,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-__all__ = ["Chunks", "free_memory", "out_of_memory"]
-
-# Above this many images a chunk gains nothing on the device and only costs cache or memory.
-_CAP = {"cpu": 64, "cuda": 1024}
+__all__ = ["Chunks", "free_memory", "most_useful", "out_of_memory"]
 
 
 @dataclass
@@ -29,19 +26,19 @@ class Chunks:
     ceiling: int | None = None
     """The largest size that has not run out of memory; None until it has happened once."""
 
-    def size(self, total: int, bytes_per_image: int, device: torch.device) -> int:
-        """Images per chunk for `total` images, evened out so that the last chunk is as full as the others."""
+    def size(self, total: int, bytes_per_image: int, device: torch.device, most: int = 256) -> int:
+        """Images per chunk for `total` images, evened out so that the last chunk is as full as the others; `most` unless fixed."""
         limit = self.fixed
         if limit is None:
             budget = self.memory if self.memory is not None else free_memory(device) // 4
             # Powers of two keep the size, and so the last bits of the results, steady while free memory fluctuates.
             limit = 1 << max(0, (budget // max(bytes_per_image, 1)).bit_length() - 1)
-            limit = min(limit, _CAP.get(device.type, 256))
+            limit = min(limit, most)
         if self.ceiling is not None:
             limit = min(limit, self.ceiling)
         return math.ceil(total / math.ceil(total / limit)) if total else 1
 
-    def run(self, total: int, bytes_per_image: int, device: torch.device, step: Callable[[int, int], None]) -> None:
+    def run(self, total: int, bytes_per_image: int, device: torch.device, step: Callable[[int, int], None], most: int = 256) -> None:
         """Call `step(start, stop)` over 0..total in chunks.
 
         A step that runs out of memory is called again on half the range, and the smaller size is kept, so a step must
@@ -52,7 +49,7 @@ class Chunks:
         """
         start = 0
         while start < total:
-            size = self.size(total - start, bytes_per_image, device)
+            size = self.size(total - start, bytes_per_image, device, most)
             try:
                 step(start, min(start + size, total))
             except RuntimeError as error:
@@ -63,6 +60,13 @@ class Chunks:
                     torch.cuda.empty_cache()
             else:
                 start += size
+
+
+def most_useful(device: torch.device, dtype: torch.dtype, backward: bool) -> int:
+    """Images above which a chunk gains nothing on the device and only costs cache or memory; found by `assay bench`."""
+    if device.type == "cpu":
+        return 128 if dtype == torch.bfloat16 and not backward else 64
+    return 1024 if device.type == "cuda" else 256
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from assay.core.chunk import Chunks, out_of_memory
+from assay.core.chunk import Chunks, most_useful, out_of_memory
 from assay.core.inputs import check_finite, check_images
 from assay.core.registry import nearest
 from assay.errors import ModelError, SpecError
@@ -194,11 +194,13 @@ class Classifier:
 
     def run(self, total: int, shape: Sequence[int], backward: bool, step: Callable[[int, int], None]) -> None:
         """Call `step(start, stop)` over 0..total in chunks that fit (see `Chunks.run`)."""
-        self.chunks.run(total, self._bytes_per_image(tuple(shape), backward), self.device, step)
+        most = most_useful(self.device, self._dtype, backward)
+        self.chunks.run(total, self._bytes_per_image(tuple(shape), backward), self.device, step, most)
 
     def chunk_size(self, total: int, shape: Sequence[int], backward: bool) -> int:
         """Images per chunk that `run` would start with."""
-        return self.chunks.size(total, self._bytes_per_image(tuple(shape), backward), self.device)
+        most = most_useful(self.device, self._dtype, backward)
+        return self.chunks.size(total, self._bytes_per_image(tuple(shape), backward), self.device, most)
 
     def _bytes_per_image(self, shape: tuple[int, ...], backward: bool) -> int:
         """Activation memory of one image, measured by one uncounted pass per image size."""

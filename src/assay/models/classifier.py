@@ -16,7 +16,7 @@ from assay.core.registry import nearest
 from assay.errors import ModelError, SpecError
 from assay.models.prepare import fold_batch_norm, frozen_copy
 
-__all__ = ["Classifier", "Output", "Passes", "Precision"]
+__all__ = ["Classifier", "Output", "Passes", "Precision", "Select", "selected"]
 
 Precision = Literal["float32", "bfloat16"]
 Output = Literal["logit", "probability", "log_probability"]
@@ -93,7 +93,7 @@ class Classifier:
         own = next(net.parameters(), next(net.buffers(), torch.empty(0))).device
         self.device = torch.device(device) if device is not None else own
         self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        self._select = select
+        self.select = select
         self._classes = tuple(classes) if classes is not None else None
         self._width: int | None = len(self._classes) if self._classes is not None else None
         self._bytes: dict[tuple[tuple[int, ...], bool], int] = {}
@@ -233,7 +233,7 @@ class Classifier:
         return self._bytes[shape, backward]
 
     def _take(self, out: Any, count: int) -> Tensor:
-        logits = _selected(out, self._select)
+        logits = selected(out, self.select)
         if not isinstance(logits, Tensor):
             kind = type(logits).__name__
             has = f" with keys {', '.join(map(str, logits))}" if isinstance(logits, Mapping) else ""
@@ -249,7 +249,8 @@ class Classifier:
         return logits
 
 
-def _selected(out: Any, select: Select | None) -> Any:
+def selected(out: Any, select: Select | None) -> Any:
+    """What `select` (see `Classifier`) takes out of a network's output; the output itself where it holds no such thing."""
     if callable(select):
         return select(out)
     if select is None:

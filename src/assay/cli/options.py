@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -28,6 +28,10 @@ Images = Annotated[
 ]
 Split = Annotated[str | None, typer.Option(help="Part of a named data set; the test images by default.", show_default=False)]
 Size = Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.", show_default=False)]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=0, help="Processes that read images ahead; by default none where reading takes seconds.", show_default=False),
+]
 Count = Annotated[
     int | None, typer.Option(min=1, help="Take that many images, chosen at random by the seed; all by default.", show_default=False)
 ]
@@ -48,14 +52,29 @@ class Inputs:
     """The images that a command works on."""
 
     dataset: Dataset
-    indices: list[int]
+    indices: Sequence[int]
+    workers: int | None = None
+
+    def blocks(self, size: int = _READ) -> list[range]:
+        """Positions in `indices`, in even blocks of at most `size`."""
+        many = len(self.indices)
+        step = math.ceil(many / math.ceil(many / size))
+        return [range(start, min(start + step, many)) for start in range(0, many, step)]
+
+    def read(self, blocks: Iterable[Sequence[int]]) -> Iterator[Batch]:
+        """One batch per block of positions, in order, read ahead; see `assay.data.reader.read_blocks`."""
+        from assay.data.reader import read_blocks
+
+        return read_blocks(self.dataset, map(self._numbers, blocks), self.workers)
+
+    def _numbers(self, block: Sequence[int]) -> Sequence[int]:
+        if isinstance(block, range) and block.step == 1:
+            return self.indices[block.start : block.stop]  # A range of a range takes no memory.
+        return [self.indices[at] for at in block]
 
     def batches(self) -> Iterator[Batch]:
         """The images in full batches."""
-        from assay.data import batches
-
-        many = len(self.indices)
-        return batches(self.dataset, math.ceil(many / math.ceil(many / _READ)), self.indices)
+        return self.read(self.blocks())
 
     @property
     def record(self) -> dict[str, Any]:
@@ -70,7 +89,7 @@ class Inputs:
         }
 
 
-def inputs(images: str, split: str | None, size: int | None, count: int | None, seed: int) -> Inputs:
+def inputs(images: str, split: str | None, size: int | None, count: int | None, seed: int, workers: int | None = None) -> Inputs:
     """The chosen images of a folder or a data set, in ascending order."""
     from assay.data import ImageFolder, choose, load
     from assay.errors import DataError
@@ -80,7 +99,7 @@ def inputs(images: str, split: str | None, size: int | None, count: int | None, 
         raise DataError(f"--split {split} is for named data sets, but {images} is a folder, which is taken whole; leave --split out")
     if count is not None and count > len(dataset):
         raise DataError(f"--count {count} asks for more images than the {len(dataset)} of {images}")
-    return Inputs(dataset, sorted(choose(dataset, count, seed)) if count is not None else list(range(len(dataset))))
+    return Inputs(dataset, sorted(choose(dataset, count, seed)) if count is not None else range(len(dataset)), workers)
 
 
 def network(

@@ -1,0 +1,133 @@
+"""Reading ahead: blocks of a data set, decoded in worker processes while the caller works."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from assay.data.base import Batch, Dataset, read
+from assay.errors import AssayError, DataError
+
+__all__ = ["read_blocks", "spare_cores"]
+
+_AHEAD = 2
+"""Blocks that each worker keeps ready: one being taken, one being made."""
+_WORTH = 15.0
+"""Seconds of reading below which worker processes, which take seconds to start, are left out."""
+
+
+def read_blocks(dataset: Dataset, blocks: Iterable[Sequence[int]], workers: int | None = None) -> Iterator[Batch]:
+    """Read one batch per block of image numbers, in order, in constant memory.
+
+    The batches are the same for any number of workers. Files that cannot be read are listed in their batch's `errors`.
+
+    Args:
+        dataset: The images.
+        blocks: Image numbers of each batch.
+        workers: Processes that read ahead; 0 reads in this one. None reads here where the whole takes seconds, and in
+            `spare_cores()` processes otherwise.
+
+    Raises:
+        IndexRangeError: There is no such image.
+        DataError: The images have different sizes, or a worker process died.
+    """
+    left = list(blocks)
+    if workers is None:
+        # The first read may open files and fill caches, so the second is the one that tells.
+        for _ in range(min(2, len(left))):
+            block = left.pop(0)
+            began = time.perf_counter()
+            batch = read(dataset, block)
+            took = time.perf_counter() - began
+            yield batch
+        workers = spare_cores() if left and took * len(left) > _WORTH else 0
+    if not workers:
+        for block in left:
+            yield read(dataset, block)
+        return
+    yield from _read_ahead(dataset, left, min(workers, len(left)))
+
+
+def spare_cores() -> int:
+    """Cores of this process's share of the machine that the model can spare for reading: all but one, 2 at most."""
+    mine = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(0, min(2, mine - 1))
+
+
+def _read_ahead(dataset: Dataset, blocks: Sequence[Sequence[int]], workers: int) -> Iterator[Batch]:
+    # Not fork: a forked process inherits the locks, but not the threads, of torch and polars, and may wait for ever.
+    known = multiprocessing.get_all_start_methods()
+    loader: DataLoader[_Sent] = DataLoader(
+        _Blocks(dataset),
+        sampler=blocks,
+        batch_size=None,
+        collate_fn=_same,
+        num_workers=workers,
+        prefetch_factor=_AHEAD,
+        multiprocessing_context="forkserver" if "forkserver" in known else "spawn",
+        generator=torch.Generator(),  # Without its own, the loader draws from the global one.
+    )
+    received = iter(loader)
+    while True:
+        try:
+            sent = next(received)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker (pid" not in str(error):
+                raise
+            reason = str(error).strip().splitlines()[0]
+            raise DataError(f"a process that reads {dataset.name} ended early ({reason}); try again with fewer workers, or with 0") from error
+        yield sent.open()
+
+
+@dataclass(frozen=True, eq=False)
+class _Sent:
+    """What a worker sends: a batch, its images as bytes where they are, or the user's mistake that it met."""
+
+    batch: Batch | None
+    mistake: AssayError | None = None
+
+    @staticmethod
+    def pack(batch: Batch) -> _Sent:
+        bytes_ = batch.images.mul(255).round_().to(torch.uint8)
+        # A quarter of the shared memory, which containers have little of.
+        exact = torch.equal(_pixels(bytes_), batch.images)
+        return _Sent(replace(batch, images=bytes_) if exact else batch)
+
+    def open(self) -> Batch:
+        if self.mistake is not None:
+            raise self.mistake
+        assert self.batch is not None
+        images = self.batch.images
+        return replace(self.batch, images=_pixels(images)) if images.dtype == torch.uint8 else self.batch
+
+
+def _pixels(bytes_: Tensor) -> Tensor:
+    return bytes_.to(torch.float32).div_(255)
+
+
+class _Blocks(TorchDataset[_Sent]):
+    """A data set whose items are blocks of images."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, block: Sequence[int]) -> _Sent:
+        try:
+            return _Sent.pack(read(self.dataset, block))
+        except AssayError as error:
+            # A raised error would come out as text with the worker's traceback.
+            return _Sent(None, error)
+
+
+def _same(sent: _Sent) -> _Sent:
+    return sent

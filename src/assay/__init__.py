@@ -21,6 +21,8 @@ from assay.measure.robustness import MaxSensitivity
 from assay.models.checkpoint import load
 from assay.models.classifier import Classifier
 from assay.study.audit import Audit, audit
+from assay.tune.diet import DiET, Tuned
+from assay.tune.explainer import LearnedMask
 
 __version__ = version("assay")
 
@@ -31,6 +33,7 @@ __all__ = [
     "Classifier",
     "Constant",
     "Deletion",
+    "DiET",
     "Explainer",
     "Gaussian",
     "Gradient",
@@ -41,6 +44,7 @@ __all__ = [
     "IntegratedGradients",
     "Kernel",
     "KernelShap",
+    "LearnedMask",
     "Lime",
     "LocalLinearError",
     "MaskIoU",
@@ -53,6 +57,7 @@ __all__ = [
     "Slic",
     "SmoothGrad",
     "Smoothed",
+    "Tuned",
     "Uniform",
     "audit",
     "build",

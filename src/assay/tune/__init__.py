@@ -1,0 +1,1 @@
+"""Making models whose attributions can be trusted: Distractor Erasure Tuning."""

@@ -1,0 +1,72 @@
+"""DiET's masks for images that a model was not tuned on."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from assay.core.noise import derive
+from assay.core.registry import check_at_least, check_positive, register
+from assay.explain.base import Explainer
+from assay.models.classifier import Classifier
+from assay.tune.backgrounds import Backdrop, RandomColour, fitted
+from assay.tune.masks import Learned, MaskRule, cells, enlarge, learn, upsampling
+from assay.tune.predictions import probabilities
+from assay.tune.schedules import Falling, Sparsity
+
+__all__ = ["LearnedMask"]
+
+
+@register
+class LearnedMask(Explainer):
+    """The mask that leaves the model's prediction as it is and is as small as it can be, learned for each image.
+
+    DiET's mask phase with the model fixed. What is kept are the probabilities of all classes, so the targets do not enter. On a
+    model that is not robust to erasure the masks say little; `assay.DiET` makes it so.
+
+    Args:
+        upsample: Pixels along a mask cell's side; None for a grid of about 30 cells along the shorter side.
+        rounds: Steps of the sparsity weight.
+        epochs: Epochs per step; each is one pass forward and one backward per image.
+        lr: Step size of the masks.
+        optimiser: "adam", or "sgd" with steps scaled by image and mask size.
+        lambda_data: Weight of the distance between the predictions.
+        smoothness: Weight of differences between neighbouring cells.
+        background: What erased pixels are replaced by, drawn anew for each image and epoch.
+        sparsity: Weight of the masks' size, step by step.
+
+    Source: Bhalla, Srinivas, Lakkaraju, NeurIPS 2023.
+    """
+
+    upsample: int | None = None
+    rounds: int = 6
+    epochs: int = 15
+    lr: float = 0.03
+    optimiser: Literal["adam", "sgd"] = "adam"
+    lambda_data: float = 1.0
+    smoothness: float = 0.0
+    background: Backdrop = RandomColour()
+    sparsity: Sparsity = Falling()
+    category: ClassVar[str] = "mask"
+    needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
+    reference: ClassVar[str] = "Bhalla, Srinivas, Lakkaraju: Discriminative Feature Attributions, NeurIPS 2023"
+    finds_targets: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "upsample", "rounds", "epochs")
+        check_positive(self, "lr")
+        check_at_least(self, 0, "lambda_data", "smoothness")
+
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+        """See `Explainer.attribute`; maps (N, 1, H, W) in [0, 1]."""
+        height, width = images.shape[2:]
+        rule = MaskRule(self.lr, self.optimiser, 1, self.lambda_data, self.smoothness, fitted(self.background, images))
+        own = probabilities(model, images)
+        learned = Learned.whole(len(images), cells(height, width, upsampling(height, width, self.upsample)), rule, model.device)
+        for number in range(self.rounds):
+            weight = self.sparsity.weight(number, self.rounds)
+            for epoch in range(self.epochs):
+                draw = derive(seed, f"LearnedMask {number} {epoch}")
+                learn(model, images, (own, own), learned, rule, weight, index, draw)
+        return enlarge(learned.masks, height, width)

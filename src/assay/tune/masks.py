@@ -1,0 +1,198 @@
+"""Masks of images: their grid, what they leave of an image, and the step that learns them with the model fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from assay.errors import ModelError, ShapeError
+from assay.models.classifier import Classifier
+from assay.tune.backgrounds import Backdrop, fill
+
+__all__ = ["Learned", "MaskRule", "Sums", "cells", "enlarge", "learn", "pixels", "roughness", "simplify", "upsampling"]
+
+_CELLS = 30
+"""Cells along the shorter side that `upsampling` comes close to."""
+_BETAS, _TINY = (0.9, 0.999), 1e-8
+
+
+def upsampling(height: int, width: int, wanted: int | None) -> int:
+    """Pixels along a cell's side; None gives a grid of about 30 cells along the shorter side.
+
+    Raises:
+        ShapeError: A cell is larger than the image.
+    """
+    side = min(height, width)
+    if wanted is None:
+        return max(1, round(side / _CELLS))
+    if wanted > side:
+        raise ShapeError(f"upsample={wanted} makes a mask cell larger than the images, which are {height}x{width}; make it smaller")
+    return wanted
+
+
+def cells(height: int, width: int, upsample: int) -> tuple[int, int]:
+    """Rows and columns of the mask's grid, the last ones cut off where the image ends."""
+    return -(-height // upsample), -(-width // upsample)
+
+
+def enlarge(masks: Tensor, height: int, width: int) -> Tensor:
+    """Masks (n, 1, rows, columns) at the images' size, bilinear."""
+    if masks.shape[2:] == (height, width):
+        return masks
+    return interpolate(masks, (height, width), mode="bilinear", align_corners=False)
+
+
+def simplify(images: Tensor, masks: Tensor, backgrounds: Tensor) -> Tensor:
+    """`m x + (1 - m) q`: images (n, C, H, W) where masks (n, 1, rows, columns) are 1, backgrounds where they are 0."""
+    return torch.lerp(backgrounds, images, enlarge(masks, *images.shape[2:]))
+
+
+def roughness(masks: Tensor) -> Tensor:
+    """Mean absolute difference (n,) between neighbouring cells."""
+    down, across = masks.diff(dim=2).abs().sum((1, 2, 3)), masks.diff(dim=3).abs().sum((1, 2, 3))
+    return (down + across) / masks[0].numel()
+
+
+def pixels(images: Tensor, device: torch.device) -> Tensor:
+    """Bytes or floats (n, C, H, W) as float32 in [0, 1] on the device."""
+    moved = images.to(device)
+    return moved.float() / 255 if moved.dtype == torch.uint8 else moved.float()
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """How masks are learned.
+
+    Args:
+        lr: Step size.
+        optimiser: "adam"; "sgd" on each image's own loss, times the number of cells, so that a step moves a cell by about
+            `lr` times the sparsity weight at every size; "paper" for SGD on the mean loss of a batch.
+        batch_size: What "paper" divides by.
+        lambda_data: Weight of the distance between the predictions on the image and on what the mask leaves of it.
+        smoothness: Weight of the differences between neighbouring cells.
+        background: What erased pixels are replaced by.
+    """
+
+    lr: float
+    optimiser: Literal["adam", "sgd", "paper"]
+    batch_size: int
+    lambda_data: float
+    smoothness: float
+    background: Backdrop
+
+
+@dataclass(eq=False)
+class Learned:
+    """Masks on their way, with the memory of their optimiser.
+
+    Attributes:
+        masks: (n, 1, rows, columns) float32 in [0, 1].
+        moments: First and second moments of Adam; empty for SGD.
+        steps: Epochs done.
+    """
+
+    masks: Tensor
+    moments: tuple[Tensor, ...] = ()
+    steps: int = 0
+
+    @classmethod
+    def whole(cls, count: int, grid: tuple[int, int], rule: MaskRule, device: torch.device) -> Learned:
+        """Masks that keep everything."""
+        masks = torch.ones(count, 1, *grid, device=device)
+        return cls(masks, (torch.zeros_like(masks), torch.zeros_like(masks)) if rule.optimiser == "adam" else ())
+
+
+@dataclass
+class Sums:
+    """Sums over images of what an epoch's loss is made of; divided by the count at the end."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+
+    def add(self, count: int, **parts: Tensor) -> None:
+        """Add the parts (n,) of `count` images."""
+        self.count += count
+        for name, part in parts.items():
+            self.values[name] = self.values.get(name, 0.0) + float(part.double().sum())
+
+
+def learn(
+    model: Classifier,
+    images: Tensor,
+    known: tuple[Tensor, Tensor],
+    learned: Learned,
+    rule: MaskRule,
+    weight: float,
+    index: Tensor,
+    seed: int,
+    tell: Callable[[int], None] | None = None,
+) -> Sums:
+    """One epoch of masks: one step for each image's mask, one pass forward and one backward to the pixels for each image.
+
+    `weight |m|_1 / cells + lambda_data |f(x) - f(m x + (1 - m) q)|_1`, of class probabilities; the masks are clamped to [0, 1].
+
+    Args:
+        model: f, fixed.
+        images: (n, C, H, W), bytes or floats.
+        known: The probabilities (n, K) of f_b and of f on the images.
+        learned: The masks; changed in place.
+        rule: How they are learned.
+        weight: Weight of their size.
+        index: (n,) the images' global numbers.
+        seed: Decides the backgrounds, together with `index`.
+        tell: Told the number of images done.
+
+    Raises:
+        ModelError: The model has no gradient at its pixels.
+        SpecError: The background does not fit the images.
+    """
+    sums = Sums()
+    learned.steps += 1
+    wanted, own = known
+
+    def step(start: int, stop: int) -> None:
+        rows = slice(start, stop)
+        clean = pixels(images[rows], model.device)
+        behind = fill(rule.background, clean, index[rows], seed)
+        with torch.enable_grad():
+            masks = learned.masks[rows].clone().requires_grad_()
+            found = model.forward(simplify(clean, masks, behind)).softmax(1)
+            distance = (found - own[rows]).abs().sum(1)
+            size = masks.mean((1, 2, 3))
+            loss = weight * size + rule.lambda_data * distance
+            if rule.smoothness:
+                loss = loss + rule.smoothness * roughness(masks)
+            if not found.requires_grad:
+                raise ModelError(f"{model.name} has no gradient at its pixels, so no mask can be learned for it")
+            (gradient,) = torch.autograd.grad(loss.sum(), masks)
+        model.passes.backward += stop - start
+        _move(learned, rows, gradient, rule)
+        found = found.detach()
+        same = found.argmax(1) == wanted[rows].argmax(1)
+        sums.add(stop - start, loss=loss.detach(), kept=size.detach(), distance=distance.detach(), agreement=same)
+        if tell is not None:
+            tell(stop)
+
+    model.run(len(images), images.shape[1:], True, step)
+    return sums
+
+
+def _move(learned: Learned, rows: slice, gradient: Tensor, rule: MaskRule) -> None:
+    """One step of the masks of some images, in place."""
+    masks = learned.masks[rows]
+    if rule.optimiser == "adam":
+        first, second = (moment[rows] for moment in learned.moments)
+        # Times the number of cells: a cell's gradient is then of the same size on every grid, and so is what eps means.
+        gradient = gradient * masks[0].numel()
+        first.lerp_(gradient, 1 - _BETAS[0])
+        second.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
+        unbiased = [moment / (1 - beta**learned.steps) for moment, beta in zip((first, second), _BETAS, strict=True)]
+        masks.addcdiv_(unbiased[0], unbiased[1].sqrt_().add_(_TINY), value=-rule.lr)
+    else:
+        masks.add_(gradient, alpha=-rule.lr * (masks[0].numel() if rule.optimiser == "sgd" else 1 / rule.batch_size))
+    masks.clamp_(0, 1)

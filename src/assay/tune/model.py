@@ -1,0 +1,118 @@
+"""The step that tunes the model with the masks fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from assay.core.noise import derive
+from assay.core.ranks import Ranks
+from assay.models.seeded import seeded
+from assay.tune.backgrounds import Backdrop, fill
+from assay.tune.masks import Sums, pixels, simplify
+from assay.tune.network import logits_of
+
+__all__ = ["ModelRule", "Pair", "tune"]
+
+
+@dataclass(frozen=True)
+class ModelRule:
+    """How the model is tuned.
+
+    Args:
+        batch_size: Images per step, over all processes.
+        lambda_model: Weight of the distance of f_v from f_b on the images.
+        lambda_data: Weight of the distance of f_v on the simplified images from f_v on the images.
+        background: What erased pixels are replaced by.
+        bfloat16: Whether the model computes in 16 bits, under autocast.
+        train_mode: Whether batch norm uses the batch's statistics, and dropout is on.
+    """
+
+    batch_size: int
+    lambda_model: float
+    lambda_data: float
+    background: Backdrop
+    bfloat16: bool
+    train_mode: bool
+
+
+class Pair(nn.Module):
+    """Logits of images and of simplified images: one pass where that is the same as two."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, clean: Tensor, simple: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (n, K) of both."""
+        if self.training:  # each with its own batch's statistics
+            return logits_of(self.net(clean)), logits_of(self.net(simple))
+        both = logits_of(self.net(torch.cat([clean, simple])))
+        return both[: len(clean)], both[len(clean) :]
+
+
+def parallel(net: nn.Module, ranks: Ranks) -> nn.Module:
+    """The network as a `Pair`, whose gradients are the mean over all processes."""
+    pair = Pair(net)
+    return DistributedDataParallel(pair, broadcast_buffers=False) if ranks.world > 1 else pair
+
+
+def tune(
+    pair: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    images: Tensor,
+    wanted: Tensor,
+    masks: Tensor,
+    rule: ModelRule,
+    total: int,
+    seed: int,
+    ranks: Ranks,
+    tell: Callable[[int], None],
+) -> Sums:
+    """One epoch of the model: `lambda_model |f_b(x) - f_v(x)|_1 + lambda_data |f_v(x) - f_v(m x + (1 - m) q)|_1`, of class probabilities.
+
+    The order and the batches are those of all images, of which each process has the share `rank::world`.
+
+    Args:
+        pair: f_v as a `Pair`; changed in place.
+        optimiser: Of its parameters.
+        images: (n, C, H, W) this process's images, bytes or floats.
+        wanted: (n, K) the probabilities of f_b on them.
+        masks: (n, 1, rows, columns) rounded masks.
+        rule: How the model is tuned.
+        total: Images of all processes.
+        seed: Decides the order and the backgrounds.
+        ranks: The processes.
+        tell: Told the number of images done, over all processes.
+    """
+    sums, device = Sums(), wanted.device
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(derive(seed, "order")))
+    pair.train(rule.train_mode)
+    with seeded(derive(seed, "layers"), device):
+        for start in range(0, total, rule.batch_size):
+            batch = order[start : start + rule.batch_size]
+            own = batch[batch % ranks.world == ranks.rank]
+            # A process without an image in the batch takes part with one of weight 0, since all must.
+            share = ranks.world / len(batch) if len(own) else 0.0
+            own = own if len(own) else torch.tensor([ranks.rank])
+            rows = own // ranks.world
+            clean, masked = pixels(images[rows.to(images.device)], device), masks[rows.to(device)]
+            simple = simplify(clean, masked, fill(rule.background, clean, own.to(device), seed))
+            with torch.autocast(device.type, torch.bfloat16, enabled=rule.bfloat16):
+                logits = pair(clean, simple)
+            now, then = (one.float().softmax(1) for one in logits)
+            model_gap, data_gap = (wanted[rows.to(device)] - now).abs().sum(1), (now - then).abs().sum(1)
+            losses = rule.lambda_model * model_gap + rule.lambda_data * data_gap
+            optimiser.zero_grad(set_to_none=True)
+            (losses.sum() * share).backward()
+            optimiser.step()
+            if share:
+                same = then.detach().argmax(1) == wanted[rows.to(device)].argmax(1)
+                sums.add(len(own), loss=losses.detach(), model=model_gap.detach(), distance=data_gap.detach(), agreement=same)
+            tell(min(start + rule.batch_size, total))
+    pair.eval()
+    return sums

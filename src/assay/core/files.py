@@ -1,13 +1,17 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, also after the power fails."""
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing"]
+__all__ = ["is_full", "remove_drafts", "replacing", "sync", "write_all"]
+
+_DRAFT = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.part(\.\w+)?")
 
 
 @contextmanager
@@ -17,14 +21,74 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: The folder cannot be written.
     """
-    draft = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    draft = _draft(path)
     try:
         yield draft
-        descriptor = os.open(draft, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(draft)
         draft.replace(path)
+        sync(path.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def write_all(root: Path, files: Mapping[str, bytes]) -> None:
+    """Write several files, named relative to `root`, each whole or not at all; all are on the disk when this returns.
+
+    Raises:
+        OSError: Something cannot be written.
+    """
+    folders: dict[Path, None] = {}
+    for name, content in files.items():
+        path = root / name
+        _make(path.parent, root, folders)
+        draft = _draft(path)
+        try:
+            with draft.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        folders[path.parent] = None
+    for folder in folders:
+        sync(folder)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+        return  # Windows cannot, and keeps such lists in a journal of its own.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove, at any depth, what `replacing` and `write_all` left behind when their process was killed."""
+    for path in folder.rglob(".*.part*"):
+        if _DRAFT.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the disk, or the user's share of it, is full; other libraries say so only in words."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "os error 28" in str(error) or "No space left" in str(error)
+
+
+def _draft(path: Path) -> Path:
+    # A process number alone may be another machine's too.
+    return path.with_name(f".{path.stem}.{os.getpid()}-{os.urandom(4).hex()}.part{path.suffix}")
+
+
+def _make(folder: Path, root: Path, changed: dict[Path, None]) -> None:
+    """Make a folder below `root`, noting the folders that got a new name in them."""
+    if folder == root or folder.is_dir():
+        return
+    _make(folder.parent, root, changed)
+    folder.mkdir(exist_ok=True)
+    changed[folder.parent] = None

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import distributed
 
-from assay.errors import SpecError
+from assay.errors import AssayError, SpecError
 
 __all__ = ["Ranks", "join"]
 
@@ -47,24 +47,52 @@ class Ranks:
 
     def wait(self) -> None:
         """Return when all processes have come here."""
-        if self.world > 1:
-            distributed.barrier()
+        self.gather(None)
 
     def told(self, value: T) -> T:
         """The first process's value, in all of them."""
+        return self.gather(value if self.first else None)[0]  # type: ignore[return-value]
+
+    def gather(self, value: T) -> list[T]:
+        """Every process's value, by rank, in all of them; ends this process when another has ended."""
         if self.world == 1:
-            return value
-        held = [value if self.first else None]
-        distributed.broadcast_object_list(held, src=0)
-        return held[0]  # type: ignore[return-value]
+            return [value]
+        held: list[T | None] = [None] * self.world
+        try:
+            distributed.all_gather_object(held, value)
+        except RuntimeError as error:
+            # Whoever broke the connection has said why, and torchrun ends the others.
+            raise SystemExit(1) from error
+        return held  # type: ignore[return-value]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Either all processes come out of the block well, or all end: the first with the user's mistake, the others silently.
+
+        Raises:
+            AssayError: In the first process, when some process met it in the block.
+            SystemExit: In the others.
+        """
+        mistake: AssayError | None = None
+        try:
+            yield
+        except AssayError as error:
+            mistake = error
+        found = [one for one in self.gather(mistake) if one is not None]
+        if found and self.first:
+            raise found[0]
+        if found:
+            raise SystemExit(2)
 
 
 @contextmanager
 def join(device: torch.device | str | None = None) -> Iterator[Ranks]:
     """Join the processes that torchrun started, for the length of the block; alone when it did not.
 
+    Processes of one machine share its cores, unless OMP_NUM_THREADS says how many threads each takes.
+
     Args:
-        device: What the run computes on; nccl joins GPUs, gloo everything else.
+        device: What the run computes on, a GPU by default where there is one; nccl joins GPUs, gloo everything else.
 
     Raises:
         SpecError: The environment names a rank but not the rest of what torchrun sets.
@@ -74,17 +102,20 @@ def join(device: torch.device | str | None = None) -> Iterator[Ranks]:
         return
     try:
         found = Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0")))
+        near = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     except ValueError as error:
-        raise SpecError(f"RANK, WORLD_SIZE and LOCAL_RANK must be numbers, as torchrun sets them: {error}") from error
+        raise SpecError(f"RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE must be numbers, as torchrun sets them: {error}") from error
     if found.world == 1:
         yield found
         return
     if "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ:
         raise SpecError("RANK and WORLD_SIZE are set without MASTER_ADDR and MASTER_PORT; start the processes by torchrun")
-    on_gpu = device is not None and torch.device(device).type == "cuda"
+    on_gpu = torch.cuda.is_available() if device is None else torch.device(device).type == "cuda"
     if on_gpu:
         torch.cuda.set_device(found.local)
-    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_PATIENCE)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // near))
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_PATIENCE)
     try:
         yield found
     finally:

@@ -1,0 +1,102 @@
+"""A run's settings as TOML, and what is different between two of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from assay.errors import DataError
+
+__all__ = ["differences", "plain", "read_settings", "settings_text"]
+
+_LONGEST = 60
+
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as TOML can hold them: nothing for None, texts for paths, lists for tuples."""
+    return {name: _plain(value) for name, value in settings.items() if value is not None}
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """TOML of plain settings; mappings become tables at the end."""
+    lines = [f"{_key(name)} = {_value(value)}" for name, value in settings.items() if not isinstance(value, Mapping)]
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"[{_key(name)}]", *(f"{_key(inner)} = {_value(one)}" for inner, one in value.items())]
+    return "\n".join(lines) + "\n"
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file.
+
+    Raises:
+        DataError: It cannot be read or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}") from error
+
+
+def differences(kept: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Each setting that is not the same, with both values, in words."""
+    old, new = dict(_flat(kept)), dict(_flat(asked))
+    names = [*old, *(name for name in new if name not in old)]
+    return [f"{name} is {_told(new.get(name))}, there {_told(old.get(name))}" for name in names if not _same(old.get(name), new.get(name))]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return plain(value)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else _value(name)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else str(value)
+    if isinstance(value, str):
+        # JSON's escapes are TOML's, except that TOML wants DEL escaped too.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(name)} = {_value(one)}" for name, one in value.items()) + " }" if value else "{}"
+    raise TypeError(f"a setting must be a text, number, truth value, list or mapping, not {value!r}")
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _same(one: Any, other: Any) -> bool:
+    both_nan = isinstance(one, float) and isinstance(other, float) and math.isnan(one) and math.isnan(other)
+    return both_nan or (one == other and isinstance(one, bool) == isinstance(other, bool))
+
+
+def _told(value: Any) -> str:
+    if value is None:
+        return "not set"
+    text = _value(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."

@@ -11,7 +11,7 @@ from assay.core.inputs import check_finite, check_images, check_index, check_tar
 from assay.errors import ModelError
 from assay.models.classifier import Classifier
 
-__all__ = ["Explainer", "check_model"]
+__all__ = ["Explainer", "check_call", "check_model"]
 
 
 class Explainer(ABC):
@@ -21,7 +21,7 @@ class Explainer(ABC):
     """
 
     category: ClassVar[str]
-    """Family: "gradient", "path", "smoothing", "surrogate", "baseline"."""
+    """Family: "gradient", "path", "smoothing", "surrogate", "layer", "baseline"."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """What it takes from the model or the image beside scores: "gradient", "layer", "segments"."""
     reference: ClassVar[str]
@@ -48,12 +48,9 @@ class Explainer(ABC):
         Raises:
             AssayError: A wrong input, named in the message, or a map that is not finite.
         """
-        check_model(model)
-        home, images = images.device if isinstance(images, Tensor) else None, check_images(images).to(model.device)
-        index = check_index(index, len(images), model.device)
-        if targets is not None:
-            targets = check_targets(targets, len(images), model.count_classes(images.shape[1:]), model.device)
-        elif not self.finds_targets:
+        home = images.device if isinstance(images, Tensor) else None
+        images, targets, index = check_call(model, images, targets, index)
+        if targets is None and not self.finds_targets:
             targets = model.predict(images)
         maps = self.attribute(model, images, targets, index, seed)
         return check_finite(maps, f"the {type(self).__name__} map").to(home)
@@ -67,3 +64,16 @@ def check_model(model: object) -> None:
     """Raise ModelError unless `model` is a Classifier."""
     if not isinstance(model, Classifier):
         raise ModelError(f"the model must be an assay.Classifier, not {type(model).__name__}; wrap the network: assay.Classifier(net)")
+
+
+def check_call(model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+    """What every call on images takes, checked and on the model's device: images, targets (None stays None) and index.
+
+    Raises:
+        AssayError: A wrong input, named in the message.
+    """
+    check_model(model)
+    images = check_images(images).to(model.device)
+    if targets is not None:
+        targets = check_targets(targets, len(images), model.count_classes(images.shape[1:]), model.device)
+    return images, targets, check_index(index, len(images), model.device)

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.core.inputs import check_images, check_index, check_maps, check_targets
+from assay.core.inputs import check_maps
 from assay.core.registry import check_at_least, register
 from assay.explain.backgrounds import Background, Constant, background_scores
-from assay.explain.base import Explainer
+from assay.explain.base import Explainer, check_call
 from assay.models.classifier import Classifier
 from assay.models.passes import gradients, segment_sum
 
@@ -115,9 +115,10 @@ class IntegratedGradients(Explainer):
             seed: The seed of the maps.
             index: The images' global numbers; 0..N-1 when None.
         """
-        home, images = images.device, check_images(images).to(model.device)
-        maps, index = check_maps(maps, images), check_index(index, len(images), images.device)
+        home = images.device
+        images, targets, index = check_call(model, images, targets, index)
+        maps = check_maps(maps, images)
         logits = model.unchecked_logits(images)
-        chosen = logits.argmax(1) if targets is None else check_targets(targets, len(images), logits.shape[1], images.device)
+        chosen = logits.argmax(1) if targets is None else targets
         empty = background_scores(model, self.baseline, self.baseline.fill(images, index, seed), chosen)
         return (model.score(logits, chosen) - empty - maps.flatten(1).sum(1)).to(home)

@@ -11,9 +11,9 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from assay.core.inputs import check_images, check_index, check_maps, check_masks, check_targets
+from assay.core.inputs import check_maps, check_masks
 from assay.errors import SpecError
-from assay.explain.base import Explainer, check_model
+from assay.explain.base import Explainer, check_call
 from assay.models.classifier import Classifier
 
 __all__ = ["Case", "Measure", "Order", "pixel_values", "ranks"]
@@ -55,12 +55,9 @@ class Case:
         Raises:
             AssayError: A wrong input, named in the message.
         """
-        check_model(model)
-        images = check_images(images).to(model.device)
-        index = check_index(index, len(images), model.device)
+        images, targets, index = check_call(model, images, targets, index)
         truth = None if truth is None else check_masks(truth, images, "truth")
         if targets is not None:
-            targets = check_targets(targets, len(images), model.count_classes(images.shape[1:]), model.device)
             return cls(model, images, targets, index, seed, truth)
         logits = model.logits(images)
         case = cls(model, images, logits.argmax(1), index, seed, truth)

@@ -6,6 +6,8 @@ from assay import data, errors
 from assay.core.registry import build, register, registered
 from assay.explain.backgrounds import Background, Blur, Constant, MeanColour
 from assay.explain.base import Explainer
+from assay.explain.cam import GradCAM
+from assay.explain.fullgrad import FullGrad, SimpleFullGrad
 from assay.explain.gradient import Gradient, GradientXInput
 from assay.explain.kernels import Gaussian, Kernel, Uniform
 from assay.explain.path import IntegratedGradients
@@ -35,7 +37,9 @@ __all__ = [
     "Deletion",
     "DiET",
     "Explainer",
+    "FullGrad",
     "Gaussian",
+    "GradCAM",
     "Gradient",
     "GradientXInput",
     "Grid",
@@ -54,6 +58,7 @@ __all__ = [
     "Quickshift",
     "RandomMap",
     "Segments",
+    "SimpleFullGrad",
     "Slic",
     "SmoothGrad",
     "Smoothed",

@@ -30,7 +30,7 @@ def close(one, other):
 @EVERY
 def test_it_declares_its_facts(explainer):
     cls = type(explainer)
-    assert cls.category in {"gradient", "path", "smoothing", "surrogate", "baseline", "mask"}
+    assert cls.category in {"gradient", "path", "smoothing", "surrogate", "layer", "baseline", "mask"}
     assert explainer.needs <= {"gradient", "layer", "segments"}
     assert isinstance(explainer.needs, frozenset)
     assert cls.reference
@@ -44,7 +44,7 @@ def test_maps_are_signed_float32_of_the_images_shape_without_a_graph(explainer, 
     assert maps.dtype == torch.float32
     assert maps.device == batch.device
     assert not maps.requires_grad
-    assert (maps < 0).any() or type(explainer).category == "mask"
+    assert (maps < 0).any() or type(explainer).category in {"layer", "mask"}
     assert (maps > 0).any()
     assert maps.isfinite().all()
 

@@ -118,7 +118,8 @@ class L2Ball(Ball):
         # Dividing by the largest component first keeps tiny gradients from vanishing in their squares.
         flat = gradient.flatten(1)
         flat = flat / flat.abs().amax(1, keepdim=True).clamp_min(_tiny(flat))
-        return (flat / flat.norm(dim=1, keepdim=True).clamp_min(_tiny(flat))).view_as(gradient)
+        norm: Tensor = flat.norm(dim=1, keepdim=True)
+        return (flat / norm.clamp_min(_tiny(flat))).view_as(gradient)
 
     def size(self, delta: Tensor) -> Tensor:
         """See `Ball.size`."""

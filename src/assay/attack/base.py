@@ -1,0 +1,139 @@
+"""What every attack on maps is: a frozen object that proposes images, and a base that alone judges them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from assay.attack.ball import Norm, ball
+from assay.attack.goals import Goal
+from assay.attack.judge import Explain, Judge, Scene, clean_maps
+from assay.core.inputs import check_images, check_index, check_targets
+from assay.core.registry import build
+from assay.errors import ImageTypeError
+from assay.explain.base import Explainer, check_model
+from assay.models.classifier import Classifier
+
+__all__ = ["Attack", "AttackResult"]
+
+
+@dataclass(frozen=True, eq=False)
+class AttackResult:
+    """What an attack found.
+
+    Attributes:
+        images: (N, C, H, W) in [0, 1]; the clean image where nothing better was found.
+        maps: Maps of the clean images.
+        attacked_maps: Maps of `images`, same targets and seed.
+        distance: (N,) what the goal says of the two maps, such as their distance; 0 for the clean image.
+        kept: (N,) bool, whether `images` keeps the prediction (and its probability, where a tolerance is set), lies in [0, 1]
+            and in the ball, by the model itself. An attack that must keep the class returns nothing else.
+        targets: (N,) explained classes.
+        logits: (N, K) of the clean images.
+    """
+
+    images: Tensor
+    maps: Tensor
+    attacked_maps: Tensor
+    distance: Tensor
+    kept: Tensor
+    targets: Tensor
+    logits: Tensor
+
+
+class Attack(ABC):
+    """Base of all attacks on maps: `attack(model, explainer, images)` looks for small changes that change the map.
+
+    A subclass is decorated with `register`, has the fields below and writes `search`.
+    """
+
+    eps: float
+    norm: Norm
+    goal: Goal
+    keep_class: bool
+    tolerance: float | None
+    reference: ClassVar[str]
+    """The paper that defines it."""
+
+    @final
+    def __call__(
+        self,
+        model: Classifier,
+        explainer: Explain | str,
+        images: Tensor,
+        targets: Tensor | None = None,
+        seed: int = 0,
+        *,
+        index: Tensor | None = None,
+    ) -> AttackResult:
+        """Attack the maps of `images`.
+
+        Args:
+            model: The model.
+            explainer: What is attacked: an explainer, its spec, or a callable `explain(model, images, targets)` that gives maps.
+            images: (N, C, H, W), pixels in [0, 1].
+            targets: (N,) explained classes, the same before and after; None for the clean images' predicted classes.
+            seed: Decides all randomness, together with `index`.
+            index: (N,) the images' global numbers; 0..N-1 when None.
+
+        Raises:
+            AssayError: A wrong input, named in the message, or an explainer that this attack cannot attack.
+        """
+        check_model(model)
+        if isinstance(explainer, str):
+            explainer = build(explainer, Explainer)  # type: ignore[type-abstract]
+        if not callable(explainer):
+            raise ImageTypeError(f"the explainer must be an assay.Explainer, its spec or a callable, not {type(explainer).__name__}")
+        home, images = images.device if isinstance(images, Tensor) else None, check_images(images).to(model.device)
+        index = check_index(index, len(images), model.device)
+        self.check(explainer)
+        logits = model.logits(images)
+        targets = logits.argmax(1) if targets is None else check_targets(targets, len(images), logits.shape[1], model.device)
+        maps = clean_maps(explainer, model, images, targets, index, seed)
+        scene = Scene(
+            model,
+            explainer,
+            images,
+            targets,
+            index,
+            seed,
+            logits,
+            maps,
+            ball(self.norm, self.eps),
+            self.goal,
+            self.keep_class,
+            self.tolerance,
+        )
+        judge = Judge(scene)
+        if self.eps > 0:
+            self.search(scene, judge)
+        found = (judge.images, maps, judge.maps, judge.value, judge.kept, targets, logits)
+        return AttackResult(*(part.to(home) for part in found))
+
+    def check(self, explainer: Explain) -> None:  # noqa: B027
+        """Refuse, before any work, an explainer that cannot be attacked this way.
+
+        Raises:
+            SpecError: It cannot.
+        """
+
+    @abstractmethod
+    def search(self, scene: Scene, judge: Judge) -> None:
+        """Show candidates to `judge.consider`; what it keeps is the result."""
+
+
+def still_short(judge: Judge, rows: Tensor, stop: float | None) -> Tensor | None:
+    """Which rows (n,) have not reached `stop` yet; None for all."""
+    return None if stop is None else judge.value[rows] < stop
+
+
+def begin(scene: Scene, stream: str, restart: int) -> Tensor:
+    """Random perturbations to start from, of their own for every restart."""
+    from assay.core import noise
+
+    number = torch.full_like(scene.index, restart)
+    return scene.ball.start(scene.images, noise.normal(scene.seed, stream, scene.index, number, tuple(scene.images.shape[1:])))

@@ -1,0 +1,184 @@
+"""Distances between two maps of one image: exact ones to judge by, and smooth stand-ins to climb on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from assay.core.registry import register
+from assay.errors import SpecError
+
+__all__ = ["L2", "SSIM", "CentreShift", "Cosine", "Distance", "Spearman", "TopK", "centres", "magnitude", "top_pixels"]
+
+_WINDOW, _SIGMA = 11, 1.5
+
+
+class Distance(ABC):
+    """How far apart maps are: 0 for equal ones, larger for more different ones. Maps are (N, C, H, W), signed."""
+
+    bounded: ClassVar[bool]
+    """Whether 1 means nothing in common, so that 1 - distance is a similarity."""
+
+    @abstractmethod
+    def __call__(self, clean: Tensor, moved: Tensor) -> Tensor:
+        """Distances (N,), float32."""
+
+    def smooth(self, clean: Tensor, moved: Tensor) -> Tensor:
+        """A stand-in (N,) that can be differentiated in `moved` and grows as the distance does."""
+        return self(clean, moved)
+
+
+@register
+class L2(Distance):
+    """The Euclidean norm of the difference of the signed maps."""
+
+    bounded: ClassVar[bool] = False
+
+    def __call__(self, clean: Tensor, moved: Tensor) -> Tensor:
+        """See `Distance.__call__`."""
+        norm: Tensor = (moved - clean).flatten(1).norm(dim=1)
+        return norm
+
+
+@register
+class Cosine(Distance):
+    """1 - cosine of the signed maps, in [0, 2]."""
+
+    bounded: ClassVar[bool] = True
+
+    def __call__(self, clean: Tensor, moved: Tensor) -> Tensor:
+        """See `Distance.__call__`."""
+        return 1 - _cosine(clean.flatten(1), moved.flatten(1))
+
+
+@register
+class Spearman(Distance):
+    """1 - rank correlation of the pixels' magnitudes, in [0, 2]; equal values share their mean rank."""
+
+    bounded: ClassVar[bool] = True
+
+    def __call__(self, clean: Tensor, moved: Tensor) -> Tensor:
+        """See `Distance.__call__`."""
+        return 1 - _correlation(_mean_ranks(magnitude(clean)), _mean_ranks(magnitude(moved)))
+
+    def smooth(self, clean: Tensor, moved: Tensor) -> Tensor:
+        """See `Distance.smooth`: the moved map's ranks by a logistic curve through its values."""
+        values = magnitude(moved)
+        spread = (values - values.mean(1, keepdim=True)) / values.std(1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
+        return 1 - _correlation(_mean_ranks(magnitude(clean)), spread.sigmoid())
+
+
+@register
+class TopK(Distance):
+    """1 - the share that the maps' top pixels by magnitude have in common, in [0, 1].
+
+    Args:
+        fraction: Share of the pixels that counts as top.
+
+    Source: Ghorbani, Abid, Zou, AAAI 2019.
+    """
+
+    fraction: float = 0.1
+    bounded: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction < 1:
+            raise SpecError(f"TopK: fraction must be in (0, 1), not {self.fraction!r}")
+
+    def __call__(self, clean: Tensor, moved: Tensor) -> Tensor:
+        """See `Distance.__call__`."""
+        one, other = top_pixels(clean, self.fraction), top_pixels(moved, self.fraction)
+        return 1 - (one & other).sum(1) / one.sum(1)
+
+    def smooth(self, clean: Tensor, moved: Tensor) -> Tensor:
+        """See `Distance.smooth`: the share of the moved map's magnitude that lies outside the clean map's top pixels."""
+        values = magnitude(moved)
+        inside = values.masked_fill(~top_pixels(clean, self.fraction), 0.0).sum(1)
+        return 1 - inside / values.sum(1).clamp_min(torch.finfo(values.dtype).tiny)
+
+
+@register
+class SSIM(Distance):
+    """1 - structural similarity of the magnitudes, each map scaled to a largest pixel of 1; in [0, 2].
+
+    Source: Wang, Bovik, Sheikh, Simoncelli 2004, its Gaussian window of 11 pixels (less on smaller maps) and constants.
+    """
+
+    bounded: ClassVar[bool] = True
+
+    def __call__(self, clean: Tensor, moved: Tensor) -> Tensor:
+        """See `Distance.__call__`."""
+        height, width = clean.shape[2:]
+        x, y = (_scaled(maps).view(-1, 1, height, width) for maps in (clean, moved))
+        side = min(_WINDOW, *(side - 1 + side % 2 for side in (height, width)))
+        places = torch.arange(side, device=x.device, dtype=x.dtype) - side // 2
+        line = torch.exp(-(places**2) / (2 * _SIGMA**2))
+        window = (line[:, None] * line).div_(line.sum() ** 2).view(1, 1, side, side)
+        mean_x, mean_y, xx, yy, xy = (F.conv2d(part, window) for part in (x, y, x * x, y * y, x * y))
+        cross, spread = xy - mean_x * mean_y, xx - mean_x**2 + yy - mean_y**2
+        small, large = 0.01**2, 0.03**2
+        near = (2 * mean_x * mean_y + small) * (2 * cross + large) / ((mean_x**2 + mean_y**2 + small) * (spread + large))
+        return 1 - near.flatten(1).mean(1)
+
+
+@register
+class CentreShift(Distance):
+    """How far the centre of mass of the magnitudes moves, in pixels."""
+
+    bounded: ClassVar[bool] = False
+
+    def __call__(self, clean: Tensor, moved: Tensor) -> Tensor:
+        """See `Distance.__call__`."""
+        shift: Tensor = (centres(moved) - centres(clean)).norm(dim=1)
+        return shift
+
+
+def magnitude(maps: Tensor) -> Tensor:
+    """One value per pixel (N, H * W): the sum of the channels' magnitudes."""
+    return maps.abs().sum(1).flatten(1)
+
+
+def top_pixels(maps: Tensor, fraction: float) -> Tensor:
+    """Which pixels (N, H * W) are among the `fraction` of largest magnitude, at least one of them."""
+    values = magnitude(maps)
+    chosen = values.topk(max(1, round(fraction * values.shape[1])), dim=1).indices
+    return torch.zeros_like(values, dtype=torch.bool).scatter_(1, chosen, True)
+
+
+def centres(maps: Tensor) -> Tensor:
+    """Centres of mass of the magnitudes (N, 2), row and column; the middle for a map of zeros."""
+    height, width = maps.shape[2:]
+    values = magnitude(maps) + torch.finfo(maps.dtype).tiny
+    rows = torch.arange(height, device=maps.device, dtype=maps.dtype).repeat_interleave(width)
+    columns = torch.arange(width, device=maps.device, dtype=maps.dtype).repeat(height)
+    return (values @ torch.stack([rows, columns], 1)) / values.sum(1, keepdim=True)
+
+
+def _scaled(maps: Tensor) -> Tensor:
+    values = magnitude(maps)
+    return values / values.amax(1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
+
+
+def _cosine(one: Tensor, other: Tensor) -> Tensor:
+    """Cosines (N,); of two zero vectors 1, of one zero vector 0."""
+    # Scaled first, so that squares of small gradients do not vanish.
+    tiny = torch.finfo(one.dtype).tiny
+    one, other = (part / part.abs().amax(1, keepdim=True).clamp_min(tiny) for part in (one, other))
+    sizes = one.norm(dim=1) * other.norm(dim=1)
+    empty = (one == 0).all(1) & (other == 0).all(1)
+    return torch.where(empty, 1.0, (one * other).sum(1) / sizes.clamp_min(tiny))
+
+
+def _correlation(one: Tensor, other: Tensor) -> Tensor:
+    return _cosine(one - one.mean(1, keepdim=True), other - other.mean(1, keepdim=True))
+
+
+def _mean_ranks(values: Tensor) -> Tensor:
+    """Ranks (N, P) from 0, equal values sharing their mean rank."""
+    values = values.detach().contiguous()
+    ordered = values.sort(dim=1).values
+    return (torch.searchsorted(ordered, values) + torch.searchsorted(ordered, values, right=True) - 1).to(values.dtype) / 2

@@ -1,0 +1,125 @@
+"""`MapAttack`: small changes that keep the prediction and change the map, found by climbing through the explainer."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from assay.attack import gradient_forms, surrogate_forms  # noqa: F401  (they add their explainers to `form`)
+from assay.attack.ascent import ascend
+from assay.attack.ball import Norm
+from assay.attack.base import Attack, begin, still_short
+from assay.attack.forms import Form, Task, form
+from assay.attack.goals import Goal, PushOutTopK
+from assay.attack.judge import Explain, Judge, Scene
+from assay.attack.optimiser import Optimiser, SteepestAscent
+from assay.attack.prediction import loss_gradient
+from assay.attack.smooth import Softened
+from assay.core.noise import derive
+from assay.core.registry import check_at_least, check_choice, check_positive, register
+
+__all__ = ["MapAttack", "check_common"]
+
+
+@register
+class MapAttack(Attack):
+    """Projected ascent of a goal through the explainer, differentiated on a softplus copy and judged on the model itself.
+
+    Args:
+        eps: Radius of the ball, in units of a [0, 1] pixel.
+        norm: Norm of the ball: "linf", "l2" or "l1".
+        steps: Steps of each restart.
+        goal: What is climbed and reached.
+        optimiser: Turns gradients into steps.
+        restarts: Random starting points.
+        keep_class: Whether the predicted class must stay.
+        tolerance: How far the predicted class's probability may move; None for anywhere.
+        margin: Lead of the predicted class's logit below which it is defended.
+        weight: Weight of that defence against the goal.
+        beta: Sharpness of the softplus.
+        samples: Noisy copies per step for explainers that average over noise, drawn anew each step; None for the explainer's
+            own number. The judge keeps the explainer's own number and noise.
+        judge_every: Steps between judgements, each of which costs a forward pass and a map; the last step is always judged.
+        stop: Value of the goal at which an image is left alone; None to go on.
+
+    Source: Ghorbani, Abid, Zou, AAAI 2019; Dombrowski et al., NeurIPS 2019.
+    """
+
+    eps: float = 8 / 255
+    norm: Norm = "linf"
+    steps: int = 50
+    goal: Goal = PushOutTopK()
+    optimiser: Optimiser = SteepestAscent()
+    restarts: int = 1
+    keep_class: bool = True
+    tolerance: float | None = None
+    margin: float = 1.0
+    weight: float = 1.0
+    beta: float = 10.0
+    samples: int | None = 8
+    judge_every: int = 10
+    stop: float | None = None
+    reference: ClassVar[str] = "Ghorbani, Abid, Zou: Interpretation of Neural Networks Is Fragile, AAAI 2019"
+
+    def __post_init__(self) -> None:
+        check_common(self)
+        check_at_least(self, 1, "steps", "restarts", "samples", "judge_every")
+        check_at_least(self, 0, "margin", "weight")
+        check_positive(self, "beta")
+
+    def check(self, explainer: Explain) -> None:
+        """See `Attack.check`."""
+        form(explainer, self.samples)
+
+    def search(self, scene: Scene, judge: Judge) -> None:
+        """See `Attack.search`."""
+        shape = form(scene.explainer, self.samples)
+        soft = Softened(scene.model, self.beta)
+        for restart in range(self.restarts):
+
+            def climb(pixels: Tensor, rows: Tensor, step: int, restart: int = restart) -> Tensor:
+                return self._climb(scene, soft, shape, pixels, rows, derive(scene.seed, f"MapAttack {restart} {step}"))
+
+            def look(rows: Tensor, pixels: Tensor, done: int) -> Tensor | None:
+                if done % self.judge_every and done != self.steps:
+                    return None
+                judge.consider(rows, pixels)
+                return still_short(judge, rows, self.stop)
+
+            ascend(scene.images, begin(scene, "MapAttack", restart), scene.ball, self.optimiser, self.steps, climb, look)
+
+    def _climb(self, scene: Scene, soft: Softened, shape: Form, pixels: Tensor, rows: Tensor, seed: int) -> Tensor:
+        def steer(maps: Tensor, part: Tensor) -> Tensor:
+            with torch.inference_mode(False), torch.enable_grad():
+                moved = maps.detach().clone().requires_grad_()
+                return torch.autograd.grad(self.goal.climb(scene.maps[rows[part]], moved).sum(), moved)[0]
+
+        def hold(logits: Tensor, part: Tensor) -> Tensor:
+            return self.weight * self._lost(logits, scene.logits[rows[part]])
+
+        targets, index = scene.targets[rows], scene.index[rows]
+        found = shape.pull(Task(scene.model, soft, pixels, targets, index, seed, steer, hold))
+        if not shape.holds and self.weight and (self.keep_class or self.tolerance is not None):
+            every = torch.arange(len(rows), device=rows.device)
+            found = found - loss_gradient(scene.model, pixels, lambda logits, part: hold(logits, every[part]))
+        return found
+
+    def _lost(self, logits: Tensor, clean: Tensor) -> Tensor:
+        """How far (n,) the prediction is from being safe."""
+        classes = clean.argmax(1)[:, None]
+        lost = torch.zeros_like(logits[:, 0])
+        if self.keep_class or self.tolerance is not None:
+            others = logits.scatter(1, classes, float("-inf")).amax(1)
+            lost = (self.margin - (logits.gather(1, classes)[:, 0] - others)).clamp_min(0.0)
+        if self.tolerance is not None:
+            moved = (logits.softmax(1) - clean.softmax(1)).gather(1, classes)[:, 0].abs()
+            lost = lost + (moved / max(self.tolerance, 1e-6) - 0.5).clamp_min(0.0)
+        return lost
+
+
+def check_common(attack: Attack) -> None:
+    """Raise SpecError unless the fields that all attacks share make sense."""
+    check_at_least(attack, 0, "eps", "tolerance")
+    check_choice(attack, "norm", ("linf", "l2", "l1"))

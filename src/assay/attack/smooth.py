@@ -1,0 +1,136 @@
+"""A softplus copy of a model: its gradients have slopes, which those of a ReLU network have not."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+from assay.core.chunk import Chunks, most_useful
+from assay.models.classifier import Classifier
+
+__all__ = ["Softened"]
+
+_DOUBLE = 3
+"""Activation memory of a backward pass that is itself differentiated, in units of a plain one's."""
+
+
+class Softened(Classifier):
+    """A model with every ReLU, and every activation made of them, replaced by a softplus; to attack on, not to judge by.
+
+    It shares weights, settings and the count of passes with `model`, of which nothing is changed, and computes in float32
+    also where the model computes in 16 bits. ReLUs are caught as they are called, so that modules, functions and in-place
+    forms are one; max pooling and smooth activations stay.
+
+    Args:
+        model: The model.
+        beta: Sharpness of the softplus; the larger, the nearer to the ReLU.
+
+    Source: Dombrowski et al., NeurIPS 2019, arXiv 1906.07983 (section 4).
+    """
+
+    def __init__(self, model: Classifier, beta: float) -> None:
+        vars(self).update(vars(model))
+        self.beta = beta
+        if self.precision != "float32":
+            self.precision, self._dtype = "float32", torch.float32
+            self.module = copy.deepcopy(model.module).float()
+        self._run = self.module
+        self._bytes = {}
+        self._groups: dict[int, Chunks] = {}
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """See `Classifier.forward`; twice differentiable."""
+        # Of the kernels for attention only the plain one can be differentiated twice.
+        with _Softplus(self.beta), sdpa_kernel(SDPBackend.MATH):
+            return super().forward(pixels)
+
+    def slopes(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (n, K) and gradients (n, C, H, W) of the targets' scores at `pixels`, both with a graph; counted."""
+        logits = self.forward(pixels)
+        found = torch.autograd.grad(self.score(logits, targets).sum(), pixels, create_graph=True)[0]
+        self.passes.backward += len(pixels)
+        return logits, found
+
+    def run_groups(self, total: int, samples: int, shape: Sequence[int], step: Callable[[int, int], None]) -> None:
+        """`run` over images that send `samples` inputs each through the network, all inputs of an image in one chunk."""
+        most = max(1, most_useful(self.device, self._dtype, True) // samples)
+        fixed = self.chunks.fixed
+        chunks = self._groups.setdefault(samples, Chunks(None if fixed is None else max(1, fixed // samples), self.chunks.memory))
+        chunks.run(total, samples * self._bytes_per_image(tuple(shape), True), self.device, step, most)
+
+    def fits(self, samples: int, shape: Sequence[int]) -> bool:
+        """Whether all inputs of one image go through the network at once."""
+        return self.chunk_size(samples, shape, True) == samples
+
+    def _bytes_per_image(self, shape: tuple[int, ...], backward: bool) -> int:
+        return super()._bytes_per_image(shape, backward) * (_DOUBLE if backward else 1)
+
+
+class _Softplus(TorchFunctionMode):
+    """While it is entered, ReLUs are softpluses."""
+
+    def __init__(self, beta: float) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        soften = _SOFT.get(func)
+        if soften is None:
+            return func(*args, **kwargs)
+        return soften(self, func, *args, **kwargs)
+
+    def bend(self, x: Tensor) -> Tensor:
+        """The softplus of this sharpness."""
+        soft: Tensor = F.softplus(x, self.beta)
+        return soft
+
+
+def _write(x: Tensor, y: Tensor, inplace: bool) -> Tensor:
+    return x.copy_(y) if inplace else y
+
+
+def _relu(mode: _Softplus, func: Callable[..., Any], input: Tensor, inplace: bool = False) -> Tensor:
+    inplace = inplace or func in (torch.relu_, Tensor.relu_)
+    return _write(input, mode.bend(input.clone() if inplace else input), inplace)
+
+
+def _relu6(mode: _Softplus, func: Callable[..., Any], input: Tensor, inplace: bool = False) -> Tensor:  # noqa: ARG001
+    x = input.clone() if inplace else input
+    return _write(input, mode.bend(x) - mode.bend(x - 6.0), inplace)
+
+
+def _leaky(mode: _Softplus, func: Callable[..., Any], input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    inplace = inplace or func is F.leaky_relu_
+    x = input.clone() if inplace else input
+    return _write(input, negative_slope * x + (1 - negative_slope) * mode.bend(x), inplace)
+
+
+def _prelu(mode: _Softplus, func: Callable[..., Any], input: Tensor, weight: Tensor) -> Tensor:  # noqa: ARG001
+    slope = weight.view(-1, *[1] * (input.ndim - 2)) if weight.numel() > 1 else weight
+    return slope * input + (1 - slope) * mode.bend(input)
+
+
+def _clamp(mode: _Softplus, func: Callable[..., Any], input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    if max is not None or isinstance(min, Tensor) or min != 0:
+        clamped: Tensor = func(input, min) if max is None else func(input, min, max)
+        return clamped
+    return mode.bend(input)
+
+
+_SOFT: dict[Callable[..., Any], Callable[..., Tensor]] = {
+    **dict.fromkeys((F.relu, torch.relu, Tensor.relu, torch.relu_, Tensor.relu_), _relu),
+    F.relu6: _relu6,
+    **dict.fromkeys((F.leaky_relu, F.leaky_relu_), _leaky),
+    **dict.fromkeys((F.prelu, torch.prelu, Tensor.prelu), _prelu),
+    **dict.fromkeys((torch.clamp, Tensor.clamp, torch.clamp_min, Tensor.clamp_min), _clamp),
+}

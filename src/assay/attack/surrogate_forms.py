@@ -1,0 +1,145 @@
+"""Differentiable forms of LIME and KernelSHAP: with superpixels, coalitions and their weights held, linear in the scores."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from assay.attack.forms import Form, Task, form
+from assay.explain import coalitions
+from assay.explain.backgrounds import Background, background_scores
+from assay.explain.coalitions import Coalitions
+from assay.explain.segments import Segments
+from assay.explain.surrogate import KernelShap, Lime, cosine_distances
+from assay.models.passes import gradients, segment_sum
+
+__all__: list[str] = []
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What is held at one step: superpixels (N, H, W), their numbers (N,), backgrounds and coalitions."""
+
+    labels: Tensor
+    counts: Tensor
+    filled: Tensor
+    members: Coalitions
+
+
+class _Surrogate(Form):
+    """The fit's gradient at the scores weighs each coalition's gradient at its pixels; first derivatives suffice."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[Segments, Background]:
+        """The explainer's superpixels and background."""
+
+    @abstractmethod
+    def draw(self, task: Task, counts: Tensor) -> Coalitions:
+        """Coalitions for images with `counts` (N,) superpixels."""
+
+    @abstractmethod
+    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor) -> Tensor:
+        """Coefficients (N, n), differentiable in the coalitions' scores (N, S) and the images' own (N,)."""
+
+    def pull(self, task: Task) -> Tensor:
+        """See `Form.pull`."""
+        drawn = self._drawn(task)
+        scores = coalitions.run(task.model, task.images, task.targets, drawn.labels, drawn.filled, drawn.members)
+        full = task.model.score(task.model.unchecked_logits(task.images), task.targets)
+        with torch.inference_mode(False), torch.enable_grad():
+            scores, full = scores.clone().requires_grad_(), full.clone().requires_grad_()
+            fitted = self.fit(task, drawn, scores, full)
+            maps = fitted.gather(1, drawn.labels.flatten(1)).view(len(full), 1, *drawn.labels.shape[1:])
+            vector = task.steer(maps.detach(), torch.arange(len(full), device=full.device))
+            pulls = torch.autograd.grad((maps * vector).sum(), [scores, full], allow_unused=True)
+        found = torch.zeros_like(task.images)
+        _pull_scores(task, drawn, pulls[0], found)
+        if pulls[1] is not None:
+            _pull_full(task, pulls[1], found)
+        return found
+
+    def _drawn(self, task: Task) -> _Drawn:
+        segments, background = self.parts
+        labels = segments.labels(task.images)
+        counts = labels.flatten(1).amax(1) + 1
+        filled = background.fill(task.images, task.index, task.seed)
+        return _Drawn(labels, counts, filled, coalitions.distinct(self.draw(task, counts)))
+
+
+@dataclass(frozen=True)
+class _Lime(_Surrogate):
+    explainer: Lime
+
+    @property
+    def parts(self) -> tuple[Segments, Background]:
+        return self.explainer.segments, self.explainer.background
+
+    def draw(self, task: Task, counts: Tensor) -> Coalitions:
+        return coalitions.bernoulli(task.seed, task.index, counts, self.explainer.samples)
+
+    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor) -> Tensor:  # noqa: ARG002
+        members, weights = drawn.members.members, drawn.members.weights
+        far = cosine_distances(task.images, drawn.filled, drawn.labels, members)
+        near = torch.exp(-(far**2) / (2 * self.explainer.kernel_width**2))
+        return coalitions.solve_ridge(members, scores, weights * near, self.explainer.alpha)
+
+
+@dataclass(frozen=True)
+class _KernelShap(_Surrogate):
+    explainer: KernelShap
+
+    @property
+    def parts(self) -> tuple[Segments, Background]:
+        return self.explainer.segments, self.explainer.background
+
+    def draw(self, task: Task, counts: Tensor) -> Coalitions:
+        paired = self.explainer.sampling == "paired"
+        return coalitions.shapley(task.seed, task.index, counts, self.explainer.samples - 2, paired)
+
+    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor) -> Tensor:
+        empty = background_scores(task.model, self.explainer.background, drawn.filled, task.targets)
+        return coalitions.solve_shapley(drawn.members.members, scores, drawn.members.weights, empty, full, drawn.counts)
+
+
+def _pull_scores(task: Task, drawn: _Drawn, pulls: Tensor, found: Tensor) -> None:
+    """Add to `found` the gradients of the coalitions' scores, each times its `pulls` (N, S)."""
+    images, flat = task.images, drawn.labels.flatten(1)
+    rows, columns = (drawn.members.weights > 0).nonzero(as_tuple=True)
+
+    def stays(start: int, stop: int) -> Tensor:
+        here = rows[start:stop]
+        return drawn.members.members[here, columns[start:stop]].gather(1, flat[here]).view(-1, 1, *drawn.labels.shape[1:])
+
+    def make(start: int, stop: int) -> Tensor:
+        here = rows[start:stop]
+        return torch.where(stays(start, stop), images[here], drawn.filled[here])
+
+    def take(start: int, stop: int, scores: Tensor, slopes: Tensor) -> None:  # noqa: ARG001
+        here = rows[start:stop]
+        segment_sum(found, here, pulls[here, columns[start:stop]], slopes * stays(start, stop))
+
+    gradients(task.model, task.targets, rows, images.shape[1:], make, take)
+
+
+def _pull_full(task: Task, pulls: Tensor, found: Tensor) -> None:
+    """Add to `found` the gradients of the images' own scores, each times its `pulls` (N,)."""
+    rows = torch.arange(len(found), device=found.device)
+
+    def take(start: int, stop: int, scores: Tensor, slopes: Tensor) -> None:  # noqa: ARG001
+        found[start:stop] += pulls[start:stop].view(-1, 1, 1, 1) * slopes
+
+    gradients(task.model, task.targets, rows, found.shape[1:], lambda start, stop: task.images[start:stop], take)
+
+
+@form.register
+def _(explainer: Lime, samples: int | None) -> Form:  # noqa: ARG001
+    return _Lime(explainer)
+
+
+@form.register
+def _(explainer: KernelShap, samples: int | None) -> Form:  # noqa: ARG001
+    return _KernelShap(explainer)

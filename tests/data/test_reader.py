@@ -82,7 +82,12 @@ def test_short_reads_start_no_processes(monkeypatch):
 
 def test_long_reads_start_processes_after_two_blocks(monkeypatch):
     left = []
-    monkeypatch.setattr("assay.data.reader._read_ahead", lambda dataset, blocks, workers: left.append((list(blocks), workers)) or iter(()))
+
+    def ahead(_, blocks, workers):
+        left.append((list(blocks), workers))
+        return iter(())
+
+    monkeypatch.setattr("assay.data.reader._read_ahead", ahead)
     monkeypatch.setattr("assay.data.reader._WORTH", 0.0)
     monkeypatch.setattr("assay.data.reader.spare_cores", lambda: 2)
     list(read_blocks(HardDigits(size=32, count=8), [[0], [1], [2], [3], [4]]))

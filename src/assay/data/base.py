@@ -18,6 +18,7 @@ from assay.errors import DataError
 
 __all__ = ["Batch", "Corrupt", "CorruptFileError", "Dataset", "Item", "batches", "choose", "read", "stack"]
 
+_DRAWN = 2**20  # Words drawn at once: bounds the memory of a choice from any number of images.
 _STACK_BATCH = 128  # Bounds the memory beside the result also for large images.
 
 
@@ -126,6 +127,10 @@ class Dataset(ABC):
     def content_hash(self) -> str:
         """SHA-256 (hex) of the content and settings that decide the items."""
 
+    def hashed(self, progress: Progress) -> str:  # noqa: ARG002  (for what reads many files)
+        """`content_hash`, telling (stage, done, in all) where that takes long."""
+        return self.content_hash()
+
     def read(self, indices: Sequence[int]) -> Batch:
         """The items `indices`, with unreadable files left out and listed in `errors`; see `assay.data.read`."""
         items, errors = [], []
@@ -180,7 +185,7 @@ def batches(dataset: Dataset, size: int, indices: Iterable[int] | None = None) -
     """
     if size < 1:
         raise DataError(f"a batch must hold at least 1 image, not {size}")
-    wanted = range(len(dataset)) if indices is None else list(indices)
+    wanted: Sequence[int] = range(len(dataset)) if indices is None else list(indices)
     return (read(dataset, wanted[start : start + size]) for start in range(0, len(wanted), size))
 
 
@@ -192,9 +197,16 @@ def choose(dataset: Dataset, count: int, seed: int) -> list[int]:
     """
     if not 1 <= count <= len(dataset):
         raise DataError(f"cannot choose {count} of the {len(dataset)} items of {dataset.name} {dataset.split}: ask for 1 to {len(dataset)}")
-    # Sorting raw words rather than calling Generator.permutation: only the raw stream is stable across numpy versions.
-    words = np.random.Philox(key=derive(seed, "choose")).random_raw(len(dataset))
-    order: list[int] = np.argsort(words, kind="stable")[:count].tolist()
+    # The smallest raw words rather than Generator.permutation: only the raw stream is stable across numpy versions.
+    stream = np.random.Philox(key=derive(seed, "choose"))
+    words, chosen = np.empty(0, np.uint64), np.empty(0, np.int64)
+    for start in range(0, len(dataset), _DRAWN):
+        drawn = stream.random_raw(min(_DRAWN, len(dataset) - start))
+        words = np.concatenate([words, drawn])
+        chosen = np.concatenate([chosen, np.arange(start, start + len(drawn))])
+        best = np.argsort(words, kind="stable")[:count]
+        words, chosen = words[best], chosen[best]
+    order: list[int] = chosen.tolist()
     return order
 
 

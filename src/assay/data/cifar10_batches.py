@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from assay.core.progress import Progress, silent
 from assay.data.store import Store
 from assay.errors import DataError
 
@@ -52,7 +53,7 @@ class BatchesStore(Store):
         """Image `index`, (3, 32, 32) float32 in [0, 1]."""
         return torch.from_numpy(self._row(index).astype(np.float32).reshape(3, 32, 32) / np.float32(255))
 
-    def digest(self) -> str:
+    def digest(self, progress: Progress = silent) -> str:  # noqa: ARG002  (it takes no time)
         """SHA-256 (hex) of all names, labels and pixels."""
         whole = hashlib.sha256(repr((self.names, self.labels)).encode())
         for pixels in self._pixels:

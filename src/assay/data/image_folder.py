@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from functools import cached_property
 from pathlib import Path
 
-from torch import Tensor
-
+from assay.core.progress import Progress
 from assay.core.registry import check_at_least, register
-from assay.data.base import Dataset, Item
-from assay.data.decode import decode
+from assay.data.encoded import Encoded
+from assay.data.names import Names
 from assay.data.store import FolderStore, is_image
 from assay.errors import DataError
 
@@ -19,7 +17,7 @@ __all__ = ["ImageFolder", "scan_classes"]
 
 
 @register
-class ImageFolder(Dataset):
+class ImageFolder(Encoded):
     """Images of `path/<class>/*.jpg|jpeg|png` (any case), or of `path/*.jpg|jpeg|png` without labels.
 
     Files are sorted by class, then by name, and read when asked for; `assay.data.decode` says how they become RGB.
@@ -36,8 +34,6 @@ class ImageFolder(Dataset):
     path: str
     size: int | None = None
 
-    split = "all"
-
     def __post_init__(self) -> None:
         check_at_least(self, 1, "size")
         _ = self._files  # Complain of a missing or empty folder now rather than later.
@@ -50,57 +46,44 @@ class ImageFolder(Dataset):
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the class folders, sorted; empty when there are none."""
-        return self._files[0]
+        return tuple(self._files[0])
 
     def __len__(self) -> int:
         return len(self._files[1].names)
 
-    def __getitem__(self, index: int) -> Item:
-        index = self.check_index(index)
-        classes, store = self._files
-        name = store.names[index]
-        image = self._decoded(index)
-        if self.size is None and image.shape != self._shape:
-            raise DataError(
-                f"the images of {self.path} have different sizes: {name} is {_pixels(tuple(image.shape))}, "
-                f"others are {_pixels(self._shape)}; give size=, such as size=224, to resize and crop all of them"
-            )
-        return Item(image, classes.index(name.split("/")[0]) if classes else None, index, name)
+    def title(self, index: int) -> str:
+        """`<class>/<file>`, or `<file>` without classes."""
+        return self._files[1].names[index]
 
-    def content_hash(self) -> str:
-        """SHA-256 of the names and bytes of all files, and of `size`; the folder's own place does not matter."""
-        return self._hash
+    def place(self, index: int) -> str:
+        """The file's path."""
+        return str(self._files[1].root / self.title(index))
+
+    def encoded(self, index: int) -> bytes:
+        """The file's bytes; see `Encoded.encoded`."""
+        return self._files[1].data(index)
+
+    def label(self, index: int) -> int | None:
+        """Number of the file's class folder; None without such folders."""
+        return self._files[0].get(self.title(index).split("/")[0])
+
+    def digest(self, progress: Progress) -> str:
+        """SHA-256 (hex) of all names and bytes."""
+        return self._files[1].digest(progress)
 
     @cached_property
-    def _hash(self) -> str:
-        return hashlib.sha256(f"{self._files[1].digest()} size={self.size}".encode()).hexdigest()
-
-    @cached_property
-    def _files(self) -> tuple[tuple[str, ...], FolderStore]:
+    def _files(self) -> tuple[dict[str, int], FolderStore]:
+        """Class numbers by name, and the files."""
         root = Path(self.path).expanduser()
         if not root.exists():
             raise DataError(f"there is no folder {self.path}: give a folder of images, or of one folder of images per class")
         if not root.is_dir():
             raise DataError(f"{self.path} is a file, not a folder: give the folder that holds the images")
         classes, names = scan_classes(root)
-        return classes, FolderStore(root, names)
-
-    @cached_property
-    def _shape(self) -> tuple[int, ...]:
-        """Shape of the first image that can be read, which all others must have."""
-        for index in range(len(self)):
-            try:
-                return tuple(self._decoded(index).shape)
-            except DataError:
-                continue
-        raise DataError(f"none of the {len(self)} images of {self.path} can be read")
-
-    def _decoded(self, index: int) -> Tensor:
-        store = self._files[1]
-        return decode(store.data(index), str(store.root / store.names[index]), self.size)
+        return {name: number for number, name in enumerate(classes)}, FolderStore(root, names)
 
 
-def scan_classes(root: Path) -> tuple[tuple[str, ...], list[str]]:
+def scan_classes(root: Path) -> tuple[tuple[str, ...], Names]:
     """Class names and image names (`class/file`, or `file` without classes) of a folder, sorted.
 
     Raises:
@@ -120,10 +103,10 @@ def scan_classes(root: Path) -> tuple[tuple[str, ...], list[str]]:
     empty = sorted(set(folders) - set(filled))
     if empty:
         raise DataError(f"the class folder {root / empty[0]} holds no images (*.jpg, *.jpeg, *.png): add some or remove the folder")
-    return tuple(folders), [f"{folder}/{file}" for folder in folders for file in inside[folder][0]]
+    return tuple(folders), Names(f"{folder}/{file}" for folder in folders for file in inside[folder][0])
 
 
-def _entries(folder: Path) -> tuple[list[str], list[str]]:
+def _entries(folder: Path) -> tuple[Names, list[str]]:
     """Sorted names of the images and of the folders right inside `folder`, without hidden ones."""
     images, folders = [], []
     try:
@@ -137,8 +120,4 @@ def _entries(folder: Path) -> tuple[list[str], list[str]]:
                     images.append(entry.name)
     except OSError as error:
         raise DataError(f"cannot look into the folder {folder}: {error.strerror or error}") from error
-    return sorted(images), sorted(folders)
-
-
-def _pixels(shape: tuple[int, ...]) -> str:
-    return f"{shape[2]} x {shape[1]}"
+    return Names(sorted(images)), sorted(folders)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.context import BaseContext
 
 import torch
 from torch import Tensor
@@ -63,8 +64,6 @@ def spare_cores() -> int:
 
 
 def _read_ahead(dataset: Dataset, blocks: Sequence[Sequence[int]], workers: int) -> Iterator[Batch]:
-    # Not fork: a forked process inherits the locks, but not the threads, of torch and polars, and may wait for ever.
-    known = multiprocessing.get_all_start_methods()
     loader: DataLoader[_Sent] = DataLoader(
         _Blocks(dataset),
         sampler=blocks,
@@ -72,7 +71,7 @@ def _read_ahead(dataset: Dataset, blocks: Sequence[Sequence[int]], workers: int)
         collate_fn=_same,
         num_workers=workers,
         prefetch_factor=_AHEAD,
-        multiprocessing_context="forkserver" if "forkserver" in known else "spawn",
+        multiprocessing_context=_context(),
         generator=torch.Generator(),  # Without its own, the loader draws from the global one.
     )
     received = iter(loader)
@@ -85,8 +84,20 @@ def _read_ahead(dataset: Dataset, blocks: Sequence[Sequence[int]], workers: int)
             if "DataLoader worker (pid" not in str(error):
                 raise
             reason = str(error).strip().splitlines()[0]
-            raise DataError(f"a process that reads {dataset.name} ended early ({reason}); try again with fewer workers, or with 0") from error
+            raise DataError(f"a process that reads {dataset.name} ended early ({reason}); try fewer workers, or 0") from error
         yield sent.open()
+
+
+def _context() -> BaseContext:
+    """How workers start: from a clean process that has imported this package once for all of them.
+
+    Not by fork, which copies the locks of torch's and polars's threads without the threads, and may wait for ever.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,13 +10,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from assay.core.progress import Progress, silent
 from assay.data.base import CorruptFileError
+from assay.data.names import Names
 from assay.errors import DataError
 
 __all__ = ["SUFFIXES", "FolderStore", "Store", "TarStore", "is_image"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Endings of image files, in any case."""
+_TELL = 1000
+"""Files between two reports of progress."""
 
 
 def is_image(name: str) -> bool:
@@ -31,7 +35,7 @@ class Store(ABC):
         names: Paths within the store, with forward slashes.
     """
 
-    names: tuple[str, ...]
+    names: Sequence[str]
 
     @abstractmethod
     def data(self, index: int) -> bytes:
@@ -41,15 +45,18 @@ class Store(ABC):
             CorruptFileError: The file cannot be read.
         """
 
-    def digest(self) -> str:
+    def digest(self, progress: Progress = silent) -> str:
         """SHA-256 (hex) of every name and every byte, the same for a folder and a tar file of it; reads every file."""
         whole = hashlib.sha256()
         for index, name in enumerate(self.names):
+            if index % _TELL == 0:
+                progress("hashing images", index, len(self.names))
             try:
                 content = hashlib.sha256(self.data(index)).digest()
             except CorruptFileError:
                 content = b"unreadable"
             whole.update(name.encode(errors="surrogateescape") + b"\0" + content)
+        progress("hashing images", len(self.names), len(self.names))
         return whole.hexdigest()
 
 
@@ -58,7 +65,7 @@ class FolderStore(Store):
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
         self.root = root
-        self.names = tuple(names)
+        self.names = names if isinstance(names, Names) else Names(names)
 
     def data(self, index: int) -> bytes:
         """Bytes of file `index`; see `Store.data`."""

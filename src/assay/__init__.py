@@ -15,9 +15,12 @@ from assay.explain.random import RandomMap
 from assay.explain.segments import Grid, Quickshift, Segments, Slic
 from assay.explain.smooth import Smoothed, SmoothGrad
 from assay.explain.surrogate import KernelShap, Lime
+from assay.measure.agreement import model_agreement
 from assay.measure.base import Measure
+from assay.measure.erasure import erasure_agreement
+from assay.measure.keep import KeepTop
 from assay.measure.linearity import Infidelity, LocalLinearError
-from assay.measure.localisation import MaskIoU
+from assay.measure.localisation import DistractorShare, MaskIoU, TruthShare
 from assay.measure.perturbation import Deletion, Insertion
 from assay.measure.robustness import MaxSensitivity
 from assay.models.checkpoint import load
@@ -36,6 +39,7 @@ __all__ = [
     "Constant",
     "Deletion",
     "DiET",
+    "DistractorShare",
     "Explainer",
     "FullGrad",
     "Gaussian",
@@ -46,6 +50,7 @@ __all__ = [
     "Infidelity",
     "Insertion",
     "IntegratedGradients",
+    "KeepTop",
     "Kernel",
     "KernelShap",
     "LearnedMask",
@@ -62,13 +67,16 @@ __all__ = [
     "Slic",
     "SmoothGrad",
     "Smoothed",
+    "TruthShare",
     "Tuned",
     "Uniform",
     "audit",
     "build",
     "data",
+    "erasure_agreement",
     "errors",
     "load",
+    "model_agreement",
     "register",
     "registered",
 ]

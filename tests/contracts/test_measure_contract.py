@@ -36,8 +36,9 @@ def classifier(chunk=None):
 def given(measure, **more):
     if "explainer" in measure.needs:
         more.setdefault("explainer", EXPLAINER)
-    if "truth" in measure.needs:
-        more.setdefault("truth", TRUTH)
+    for need in ("truth", "distractor"):
+        if need in measure.needs:
+            more.setdefault(need, TRUTH)
     return more
 
 
@@ -50,7 +51,7 @@ def test_it_declares_its_facts(measure):
     cls = type(measure)
     assert cls.category
     assert isinstance(cls.higher_is_better, bool)
-    assert measure.needs <= {"explainer", "truth", "gradient", "layer"}
+    assert measure.needs <= {"explainer", "truth", "distractor", "gradient", "layer"}
     assert cls.reference
     assert cls.meaning.endswith(".")
 
@@ -63,6 +64,9 @@ def test_the_directions_are_those_of_the_papers():
         "LocalLinearError": False,
         "MaxSensitivity": False,
         "MaskIoU": True,
+        "TruthShare": True,
+        "DistractorShare": False,
+        "KeepTop": True,
     }
     measures = assay.registered(assay.Measure)
     assert {name: measures[name].higher_is_better for name in higher} == higher
@@ -96,7 +100,7 @@ def test_scores_do_not_depend_on_the_chunk_size(measure, batch, maps):
 def test_scores_do_not_depend_on_order_subset_or_company(measure, batch, maps, chosen):
     index = torch.tensor([10, 0, 77, 3, 12345678])
     whole = measure(classifier(), batch, maps, TARGETS, index=index, seed=1, **given(measure))
-    some = given(measure, truth=TRUTH[chosen]) if "truth" in measure.needs else given(measure)
+    some = {need: TRUTH[chosen] if need in ("truth", "distractor") else value for need, value in given(measure).items()}
     close(measure(classifier(), batch[chosen], maps[chosen], TARGETS[chosen], index=index[chosen], seed=1, **some), whole[chosen])
 
 
@@ -144,7 +148,7 @@ def test_maps_with_one_channel_are_taken(measure, batch):
 def test_several_maps_at_once_score_as_they_do_alone(measure, batch, maps):
     explainers = [EXPLAINER, assay.Gradient(), assay.RandomMap()]
     several = [explainer(classifier(), batch, TARGETS, seed=2) for explainer in explainers]
-    case = Case.check(classifier(), batch, TARGETS, 2, None, TRUTH)
+    case = Case.check(classifier(), batch, TARGETS, 2, None, TRUTH, TRUTH)
     together = measure.compare(case, several, explainers)
     assert together.shape == (3, COUNT)
     for explainer, one, scores in zip(explainers, several, together, strict=True):

@@ -12,10 +12,9 @@ from torch.nn import functional as F
 from torch.nn.functional import interpolate
 from torch.overrides import TorchFunctionMode
 
-from assay.core.inputs import check_images, check_targets
 from assay.core.registry import register
 from assay.errors import ModelError
-from assay.explain.base import Explainer, check_model
+from assay.explain.base import Explainer, check_call
 from assay.explain.layers import uncompiled
 from assay.models.classifier import Classifier
 from assay.models.passes import gradients
@@ -70,10 +69,8 @@ class FullGrad(Explainer):
             images: (N, C, H, W), pixels in [0, 1].
             targets: (N,) class ids; None for the predicted classes.
         """
-        check_model(model)
-        home, images = images.device, check_images(images).to(model.device)
-        if targets is not None:
-            targets = check_targets(targets, len(images), model.count_classes(images.shape[1:]), model.device)
+        home = images.device if isinstance(images, Tensor) else None
+        images, targets, _ = check_call(model, images, targets, None)
         left = torch.empty(len(images), dtype=torch.float64, device=images.device)
         explained: list[Tensor] = []
 

@@ -32,6 +32,7 @@ class Case:
         index: (N,) the images' global numbers.
         seed: Decides all randomness, together with `index`.
         truth: (N, 1, H, W) bool, where the evidence is known to lie.
+        distractor: (N, 1, H, W) bool, what is known not to matter although it tempts.
     """
 
     model: Classifier
@@ -40,6 +41,7 @@ class Case:
     index: Tensor
     seed: int
     truth: Tensor | None = None
+    distractor: Tensor | None = None
 
     @cached_property
     def logits(self) -> Tensor:
@@ -48,7 +50,14 @@ class Case:
 
     @classmethod
     def check(
-        cls, model: Classifier, images: Tensor, targets: Tensor | None, seed: int, index: Tensor | None, truth: Tensor | None
+        cls,
+        model: Classifier,
+        images: Tensor,
+        targets: Tensor | None,
+        seed: int,
+        index: Tensor | None,
+        truth: Tensor | None,
+        distractor: Tensor | None = None,
     ) -> Case:
         """A case of checked inputs; targets None means the predicted classes.
 
@@ -57,10 +66,11 @@ class Case:
         """
         images, targets, index = check_call(model, images, targets, index)
         truth = None if truth is None else check_masks(truth, images, "truth")
+        distractor = None if distractor is None else check_masks(distractor, images, "distractor")
         if targets is not None:
-            return cls(model, images, targets, index, seed, truth)
+            return cls(model, images, targets, index, seed, truth, distractor)
         logits = model.logits(images)
-        case = cls(model, images, logits.argmax(1), index, seed, truth)
+        case = cls(model, images, logits.argmax(1), index, seed, truth, distractor)
         case.__dict__["logits"] = logits
         return case
 
@@ -75,7 +85,7 @@ class Measure(ABC):
     """What it asks: "faithfulness", "robustness" or "localisation"."""
     higher_is_better: ClassVar[bool]
     needs: ClassVar[frozenset[str]] = frozenset()
-    """What it takes beside the maps: "explainer", "truth"."""
+    """What it takes beside the maps: "explainer", "truth", "distractor"."""
     reference: ClassVar[str]
     """The paper that defines it."""
     meaning: ClassVar[str]
@@ -93,6 +103,7 @@ class Measure(ABC):
         index: Tensor | None = None,
         explainer: Explainer | None = None,
         truth: Tensor | None = None,
+        distractor: Tensor | None = None,
     ) -> Tensor:
         """Score the maps of one explainer.
 
@@ -104,7 +115,8 @@ class Measure(ABC):
             seed: Decides all randomness, together with `index`.
             index: (N,) the images' global numbers; 0..N-1 when None.
             explainer: What made the maps, for measures that need it.
-            truth: (N, 1, H, W) masks, for measures that need them.
+            truth: (N, 1, H, W) masks of the evidence, for measures that need them.
+            distractor: (N, 1, H, W) masks of what must not matter, likewise.
 
         Returns:
             Scores, float32 (N,), on the images' device; NaN where the measure is not defined for an image.
@@ -112,7 +124,7 @@ class Measure(ABC):
         Raises:
             AssayError: A wrong input, named in the message, or something that the measure needs is missing.
         """
-        case = Case.check(model, images, targets, seed, index, truth)
+        case = Case.check(model, images, targets, seed, index, truth, distractor)
         return self.compare(case, [maps], [explainer])[0].to(images.device)
 
     @final
@@ -126,6 +138,8 @@ class Measure(ABC):
             raise SpecError(f"{type(self).__name__} explains perturbed images too: give it the explainer=")
         if "truth" in self.needs and case.truth is None:
             raise SpecError(f"{type(self).__name__} compares maps with known evidence: give it the masks as truth=")
+        if "distractor" in self.needs and case.distractor is None:
+            raise SpecError(f"{type(self).__name__} looks at what must not matter: give it the masks as distractor=")
         checked = [check_maps(one, case.images) for one in maps]
         return self.evaluate(case, checked, [explainer for explainer in explainers if explainer is not None])
 

@@ -1,17 +1,19 @@
-"""Agreement with evidence whose place is known."""
+"""Agreement with evidence and distractors whose place is known."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from assay.core.registry import register
 from assay.explain.base import Explainer
-from assay.measure.base import Case, Measure, Order, ranks
+from assay.measure.base import Case, Measure, Order, pixel_values, ranks
 
-__all__ = ["MaskIoU"]
+__all__ = ["DistractorShare", "MaskIoU", "TruthShare", "mass_share"]
+
+Mass = Literal["magnitude", "positive"]
 
 
 @register
@@ -38,3 +40,59 @@ class MaskIoU(Measure):
         size = truth.sum(1, keepdim=True)
         both = torch.stack([((ranks(one, self.order) < size) & truth).sum(1) for one in maps]).float()
         return both / (2 * size[:, 0] - both)
+
+
+@register
+class TruthShare(Measure):
+    """The share of the map's mass that lies on the true mask; NaN for an empty mask or a map of no mass.
+
+    Args:
+        mass: A pixel's mass: its channels' summed magnitudes ("magnitude"), or the positive part of their sum ("positive").
+
+    Source: Arras, Osman, Samek 2022 (relevance mass accuracy).
+    """
+
+    mass: Mass = "magnitude"
+    category: ClassVar[str] = "localisation"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"truth"})
+    reference: ClassVar[str] = "Arras, Osman, Samek: CLEVR-XAI, Information Fusion 2022"
+    meaning: ClassVar[str] = "How much of the map lies where the evidence is known to lie: 1 is all of it."
+
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+        """See `Measure.evaluate`."""
+        assert case.truth is not None
+        return torch.stack([mass_share(one, case.truth, self.mass) for one in maps])
+
+
+@register
+class DistractorShare(Measure):
+    """The share of the map's mass that lies on a known distractor; NaN for an image without one or a map of no mass.
+
+    Args:
+        mass: See `TruthShare`.
+
+    Source: relevance mass (Arras, Osman, Samek 2022), here of what must not matter.
+    """
+
+    mass: Mass = "magnitude"
+    category: ClassVar[str] = "localisation"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset({"distractor"})
+    reference: ClassVar[str] = "Arras, Osman, Samek: CLEVR-XAI, Information Fusion 2022"
+    meaning: ClassVar[str] = "How much of the map lies on what is known not to matter: 0 is none of it."
+
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+        """See `Measure.evaluate`."""
+        assert case.distractor is not None
+        return torch.stack([mass_share(one, case.distractor, self.mass) for one in maps])
+
+
+def mass_share(maps: Tensor, masks: Tensor, mass: Mass) -> Tensor:
+    """Share (N,) of the mass of maps (N, C, H, W) on masks (N, 1, H, W) bool; NaN for an empty mask or no mass."""
+    sizes = pixel_values(maps, "magnitude") if mass == "magnitude" else pixel_values(maps, "signed").clamp_min(0)
+    # Dividing by the largest first keeps sums of very small or large values inside the range of float32.
+    sizes = sizes.flatten(1)
+    sizes = sizes / sizes.amax(1, keepdim=True)
+    inside, places = (sizes * masks.flatten(1)).sum(1), masks.flatten(1).any(1)
+    return (inside / sizes.sum(1)).masked_fill(~places, torch.nan)

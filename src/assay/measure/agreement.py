@@ -1,0 +1,35 @@
+"""How often two models say the same."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from assay.errors import ShapeError
+from assay.explain.base import check_model
+from assay.models.accuracy import Accuracy
+from assay.models.classifier import Classifier
+
+__all__ = ["model_agreement"]
+
+
+def model_agreement(one: Classifier, other: Classifier, images: Tensor, others: Tensor | None = None) -> Accuracy:
+    """The share of images that both models put into the same class, with Wilson's 95 % interval.
+
+    Args:
+        one: A model, such as the one that was tuned from.
+        other: Another, such as the tuned one.
+        images: (N, C, H, W) that `one` sees, pixels in [0, 1].
+        others: (N, C, H, W) that `other` sees, such as simplified images; None for the same.
+
+    Raises:
+        AssayError: A wrong input, named in the message, or a logit that is not finite.
+
+    Source: Bhalla, Srinivas, Lakkaraju, NeurIPS 2023 (model faithfulness).
+    """
+    check_model(one)
+    check_model(other)
+    ids = one.predict(images)
+    again = other.predict(images if others is None else others)
+    if len(again) != len(ids):
+        raise ShapeError(f"others holds {len(again)} images for {len(ids)}; give one for each")
+    return Accuracy.of(int((ids == again.to(ids.device)).sum()), len(ids))

@@ -1,0 +1,60 @@
+"""Pixel perturbation: is the class still seen when only the map's top pixels are kept?"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from assay.core.registry import register
+from assay.errors import SpecError
+from assay.explain.backgrounds import Background, MeanColour
+from assay.explain.base import Explainer
+from assay.measure.base import Case, Measure, Order, ranks
+from assay.measure.erasure import agreement, predicted
+
+__all__ = ["KeepTop"]
+
+
+@register
+class KeepTop(Measure):
+    """1 where the target is still the predicted class when all but the map's top pixels are replaced, else 0.
+
+    With labels as targets its mean is the accuracy on the kept pixels; with no targets, the share of predictions kept. NaN
+    where the model gives NaN or infinity.
+
+    Args:
+        fraction: Share of the pixels that are kept, in (0, 1]; at least one pixel is. The paper takes 0.1, 0.05, 0.02 and 0.01.
+        background: What shows in the place of the others.
+        order: Rank pixels by the channels' summed magnitudes ("magnitude") or by their sum ("signed").
+
+    Source: Bhalla, Srinivas, Lakkaraju, NeurIPS 2023 (pixel perturbation).
+    """
+
+    fraction: float = 0.1
+    background: Background = MeanColour()
+    order: Order = "magnitude"
+    category: ClassVar[str] = "faithfulness"
+    higher_is_better: ClassVar[bool] = True
+    reference: ClassVar[str] = "Bhalla, Srinivas, Lakkaraju: Discriminative Feature Attributions, NeurIPS 2023"
+    meaning: ClassVar[str] = "Keep only the pixels the map ranks highest: a discriminative map keeps the class."
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise SpecError(f"KeepTop: fraction must be above 0 and at most 1, not {self.fraction!r}")
+
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+        """See `Measure.evaluate`."""
+        images, (height, width) = case.images, case.images.shape[2:]
+        most = max(1, round(self.fraction * height * width))
+        kept = torch.stack([ranks(one, self.order) < most for one in maps], 1)
+        filled = self.background.fill(images, case.index, case.seed)
+
+        def make(start: int, stop: int) -> Tensor:
+            pairs = torch.arange(start, stop, device=images.device)
+            rows = pairs // len(maps)
+            return torch.where(kept[rows, pairs % len(maps)].view(-1, 1, height, width), images[rows], filled[rows])
+
+        ids = predicted(case.model, kept[:, :, 0].numel(), images.shape[1:], make)
+        return agreement(ids.view(len(images), len(maps)), case.targets[:, None]).T.contiguous()

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from functools import partial
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 import assay
 from assay.explain.gradient import Gradient, GradientXInput
-from assay.measure.base import Case
 from assay.measure.linearity import Infidelity, LocalLinearError
 from assay.study.bench import resnet18
 
@@ -39,11 +39,10 @@ def main(wanted: list[str]) -> None:
         targets = model.predict(images)
         maps = Gradient()(model, images, targets)
 
-        def run(job=job, model=model, targets=targets, maps=maps):  # type: ignore[no-untyped-def] # noqa: ANN202
-            if isinstance(job, Gradient | GradientXInput):
-                return job(model, images, targets)
-            return job.compare(Case(model, images, targets, torch.arange(16), 0), [maps], [Gradient()])
-
+        if isinstance(job, Gradient | GradientXInput):
+            run = partial(job, model, images, targets)
+        else:
+            run = partial(job, model, images, maps, targets)
         run()
         with profile(activities=[ProfilerActivity.CPU]) as found:
             for _ in range(5):

@@ -40,6 +40,11 @@ class Ball(ABC):
     def project(self, delta: Tensor, images: Tensor) -> Tensor:
         """The nearest perturbation (least squares) that is in the ball and keeps the pixels of `images + delta` in [0, 1]."""
 
+    def stretch(self, delta: Tensor, images: Tensor) -> Tensor:
+        """The perturbation lengthened to size `eps`, before pixels outside [0, 1] are cut off."""
+        length = self.size(delta)
+        return _in_range(delta * _spread(self.eps / length.clamp_min(_tiny(delta)), delta), images)
+
     @abstractmethod
     def steepest(self, gradient: Tensor) -> Tensor:
         """Ascent direction of size 1 in the ball's norm; 0 where the gradient is 0."""
@@ -69,6 +74,10 @@ class LinfBall(Ball):
     def project(self, delta: Tensor, images: Tensor) -> Tensor:
         """See `Ball.project`."""
         return _in_range(delta.clamp(-self.eps, self.eps), images)
+
+    def stretch(self, delta: Tensor, images: Tensor) -> Tensor:
+        """See `Ball.stretch`: every component to its sign times eps."""
+        return _in_range(self.eps * delta.sign(), images)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """See `Ball.steepest`: the sign of every component."""

@@ -6,19 +6,18 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import torch
 from torch import Tensor
 
 from assay.attack.ball import Norm, ball
 from assay.attack.goals import Goal
 from assay.attack.judge import Explain, Judge, Scene, clean_maps
 from assay.core.inputs import check_images, check_index, check_targets
-from assay.core.registry import build
+from assay.core.registry import build, check_at_least, check_choice
 from assay.errors import ImageTypeError
 from assay.explain.base import Explainer, check_model
 from assay.models.classifier import Classifier
 
-__all__ = ["Attack", "AttackResult"]
+__all__ = ["Attack", "AttackResult", "check_common"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,14 +125,7 @@ class Attack(ABC):
         """Show candidates to `judge.consider`; what it keeps is the result."""
 
 
-def still_short(judge: Judge, rows: Tensor, stop: float | None) -> Tensor | None:
-    """Which rows (n,) have not reached `stop` yet; None for all."""
-    return None if stop is None else judge.value[rows] < stop
-
-
-def begin(scene: Scene, stream: str, restart: int) -> Tensor:
-    """Random perturbations to start from, of their own for every restart."""
-    from assay.core import noise
-
-    number = torch.full_like(scene.index, restart)
-    return scene.ball.start(scene.images, noise.normal(scene.seed, stream, scene.index, number, tuple(scene.images.shape[1:])))
+def check_common(attack: Attack) -> None:
+    """Raise SpecError unless the fields that all attacks share make sense."""
+    check_at_least(attack, 0, "eps", "tolerance")
+    check_choice(attack, "norm", ("linf", "l2", "l1"))

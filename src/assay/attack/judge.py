@@ -10,12 +10,16 @@ from torch import Tensor
 
 from assay.attack.ball import Ball
 from assay.attack.goals import Goal
+from assay.core import noise
 from assay.core.inputs import check_finite
 from assay.errors import ShapeError
 from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
 
-__all__ = ["Explain", "Judge", "Scene"]
+__all__ = ["Explain", "Judge", "Scene", "Seen", "clean_maps"]
+
+_LEAST = 1e-6
+"""Smallest tolerance that divides."""
 
 Explain = Explainer | Callable[..., Tensor]
 """An explainer, or anything called as `explain(model, images, targets)` that gives maps (N, C, H, W)."""
@@ -58,9 +62,31 @@ class Scene:
         """Predicted classes (N,) of the clean images."""
         return self.logits.argmax(1)
 
+    @property
+    def constrained(self) -> bool:
+        """Whether anything of the prediction must stay."""
+        return self.keep_class or self.tolerance is not None
+
     def explain(self, images: Tensor, rows: Tensor) -> Tensor:
         """Maps of changed images of `rows` (n,), targets and noise those of the clean ones."""
         return explained(self.explainer, self.model, images, self.targets[rows], self.index[rows], self.seed)
+
+    def start(self, stream: str, restart: int) -> Tensor:
+        """Random perturbations (N, C, H, W) to start from, others for every restart."""
+        number = torch.full_like(self.index, restart)
+        return self.ball.start(self.images, noise.normal(self.seed, stream, self.index, number, tuple(self.images.shape[1:])))
+
+    def lost(self, logits: Tensor, rows: Tensor, margin: float) -> Tensor:
+        """How far (n,) the prediction of `rows` is from being safe: 0 with a lead of `margin`, its probability near the clean one."""
+        lost = torch.zeros_like(logits[:, 0])
+        classes = self.classes[rows][:, None]
+        if self.constrained:
+            others = logits.scatter(1, classes, -torch.inf).amax(1)
+            lost = (margin - (logits.gather(1, classes)[:, 0] - others)).clamp_min(0.0)
+        if self.tolerance is not None:
+            moved = (logits.softmax(1) - self.logits[rows].softmax(1)).gather(1, classes)[:, 0].abs()
+            lost = lost + (moved / max(self.tolerance, _LEAST) - 0.5).clamp_min(0.0)
+        return lost
 
     def held(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Which of `rows` (n,) keep the prediction at these logits (n, K)."""
@@ -70,6 +96,14 @@ class Scene:
             return same
         moved, clean = (one.softmax(1).gather(1, classes[:, None])[:, 0] for one in (logits, self.logits[rows]))
         return same & ((moved - clean).abs() <= self.tolerance)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the judge saw of n candidates: their maps and logits (n, K)."""
+
+    maps: Tensor
+    logits: Tensor
 
 
 class Judge:
@@ -88,8 +122,8 @@ class Judge:
         self.value = torch.zeros(len(self.images), device=self.images.device)
         self.kept = torch.ones(len(self.images), dtype=torch.bool, device=self.images.device)
 
-    def consider(self, rows: Tensor, pixels: Tensor) -> Tensor:
-        """Put changed images of `rows` (n,) back into the ball, judge them, and keep those that are better; (n,) bool says which."""
+    def consider(self, rows: Tensor, pixels: Tensor) -> Seen:
+        """Put changed images of `rows` (n,) back into the ball, judge them, and keep those that are better than all before."""
         scene = self.scene
         clean = scene.images[rows]
         moved = (clean + scene.ball.project(pixels - clean, clean)).clamp(0.0, 1.0)
@@ -97,11 +131,16 @@ class Judge:
         value = scene.goal.reached(scene.maps[rows], maps)
         kept = scene.held(logits, rows) & logits.isfinite().all(1) & scene.ball.contains(moved - clean)
         better = (value > self.value[rows]) & maps.flatten(1).isfinite().all(1)
-        better &= kept if scene.keep_class or scene.tolerance is not None else True
+        if scene.constrained:
+            better &= kept
         chosen = rows[better]
         self.images[chosen], self.maps[chosen] = moved[better], maps[better]
         self.value[chosen], self.kept[chosen] = value[better], kept[better]
-        return better
+        return Seen(maps, logits)
+
+    def short(self, rows: Tensor, stop: float | None) -> Tensor | None:
+        """Which of `rows` (n,) have not reached `stop` yet; None for all."""
+        return None if stop is None else self.value[rows] < stop
 
 
 def explained(explainer: Explain, model: Classifier, images: Tensor, targets: Tensor, index: Tensor, seed: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from assay.attack import gradient_forms, surrogate_forms  # noqa: F401  (they add their explainers to `form`)
 from assay.attack.ascent import ascend
 from assay.attack.ball import Norm
-from assay.attack.base import Attack, begin, still_short
+from assay.attack.base import Attack, check_common
 from assay.attack.forms import Form, Task, form
 from assay.attack.goals import Goal, PushOutTopK
 from assay.attack.judge import Explain, Judge, Scene
@@ -18,9 +18,9 @@ from assay.attack.optimiser import Optimiser, SteepestAscent
 from assay.attack.prediction import loss_gradient
 from assay.attack.smooth import Softened
 from assay.core.noise import derive
-from assay.core.registry import check_at_least, check_choice, check_positive, register
+from assay.core.registry import check_at_least, check_positive, register
 
-__all__ = ["MapAttack", "check_common"]
+__all__ = ["MapAttack"]
 
 
 @register
@@ -86,9 +86,9 @@ class MapAttack(Attack):
                 if done % self.judge_every and done != self.steps:
                     return None
                 judge.consider(rows, pixels)
-                return still_short(judge, rows, self.stop)
+                return judge.short(rows, self.stop)
 
-            ascend(scene.images, begin(scene, "MapAttack", restart), scene.ball, self.optimiser, self.steps, climb, look)
+            ascend(scene.images, scene.start("MapAttack", restart), scene.ball, self.optimiser, self.steps, climb, look)
 
     def _climb(self, scene: Scene, soft: Softened, shape: Form, pixels: Tensor, rows: Tensor, seed: int) -> Tensor:
         def steer(maps: Tensor, part: Tensor) -> Tensor:
@@ -97,29 +97,11 @@ class MapAttack(Attack):
                 return torch.autograd.grad(self.goal.climb(scene.maps[rows[part]], moved).sum(), moved)[0]
 
         def hold(logits: Tensor, part: Tensor) -> Tensor:
-            return self.weight * self._lost(logits, scene.logits[rows[part]])
+            return self.weight * scene.lost(logits, rows[part], self.margin)
 
         targets, index = scene.targets[rows], scene.index[rows]
         found = shape.pull(Task(scene.model, soft, pixels, targets, index, seed, steer, hold))
-        if not shape.holds and self.weight and (self.keep_class or self.tolerance is not None):
+        if not shape.holds and scene.constrained:
             every = torch.arange(len(rows), device=rows.device)
             found = found - loss_gradient(scene.model, pixels, lambda logits, part: hold(logits, every[part]))
         return found
-
-    def _lost(self, logits: Tensor, clean: Tensor) -> Tensor:
-        """How far (n,) the prediction is from being safe."""
-        classes = clean.argmax(1)[:, None]
-        lost = torch.zeros_like(logits[:, 0])
-        if self.keep_class or self.tolerance is not None:
-            others = logits.scatter(1, classes, float("-inf")).amax(1)
-            lost = (self.margin - (logits.gather(1, classes)[:, 0] - others)).clamp_min(0.0)
-        if self.tolerance is not None:
-            moved = (logits.softmax(1) - clean.softmax(1)).gather(1, classes)[:, 0].abs()
-            lost = lost + (moved / max(self.tolerance, 1e-6) - 0.5).clamp_min(0.0)
-        return lost
-
-
-def check_common(attack: Attack) -> None:
-    """Raise SpecError unless the fields that all attacks share make sense."""
-    check_at_least(attack, 0, "eps", "tolerance")
-    check_choice(attack, "norm", ("linf", "l2", "l1"))

@@ -3,6 +3,14 @@
 from importlib.metadata import version
 
 from assay import data, errors
+from assay.attack.base import Attack, AttackResult
+from assay.attack.black_box import BlackBoxMapAttack
+from assay.attack.distances import L2, SSIM, CentreShift, Cosine, Distance, Spearman, TopK
+from assay.attack.goals import Goal, MapFile, MaximiseDistance, MoveCentre, PushOutTopK, ReachMap, Rectangle
+from assay.attack.map_attack import MapAttack
+from assay.attack.noise_attack import NoiseMapAttack
+from assay.attack.optimiser import AdamAscent, SteepestAscent
+from assay.attack.pgd import PGD, robust_accuracy
 from assay.core.registry import build, register, registered
 from assay.explain.backgrounds import Background, Blur, Constant, MeanColour
 from assay.explain.base import Explainer
@@ -32,17 +40,28 @@ from assay.tune.explainer import LearnedMask
 __version__ = version("assay")
 
 __all__ = [
+    "L2",
+    "PGD",
+    "SSIM",
+    "AdamAscent",
+    "Attack",
+    "AttackResult",
     "Audit",
     "Background",
+    "BlackBoxMapAttack",
     "Blur",
+    "CentreShift",
     "Classifier",
     "Constant",
+    "Cosine",
     "Deletion",
     "DiET",
+    "Distance",
     "DistractorShare",
     "Explainer",
     "FullGrad",
     "Gaussian",
+    "Goal",
     "GradCAM",
     "Gradient",
     "GradientXInput",
@@ -56,17 +75,28 @@ __all__ = [
     "LearnedMask",
     "Lime",
     "LocalLinearError",
+    "MapAttack",
+    "MapFile",
     "MaskIoU",
     "MaxSensitivity",
+    "MaximiseDistance",
     "MeanColour",
     "Measure",
+    "MoveCentre",
+    "NoiseMapAttack",
+    "PushOutTopK",
     "Quickshift",
     "RandomMap",
+    "ReachMap",
+    "Rectangle",
     "Segments",
     "SimpleFullGrad",
     "Slic",
     "SmoothGrad",
     "Smoothed",
+    "Spearman",
+    "SteepestAscent",
+    "TopK",
     "TruthShare",
     "Tuned",
     "Uniform",
@@ -79,4 +109,5 @@ __all__ = [
     "model_agreement",
     "register",
     "registered",
+    "robust_accuracy",
 ]

@@ -59,7 +59,7 @@ def test_the_painter_agrees_with_a_slow_twin(size):
 
 
 def test_stripes_come_in_all_numbers_and_widths_up_to_50_of_224():
-    stripes = compose._stripes(224, words)
+    stripes = compose.stripes(224, words)
     bare_rows, bare_columns = ~stripes.all(2), ~stripes.all(1)
     assert 0.05 < (bare_rows.all(1) & bare_columns.all(1)).mean() < 0.2  # 1/9 of the images have no stripe.
     covered = 224 - bare_rows.sum(1)

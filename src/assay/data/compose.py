@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from assay.data.glyphs import render
 
-__all__ = ["HEADER", "below", "paint"]
+__all__ = ["HEADER", "below", "paint", "stripes"]
 
 HEADER = 64
 """Random words per item that decide everything but the noise."""
@@ -45,7 +45,7 @@ def paint(size: int, large: Ints, small: Ints, header: Words, noise: Bytes) -> t
     """
     count, digit_side, small_side = len(header), size // 2, size // 4
     ground, ink = _colours(header[:, _COLOURS : _COLOURS + 6])
-    canvas = np.where(_stripes(size, header)[:, None], noise.reshape(count, 3, size, size), ground[:, :, None, None])
+    canvas = np.where(stripes(size, header)[:, None], noise.reshape(count, 3, size, size), ground[:, :, None, None])
     truth = np.zeros((count, size, size), np.bool_)
     distractor = np.zeros_like(truth)
     places = below(header[:, _PLACE : _PLACE + 2], size - digit_side + 1)
@@ -66,6 +66,30 @@ def paint(size: int, large: Ints, small: Ints, header: Words, noise: Bytes) -> t
     _windows(distractor, digit_side)[row, places[:, 0], places[:, 1]] = False
     _windows(truth, digit_side)[row, places[:, 0], places[:, 1]] = coverage >= 128
     return canvas, truth, distractor
+
+
+def stripes(size: int, header: Words) -> Mask:
+    """Where the noise goes.
+
+    Args:
+        size: Side of the canvas.
+        header: (N, HEADER) random words; 8 to 17 decide.
+
+    Returns:
+        (N, size, size) bool: 0 to 2 horizontal and 0 to 2 vertical stripes, each 1 to 50/224 of the canvas wide.
+    """
+    along = np.arange(size)
+    bands: list[Mask] = []
+    for axis in range(2):
+        base = _STRIPES + 5 * axis
+        number = below(header[:, base], 3)
+        width = below(header[:, base + 1 : base + 3], round(size * 50 / 224)) + 1
+        start = below(header[:, base + 3 : base + 5], size - width + 1)
+        inside = (along >= start[:, :, None]) & (along < (start + width)[:, :, None])
+        drawn = inside & (np.arange(2) < number[:, None])[:, :, None]
+        bands.append(drawn[:, 0] | drawn[:, 1])
+    mask: Mask = bands[0][:, :, None] | bands[1][:, None, :]
+    return mask
 
 
 def _unit(words: Words) -> NDArray[np.float64]:
@@ -109,22 +133,6 @@ def _hue(turn: NDArray[np.float64]) -> NDArray[np.float64]:
 def _to_bytes(colour: NDArray[np.float64]) -> Bytes:
     numbers: Bytes = np.floor(colour * 255.0 + 0.5).astype(np.uint8)
     return numbers
-
-
-def _stripes(size: int, header: Words) -> Mask:
-    """(N, size, size): 0 to 2 horizontal and 0 to 2 vertical stripes, each 1 to 50/224 of the canvas wide."""
-    along = np.arange(size)
-    bands: list[Mask] = []
-    for axis in range(2):
-        base = _STRIPES + 5 * axis
-        number = below(header[:, base], 3)
-        width = below(header[:, base + 1 : base + 3], round(size * 50 / 224)) + 1
-        start = below(header[:, base + 3 : base + 5], size - width + 1)
-        inside = (along >= start[:, :, None]) & (along < (start + width)[:, :, None])
-        drawn = inside & (np.arange(2) < number[:, None])[:, :, None]
-        bands.append(drawn[:, 0] | drawn[:, 1])
-    mask: Mask = bands[0][:, :, None] | bands[1][:, None, :]
-    return mask
 
 
 def _distractor_places(size: int, digit: int, small: int, places: Ints, header: Words) -> Ints:

@@ -13,12 +13,13 @@ VARIABLE = "ASSAY_DATA"
 """Environment variable that names the root when none is given."""
 
 
-def data_root(given: str | None, name: str) -> Path:
+def data_root(given: str | None, name: str, how: str | None = None) -> Path:
     """The root as a folder that exists.
 
     Args:
         given: A folder, or None for that of ASSAY_DATA.
         name: The data set that is wanted, for the message.
+        how: How to get it; None where `assay data download` does.
 
     Raises:
         DataError: No root is set, or it is no folder.
@@ -27,7 +28,7 @@ def data_root(given: str | None, name: str) -> Path:
     if not chosen:
         raise DataError(
             f"nobody said where {name} lies: set the environment variable {VARIABLE} to the folder that holds it, or give root=; "
-            f"`assay data download {name} --root FOLDER` fetches it"
+            + (how or f"`assay data download {name} --root FOLDER` fetches it")
         )
     root = Path(chosen).expanduser()
     if not root.is_dir():

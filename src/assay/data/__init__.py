@@ -4,6 +4,7 @@ from assay.data.base import Batch, Corrupt, CorruptFileError, Dataset, Item, bat
 from assay.data.catalogue import load
 from assay.data.cifar10 import CIFAR10
 from assay.data.hard_digits import HardDigits
+from assay.data.hard_mnist import HardMNIST
 from assay.data.image_folder import ImageFolder
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "CorruptFileError",
     "Dataset",
     "HardDigits",
+    "HardMNIST",
     "ImageFolder",
     "Item",
     "batches",

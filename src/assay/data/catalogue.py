@@ -11,12 +11,13 @@ from assay.core.registry import build, nearest, registered
 from assay.data.base import Dataset
 from assay.data.cifar10 import CIFAR10
 from assay.data.hard_digits import HardDigits
+from assay.data.hard_mnist import HardMNIST
 from assay.data.image_folder import ImageFolder
 from assay.errors import DataError, SpecError
 
 __all__ = ["NAMES", "load"]
 
-NAMES: dict[str, type[Dataset]] = {"hard-digits": HardDigits, "cifar10": CIFAR10}
+NAMES: dict[str, type[Dataset]] = {"hard-digits": HardDigits, "hard-mnist": HardMNIST, "cifar10": CIFAR10}
 """Names that `load` knows, beside folders and specs."""
 
 _BASE: type[Any] = Dataset  # What `registered` and `build` look for; an abstract class is no type[T] to mypy.

@@ -11,10 +11,9 @@ from torch import Tensor
 from assay.attack.ball import Norm, ball
 from assay.attack.goals import Goal
 from assay.attack.judge import Explain, Judge, Scene, clean_maps
-from assay.core.inputs import check_images, check_index, check_targets
 from assay.core.registry import build, check_at_least, check_choice
 from assay.errors import ImageTypeError
-from assay.explain.base import Explainer, check_model
+from assay.explain.base import Explainer, check_call
 from assay.models.classifier import Classifier
 
 __all__ = ["Attack", "AttackResult", "check_common"]
@@ -82,16 +81,15 @@ class Attack(ABC):
         Raises:
             AssayError: A wrong input, named in the message, or an explainer that this attack cannot attack.
         """
-        check_model(model)
         if isinstance(explainer, str):
             explainer = build(explainer, Explainer)  # type: ignore[type-abstract]
         if not callable(explainer):
             raise ImageTypeError(f"the explainer must be an assay.Explainer, its spec or a callable, not {type(explainer).__name__}")
-        home, images = images.device if isinstance(images, Tensor) else None, check_images(images).to(model.device)
-        index = check_index(index, len(images), model.device)
+        home = images.device if isinstance(images, Tensor) else None
+        images, targets, index = check_call(model, images, targets, index)
         self.check(explainer)
         logits = model.logits(images)
-        targets = logits.argmax(1) if targets is None else check_targets(targets, len(images), logits.shape[1], model.device)
+        targets = logits.argmax(1) if targets is None else targets
         maps = clean_maps(explainer, model, images, targets, index, seed)
         scene = Scene(
             model,

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from assay.attack import gradient_forms, surrogate_forms  # noqa: F401  (they add their explainers to `form`)
+from assay.attack import gradient_forms, layer_forms, surrogate_forms  # noqa: F401  (they add their explainers to `form`)
 from assay.attack.ascent import ascend
 from assay.attack.ball import Norm
 from assay.attack.base import Attack, check_common

@@ -13,9 +13,9 @@ from assay.attack.ball import Norm, ball
 from assay.attack.optimiser import Decay, SteepestAscent
 from assay.attack.prediction import loss_gradient
 from assay.core import noise
-from assay.core.inputs import check_images, check_index, check_targets
 from assay.core.registry import check_at_least, check_choice, check_positive, register
-from assay.explain.base import check_model
+from assay.errors import TargetError
+from assay.explain.base import check_call
 from assay.models.classifier import Classifier
 
 __all__ = ["PGD", "robust_accuracy"]
@@ -69,11 +69,11 @@ class PGD:
         Raises:
             AssayError: A wrong input, named in the message, or a model without a gradient.
         """
-        check_model(model)
-        home, images = images.device if isinstance(images, Tensor) else None, check_images(images).to(model.device)
-        index = check_index(index, len(images), model.device)
-        logits = model.logits(images)
-        labels = check_targets(labels, len(images), logits.shape[1], model.device)
+        home = images.device if isinstance(images, Tensor) else None
+        images, checked, index = check_call(model, images, labels, index)
+        if checked is None:
+            raise TargetError("PGD needs the images' true classes: give labels")
+        labels, logits = checked, model.logits(images)
         area = ball(self.norm, self.eps)
         found, right = images.clone(), logits.argmax(1) == labels
         optimiser = SteepestAscent(self.step or min(1.0, 2.5 / self.steps), momentum=0.0, decay=self.decay)

@@ -19,7 +19,7 @@ from assay.explain.layers import uncompiled
 from assay.models.classifier import Classifier
 from assay.models.passes import gradients
 
-__all__ = ["FullGrad", "SimpleFullGrad", "rescaled"]
+__all__ = ["FullGrad", "SimpleFullGrad", "Watch", "rescaled"]
 
 Scaling = Literal["layer", "channel"]
 See = Callable[[Tensor, Tensor, bool], None]
@@ -144,7 +144,7 @@ def _backward(
     take: Callable[[int, int, Tensor], None],
 ) -> None:
     """Go forward and backward once, a chunk at a time: `begin()`, `see` for the input and every bias, `take(start, stop, scores)`."""
-    watch = _Watch(model.name, see)
+    watch = Watch(model.name, see)
 
     def make(start: int, stop: int) -> Tensor:
         begin()
@@ -162,7 +162,7 @@ def _backward(
         gradients(model, targets, rows, images.shape[1:], make, finish)
 
 
-class _Watch(TorchFunctionMode):
+class Watch(TorchFunctionMode):
     """Sees every operation of a network that adds a bias; by operation, not by module, so that shared and wrapped ones are seen too."""
 
     def __init__(self, name: str, see: See) -> None:

@@ -1,0 +1,84 @@
+"""Differentiable forms of explainers that look at layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from assay.attack.forms import SumForm, Task, form
+from assay.errors import ModelError
+from assay.explain.cam import GradCAM
+from assay.explain.fullgrad import FullGrad, SimpleFullGrad, Watch, rescaled
+from assay.explain.layers import as_grid, check_layer, uncompiled, watched
+
+__all__: list[str] = []
+
+
+@dataclass(frozen=True)
+class _GradCAM(SumForm):
+    """The features and their gradients both follow the pixels."""
+
+    explainer: GradCAM
+    holds = True
+
+    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        soft, shape = task.soft, pixels.shape[1:]
+        name = self.explainer.layer
+        layer = soft.last_layer(shape) if name is None else check_layer(soft, name)
+        seen: list[Tensor] = []
+
+        def branch(output: Any) -> Tensor | None:
+            if as_grid(output, len(pixels), (shape[1], shape[2])) is None:
+                return None
+            seen[:] = [output]
+            copied: Tensor = output.clone()  # So that what works in place on the output leaves the features as they were.
+            return copied
+
+        with watched(soft, {layer: branch}):
+            logits = soft.forward(pixels)
+        if not seen:
+            raise ModelError(f"GradCAM needs features that lie over the image, which the layer {layer} of {soft.name} does not give")
+        slope = torch.autograd.grad(soft.score(logits, task.targets[rows]).sum(), seen[0], create_graph=True)[0]
+        soft.passes.backward += len(pixels)
+        features, slopes = (as_grid(part, len(pixels), (shape[1], shape[2])) for part in (seen[0], slope))
+        assert features is not None
+        assert slopes is not None
+        small = torch.einsum("nc,nchw->nhw", slopes.mean((2, 3)), features).clamp_min(0.0)[:, None]
+        return logits, interpolate(small, tuple(shape[1:]), mode="bilinear", align_corners=False)
+
+
+@dataclass(frozen=True)
+class _FullGrad(SumForm):
+    """The gradients at input and layers follow the pixels; what they are multiplied with is held, biases being constant anyway."""
+
+    explainer: FullGrad | SimpleFullGrad
+    holds = True
+
+    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        soft, size = task.soft, (pixels.shape[2], pixels.shape[3])
+        parts: list[Tensor] = []
+
+        def see(slopes: Tensor, factor: Tensor, is_input: bool) -> None:
+            if slopes.ndim == 4:
+                term = slopes * factor if is_input or isinstance(self.explainer, FullGrad) else slopes
+                parts.append(interpolate(rescaled(term, self.explainer.scaling), size, mode="bilinear", align_corners=False))
+
+        watch = Watch(soft.name, see)
+        with uncompiled(soft), soft.module.register_forward_pre_hook(watch.enter), watch:
+            logits, _ = soft.slopes(pixels, task.targets[rows])
+        return logits, torch.stack(parts).sum(0)
+
+
+@form.register(FullGrad)
+@form.register(SimpleFullGrad)
+def _(explainer: FullGrad | SimpleFullGrad, samples: int | None) -> SumForm:  # noqa: ARG001
+    return _FullGrad(explainer)
+
+
+@form.register
+def _(explainer: GradCAM, samples: int | None) -> SumForm:  # noqa: ARG001
+    return _GradCAM(explainer)

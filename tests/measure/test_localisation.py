@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import assay
-from reference.measures import mask_iou
+from reference.measures import mask_iou, mass_share
 from reference.nets import plain
 
 MODEL = assay.Classifier(plain())
@@ -67,3 +67,45 @@ def test_a_random_map_scores_chance():
     maps = assay.RandomMap()(MODEL, batch)
     found = assay.MaskIoU()(MODEL, batch, maps, truth=truth)
     assert abs(found.mean() - chance) < 4.5 * found.std() / 400**0.5
+
+
+def share(maps, masks, mass="magnitude", measure=assay.TruthShare):
+    batch = torch.full((len(maps), 3, *maps.shape[2:]), 0.5)
+    name = "truth" if measure is assay.TruthShare else "distractor"
+    return measure(mass)(MODEL, batch, maps, torch.zeros(len(maps), dtype=torch.int64), **{name: masks})
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 999), st.integers(1, 63), st.sampled_from(["magnitude", "positive"]), st.sampled_from([1, 3]))
+def test_shares_are_their_slow_twin(seed, size, mass, channels):
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.randn(1, channels, 8, 8, generator=generator)
+    mask = (torch.randperm(64, generator=generator) < size).view(1, 1, 8, 8)
+    expected = mass_share(maps[0], mask[0, 0], mass)
+    for measure in (assay.TruthShare, assay.DistractorShare):
+        assert share(maps, mask, mass, measure).item() == pytest.approx(expected, rel=1e-5)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 999), st.sampled_from(["magnitude", "positive"]), st.sampled_from([1e-30, 1e30]))
+def test_a_masks_share_and_its_complements_are_one_whatever_the_maps_scale(seed, mass, scale):
+    generator = torch.Generator().manual_seed(seed)
+    maps, mask = torch.randn(2, 3, 8, 8, generator=generator), torch.rand(2, 1, 8, 8, generator=generator) > 0.5
+    found = share(maps * scale, mask, mass)
+    torch.testing.assert_close(found + share(maps * scale, ~mask, mass), torch.ones(2))
+    torch.testing.assert_close(found, share(maps, mask, mass))
+
+
+def test_a_flat_map_has_the_masks_area_as_its_share():
+    mask = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    mask[..., :3] = True
+    assert share(-torch.ones(1, 3, 8, 8), mask).item() == pytest.approx(3 / 8)
+
+
+def test_without_a_mask_or_mass_there_is_no_share():
+    masks = torch.ones(3, 1, 8, 8, dtype=torch.bool)
+    masks[0] = False
+    maps = torch.ones(3, 1, 8, 8)
+    maps[1] = 0.0
+    assert share(maps, masks).isnan().tolist() == [True, True, False]
+    assert share(-maps, masks, "positive").isnan().all()

@@ -65,3 +65,24 @@ def mask_iou(one, mask, order):
     top = set(order_of(one, order)[:size])
     true = {(row, column) for row in range(mask.shape[0]) for column in range(mask.shape[1]) if mask[row, column]}
     return len(top & true) / len(top | true)
+
+
+def keep_top(net, image, fill, one, target, fraction, order):
+    """1 if the class is seen when the top pixels are copied into the background, else 0."""
+    pixels = order_of(one, order)
+    kept = fill.clone()
+    for row, column in pixels[: max(1, round(fraction * len(pixels)))]:
+        kept[:, row, column] = image[:, row, column]
+    with torch.no_grad():
+        return float(net(kept[None]).argmax(1)[0] == target)
+
+
+def mass_share(one, mask, mass):
+    inside = total = 0.0
+    for row in range(mask.shape[0]):
+        for column in range(mask.shape[1]):
+            values = [float(value) for value in one[:, row, column]]
+            pixel = sum(map(abs, values)) if mass == "magnitude" else max(0.0, sum(values))
+            total += pixel
+            inside += pixel * bool(mask[row, column])
+    return inside / total

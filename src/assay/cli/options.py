@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
+    from assay.core.progress import Progress
     from assay.data import Batch, Dataset
     from assay.models.classifier import Classifier
 
@@ -24,7 +25,10 @@ Weights = Annotated[Path | None, typer.Option(help="Weights file: safetensors, o
 Pretrained = Annotated[bool, typer.Option("--pretrained", help="Use the published weights of a timm or torchvision network.")]
 RandomWeights = Annotated[bool, typer.Option("--random-weights", help="Leave a timm or torchvision network untrained.")]
 Images = Annotated[
-    str, typer.Option(help="A folder of images, a data set's name (hard-digits, cifar10), or a spec such as HardDigits(size=96).")
+    str,
+    typer.Option(
+        help="A folder of images, tar or Parquet files, a data set's name (hard-digits, cifar10), or a spec such as HardDigits(size=96)."
+    ),
 ]
 Split = Annotated[str | None, typer.Option(help="Part of a named data set; the test images by default.", show_default=False)]
 Size = Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.", show_default=False)]
@@ -79,24 +83,31 @@ class Inputs:
     @property
     def record(self) -> dict[str, Any]:
         """What the reproducibility record says of the data."""
+        return self.describe()
+
+    def describe(self, progress: Progress | None = None) -> dict[str, Any]:
+        """`record`, telling how far the hashing of the files is, which reads all of them once."""
+        from assay.core.progress import silent
+
         data = self.dataset
         return {
             "name": data.name,
             "spec": repr(data),
             "split": data.split,
             "images in all": len(data),
-            "sha256": data.content_hash(),
+            "sha256": data.hashed(progress or silent),
         }
 
 
 def inputs(images: str, split: str | None, size: int | None, count: int | None, seed: int, workers: int | None = None) -> Inputs:
     """The chosen images of a folder or a data set, in ascending order."""
-    from assay.data import ImageFolder, choose, load
+    from assay.data import choose, load
+    from assay.data.encoded import Encoded
     from assay.errors import DataError
 
     dataset = load(images, split or "test", size)
-    if split is not None and isinstance(dataset, ImageFolder):
-        raise DataError(f"--split {split} is for named data sets, but {images} is a folder, which is taken whole; leave --split out")
+    if split is not None and isinstance(dataset, Encoded):
+        raise DataError(f"--split {split} is for named data sets, but {images} is taken whole; leave --split out")
     if count is not None and count > len(dataset):
         raise DataError(f"--count {count} asks for more images than the {len(dataset)} of {images}")
     return Inputs(dataset, sorted(choose(dataset, count, seed)) if count is not None else range(len(dataset)), workers)

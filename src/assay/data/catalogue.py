@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,17 @@ from assay.data.cifar10 import CIFAR10
 from assay.data.hard_digits import HardDigits
 from assay.data.hard_mnist import HardMNIST
 from assay.data.image_folder import ImageFolder
+from assay.data.parquet import ParquetImages
+from assay.data.shards import is_pattern
+from assay.data.tar_shards import TarShards
 from assay.errors import DataError, SpecError
 
 __all__ = ["NAMES", "load"]
 
 NAMES: dict[str, type[Dataset]] = {"hard-digits": HardDigits, "hard-mnist": HardMNIST, "cifar10": CIFAR10}
 """Names that `load` knows, beside folders and specs."""
+
+_KINDS: dict[str, type[Dataset]] = {".tar": TarShards, ".parquet": ParquetImages}
 
 _BASE: type[Any] = Dataset  # What `registered` and `build` look for; an abstract class is no type[T] to mypy.
 
@@ -27,8 +33,9 @@ def load(name: str | Path, split: str = "test", size: int | None = None, root: s
     """A data set.
 
     Args:
-        name: `"hard-digits"`, `"cifar10"`, a folder of images, or a spec such as `"HardDigits(size=96, seed=3)"`.
-        split: Which part. A folder is one part: its images are all of them. What a spec says stands.
+        name: A name such as `"hard-digits"`, a folder of images, tar files or Parquet files, one such file, a pattern such
+            as `"part-{000..099}.tar"`, or a spec such as `"HardDigits(size=96, seed=3)"`.
+        split: Which part. A folder or file is one part: its images are all of them. What a spec says stands.
         size: Side of the images in pixels; None for the data set's own.
         root: Folder of downloaded data sets; None for that of the environment variable ASSAY_DATA.
 
@@ -41,14 +48,35 @@ def load(name: str | Path, split: str = "test", size: int | None = None, root: s
     wanted = {key: value for key, value in wanted.items() if value is not None}
     if name in NAMES:
         return _make(NAMES[name], {"split": split} | wanted)
-    if Path(name).expanduser().exists():
-        return _make(ImageFolder, {"path": name} | wanted)
+    place = Path(name).expanduser()
+    if place.exists():
+        return _make(_kind(place), {"path": name} | wanted)
+    if is_pattern(name) and place.suffix in _KINDS:
+        return _make(_KINDS[place.suffix], {"path": name} | wanted)
     if "(" in name or name in registered(_BASE):
         return _from_spec(name, {"split": split} | wanted)
     if any(mark in name for mark in "/\\"):
         raise DataError(f"there is no folder {name}: give a folder of images, or of one folder of images per class")
     known = [*NAMES, *registered(_BASE)]
     raise DataError(f"there is no data set or folder {name!r}{nearest(name, known)} (known: {', '.join(NAMES)}, a folder, or a spec)")
+
+
+def _kind(place: Path) -> type[Dataset]:
+    """What reads a file or folder: told by its ending, or by what lies in the folder or in its only folder `data`."""
+    if place.is_file():
+        return _KINDS.get(place.suffix, ImageFolder)
+    try:
+        with os.scandir(place) as entries:
+            folders = [one.name for one in entries if one.is_dir() and not one.name.startswith(".")]
+    except OSError:
+        return ImageFolder  # Which says why.
+    if folders == ["data"]:
+        place /= folders.pop()
+    if not folders:
+        for suffix, kind in _KINDS.items():
+            if next(place.glob(f"[!.]*{suffix}"), None) is not None:
+                return kind
+    return ImageFolder
 
 
 def _make(cls: type[Dataset], parameters: dict[str, Any]) -> Dataset:

@@ -40,7 +40,7 @@ class Encoded(Dataset):
         """
 
     @abstractmethod
-    def label(self, index: int) -> int | None:
+    def label_of(self, index: int) -> int | None:
         """Class number of image `index`, or None when nobody knows."""
 
     @abstractmethod
@@ -55,7 +55,7 @@ class Encoded(Dataset):
                 f"the images of {self.path} have different sizes: {self.title(index)} is {_pixels(tuple(image.shape))}, "
                 f"others are {_pixels(self._shape)}; give size=, such as size=224, to resize and crop all of them"
             )
-        return Item(image, self.label(index), index, self.title(index))
+        return Item(image, self.label_of(index), index, self.title(index))
 
     def place(self, index: int) -> str:
         """How errors name image `index`."""

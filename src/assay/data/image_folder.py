@@ -63,7 +63,7 @@ class ImageFolder(Encoded):
         """The file's bytes; see `Encoded.encoded`."""
         return self._files[1].data(index)
 
-    def label(self, index: int) -> int | None:
+    def label_of(self, index: int) -> int | None:
         """Number of the file's class folder; None without such folders."""
         return self._files[0].get(self.title(index).split("/")[0])
 
@@ -78,7 +78,7 @@ class ImageFolder(Encoded):
         if not root.exists():
             raise DataError(f"there is no folder {self.path}: give a folder of images, or of one folder of images per class")
         if not root.is_dir():
-            raise DataError(f"{self.path} is a file, not a folder: give the folder that holds the images")
+            raise DataError(f"{self.path} is a file, not a folder: give the folder that holds the images, a .tar or a .parquet file")
         classes, names = scan_classes(root)
         return {name: number for number, name in enumerate(classes)}, FolderStore(root, names)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import overload
-
-import numpy as np
 
 __all__ = ["Names"]
 
@@ -15,16 +13,18 @@ class Names(Sequence[str]):
     """Texts in one buffer, their lengths and 8 bytes each, where a tuple of them takes some 60 bytes more.
 
     Args:
-        names: The texts; what no encoding can hold, as in odd file names, is kept.
+        names: The texts; bytes of file names that are no text are kept as Python gives them.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
-        joined, ends = bytearray(), array("q", [0])
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._joined, self._ends = bytearray(), array("q", [0])
         for name in names:
-            joined += name.encode(errors="surrogateescape")
-            ends.append(len(joined))
-        self._joined = bytes(joined)
-        self._ends = np.array(ends, np.int64)
+            self.append(name)
+
+    def append(self, name: str) -> None:
+        """Add a name at the end."""
+        self._joined += name.encode(errors="surrogateescape")
+        self._ends.append(len(self._joined))
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -38,6 +38,3 @@ class Names(Sequence[str]):
             return [self[at] for at in range(len(self))[index]]
         at = range(len(self))[index]
         return self._joined[self._ends[at] : self._ends[at + 1]].decode(errors="surrogateescape")
-
-    def __iter__(self) -> Iterator[str]:
-        return (self._joined[start:stop].decode(errors="surrogateescape") for start, stop in zip(self._ends, self._ends[1:], strict=False))

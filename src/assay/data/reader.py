@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.context import BaseContext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -140,5 +141,5 @@ class _Blocks(TorchDataset[_Sent]):
             return _Sent(None, error)
 
 
-def _same(sent: _Sent) -> _Sent:
+def _same(sent: Any) -> Any:
     return sent

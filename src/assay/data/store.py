@@ -6,8 +6,8 @@ import hashlib
 import os
 import tarfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 
 from assay.core.progress import Progress, silent
@@ -15,7 +15,7 @@ from assay.data.base import CorruptFileError
 from assay.data.names import Names
 from assay.errors import DataError
 
-__all__ = ["SUFFIXES", "FolderStore", "Store", "TarStore", "is_image"]
+__all__ = ["SUFFIXES", "FolderStore", "Store", "TarStore", "is_image", "members", "read_span"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Endings of image files, in any case."""
@@ -91,26 +91,49 @@ class TarStore(Store):
     def data(self, index: int) -> bytes:
         """Bytes of member `index`; see `Store.data`."""
         offset, size = self._spans[index]
-        try:
-            with self.path.open("rb") as file:
-                file.seek(offset)
-                data = file.read(size)
-        except OSError as error:
-            raise CorruptFileError(self.names[index], f"{self.path}: {error.strerror or error}") from error
-        if len(data) < size:
-            raise CorruptFileError(self.names[index], f"{self.path} ends before it does")
-        return data
+        return read_span(self.path, offset, size, self.names[index])
+
+
+def read_span(path: Path, offset: int, size: int, name: str) -> bytes:
+    """Some bytes of a file, which are the file `name` within it.
+
+    Raises:
+        CorruptFileError: They cannot be read, or the file ends before them.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(size)
+    except OSError as error:
+        raise CorruptFileError(name, f"{path}: {error.strerror or error}") from error
+    if len(data) < size:
+        raise CorruptFileError(name, f"{path} ends before it does")
+    return data
+
+
+def members(path: Path) -> Iterator[tuple[str, int, int, Callable[[], bytes]]]:
+    """(name, offset, size, its reader) of every regular, not hidden file in a tar file, in constant memory.
+
+    Raises:
+        DataError: It is no whole, uncompressed tar file.
+    """
+    try:
+        with tarfile.open(path, mode="r:") as archive:
+            while (member := archive.next()) is not None:
+                archive.members.clear()  # type: ignore[attr-defined]  # It would keep all it has seen, a kilobyte each.
+                name = os.path.normpath(member.name)
+                if member.isfile() and not PurePosixPath(name).name.startswith("."):
+                    yield name, member.offset_data, member.size, partial(_extract, archive, member)
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"cannot read the tar file {path}: {error}; it must be a whole, uncompressed tar") from error
+
+
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    return b"" if file is None else file.read()
 
 
 @lru_cache(maxsize=8)
 def _index(path: str, size: int, changed: int) -> tuple[tuple[str, int, int], ...]:  # noqa: ARG001  (key of the cache)
     """(name, offset, size) of every image in a tar file."""
-    try:
-        with tarfile.open(path, mode="r:") as archive:
-            return tuple(
-                (os.path.normpath(member.name), member.offset_data, member.size)
-                for member in archive
-                if member.isfile() and is_image(PurePosixPath(member.name).name)
-            )
-    except (tarfile.TarError, OSError) as error:
-        raise DataError(f"cannot read the tar file {path}: {error}; it must be a whole, uncompressed tar") from error
+    return tuple((name, start, length) for name, start, length, _ in members(Path(path)) if is_image(PurePosixPath(name).name))

@@ -1,0 +1,137 @@
+"""The DiET study: baseline, tuning, the paper's evaluation and what the paper does not ask, in a run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from assay.core.environment import code, machine, packages
+from assay.core.progress import Progress, silent
+from assay.report.page import Sentence
+from assay.study.diet_experiment import Experiment
+from assay.study.diet_figures import figures
+from assay.study.diet_keep import Keeper
+from assay.study.diet_outcome import Outcome
+from assay.study.diet_plan import Plan
+from assay.study.diet_results import RESULTS, Found, write_all
+from assay.study.diet_settings import DietSettings
+from assay.study.diet_summary import long_table, summarised, tables
+from assay.study.diet_verdict import Target, targets, verdict
+from assay.study.run import Run
+
+__all__ = ["COMMAND", "DietStudy", "study"]
+
+COMMAND = "study diet"
+
+
+@dataclass(frozen=True)
+class DietStudy:
+    """How a study ended.
+
+    Attributes:
+        folder: The run folder.
+        verdict: Plain words, most important first.
+        targets: What was expected of the data set.
+        over: Whether an earlier start had finished it, so that nothing was left to do.
+    """
+
+    folder: Path
+    verdict: tuple[Sentence, ...]
+    targets: tuple[Target, ...]
+    over: bool
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.folder / "report.html"
+
+
+def study(settings: DietSettings, folder: str | Path, progress: Progress = silent) -> DietStudy:
+    """Run the study, or go on with it: steps that an earlier start finished are taken as they are, DiET goes on from its last state.
+
+    The folder gets `report.html`, `tables/` (CSV, Markdown, LaTeX), `figures/` (PNG, SVG), `values.parquet` (every value, a row per
+    image), `results.json` (verdict and targets), `record.json` (the seven answers), `models/` (checkpoints), and what
+    `assay.study.run` keeps.
+
+    Args:
+        settings: What is done.
+        folder: New, empty, or of a run with the same settings.
+        progress: Told how the work goes on.
+
+    Raises:
+        AssayError: A setting, the data or the folder is wrong; said before the work starts.
+    """
+    plans = [Plan(settings, name) for name in settings.variants]
+    for plan in plans:
+        plan.check()
+    with Run.open(folder, command=COMMAND, settings=_flat(settings), answers=lambda: _answers(plans)) as run:
+        if not run.over:
+            keeper = Keeper(run)
+            outcomes = tuple(Experiment(plan, keeper, progress).run() for plan in plans)
+            found = _found(settings, outcomes, keeper.seconds, run.answers)
+            with run.writing():
+                files = write_all(found, settings, run.folder)
+            run.finish(files)
+        said = json.loads((run.folder / RESULTS).read_text("utf-8"))
+        return DietStudy(
+            run.folder,
+            tuple(Sentence(**sentence) for sentence in said["verdict"]),
+            tuple(Target(**{key: value for key, value in one.items() if key != "met"}) for one in said["targets"]),
+            run.over,
+        )
+
+
+def _flat(settings: DietSettings) -> dict[str, Any]:
+    """The settings as a run keeps them: plain values, one level of mappings."""
+    plain = settings.model_dump(mode="json", exclude={"variants"})
+    return plain | {f"variant {name}": one.model_dump(mode="json", exclude_none=True) for name, one in settings.variants.items()}
+
+
+def _answers(plans: list[Plan]) -> dict[str, Any]:
+    """The seven answers, as far as they are known before the work."""
+    first = plans[0]
+    return {
+        "algorithm": {repr(one): one.reference for one in first.methods.values()} | {repr(one): one.reference for one in first.explainers},
+        "code": code(),
+        "data": {
+            plan.variant: {part: {"spec": repr(data), "sha256": data.content_hash()} for part, data in plan.data.items()} for plan in plans
+        },
+        "splits": {plan.variant: {part: f"{len(data)} images" for part, data in plan.data.items()} for plan in plans},
+        "machine": machine(torch.device("cpu")),
+        "packages": packages(),
+        "setup": first.settings.model_dump(mode="json"),
+    }
+
+
+def _found(settings: DietSettings, outcomes: tuple[Outcome, ...], seconds: Mapping[str, float], answers: Mapping[str, Any]) -> Found:
+    """Everything that is written, from what the forms of the data came to."""
+    long = long_table(outcomes)
+    summary = summarised(long, settings.seed)
+    method = next(iter(settings.methods))
+    return Found(
+        outcomes=outcomes,
+        long=long,
+        tables=tables(outcomes, summary, seconds),
+        drawings=figures(outcomes, summary, settings.keep),
+        verdict=verdict(outcomes, long, method, settings.seed),
+        targets=tuple(target for outcome in outcomes for target in targets(outcome, long, method)),
+        record={**answers, "splits": {one.variant: _splits(one, settings) for one in outcomes}},
+        seconds=sum(seconds.values()),
+    )
+
+
+def _splits(outcome: Outcome, settings: DietSettings) -> dict[str, Any]:
+    """Exactly which images took part in what."""
+    return {
+        "training": f"all {len(outcome.data['train'])} images" if settings.model is None else "none: the model was given",
+        "tuning": list(outcome.index["tune"]),
+        "maps of tune images": f"the first {min(settings.scored_images, len(outcome.index['tune']))} of them",
+        "maps of test images": list(outcome.index["test"]),
+        "accuracy": f"all {len(outcome.data['test'])} test images",
+        "could not be read": list(outcome.unread),
+    }

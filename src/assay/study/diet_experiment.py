@@ -1,0 +1,285 @@
+"""The DiET study on one form of a data set, step by step; every step is kept and not done again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from assay.core.progress import Progress
+from assay.core.registry import short
+from assay.explain.backgrounds import Background
+from assay.explain.base import Explainer
+from assay.measure.base import Case, Measure
+from assay.measure.keep import KeepTop
+from assay.measure.localisation import DistractorShare, MaskIoU
+from assay.models.classifier import Classifier
+from assay.study.diet_data import Part, parts_of, read_part
+from assay.study.diet_keep import Keeper, slug, tune
+from assay.study.diet_models import Baseline, learned_masks, trained
+from assay.study.diet_outcome import BASELINE, MASK, Outcome, Scored
+from assay.study.diet_plan import Plan
+from assay.study.diet_scores import classes, erasure_values, map_values, model_values, shape_alone, simplified_values
+from assay.study.diet_settings import DietSettings
+from assay.tune.backgrounds import fitted
+from assay.tune.diet import Tuned
+from assay.tune.simplify import enlarge
+
+__all__ = ["Experiment"]
+
+
+@dataclass(eq=False)
+class Experiment:
+    """The steps on one form of the data; `run` does them all.
+
+    Attributes:
+        plan: What is to be done.
+        keeper: Keeps the steps.
+        progress: Told how the work goes on.
+    """
+
+    plan: Plan
+    keeper: Keeper
+    progress: Progress
+    scored: list[Scored] = field(default_factory=list)
+
+    @property
+    def settings(self) -> DietSettings:
+        """The study's settings."""
+        return self.plan.settings
+
+    def run(self) -> Outcome:
+        """Do all steps that are not done yet."""
+        settings, precision = self.settings, self.settings.precision
+        base = self._baseline()
+        whole, model = base.classifier("float32"), base.classifier(precision)
+        tune_part = read_part(self.plan.data["tune"], settings.tune_images, settings.seed)
+        parts = {
+            "tune": tune_part.rows(slice(settings.scored_images)),
+            "test": read_part(self.plan.data["test"], settings.scored_images, settings.seed),
+        }
+        shown = {name: _drawn(part, settings.gallery) for name, part in parts.items()}
+        tuned = {
+            name: tune(self.keeper, self._name("tune", name), recipe, base.net, tune_part.images, settings.seed, self._staged(name))
+            for name, recipe in self.plan.methods.items()
+        }
+        models = {BASELINE: whole} | {name: one.classifier() for name, one in tuned.items()}
+        wanted = {name: classes(whole, part) for name, part in parts.items()}
+        self._predictions(models)
+        for name, one in tuned.items():
+            masks = self._masks(name, one, parts)
+            fast = one.classifier(precision)
+            self._mask_maps(name, fast, one, masks, parts, shown)
+            self._simplified(name, models[name], one, masks, parts, wanted, tune_part.images)
+        first = next(iter(tuned))
+        backgrounds = self._backgrounds(tune_part.images)
+        self._erasures(first, models, self._masks(first, tuned[first], parts)["test"], parts["test"], wanted["test"], backgrounds)
+        for explainer in self.plan.explainers:
+            self._maps(BASELINE, model, explainer, parts, shown)
+        for explainer in self.plan.explainers[:-1]:
+            self._maps(first, tuned[first].classifier(precision), explainer, {"test": parts["test"]}, shown)
+        return Outcome(
+            variant=self.plan.variant,
+            scored=tuple(self.scored),
+            rounds={name: _rounds(one, whole, parts["tune"]) for name, one in tuned.items()},
+            chosen={name: one.chosen for name, one in tuned.items()},
+            baseline=base,
+            tuned=tuned,
+            gallery={name: _picked(part, shown[name]) for name, part in parts.items()},
+            shown={name: tuple(rows) for name, rows in shown.items()},
+            data=self.plan.data,
+            index={"tune": tuple(tune_part.index.tolist()), "test": tuple(parts["test"].index.tolist())},
+            unread=(*tune_part.unread, *parts["test"].unread),
+        )
+
+    def _baseline(self) -> Baseline:
+        if self.plan.given is not None:
+            return self.plan.given
+        parts = (self.plan.data["train"], self.plan.data["test"])
+        return trained(self.keeper, self._name("baseline"), *self.plan.training, parts, self.settings.seed, self._staged("baseline"))
+
+    def _predictions(self, models: Mapping[str, Classifier]) -> None:
+        """Classes of all images of the test sets."""
+        for part in [name for name in ("test", "reversed") if name in self.plan.data]:
+
+            def work(part: str = part) -> tuple[dict[str, Tensor], dict[str, Any]]:
+                found: dict[str, list[Tensor]] = {name: [] for name in (*models, "label", "index")}
+                for block in parts_of(self.plan.data[part]):
+                    for name, model in models.items():
+                        found[name].append(classes(model, block))
+                    found["label"].append(block.labels)
+                    found["index"].append(block.index)
+                    self._tell(f"classes of the {part} images", sum(map(len, found["label"])), len(self.plan.data[part]))
+                return {name: torch.cat(rows) for name, rows in found.items()}, {}
+
+            kept, _ = self.keeper.do(self._name("classes", part), work)
+            for name in models:
+                values = model_values(kept[name], kept[BASELINE], kept["label"])
+                self.scored.append(Scored(part, name, "", "model", kept["index"], values))
+
+    def _masks(self, method: str, tuned: Tuned, parts: Mapping[str, Part]) -> dict[str, Tensor]:
+        """Masks of the scored images, at the images' size: those learned while tuning, and those of new images."""
+
+        def work() -> tuple[dict[str, Tensor], dict[str, Any]]:
+            model = tuned.classifier(self.settings.precision)
+            stage = self._stage(f"{method}: masks of test images")
+            return {"masks": learned_masks(tuned, model, parts["test"], self.settings.seed, self.progress, stage)}, {}
+
+        kept, _ = self.keeper.do(self._name("masks", method), work)
+        return {"tune": tuned.masks[: len(parts["tune"])], "test": kept["masks"]}
+
+    def _mask_maps(
+        self,
+        method: str,
+        model: Classifier,
+        tuned: Tuned,
+        masks: Mapping[str, Tensor],
+        parts: Mapping[str, Part],
+        shown: Mapping[str, list[int]],
+    ) -> None:
+        """Score the masks as maps; those of the tune images were made while tuning, so they have no time of their own."""
+        test_seconds = self.keeper.seconds[self._name("masks", method)] / len(parts["test"])
+        for name, part in parts.items():
+            seconds = test_seconds if name == "test" else 0.0
+            self._score(method, model, MASK, tuned.explainer(), name, part, masks[name], shown[name], seconds)
+
+    def _maps(
+        self, method: str, model: Classifier, explainer: Explainer, parts: Mapping[str, Part], shown: Mapping[str, list[int]]
+    ) -> None:
+        """Score an explainer's maps."""
+        for name, part in parts.items():
+            self._score(method, model, short(explainer), explainer, name, part, None, shown[name], None)
+
+    def _score(
+        self,
+        method: str,
+        model: Classifier,
+        attribution: str,
+        explainer: Explainer,
+        name: str,
+        part: Part,
+        made: Tensor | None,
+        shown: list[int],
+        seconds: float | None,
+    ) -> None:
+        seed, stage = self.settings.seed, self._stage(f"{method}, {attribution}: {name} images")
+        places = {int(number): place for place, number in enumerate(part.index.tolist())}
+
+        def explain(block: Part, targets: Tensor) -> Tensor:
+            if made is not None:
+                first = places[int(block.index[0])]
+                return made[first : first + len(block)].to(model.device)
+            return explainer(model, block.pixels, targets, index=block.index, seed=seed).to(model.device)
+
+        def work() -> tuple[dict[str, Tensor], dict[str, Any]]:
+            measures = _measures(part, self.settings.keep)
+            found = map_values(model, part, explain, measures, explainer, seed, shown, lambda done: self.progress(stage, done, len(part)))
+            return {**found.values, "shown": found.shown}, {"each": found.seconds}
+
+        kept, plain = self.keeper.do(self._name("maps", method, attribution, name), work)
+        values = {measure: value for measure, value in kept.items() if measure != "shown"}
+        each = plain["each"] if seconds is None else seconds
+        self.scored.append(Scored(name, method, attribution, "maps", part.index, values, each, kept["shown"]))
+
+    def _simplified(
+        self,
+        method: str,
+        model: Classifier,
+        tuned: Tuned,
+        masks: Mapping[str, Tensor],
+        parts: Mapping[str, Part],
+        wanted: Mapping[str, Tensor],
+        pool: Tensor,
+    ) -> None:
+        """The tuned model on what its masks leave, before the background that it was tuned with."""
+        background = tuned.settings.background
+        assert isinstance(background, Background)
+        behind = fitted(background, pool)
+        for name, part in parts.items():
+            soft = masks[name]
+            rounded = tuned.rounded[: len(part)] if name == "tune" else (soft >= 0.5).float()
+
+            def work(part: Part = part, name: str = name, soft: Tensor = soft, rounded: Tensor = rounded) -> Any:
+                kinds = {"soft": soft, "rounded": rounded}
+                found = simplified_values(wanted[name], model, part, kinds, behind, self.settings.seed)
+                return found | model_values(classes(model, part), wanted[name], part.labels), {}
+
+            kept, _ = self.keeper.do(self._name("simplified", method, name), work)
+            self.scored.append(Scored(name, method, MASK, "simplified", part.index, dict(kept)))
+
+    def _erasures(
+        self,
+        method: str,
+        models: Mapping[str, Classifier],
+        masks: Tensor,
+        part: Part,
+        wanted: Tensor,
+        backgrounds: Mapping[str, Background],
+    ) -> None:
+        """What each background does to the tuned model and to the baseline, and to the tuned model with the wrong evidence."""
+        cases = {
+            (method, MASK): (part, masks),
+            (BASELINE, MASK): (part, masks),
+            (method, "another image's mask"): (part, masks.roll(1, 0)),
+            (method, "the mask's shape alone"): (shape_alone(part), masks),
+        }
+        for (name, what), (images, kept_pixels) in cases.items():
+
+            def work(name: str = name, images: Part = images, kept_pixels: Tensor = kept_pixels) -> Any:
+                return erasure_values(wanted, models[name], images, (kept_pixels >= 0.5).float(), backgrounds, self.settings.seed), {}
+
+            kept, _ = self.keeper.do(self._name("erasure", name, what), work)
+            self.scored.append(Scored("test", name, what, "erasure", part.index, dict(kept)))
+
+    def _backgrounds(self, pool: Tensor) -> dict[str, Background]:
+        return {short(one): fitted(one, pool) for one in self.plan.backgrounds}
+
+    def _name(self, *names: str) -> str:
+        return slug(self.plan.variant if len(self.settings.variants) > 1 else "", *names)
+
+    def _stage(self, what: str) -> str:
+        return f"{self.plan.variant}: {what}" if len(self.settings.variants) > 1 else what
+
+    def _staged(self, what: str) -> Progress:
+        return lambda stage, done, total: self.progress(self._stage(f"{what}: {stage}"), done, total)
+
+    def _tell(self, stage: str, done: int, total: int) -> None:
+        self.progress(self._stage(stage), done, total)
+
+
+def _measures(part: Part, keep: tuple[float, ...]) -> dict[str, Measure]:
+    found: dict[str, Measure] = {}
+    if part.truth is not None:
+        found["IoU"] = MaskIoU()
+    if part.distractor is not None:
+        found["on distractor"] = DistractorShare()
+    return found | {f"keep {100 * share:g} %": KeepTop(share) for share in keep}
+
+
+def _drawn(part: Part, count: int) -> list[int]:
+    """Positions of the gallery's images: where some have truth and some have none, the last one drawn has none."""
+    everyone = range(len(part))
+    if part.truth is None:
+        return list(everyone)[:count]
+    known = part.truth.flatten(1).any(1).tolist()
+    with_truth, without = ([at for at in everyone if known[at] is has] for has in (True, False))
+    bare = 1 if without and count > 1 else 0
+    return (with_truth[: count - bare] + without)[:count]
+
+
+def _picked(part: Part, rows: list[int]) -> Part:
+    return part.rows(torch.tensor(rows))
+
+
+def _rounds(tuned: Tuned, model: Classifier, part: Part) -> tuple[Mapping[str, Any], ...]:
+    """What each round came to, with its masks' overlap with the truth, which played no part in the choice of the round."""
+    facts = [dict(one) for one in tuned.history]
+    if part.truth is not None:
+        case = Case(model, part.pixels, part.labels, part.index, 0, part.truth)
+        for row, one in zip(facts, tuned.rounds, strict=True):
+            masks = enlarge(one.masks[: len(part)], *tuned.size)
+            row["IoU"] = float(MaskIoU().evaluate(case, [masks], [])[0].nanmean())
+    return tuple(facts)

@@ -1,0 +1,130 @@
+"""The DiET study's settings for each data set: the paper's, and the same experiment sized for two cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from assay.models.recipe import Augmentation, Flip, Recipe, Shift
+from assay.models.resnet import SmallResNet
+from assay.study.diet_settings import Dataset, DietSettings, Preset, Variant
+from assay.tune.diet import PAPER, DiET
+from assay.tune.schedules import Converged
+
+__all__ = ["DIET", "PAPER_BASELINES", "PAPER_RECIPE", "preset"]
+
+DIET, PAPER_RECIPE = "DiET", "DiET, paper's recipe"
+"""What the tables call the two recipes."""
+PAPER_BASELINES = ("Gradient", "SmoothGrad", "GradCAM", "SimpleFullGrad", "FullGrad")
+"""Explainers that the paper compares DiET with."""
+
+_EXPLAINERS = (*PAPER_BASELINES[:1], "GradientXInput", *PAPER_BASELINES[1:], "IntegratedGradients", "Lime")
+_BACKGROUNDS = ("RandomColour", "GaussianNoise", "Blur", "DatasetMean", "OtherImages", "Constant")
+_PAPER_SIDE = 224
+_PAPER_TRAINING = Recipe(
+    epochs=10, batch_size=256, optimiser="adamw", lr=1e-4, warmup=0.0, weight_decay=0.0, label_smoothing=0.0, precision="float32"
+)
+"""Adam with the paper's rate, batch and epochs; unlike the paper's, the rate falls along half a cosine."""
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What differs between data sets.
+
+    Attributes:
+        classes: Their number.
+        side: Side of the images in the small preset.
+        data: Name of the data sets' spec.
+        tune: Split that DiET is tuned on.
+        variants: What more the specs say of each form: of the images trained on and tested on, and of the reversed test images.
+        tune_images: Images that DiET is tuned on in the small preset.
+        scored_images: Images of each part whose maps are scored in the small preset.
+        epochs: Training epochs in the small preset.
+        augment: Training's augmentations there.
+    """
+
+    classes: int
+    side: int
+    data: str
+    tune: str
+    variants: tuple[tuple[str, str, str], ...]
+    tune_images: int
+    scored_images: int
+    epochs: int
+    augment: tuple[Augmentation, ...]
+
+
+_FORMS: dict[Dataset, _Form] = {
+    "hard-digits": _Form(10, 64, "HardDigits", "val", (("", "", ""),), 400, 200, 16, (Shift(8),)),
+    "hard-mnist": _Form(10, 64, "HardMNIST", "tune", (("", "", ""),), 1500, 300, 16, (Shift(8),)),
+    "chest-xray": _Form(
+        2,
+        112,
+        "ChestXray",
+        "train",
+        tuple(
+            (f"tag strength {strength}", f', tag="NORMAL", strength={strength}', f', tag="PNEUMONIA", strength={strength}')
+            for strength in ("0.05", "0.2")
+        ),
+        400,
+        200,
+        5,
+        (),
+    ),
+    "celeba": _Form(3, 112, "CelebA", "train", (("", ", correlated=True", ', correlated="reversed"'),), 600, 300, 5, (Flip(),)),
+}
+
+
+def preset(dataset: Dataset, name: Preset, seed: int = 0) -> DietSettings:
+    """The settings of a data set's study.
+
+    Args:
+        dataset: Whose study it is.
+        name: "paper" is the paper's setting: a network with ResNet-18's stages, 224 pixels, its rates, sizes and numbers of
+            images; "small" is the same experiment on smaller images, networks and samples, in bfloat16.
+        seed: Decides all randomness.
+    """
+    form = _FORMS[dataset]
+    small = name == "small"
+    side = form.side if small else _PAPER_SIDE
+    return DietSettings(
+        dataset=dataset,
+        preset=name,
+        seed=seed,
+        architecture=repr(_small_net(form.classes, side) if small else _paper_net(form.classes)),
+        recipe=repr(Recipe(epochs=form.epochs, augment=form.augment) if small else _PAPER_TRAINING),
+        variants={title or dataset: _variant(form, side, usual, other) for title, usual, other in form.variants},
+        methods=_methods(small, side),
+        explainers=_EXPLAINERS,
+        backgrounds=_BACKGROUNDS,
+        tune_images=form.tune_images if small else 1500,
+        scored_images=form.scored_images if small else 1000,
+        precision="bfloat16" if small else "float32",
+    )
+
+
+def _variant(form: _Form, side: int, usual: str, other: str) -> Variant:
+    def spec(split: str, more: str) -> str:
+        return f'{form.data}(split="{split}", size={side}{more})'
+
+    return Variant(
+        train=spec("train", usual), tune=spec(form.tune, usual), test=spec("test", usual), reversed=spec("test", other) if other else None
+    )
+
+
+def _methods(small: bool, side: int) -> dict[str, str]:
+    """Our recipe, and the paper's with its authors' rate for the masks, on a grid of 28 to 32 cells as theirs."""
+    paper = replace(PAPER, upsample=max(1, round(side / 28)), mask_lr=2000.0)
+    if small:
+        paper = replace(paper, precision="bfloat16", mask_stop=Converged(most=30), model_stop=Converged(low=0.97, below=0.025, most=15))
+    return {DIET: repr(DiET() if small else DiET(precision="float32")), PAPER_RECIPE: repr(paper)}
+
+
+def _small_net(classes: int, side: int) -> SmallResNet:
+    """About 0.7 million parameters; one halving more above 64 pixels."""
+    first = 2 if side > 64 else 1
+    return SmallResNet(classes=classes, widths=(32, 64, 128), blocks=(2, 2, 2), strides=(first, 2, 2), stem=32, stem_stride=2)
+
+
+def _paper_net(classes: int) -> SmallResNet:
+    """ResNet-18's stages behind a 3x3 stem, as many positions in the last."""
+    return SmallResNet(classes=classes, widths=(64, 128, 256, 512), blocks=(2, 2, 2, 2), strides=(2, 2, 2, 2), stem=64, stem_stride=2)

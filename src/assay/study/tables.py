@@ -1,0 +1,134 @@
+"""Tables of results in three forms: CSV for machines, Markdown for documents, LaTeX for papers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from assay.core.files import replacing
+
+__all__ = ["FORMS", "Table", "cells", "headings", "latex", "markdown", "wide", "write"]
+
+LOW, HIGH = " low", " high"
+"""What the names of an interval's two columns add to the name of the value's."""
+FORMS = ("csv", "md", "tex")
+_ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {mark: f"\\{mark}" for mark in "&%$#_{}"}
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One table: text columns name the rows, number columns hold values.
+
+    Attributes:
+        name: Stem of its files.
+        title: One line.
+        note: How to read it, in a sentence or two.
+        frame: The values; where a column `X` has columns `X low` and `X high`, they are its 95 % interval.
+        percent: Number columns that hold shares, shown as per cent.
+        decimals: Decimals of the other numbers.
+    """
+
+    name: str
+    title: str
+    note: str
+    frame: pl.DataFrame
+    percent: frozenset[str] = frozenset()
+    decimals: int = 3
+
+
+def wide(long: pl.DataFrame, rows: Sequence[str], on: str) -> pl.DataFrame:
+    """Spread a long summary (columns `rows`, `on`, mean, low, high) into one line per row and three columns per value of `on`.
+
+    Lines and columns come in the order of their first appearance; what was not measured is null.
+    """
+    order = long[on].unique(maintain_order=True).to_list()
+    spread = long.pivot(on=on, index=list(rows), values=["mean", "low", "high"], maintain_order=True)
+    # Polars names the columns mean_X, low_X and high_X.
+    names = {f"{kind}_{name}": f"{name}{end}" for name in order for kind, end in (("mean", ""), ("low", LOW), ("high", HIGH))}
+    return spread.rename(names).select(*rows, *(f"{name}{end}" for name in order for end in ("", LOW, HIGH)))
+
+
+def headings(table: Table) -> list[str]:
+    """The columns that are shown: intervals stand in their value's column."""
+    return [name for name in table.frame.columns if not _is_end(table.frame, name)]
+
+
+def cells(table: Table) -> list[list[str]]:
+    """The table's lines as texts, a dash for what was not measured."""
+    shown = headings(table)
+    return [[_cell(table, line, name) for name in shown] for line in table.frame.iter_rows(named=True)]
+
+
+def markdown(table: Table) -> str:
+    """The table in Markdown, its title and note above it."""
+    shown = headings(table)
+    rule = ["---:" if table.frame.schema[name].is_numeric() else "---" for name in shown]
+    lines = [shown, rule, *cells(table)]
+    body = "\n".join("| " + " | ".join(_markdown_escaped(text) for text in line) + " |" for line in lines)
+    return f"**{table.title}** {table.note}".rstrip() + f"\n\n{body}\n"
+
+
+def latex(table: Table) -> str:
+    """The table as a LaTeX `table` environment; needs the package booktabs."""
+    shown = headings(table)
+    layout = "".join("r" if table.frame.schema[name].is_numeric() else "l" for name in shown)
+    lines = [" & ".join(map(_latex_escaped, line)) + r" \\" for line in (shown, *cells(table))]
+    body = "\n".join(["\\toprule", lines[0], "\\midrule", *lines[1:], "\\bottomrule"])
+    caption = _latex_escaped(f"{table.title} {table.note}".strip())
+    return (
+        f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\label{{tab:{table.name}}}\n"
+        f"\\begin{{tabular}}{{{layout}}}\n{body}\n\\end{{tabular}}\n\\end{{table}}\n"
+    )
+
+
+def write(table: Table, folder: Path) -> list[Path]:
+    """Write NAME.csv (every digit), NAME.md and NAME.tex into a folder that exists; returns their paths.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    texts = {"csv": table.frame.write_csv(), "md": markdown(table), "tex": latex(table)}
+    made = []
+    for form in FORMS:
+        path = folder / f"{table.name}.{form}"
+        with replacing(path) as draft:
+            draft.write_text(texts[form], encoding="utf-8")
+        made.append(path)
+    return made
+
+
+def _is_end(frame: pl.DataFrame, name: str) -> bool:
+    return any(name.endswith(end) and name.removesuffix(end) in frame.columns for end in (LOW, HIGH))
+
+
+def _cell(table: Table, line: dict[str, object], name: str) -> str:
+    value = line[name]
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, float):
+        text = _number(table, name, value)
+        low, high = line.get(name + LOW), line.get(name + HIGH)
+        if isinstance(low, float) and isinstance(high, float) and not math.isnan(low):
+            text += f" ({_number(table, name, low)} to {_number(table, name, high)})"
+        return text
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _number(table: Table, name: str, value: float) -> str:
+    if not math.isfinite(value):
+        return "–"
+    text = f"{100 * value:.1f}" if name in table.percent else f"{value:.{table.decimals}f}"
+    return text.replace("-", "−")
+
+
+def _markdown_escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _latex_escaped(text: str) -> str:
+    escaped = "".join(_ESCAPES.get(mark, mark) for mark in text)
+    return escaped.replace("−", "$-$").replace("–", "--").replace("≥", r"$\geq$").replace("≤", r"$\leq$")

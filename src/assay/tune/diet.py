@@ -18,10 +18,11 @@ from assay.models.classifier import Classifier
 from assay.tune.backgrounds import Backdrop, GaussianNoise, RandomColour, fitted
 from assay.tune.choice import Choice, LastRound, LastSound
 from assay.tune.explainer import LearnedMask
-from assay.tune.masks import MaskRule, cells, enlarge, upsampling
+from assay.tune.masks import MaskRule
 from assay.tune.model import ModelRule
 from assay.tune.network import original, trainable, wrapped
 from assay.tune.schedules import Carried, Converged, Epochs, Falling, Rounded, Rounding, Sparsity, Stop
+from assay.tune.simplify import cells, enlarge, upsampling
 from assay.tune.tuning import Plan, Round, Row, Tuning
 
 __all__ = ["PAPER", "DiET", "Tuned"]

@@ -11,9 +11,10 @@ from assay.core.registry import check_at_least, check_positive, register
 from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
 from assay.tune.backgrounds import Backdrop, RandomColour, fitted
-from assay.tune.masks import Learned, MaskRule, cells, enlarge, learn, upsampling
+from assay.tune.masks import Learned, MaskRule, learn
 from assay.tune.predictions import probabilities
 from assay.tune.schedules import Falling, Sparsity
+from assay.tune.simplify import cells, enlarge, upsampling
 
 __all__ = ["LearnedMask"]
 

@@ -1,4 +1,4 @@
-"""Masks of images: their grid, what they leave of an image, and the step that learns them with the model fixed."""
+"""The step that learns masks with the model fixed."""
 
 from __future__ import annotations
 
@@ -8,60 +8,15 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from assay.errors import ModelError, ShapeError
+from assay.errors import ModelError
 from assay.models.classifier import Classifier
 from assay.tune.backgrounds import Backdrop, fill
+from assay.tune.simplify import gap, pixels, roughness, simplify
 
-__all__ = ["Learned", "MaskRule", "Sums", "cells", "enlarge", "learn", "pixels", "roughness", "simplify", "upsampling"]
+__all__ = ["Learned", "MaskRule", "Sums", "learn"]
 
-_CELLS = 30
-"""Cells along the shorter side that `upsampling` comes close to."""
 _BETAS, _TINY = (0.9, 0.999), 1e-8
-
-
-def upsampling(height: int, width: int, wanted: int | None) -> int:
-    """Pixels along a cell's side; None gives a grid of about 30 cells along the shorter side.
-
-    Raises:
-        ShapeError: A cell is larger than the image.
-    """
-    side = min(height, width)
-    if wanted is None:
-        return max(1, round(side / _CELLS))
-    if wanted > side:
-        raise ShapeError(f"upsample={wanted} makes a mask cell larger than the images, which are {height}x{width}; make it smaller")
-    return wanted
-
-
-def cells(height: int, width: int, upsample: int) -> tuple[int, int]:
-    """Rows and columns of the mask's grid, the last ones cut off where the image ends."""
-    return -(-height // upsample), -(-width // upsample)
-
-
-def enlarge(masks: Tensor, height: int, width: int) -> Tensor:
-    """Masks (n, 1, rows, columns) at the images' size, bilinear."""
-    if masks.shape[2:] == (height, width):
-        return masks
-    return interpolate(masks, (height, width), mode="bilinear", align_corners=False)
-
-
-def simplify(images: Tensor, masks: Tensor, backgrounds: Tensor) -> Tensor:
-    """`m x + (1 - m) q`: images (n, C, H, W) where masks (n, 1, rows, columns) are 1, backgrounds where they are 0."""
-    return torch.lerp(backgrounds, images, enlarge(masks, *images.shape[2:]))
-
-
-def roughness(masks: Tensor) -> Tensor:
-    """Mean absolute difference (n,) between neighbouring cells."""
-    down, across = masks.diff(dim=2).abs().sum((1, 2, 3)), masks.diff(dim=3).abs().sum((1, 2, 3))
-    return (down + across) / masks[0].numel()
-
-
-def pixels(images: Tensor, device: torch.device) -> Tensor:
-    """Bytes or floats (n, C, H, W) as float32 in [0, 1] on the device."""
-    moved = images.to(device)
-    return moved.float() / 255 if moved.dtype == torch.uint8 else moved.float()
 
 
 @dataclass(frozen=True)
@@ -162,7 +117,7 @@ def learn(
         with torch.enable_grad():
             masks = learned.masks[rows].clone().requires_grad_()
             found = model.forward(simplify(clean, masks, behind)).softmax(1)
-            distance = (found - own[rows]).abs().sum(1)
+            distance = gap(found, own[rows])
             size = masks.mean((1, 2, 3))
             loss = weight * size + rule.lambda_data * distance
             if rule.smoothness:

@@ -13,8 +13,9 @@ from assay.core.noise import derive
 from assay.core.ranks import Ranks
 from assay.models.seeded import seeded
 from assay.tune.backgrounds import Backdrop, fill
-from assay.tune.masks import Sums, pixels, simplify
+from assay.tune.masks import Sums
 from assay.tune.network import logits_of
+from assay.tune.simplify import gap, pixels, simplify
 
 __all__ = ["ModelRule", "Pair", "tune"]
 
@@ -105,7 +106,7 @@ def tune(
             with torch.autocast(device.type, torch.bfloat16, enabled=rule.bfloat16):
                 logits = pair(clean, simple)
             now, then = (one.float().softmax(1) for one in logits)
-            model_gap, data_gap = (wanted[rows.to(device)] - now).abs().sum(1), (now - then).abs().sum(1)
+            model_gap, data_gap = gap(now, wanted[rows.to(device)]), gap(now, then)
             losses = rule.lambda_model * model_gap + rule.lambda_data * data_gap
             optimiser.zero_grad(set_to_none=True)
             (losses.sum() * share).backward()

@@ -11,7 +11,7 @@ from assay.core.inputs import check_finite
 from assay.core.noise import derive
 from assay.models.classifier import Classifier
 from assay.tune.backgrounds import Backdrop, fill
-from assay.tune.masks import pixels, simplify
+from assay.tune.simplify import pixels, simplify
 
 __all__ = ["agreement", "probabilities", "simplified_probabilities"]
 

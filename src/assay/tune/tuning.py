@@ -21,6 +21,7 @@ from assay.tune.model import ModelRule, parallel, tune
 from assay.tune.network import wrapped
 from assay.tune.predictions import agreement, probabilities
 from assay.tune.schedules import Rounding, Sparsity, Stop
+from assay.tune.simplify import gap
 
 __all__ = ["Plan", "Round", "Tuning"]
 
@@ -189,7 +190,7 @@ class Tuning:
             return (self.plan.rounding.rounded(self.learned.masks, number, self.plan.rounds),)
         model = wrapped(self.net, self.base, "bfloat16" if self.plan.model.bfloat16 else "float32")
         own = probabilities(model, self.images)
-        return model, own, self.plan.model.lambda_model * (own - self.wanted).abs().sum(1)
+        return model, own, self.plan.model.lambda_model * gap(own, self.wanted)
 
     def _epoch(self, fixed: Sequence[Any]) -> Row:
         number, seed = len(self.rounds), derive(self.seed, f"DiET epoch {self.clock}")

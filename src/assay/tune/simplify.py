@@ -1,0 +1,67 @@
+"""What a mask leaves of an image, and how far apart predictions are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from assay.errors import ShapeError
+
+__all__ = ["cells", "enlarge", "gap", "pixels", "roughness", "simplify", "upsampling"]
+
+_CELLS = 30
+"""Cells along the shorter side that `upsampling` comes close to."""
+_NOISE = 1e-5
+
+
+def upsampling(height: int, width: int, wanted: int | None) -> int:
+    """Pixels along a cell's side; None gives a grid of about 30 cells along the shorter side.
+
+    Raises:
+        ShapeError: A cell is larger than the image.
+    """
+    side = min(height, width)
+    if wanted is None:
+        return max(1, round(side / _CELLS))
+    if wanted > side:
+        raise ShapeError(f"upsample={wanted} makes a mask cell larger than the images, which are {height}x{width}; make it smaller")
+    return wanted
+
+
+def cells(height: int, width: int, upsample: int) -> tuple[int, int]:
+    """Rows and columns of the mask's grid, the last ones cut off where the image ends."""
+    return -(-height // upsample), -(-width // upsample)
+
+
+def enlarge(masks: Tensor, height: int, width: int) -> Tensor:
+    """Masks (n, 1, rows, columns) at the images' size, bilinear."""
+    if masks.shape[2:] == (height, width):
+        return masks
+    return interpolate(masks, (height, width), mode="bilinear", align_corners=False)
+
+
+def simplify(images: Tensor, masks: Tensor, backgrounds: Tensor) -> Tensor:
+    """`m x + (1 - m) q`: images (n, C, H, W) where masks (n, 1, rows, columns) are 1, backgrounds where they are 0."""
+    return torch.lerp(backgrounds, images, enlarge(masks, *images.shape[2:]))
+
+
+def roughness(masks: Tensor) -> Tensor:
+    """Mean absolute difference (n,) between neighbouring cells."""
+    down, across = masks.diff(dim=2).abs().sum((1, 2, 3)), masks.diff(dim=3).abs().sum((1, 2, 3))
+    return (down + across) / masks[0].numel()
+
+
+def pixels(images: Tensor, device: torch.device) -> Tensor:
+    """Bytes or floats (n, C, H, W) as float32 in [0, 1] on the device."""
+    moved = images.to(device)
+    return moved.float() / 255 if moved.dtype == torch.uint8 else moved.float()
+
+
+def gap(one: Tensor, other: Tensor) -> Tensor:
+    """L1 distance (n,) of class probabilities (n, K), summed over classes.
+
+    The first 1e-5 of each difference do not count: there its sign, which is L1's whole gradient, is rounding noise. The tuned model
+    starts as a copy of the given one, so its first steps would follow that noise, and Adam would make them of full size.
+    """
+    return ((one - other).abs() - _NOISE).clamp(min=0).sum(1)

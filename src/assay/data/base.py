@@ -6,7 +6,6 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -91,20 +90,22 @@ class Batch:
 
 
 class Dataset(ABC):
-    """Images in a fixed order; subclasses are registered dataclasses, so that `repr` is a spec of the data.
+    """Images in a fixed order; subclasses are registered dataclasses, so that `repr` is a spec of the data."""
 
-    Attributes:
-        split: Name of the part, such as `"test"`.
-        has_truth: Whether the items bring masks of the pixels that decide their labels.
-    """
-
-    split: str
-    has_truth: ClassVar[bool] = False
+    @property
+    @abstractmethod
+    def split(self) -> str:
+        """Name of the part, such as `"test"`."""
 
     @property
     @abstractmethod
     def name(self) -> str:
         """Short name for tables."""
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the items bring masks of the pixels that decide their labels."""
+        return False
 
     @property
     @abstractmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -47,7 +46,7 @@ class HardDigits(Dataset):
     count: int | None = None
 
     name = "hard-digits"
-    has_truth: ClassVar[bool] = True
+    has_truth = True
     classes = tuple("0123456789")
 
     def __post_init__(self) -> None:

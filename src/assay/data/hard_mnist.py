@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -58,7 +57,7 @@ class HardMNIST(Dataset):
     root: str | None = None
 
     name = "hard-mnist"
-    has_truth: ClassVar[bool] = True
+    has_truth = True
     classes = tuple("0123456789")
 
     def __post_init__(self) -> None:

@@ -20,6 +20,8 @@ _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation",
 _MOST_CLASSES = 1_000_000
 _READ = 2**22
 _MIB = 2**20
+_TELL = 256
+"""MiB that are hashed without telling."""
 
 
 def is_pattern(path: str) -> bool:
@@ -93,7 +95,8 @@ def digest(paths: Sequence[Path], progress: Progress) -> str:
                 while part := file.read(_READ):
                     own.update(part)
                     done += len(part)
-                    progress("hashing MiB", min(done // _MIB, total), total)
+                    if total > _TELL:
+                        progress("hashing MiB", min(done // _MIB, total), total)
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror or error}") from error
         whole.update(path.name.encode(errors="surrogateescape") + b"\0" + own.digest())

@@ -20,7 +20,7 @@ __all__ = ["SUFFIXES", "FolderStore", "Store", "TarStore", "is_image", "members"
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Endings of image files, in any case."""
 _TELL = 1000
-"""Files between two reports of progress."""
+"""Files between two reports of progress; fewer are hashed without any."""
 
 
 def is_image(name: str) -> bool:
@@ -49,14 +49,15 @@ class Store(ABC):
         """SHA-256 (hex) of every name and every byte, the same for a folder and a tar file of it; reads every file."""
         whole = hashlib.sha256()
         for index, name in enumerate(self.names):
-            if index % _TELL == 0:
+            if index % _TELL == _TELL - 1:
                 progress("hashing images", index, len(self.names))
             try:
                 content = hashlib.sha256(self.data(index)).digest()
             except CorruptFileError:
                 content = b"unreadable"
             whole.update(name.encode(errors="surrogateescape") + b"\0" + content)
-        progress("hashing images", len(self.names), len(self.names))
+        if len(self.names) > _TELL:
+            progress("hashing images", len(self.names), len(self.names))
         return whole.hexdigest()
 
 

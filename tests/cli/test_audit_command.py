@@ -5,7 +5,7 @@ import pytest
 
 GOOD = ("audit", "--model", "python:mynets:good", "--out", "out")
 QUICK = ("--explainer", "Gradient", "--explainer", "Lime(samples=6, segments=Grid(rows=2, columns=2))", "--measure", "Deletion(steps=3)")
-FILES = {"report.html", "scores.parquet", "summary.csv", "status.csv", "record.json"}
+FILES = {"report.html", "scores.parquet", "summary.csv", "status.csv", "environment.json", "run.toml", "log", "lock", "parts"}
 
 
 def test_an_audit_of_a_folder_writes_its_report_and_says_where(place, run):
@@ -14,7 +14,7 @@ def test_an_audit_of_a_folder_writes_its_report_and_says_where(place, run):
     assert {one.name for one in (place / "out").iterdir()} == FILES
     assert "report: out/report.html" in found.out
     assert all(text in found.out for text in ("Gradient", "Deletion ↓", "random map", "Only 3 images were scored"))
-    kept = json.loads((place / "out" / "record.json").read_text())
+    kept = json.loads((place / "out" / "environment.json").read_text())
     assert kept["setup"]["seed"] == 3
     assert len(kept["data"]["sha256"]) == 64
     assert kept["data"]["images in all"] == 3
@@ -68,10 +68,10 @@ def test_a_single_image_gives_means_without_intervals(place, run):
 def test_a_factory_may_return_a_classifier(place, run):
     found = run("audit", "--model", "python:mynets:ready", "--out", "out", *QUICK, "--images", "pictures")
     assert found.code == 0, found.err
-    assert json.loads((place / "out" / "record.json").read_text())["setup"]["model"]["output"] == "probability"
+    assert json.loads((place / "out" / "environment.json").read_text())["setup"]["model"]["output"] == "probability"
 
 
-def test_an_interrupted_audit_leaves_no_file_and_ends_with_130(place, run, monkeypatch):
+def test_an_audit_that_is_interrupted_at_once_leaves_no_file_and_ends_with_130(place, run, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 

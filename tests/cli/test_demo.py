@@ -7,7 +7,7 @@ import assay
 def brief(monkeypatch):
     """The demo with one quick explainer and measure, since its defaults are those of the audit and take seconds an image."""
     monkeypatch.setattr("assay.study.audit.MEASURES", (assay.Deletion(steps=2), assay.MaskIoU()))
-    monkeypatch.setattr("assay.study.audit.audit_batches.__defaults__", ((assay.Gradient(),), None, 0))
+    monkeypatch.setattr("assay.study.audit.plan.__defaults__", ((assay.Gradient(),), None, 0))
 
 
 def test_the_demo_needs_nothing_and_may_be_repeated(brief, run, tmp_path, monkeypatch):

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 import assay
+from assay.core.progress import silent
 from assay.data import Batch
-from assay.data.base import Corrupt
 from assay.errors import AssayError, EmptyBatchError, ModelError, NotFiniteError, PixelRangeError, ShapeError, SpecError, TargetError
 from assay.explain.base import Explainer
-from assay.study.audit import EXPLAINERS, MEASURES, audit_batches
-from assay.study.work import FLOOR, blocks
+from assay.study.audit import EXPLAINERS, MEASURES, audit_source, plan
+from assay.study.work import FLOOR
+from reference.sources import Broken, batch
 from reference.guards import snapshot
 from reference.nets import normed, plain
 from reference.specs import SMALL
@@ -28,11 +29,10 @@ def value(found, explainer, measure, image=0):
     return scores.filter((pl.col("explainer") == explainer) & (pl.col("measure") == measure) & (pl.col("image") == image))["value"].item()
 
 
-def split(images, sizes, **more):
-    """The images cut into batches of those sizes."""
-    numbers = torch.arange(len(images))
-    parts = torch.split(torch.arange(len(images)), sizes)
-    return [Batch(images[part], None, None, None, numbers[part], tuple(f"image {at}" for at in part.tolist()), **more) for part in parts]
+def audited(model, source, explainers=("Gradient",), measures=("Deletion",), block=64, classes=(), progress=silent, **more):
+    """An audit of a source of images."""
+    work = plan(model, len(source.indices), explainers, measures, has_truth=False, **more)
+    return audit_source(work, source, {"name": "mine"}, "model", classes, block, progress)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,9 @@ def test_the_summary_has_a_row_for_each_explainer_and_measure(whole):
 
 def test_every_image_has_a_status_and_the_verdict_is_in_words(whole):
     found = whole[0]
-    assert found.status.rows() == [(0, "image 0", "ok"), (1, "image 1", "ok"), (2, "image 2", "ok")]
+    assert found.status.columns == ["image", "name", "status", "label", "predicted"]
+    assert found.status.select("image", "name", "status").rows() == [(at, f"image {at}", "ok") for at in range(3)]
+    assert (found.status["label"] == found.status["predicted"]).to_list() == [False, True, True]
     assert "Only 3 images were scored" in found.verdict[-1]
     assert found.page.gallery.names == ("image 0", "image 2")
     assert found.page.settings["accuracy"] == "66.7% of 3 labelled images"
@@ -122,11 +124,11 @@ def test_everything_is_saved_and_can_be_read_again(whole, tmp_path):
     found = whole[0]
     assert found.save(tmp_path / "a" / "b") == tmp_path / "a" / "b"
     home = tmp_path / "a" / "b"
-    assert {one.name for one in home.iterdir()} == {"report.html", "scores.parquet", "summary.csv", "status.csv", "record.json"}
+    assert {one.name for one in home.iterdir()} == {"report.html", "scores.parquet", "summary.csv", "status.csv", "environment.json"}
     assert pl.read_parquet(home / "scores.parquet").equals(found.scores)
     assert pl.read_csv(home / "summary.csv")["verdict"].to_list() == found.summary["verdict"].to_list()
     assert pl.read_csv(home / "status.csv").rows() == found.status.rows()
-    assert json.loads((home / "record.json").read_text())["splits"]["count"] == 3
+    assert json.loads((home / "environment.json").read_text())["splits"]["count"] == 3
     assert "<html" in (home / "report.html").read_text()
 
 
@@ -150,20 +152,14 @@ def test_same_seed_same_bits_and_another_seed_others(model, images):
     assert not assay.audit(model, images(2), explainers=TWO, measures=QUICK, seed=4).scores.equals(first.scores)
 
 
-@pytest.mark.parametrize("sizes", [[1, 1, 1, 1, 1], [4, 1], [2, 3]])
-def test_scores_do_not_depend_on_how_batches_are_cut(model, images, sizes):
+@pytest.mark.parametrize("block", [1, 2, 4])
+def test_scores_do_not_depend_on_the_size_of_blocks(model, images, block):
     pixels = images(5)
     once = assay.audit(model, pixels, explainers=TWO, measures=QUICK)
-    cut = audit_batches(model, split(pixels, sizes), 5, TWO, QUICK, has_truth=False)
+    cut = audited(model, Broken(batch(pixels)), TWO, QUICK, block)
     assert cut.scores.drop("value").equals(once.scores.drop("value"))
     np.testing.assert_allclose(cut.scores["value"], once.scores["value"], rtol=1e-4, atol=1e-6)
-
-
-def test_scores_do_not_depend_on_the_size_of_blocks(model, images, monkeypatch):
-    once = assay.audit(model, images(5), explainers=TWO, measures=QUICK)
-    monkeypatch.setattr("assay.study.work._BLOCK", 2)
-    cut = assay.audit(model, images(5), explainers=TWO, measures=QUICK)
-    np.testing.assert_allclose(cut.scores["value"], once.scores["value"], rtol=1e-4, atol=1e-6)
+    assert cut.page.gallery.names == once.page.gallery.names
 
 
 def test_an_image_scores_by_its_number_and_not_by_its_place(model, images):
@@ -174,14 +170,6 @@ def test_an_image_scores_by_its_number_and_not_by_its_place(model, images):
     for explainer in ("Gradient", "RandomMap"):
         for image in (1, 3):
             assert value(late, explainer, "Deletion", image) == pytest.approx(value(once, explainer, "Deletion", image), rel=1e-4)
-
-
-@pytest.mark.parametrize("count", [0, 1, 64, 65, 129])
-def test_blocks_are_even_and_cover_everything_once(count):
-    found = [list(range(count))[rows] for rows in blocks(count)]
-    assert [at for part in found for at in part] == list(range(count))
-    assert not found or max(map(len, found)) - min(map(len, found)) < len(found)
-    assert all(len(part) <= 64 for part in found)
 
 
 def test_given_targets_are_explained(model, images):
@@ -195,11 +183,11 @@ def test_given_targets_are_explained(model, images):
 
 def test_targets_keep_to_their_images_when_a_file_cannot_be_read(model, images):
     pixels, targets = images(4), torch.tensor([0, 1, 2, 3])
-    first, second = split(pixels, [2, 2])
-    broken = Batch(**{**vars(first), "errors": (Corrupt("x.png", "the file is empty"),)})
-    found = audit_batches(model, [broken, second], 5, ["Gradient"], ["Deletion"], has_truth=False, targets=targets)
-    once = assay.audit(model, pixels, targets, ["Gradient"], ["Deletion"])
-    np.testing.assert_allclose(found.scores["value"], once.scores["value"], rtol=1e-4)
+    found = audited(model, Broken(batch(pixels), {1: "the file is empty"}), block=2, targets=targets)
+    whole = assay.audit(model, pixels, targets, explainers=["Gradient"], measures=["Deletion"])
+    for image in (0, 2, 3):
+        assert value(found, "Gradient", "Deletion", image) == pytest.approx(value(whole, "Gradient", "Deletion", image), rel=1e-4)
+    assert found.scores["image"].unique().to_list() == [0, 2, 3]
 
 
 def test_the_callers_network_and_the_global_generators_stay_as_they_were(images, untouched):
@@ -294,19 +282,42 @@ def test_a_model_that_gives_only_nan_is_one_clear_error(fragile):
 
 def test_unreadable_files_are_listed_in_status_report_and_progress(model, images):
     steps = []
-    (batch,) = split(images(2), [2], errors=(Corrupt("x.png", "the file is empty"),))
-    last = Batch(torch.empty(0, 3, 0, 0), None, None, None, torch.empty(0, dtype=torch.int64), (), (Corrupt("y.png", "no image"),))
-    found = audit_batches(model, [batch, last], 4, ["Gradient"], ["Deletion"], has_truth=False, progress=lambda *told: steps.append(told))
-    assert found.status.rows()[2:] == [(None, "x.png", "cannot be read: the file is empty"), (None, "y.png", "cannot be read: no image")]
-    assert found.page.problems == (("x.png", "the file is empty"), ("y.png", "no image"))
+    source = Broken(batch(images(4)), {1: "the file is empty", 3: "no image"})
+    found = audited(model, source, block=1, progress=lambda *told: steps.append(told))
+    assert found.status["image"].to_list() == [0, 1, 2, 3]
+    states = found.status["status"].to_list()
+    assert states == ["ok", "cannot be read: the file is empty", "ok", "cannot be read: no image"]
+    assert found.page.problems == (("image 1", "the file is empty"), ("image 3", "no image"))
     assert found.page.settings["images"].startswith("2 of 4")
+    done = [done for _, done, _ in steps]
+    assert done == sorted(done)
     assert steps[-1][1] == steps[-1][2]
 
 
-def test_only_unreadable_files_are_one_clear_error(model):
-    batch = Batch(torch.empty(0, 3, 0, 0), None, None, None, torch.empty(0, dtype=torch.int64), (), (Corrupt("y.png", "no image"),))
-    with pytest.raises(EmptyBatchError, match=r"no image could be read.*y\.png: no image"):
-        audit_batches(model, [batch], 1, ["Gradient"], ["Deletion"], has_truth=False)
+def test_only_unreadable_files_are_one_clear_error(model, images):
+    source = Broken(batch(images(5)), dict.fromkeys(range(5), "no image"))
+    with pytest.raises(EmptyBatchError, match=r"no image could be read.*image 0: no image; .*; and 2 more"):
+        audited(model, source)
+
+
+def test_a_report_of_many_problems_says_where_the_rest_is(model, images, monkeypatch):
+    monkeypatch.setattr("assay.study.findings._LISTED", 2)
+    found = audited(model, Broken(batch(images(4)), dict.fromkeys(range(3), "no image")), block=2)
+    assert found.page.problems == (("image 0", "no image"), ("image 1", "no image"), ("1 more", "listed in status.csv"))
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 64])
+def test_the_gallery_shows_the_first_sound_image_at_or_after_each_position_of_its_block(model, images, block):
+    source = Broken(batch(images(6)), {0: "no image", 3: "no image"})
+    found = audited(model, source, block=block, gallery=2)
+    at = {1: ("image 1",), 2: ("image 1",), 3: ("image 1", "image 4"), 64: ("image 1", "image 4")}
+    # With blocks of one image nothing is left of positions 0 and 3, and the first sound image stands for all.
+    assert found.page.gallery.names == at[block]
+
+
+def test_a_gallery_has_as_many_images_as_there_are_and_none_twice(model, images):
+    found = audited(model, Broken(batch(images(4)), {1: "no image"}), gallery=9)
+    assert found.page.gallery.names == ("image 0", "image 2", "image 3")
 
 
 def test_labels_are_matched_by_class_name(model, images):
@@ -314,12 +325,12 @@ def test_labels_are_matched_by_class_name(model, images):
     named = assay.Classifier(plain(), classes=["a", "b", "c", "d"])
     predicted = named.predict(pixels).tolist()
     order = ("d", "c", "b", "a")
-    batch = split(pixels, [2])[0]
-    labelled = Batch(**{**vars(batch), "labels": torch.tensor([3 - one for one in predicted])})
-    found = audit_batches(named, [labelled], 2, ["Gradient"], ["Deletion"], has_truth=False, classes=order)
+    one = batch(pixels)
+    labelled = Broken(Batch(**{**vars(one), "labels": torch.tensor([3 - best for best in predicted])}))
+    found = audited(named, labelled, classes=order)
     assert found.page.settings["accuracy"] == "100.0% of 2 labelled images"
     assert found.page.gallery.labels == found.page.gallery.predictions
-    foreign = audit_batches(named, [labelled], 2, ["Gradient"], ["Deletion"], has_truth=False, classes=["x"] * 5)
+    foreign = audited(named, labelled, classes=["x"] * 5)
     assert "unknown" in foreign.page.settings["accuracy"]
     assert foreign.page.gallery.labels == ("", "")
 

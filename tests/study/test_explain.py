@@ -1,42 +1,43 @@
-import json
-
 import numpy as np
 import polars as pl
 import pytest
 import torch
-import zarr
 from PIL import Image
 
 import assay
-from assay.data import Batch
-from assay.data.base import Corrupt
-from assay.errors import DataError, EmptyBatchError, SpecError
-from assay.study.explain import explain_batches
+from assay.core.progress import silent
+from assay.errors import EmptyBatchError, SpecError
+from assay.study.blocks import Blocks
+from assay.study.explain import Explaining, explain_run
+from assay.study.run import Run
+from assay.study.run_maps import open_maps
 from reference.guards import snapshot
 from reference.nets import normed
+from reference.sources import Broken, batch
 
 TWO = (assay.Gradient(), assay.KernelShap(samples=12, segments=assay.Grid(2, 2)))
 NAMES = ("Gradient", assay.core.registry.short(TWO[1]))
 
 
-def batch(images, start=0, errors=(), names=None, labels=None):
-    numbers = torch.arange(start, start + len(images))
-    return Batch(images, labels, None, None, numbers, tuple(names or (f"dir/{at}.png" for at in numbers.tolist())), tuple(errors))
+def explained(model, source, folder, explainers=TWO, seed=0, block=64, progress=silent, **more):
+    plan = Explaining(model, explainers, seed, **more)
+    answers = {"setup": {}, "data": {"name": "mine"}}
+    with Run.open(folder, command="explain", settings={}, answers=answers, blocks=Blocks.even(len(source.indices), block)) as run:
+        return explain_run(run, plan, source, progress)
 
 
 def read(folder, form):
     if form == "npz":
         with np.load(folder / "maps.npz") as found:
             return {name: found[name] for name in found}
-    group = zarr.open_group(str(folder / "maps.zarr"), mode="r")
-    return {name: array[:] for name, array in group.arrays()}
+    return {name: array[:] for name, array in open_maps(folder).arrays()}
 
 
 @pytest.mark.parametrize("form", ["npz", "zarr"])
 def test_maps_are_those_of_the_explainers_called_alone(model, images, tmp_path, form):
     pixels = images(5)
-    found = explain_batches(model, [batch(pixels[:3]), batch(pixels[3:], 3)], 5, TWO, tmp_path, 2, form=form, overlays=False)
-    assert (found.explained, found.problems) == (5, ())
+    found = explained(model, Broken(batch(pixels)), tmp_path, seed=2, block=3, form=form, overlays=False)
+    assert (found.explained, found.problems, found.troubled) == (5, (), 0)
     kept = read(tmp_path, form)
     assert set(kept) == {*NAMES, "index", "targets"}
     assert kept["index"].tolist() == [0, 1, 2, 3, 4]
@@ -46,109 +47,98 @@ def test_maps_are_those_of_the_explainers_called_alone(model, images, tmp_path, 
         np.testing.assert_allclose(kept[name], explainer(model, pixels, seed=2), rtol=1e-4, atol=1e-6)
 
 
-def test_npz_and_zarr_hold_the_same_bits(model, images, tmp_path):
-    for form in ("npz", "zarr"):
-        (tmp_path / form).mkdir()
-        explain_batches(model, [batch(images(3)), batch(images(2, seed=1), 3)], 5, TWO, tmp_path / form, form=form, overlays=False)
-    first, second = read(tmp_path / "npz", "npz"), read(tmp_path / "zarr", "zarr")
+def test_npz_and_zarr_hold_the_same_bits_and_a_repeat_gives_the_same_file(model, images, tmp_path):
+    for place in ("a", "b"):
+        explained(model, Broken(batch(images(5))), tmp_path / place, block=2, form="npz", overlays=False)
+    first, second = read(tmp_path / "a", "npz"), read(tmp_path / "a", "zarr")
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert (tmp_path / "a" / "maps.npz").read_bytes() == (tmp_path / "b" / "maps.npz").read_bytes()
 
 
 def test_each_map_is_drawn_over_its_image(model, images, tmp_path):
-    explain_batches(model, [batch(images(2))], 2, TWO, tmp_path)
+    explained(model, Broken(batch(images(2), names=["dir/0.png", "dir/1.png"])), tmp_path)
     drawn = sorted(path.relative_to(tmp_path / "overlays").as_posix() for path in (tmp_path / "overlays").rglob("*.png"))
     assert len(drawn) == 4
-    assert "Gradient/dir_0.png.png" in drawn
-    with Image.open(tmp_path / "overlays" / "Gradient" / "dir_0.png.png") as picture:
+    assert "Gradient/000000_dir_0.png.png" in drawn
+    with Image.open(tmp_path / "overlays" / "Gradient" / "000000_dir_0.png.png") as picture:
         assert picture.width == picture.height >= 256
 
 
 def test_images_whose_names_fall_together_keep_their_own_overlays(model, images, tmp_path):
-    explain_batches(model, [batch(images(4), names=["a/b.png", "a_b.png", "A_B.png", "a_b.png_1"])], 4, TWO[:1], tmp_path)
+    explained(model, Broken(batch(images(4), names=["a/b.png", "a_b.png", "A_B.png", "x" * 300])), tmp_path, TWO[:1])
     names = [path.name.lower() for path in (tmp_path / "overlays" / "Gradient").iterdir()]
     assert len(set(names)) == 4
 
 
-def test_predictions_and_the_record_are_kept(model, images, tmp_path):
-    labels = torch.tensor([1, 0])
-    explain_batches(model, [batch(images(2), labels=labels)], 2, TWO, tmp_path, data={"name": "mine"}, classes=["cat", "dog"])
+def test_predictions_are_kept(model, images, tmp_path):
+    source = Broken(batch(images(2), torch.tensor([1, 0]), ["dir/0.png", "dir/1.png"]))
+    explained(model, source, tmp_path, classes=["cat", "dog"], block=1)
     rows = pl.read_csv(tmp_path / "predictions.csv", schema_overrides={"predicted": pl.String})
     assert rows["name"].to_list() == ["dir/0.png", "dir/1.png"]
     assert rows["label"].to_list() == ["dog", "cat"]
     assert rows["predicted"].to_list() == [str(one) for one in model.predict(images(2)).tolist()]
     best = model.logits(images(2)).softmax(1).amax(1)
     assert rows["probability"].to_list() == pytest.approx(best.tolist(), abs=1e-5)
-    kept = json.loads((tmp_path / "record.json").read_text())
+
+
+def test_the_record_answers_the_seven_questions(model):
+    kept = Explaining(model, TWO).record({"name": "mine"}, range(3))
     assert set(kept) == {"algorithm", "code", "data", "splits", "machine", "packages", "setup"}
     assert kept["data"] == {"name": "mine"}
     assert kept["setup"]["explainers"] == [repr(one) for one in TWO]
 
 
-@pytest.mark.parametrize("form", ["npz", "zarr"])
-def test_bad_images_are_listed_and_left_out(fragile, images, tmp_path, form):
-    pixels = images(3) * 0.9
+@pytest.mark.parametrize("block", [1, 3, 64])
+def test_bad_images_are_listed_and_left_out(fragile, images, tmp_path, block):
+    pixels = images(5) * 0.9
     pixels[0, 0, 0, 0] = 1.0
     steps = []
-    found = explain_batches(
-        fragile,
-        [
-            batch(pixels[:1]),
-            batch(pixels[1:], 1, [Corrupt("x.png", "the file is empty")]),
-            batch(pixels[:0], 3, [Corrupt("y.png", "no image")]),
-        ],
-        5,
-        TWO,
-        tmp_path,
-        form=form,
-        progress=lambda *told: steps.append(told),
-    )
-    assert found.explained == 2
+    source = Broken(batch(pixels), {2: "the file is empty", 4: "no image"})
+    found = explained(fragile, source, tmp_path, block=block, form="npz", progress=lambda *told: steps.append(told))
+    assert (found.explained, found.troubled) == (2, 3)
     assert dict(found.problems) == {
-        "dir/0.png": "the model's output is NaN or infinite",
-        "x.png": "the file is empty",
-        "y.png": "no image",
+        "image 0": "the model's output is NaN or infinite",
+        "image 2": "the file is empty",
+        "image 4": "no image",
     }
-    kept = read(tmp_path, form)
-    assert kept["index"].tolist() == [1, 2]
+    kept = read(tmp_path, "npz")
+    assert kept["index"].tolist() == [1, 3]
     assert all(np.isfinite(kept[name]).all() for name in NAMES)
+    rows = read(tmp_path, "zarr")
+    assert rows["targets"].tolist() == [-1, kept["targets"][0], -1, kept["targets"][1], -1]
+    assert all(np.isnan(rows[name][[0, 2, 4]]).all() for name in NAMES)
+    assert pl.read_csv(tmp_path / "status.csv")["image"].to_list() == [0, 1, 2, 3, 4]
     done = [done for _, done, _ in steps]
     assert done == sorted(done)
     assert steps[-1][1] == steps[-1][2] == 10
 
 
-def test_nothing_is_left_when_no_image_can_be_explained(model, images, tmp_path):
-    with pytest.raises(EmptyBatchError, match=r"no image could be explained: x\.png: the file is empty"):
-        explain_batches(model, [batch(images(1)[:0], errors=[Corrupt("x.png", "the file is empty")])], 1, TWO, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+def test_when_no_image_can_be_explained_that_is_said(model, images, tmp_path):
+    with pytest.raises(EmptyBatchError, match=r"no image could be explained: image 0: the file is empty"):
+        explained(model, Broken(batch(images(1)), {0: "the file is empty"}), tmp_path)
 
 
-@pytest.mark.parametrize("form", ["npz", "zarr"])
-def test_an_interrupted_run_leaves_nothing_half_written(model, images, tmp_path, form):
-    def interrupted():
-        yield batch(images(2))
-        raise KeyboardInterrupt
+def test_a_run_that_is_interrupted_before_its_first_block_leaves_nothing(model, images, tmp_path):
+    class Interrupted(Broken):
+        def read(self, blocks):
+            yield from super().read(list(blocks)[:0])
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        explain_batches(model, interrupted(), 4, TWO, tmp_path, form=form)
+        explained(model, Interrupted(batch(images(2))), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("explainers", "message"), [((), "at least one"), ((assay.Gradient(),) * 2, "twice")])
-def test_explainers_must_be_there_and_different(model, images, tmp_path, explainers, message):
+def test_explainers_must_be_there_and_different(model, explainers, message):
     with pytest.raises(SpecError, match=message):
-        explain_batches(model, [batch(images(1))], 1, explainers, tmp_path)
-
-
-def test_a_folder_that_cannot_be_written_is_one_clear_error(model, images, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot write the maps to .*file"):
-        explain_batches(model, [batch(images(1))], 1, TWO, tmp_path / "file")
+        Explaining(model, explainers)
 
 
 def test_the_callers_network_and_the_global_generators_stay_as_they_were(images, tmp_path, untouched):
     net = normed()
     before = snapshot(net)
     with untouched():
-        explain_batches(assay.Classifier(net), [batch(images(2))], 2, TWO, tmp_path, form="zarr")
+        explained(assay.Classifier(net), Broken(batch(images(2))), tmp_path)
     assert snapshot(net) == before

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from assay.cli import options
 from assay.cli.app import app
 from assay.cli.progress import bar
+from assay.cli.task import Task, with_task
 
 if TYPE_CHECKING:
-    from assay.study.audit import Audit
+    import polars as pl
+
+    from assay.report import Sentence
 
 __all__ = ["audit", "tell"]
 
 
 @app.command()
+@with_task
 def audit(
-    model: options.Model,
-    images: options.Images,
-    out: options.Out,
+    task: Task,
     explainer: Annotated[
         list[str] | None, typer.Option(help="Spec of an explainer; may be given several times. The paper's six by default.")
     ] = None,
@@ -33,53 +35,51 @@ def audit(
     preset: Annotated[
         Literal["default", "paper"], typer.Option(help="The six explainers at their best, or as the robustness paper ran them.")
     ] = "default",
-    weights: options.Weights = None,
-    pretrained: options.Pretrained = False,
-    random_weights: options.RandomWeights = False,
-    split: options.Split = None,
-    size: options.Size = None,
-    count: options.Count = None,
     gallery: Annotated[int, typer.Option(min=1, help="Images shown in the report.")] = 8,
-    precision: options.Precision = "float32",
-    output: options.Output = "logit",
-    device: options.Device = None,
-    seed: options.Seed = 0,
 ) -> None:
-    """Audit explanations of a model: report.html, scores.parquet, summary.csv, status.csv and record.json."""
+    """Audit explanations of a model: report.html, scores.parquet, summary.csv and status.csv, in a run folder that can be resumed."""
+    from assay.core.progress import silent
+    from assay.core.ranks import join
     from assay.core.registry import build
     from assay.errors import SpecError
     from assay.explain.base import Explainer
     from assay.measure.base import Measure
-    from assay.study.audit import EXPLAINERS, PAPER, audit_batches
+    from assay.study.audit import EXPLAINERS, PAPER, plan
+    from assay.study.audit_run import audit_run
+    from assay.study.run import Run, check_folder
 
-    if explainer and preset == "paper":
-        raise SpecError("--preset paper brings its own explainers; give either it or --explainer")
-    standard = PAPER if preset == "paper" else EXPLAINERS
-    explainers = [build(spec, Explainer) for spec in explainer] if explainer else standard  # type: ignore[type-abstract]
-    measures = [build(spec, Measure) for spec in measure] if measure else None  # type: ignore[type-abstract]
-    chosen = options.inputs(images, split, size, count, seed)
-    classifier = options.network(model, weights, pretrained, random_weights, precision, output, device, seed)
-    options.check_folder(out)
-    with bar() as progress:
-        found = audit_batches(
-            classifier,
-            chosen.batches(),
-            len(chosen.indices),
-            explainers,
-            measures,
-            seed,
-            has_truth=chosen.dataset.has_truth,
-            classes=chosen.dataset.classes,
-            data=chosen.record,
-            name=model,
-            gallery=gallery,
-            progress=progress,
+    with join(task.device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
+        with ranks.together():
+            if explainer and preset == "paper":
+                raise SpecError("--preset paper brings its own explainers; give either it or --explainer")
+            standard = PAPER if preset == "paper" else EXPLAINERS
+            explainers = [build(spec, Explainer) for spec in explainer] if explainer else standard  # type: ignore[type-abstract]
+            measures = [build(spec, Measure) for spec in measure] if measure else None  # type: ignore[type-abstract]
+            chosen = task.inputs()
+            model, images = task.network(), len(chosen.indices)
+            work = plan(model, images, explainers, measures, task.seed, has_truth=chosen.dataset.has_truth, gallery=gallery)
+            check_folder(task.out)
+            data = chosen.describe(progress)
+        settings = task.settings(
+            model, data, explainer=[repr(one) for one in work.explainers], measure=[repr(one) for one in work.measures], gallery=gallery
         )
-    found.save(out)
-    tell(found, out / "report.html")
+        with Run.open(
+            task.out,
+            command="audit",
+            settings=settings,
+            answers=lambda: work.record(data, chosen.indices),
+            blocks=task.blocks(images),
+            ranks=ranks,
+        ) as run:
+            found = audit_run(run, work, chosen, name=task.model, classes=chosen.dataset.classes, progress=progress)
+            over = run.over
+    if found is not None:
+        tell(found.summary, found.verdict, found.problems, found.report)
+        if over:
+            typer.echo("This run was finished before; nothing was left to do.")
 
 
-def tell(found: Audit, report: Path) -> None:
+def tell(summary: pl.DataFrame, verdict: Sequence[Sentence], problems: int, report: Path) -> None:
     """Print the summary table, the verdict and the report's place."""
     from rich.console import Console
     from rich.table import Table
@@ -89,7 +89,7 @@ def tell(found: Audit, report: Path) -> None:
     console = Console(highlight=False)
     table = Table(title="mean and 95 % interval; + better than the random map, - worse, = no better", title_justify="left")
     table.add_column("explainer", overflow="fold")
-    rows = found.summary
+    rows = summary
     measures = rows["measure"].unique(maintain_order=True).to_list()
     for name in measures:
         up = rows.filter(rows["measure"] == name)["higher_is_better"][0]
@@ -103,10 +103,10 @@ def tell(found: Audit, report: Path) -> None:
     table.add_section()
     table.add_row("random map", *[_interval(floors[m], "floor_", "") for m in measures])
     console.print(table)
-    for sentence in found.page.verdict:
+    for sentence in verdict:
         console.print(f"- {sentence.text}", markup=False)
-    if found.page.problems:
-        console.print(f"- {plural(len(found.page.problems), 'image')} had problems; the report and status.csv list them.", markup=False)
+    if problems:
+        console.print(f"- {plural(problems, 'image')} had problems; the report and status.csv list them.", markup=False)
     console.print(f"report: {report}", markup=False, soft_wrap=True)
 
 

@@ -23,20 +23,12 @@ def demo(
 ) -> None:
     """Audit the six explainers of the robustness paper on Hard Digits, where the evidence is known; no download."""
     from assay.models.checkpoint import load
-    from assay.study.audit import audit_batches
+    from assay.study.audit import audit_source, plan
 
     chosen = options.inputs("hard-digits", "test", None, count, seed)
     options.check_folder(out, empty=False)
+    work = plan(load("hard-digits"), count, seed=seed, has_truth=True)
     with bar() as progress:
-        found = audit_batches(
-            load("hard-digits"),
-            chosen.batches(),
-            count,
-            seed=seed,
-            has_truth=True,
-            name="the shipped hard-digits network",
-            data=chosen.record,
-            progress=progress,
-        )
+        found = audit_source(work, chosen, chosen.record, "the shipped hard-digits network", progress=progress)
     found.save(out)
-    tell(found, out / "report.html")
+    tell(found.summary, found.page.verdict, len(found.page.problems), out / "report.html")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
-import torch
 from torch import Tensor
 
 from assay.core.files import replacing
@@ -17,7 +16,7 @@ from assay.core.inputs import check_images, check_index, check_masks, check_targ
 from assay.core.progress import Progress, silent
 from assay.core.registry import build, short
 from assay.data.base import Batch
-from assay.errors import DataError, EmptyBatchError, NotFiniteError, ShapeError, SpecError
+from assay.errors import DataError, ShapeError, SpecError
 from assay.explain.base import Explainer, check_model
 from assay.explain.gradient import Gradient, GradientXInput
 from assay.explain.path import IntegratedGradients
@@ -29,14 +28,14 @@ from assay.measure.localisation import MaskIoU
 from assay.measure.perturbation import Deletion, Insertion
 from assay.measure.robustness import MaxSensitivity
 from assay.models.classifier import Classifier
-from assay.report import MeasureNote, Page, write
-from assay.study.labels import Labels, match
-from assay.study.record import record
-from assay.study.statistics import summarise
-from assay.study.verdict import RULES, verdict
-from assay.study.work import FLOOR, OK, Work
+from assay.report import Page, write
+from assay.study.blocks import BLOCK, Blocks
+from assay.study.findings import findings
+from assay.study.sink import Memory, Sink
+from assay.study.source import Held, Source
+from assay.study.work import FLOOR, Work
 
-__all__ = ["EXPLAINERS", "MEASURES", "PAPER", "Audit", "audit", "audit_batches"]
+__all__ = ["EXPLAINERS", "MEASURES", "PAPER", "Audit", "audit", "audit_blocks", "audit_source", "plan"]
 
 EXPLAINERS: tuple[Explainer, ...] = (Gradient(), GradientXInput(), IntegratedGradients(), SmoothGrad(), Lime(), KernelShap())
 PAPER: tuple[Explainer, ...] = (
@@ -70,7 +69,7 @@ class Audit:
         summary: One row for each explainer and measure: mean and 95 % interval, the random map's, and the verdict.
         page: The report, ready to be written.
         record: The seven reproducibility answers.
-        status: One row per image: image, name, status ("ok" or what was wrong); a file that cannot be read has no number.
+        status: One row per image: image, name, status ("ok" or what was wrong), label, predicted class.
     """
 
     scores: pl.DataFrame
@@ -84,7 +83,7 @@ class Audit:
         return write(self.page, path)
 
     def save(self, folder: str | Path) -> Path:
-        """Write report.html, scores.parquet, summary.csv, status.csv and record.json; returns the folder.
+        """Write report.html, scores.parquet, summary.csv, status.csv and environment.json; returns the folder.
 
         Raises:
             DataError: The folder cannot be made or written.
@@ -97,7 +96,7 @@ class Audit:
             for name, table in (("summary", self.summary), ("status", self.status)):
                 with replacing(folder / f"{name}.csv") as draft:
                     table.write_csv(draft)
-            with replacing(folder / "record.json") as draft:
+            with replacing(folder / "environment.json") as draft:
                 draft.write_text(json.dumps(self.record, indent=2) + "\n")
         except OSError as error:
             raise DataError(f"cannot write the audit to {folder}: {error.strerror or error}") from error
@@ -167,48 +166,66 @@ def audit(
     )
     if targets is not None:
         targets = check_targets(targets, count, model.count_classes(images.shape[1:]), images.device)
-    return audit_batches(
-        model, [batch], count, explainers, measures, seed, targets=targets, has_truth=truth is not None, gallery=gallery, progress=progress
-    )
+    work = plan(model, count, explainers, measures, seed, has_truth=truth is not None, gallery=gallery, targets=targets)
+    return audit_source(work, Held(batch), {"name": "images given as a tensor"}, model.name, progress=progress)
 
 
-def audit_batches(
+def audit_source(
+    work: Work,
+    source: Source,
+    data: Mapping[str, Any],
+    name: str,
+    classes: Sequence[str] = (),
+    block: int = BLOCK,
+    progress: Progress = silent,
+) -> Audit:
+    """An audit that keeps its tables in memory.
+
+    Args:
+        work: What to do.
+        source: The images.
+        data: The data set's name, hash and split, for the record.
+        name: What the reader calls the model.
+        classes: Names of the labels' classes; none when labels are the model's own class numbers.
+        block: Images that are worked on together, at most.
+        progress: Called as work goes on.
+
+    Raises:
+        EmptyBatchError: No image can be read.
+        NotFiniteError: The model gives NaN or infinity for every image.
+    """
+    blocks, sink = Blocks.even(work.images, block), Memory()
+    audit_blocks(work, source, sink, blocks, range(len(blocks)), progress)
+    answers = work.record(data, source.indices)
+    summary, page = findings(work, source, sink, blocks, answers, name, classes)
+    return Audit(pl.concat(sink.tables("scores")), summary, pl.concat(sink.tables("status")), answers, page)
+
+
+def plan(
     model: Classifier,
-    batches: Iterable[Batch],
-    count: int,
+    images: int,
     explainers: Sequence[Explainer | str] = EXPLAINERS,
     measures: Sequence[Measure | str] | None = None,
     seed: int = 0,
     *,
     has_truth: bool,
-    classes: Sequence[str] = (),
-    targets: Tensor | None = None,
-    data: Mapping[str, Any] | None = None,
-    name: str | None = None,
     gallery: int = 8,
-    progress: Progress = silent,
-) -> Audit:
-    """`audit` of images that come in batches, so that they need not fit into memory.
+    targets: Tensor | None = None,
+) -> Work:
+    """What an audit will do, checked before it does anything.
 
     Args:
         model: The model to explain.
-        batches: The images.
-        count: How many there are in all, files that cannot be read included.
+        images: How many images there are, files that cannot be read included.
         explainers: See `audit`.
         measures: See `audit`.
         seed: See `audit`.
-        has_truth: Whether the batches bring masks of the known evidence.
-        classes: Names of the labels' classes; none when labels are the model's own class numbers.
-        targets: One class id for each image that can be read, in order; None for the predicted classes.
-        data: The data set's name, hash and split, for the record.
-        name: What the reader calls the model; the network's class when None.
+        has_truth: Whether the images bring masks of the known evidence.
         gallery: Images shown in the report.
-        progress: Called as work goes on.
+        targets: One class id for each image; None for the predicted classes.
 
     Raises:
-        SpecError: Explainers, measures or `gallery` make no audit; said before work starts.
-        EmptyBatchError: No image can be read.
-        NotFiniteError: The model gives NaN or infinity for every image.
+        SpecError: Explainers, measures or `gallery` make no audit.
     """
     chosen = [one for one in _built("explainer", explainers, Explainer) if one != FLOOR]  # type: ignore[type-abstract]
     allowed = [one for one in MEASURES if has_truth or "truth" not in one.needs] if measures is None else measures
@@ -220,94 +237,28 @@ def audit_batches(
             raise SpecError(f"{short(one)} needs masks of the known evidence, which these images do not have; leave it out or give truth=")
     if gallery < 1:
         raise SpecError(f"gallery must be at least 1, not {gallery}: the report shows some images")
-    work = Work(model, chosen, rated, seed, targets, gallery, count, progress)
-    for batch in batches:
-        work.add(batch)
-    return _finish(work, data or {"name": "images given as a tensor"}, name or model.name, classes)
+    return Work(model, chosen, rated, seed, images, gallery, targets)
 
 
-def _finish(work: Work, data: Mapping[str, Any], name: str, classes: Sequence[str]) -> Audit:
-    """Tables, verdict, report and record of all that was added."""
-    problems = work.problems
-    if not work.numbers:
-        raise EmptyBatchError(f"no image could be read, so there is nothing to audit: {_first(problems)}")
-    if not work.shown:
-        raise NotFiniteError(f"the model gives NaN or infinity for every image, so there is nothing to audit: {_first(problems)}")
-    measures = _labels(work.measures)
-    scores = _long(work, measures)
-    summary = summarise(scores, short(FLOOR), work.seed)
-    notes = {
-        name: MeasureNote(one.category, "higher is better" if one.higher_is_better else "lower is better", one.meaning, one.reference)
-        for name, one in zip(measures, work.measures, strict=True)
-    }
-    targets = "given" if work.targets is not None else "predicted"
-    answers = record(work.model, work.everyone, work.measures, data, work.numbers, work.seed, {"targets": targets})
-    labels = match(classes, work.model.classes)
-    page = Page(
-        title="Which explanations of this model can be trusted?",
-        model=f"{name}, its {work.model.output.replace('_', ' ')}, in {work.model.precision} on {work.model.device.type}",
-        data=str(data.get("name")),
-        verdict=verdict(summary, notes, work.status.count(OK)),
-        summary=summary,
-        measures=notes,
-        gallery=work.gallery(measures, labels),
-        settings=_settings(work, targets) | _accuracy(work, labels),
-        record=answers,
-        problems=problems,
-    )
-    unread = len(work.unread)
-    status = pl.DataFrame(
-        {
-            "image": [*work.numbers, *[None] * unread],
-            "name": [*work.names, *[name for name, _ in work.unread]],
-            "status": [*work.status, *[f"cannot be read: {text}" for _, text in work.unread]],
-        },
-        schema={"image": pl.Int64, "name": pl.String, "status": pl.String},
-    )
-    return Audit(scores, summary, status, answers, page)
+def audit_blocks(work: Work, source: Source, sink: Sink, blocks: Blocks, share: Iterable[int], progress: Progress = silent) -> None:
+    """Explain and measure the blocks in `share`, each kept by the sink when it is finished.
 
-
-def _long(work: Work, measures: list[str]) -> pl.DataFrame:
-    """All scores, a row each."""
-    everyone = [short(one) for one in work.everyone]
-    total = len(work.numbers)
-    return pl.DataFrame(
-        {
-            "image": work.numbers * (len(everyone) * len(measures)),
-            "explainer": [name for _ in measures for name in everyone for _ in range(total)],
-            "measure": [name for name in measures for _ in range(len(everyone) * total)],
-            "value": torch.cat(work.values, 2).flatten().double().numpy(),
-            "direction": ["higher" if one.higher_is_better else "lower" for one in work.measures for _ in range(len(everyone) * total)],
-        }
-    )
-
-
-def _settings(work: Work, targets: str) -> dict[str, str]:
-    total = len(work.numbers)
-    return {
-        "images": f"{total}" + (f" of {work.count}; the others could not be read" if total < work.count else ""),
-        "explained": f"the {work.model.output.replace('_', ' ')} of the {targets} class",
-        "precision": work.model.precision,
-        "seed": str(work.seed),
-        "explainers": "; ".join(map(short, work.everyone)),
-        "measures": "; ".join(map(short, work.measures)),
-        "rules of the verdict": RULES,
-    }
-
-
-def _accuracy(work: Work, labels: Labels) -> dict[str, str]:
-    if not work.labels:
-        return {}
-    share, known = labels.accuracy(work.labels, work.predicted)
-    if not known:
-        return {"accuracy": "unknown: the labels' classes are not the model's"}
-    return {"accuracy": f"{share:.1%} of {known} labelled images"}
-
-
-def _labels(measures: Sequence[Measure]) -> list[str]:
-    """The measures' class names, with parameters only where one class stands twice."""
-    names = [type(one).__name__ for one in measures]
-    return [name if names.count(name) == 1 else short(one) for name, one in zip(names, measures, strict=True)]
+    Args:
+        work: What to do.
+        source: The images.
+        sink: What keeps the results.
+        blocks: How the images are cut.
+        share: The blocks to do.
+        progress: Called as work goes on.
+    """
+    todo = list(share)
+    total = sum(len(blocks.rows(block)) for block in todo) * work.steps
+    done = 0
+    for block, batch in zip(todo, source.read(map(blocks.rows, todo)), strict=True):
+        tables = work.tables(source, blocks.rows(block), batch, lambda units, done=done: progress("audit", done + units, total))  # type: ignore[misc]
+        sink.write(block, tables)
+        done += len(blocks.rows(block)) * work.steps
+        progress("audit", done, total)
 
 
 def _built(kind: str, given: Sequence[T | str], base: type[T]) -> list[T]:
@@ -323,9 +274,3 @@ def _built(kind: str, given: Sequence[T | str], base: type[T]) -> list[T]:
             raise SpecError(f"the {kind} {short(found)} is given twice; give each once")
         made.append(found)
     return made
-
-
-def _first(problems: Sequence[tuple[str, str]], most: int = 3) -> str:
-    """The first few problems in words."""
-    more = f"; and {len(problems) - most} more" if len(problems) > most else ""
-    return "; ".join(f"{name}: {text}" for name, text in problems[:most]) + more

@@ -1,34 +1,39 @@
-"""Maps of many images, written to a folder as they come."""
+"""Maps of many images in a run folder: arrays, overlays and what the model predicts."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
+import io
 import re
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-import zarr
 from torch import Tensor
 
 from assay.core.progress import Progress, silent
 from assay.core.registry import short
 from assay.data.base import Batch
-from assay.errors import DataError, EmptyBatchError, SpecError
+from assay.errors import EmptyBatchError, SpecError
 from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
 from assay.report import overlay, robust_limit
+from assay.study.findings import Tally, few, tally
 from assay.study.labels import match
+from assay.study.npz import write_npz
 from assay.study.record import record
+from assay.study.run import Run
+from assay.study.source import Source, placed
+from assay.study.work import OK, lines_of, lines_of_unread, status_table
 
-__all__ = ["Explained", "explain_batches"]
+__all__ = ["Explained", "Explaining", "explain_run"]
+
+Form = Literal["npz", "zarr"]
+
+_PREDICTIONS, _STATUS, _NPZ = "predictions.csv", "status.csv", "maps.npz"
+_LONGEST = 120
+_PREDICTED = {"image": pl.Int64, "name": pl.String, "predicted": pl.String, "probability": pl.Float64, "label": pl.String}
 
 
 @dataclass(frozen=True)
@@ -37,196 +42,155 @@ class Explained:
 
     Attributes:
         explained: Number of images with maps.
-        problems: (name, what was wrong) of the others.
+        problems: (name, what was wrong) of the others, the first thousand.
+        troubled: How many others there are.
     """
 
     explained: int
     problems: tuple[tuple[str, str], ...]
+    troubled: int
 
 
-def explain_batches(
-    model: Classifier,
-    batches: Iterable[Batch],
-    count: int,
-    explainers: Sequence[Explainer],
-    folder: Path,
-    seed: int = 0,
-    *,
-    form: Literal["npz", "zarr"] = "zarr",
-    overlays: bool = True,
-    classes: Sequence[str] = (),
-    data: Mapping[str, Any] | None = None,
-    progress: Progress = silent,
-) -> Explained:
-    """Write every image's maps for the predicted classes.
-
-    The folder gets `maps.npz` (an array per explainer, `index` and `targets`) or `maps.zarr` (the same, chunked, written
-    batch by batch), `overlays/EXPLAINER/IMAGE.png`, `predictions.csv` and `record.json`; nothing when the run fails or is
-    interrupted.
+@dataclass(frozen=True, eq=False)
+class Explaining:
+    """The plan of an `explain` run.
 
     Args:
         model: The model to explain.
-        batches: The images.
-        count: How many there are in all, files that cannot be read included.
-        explainers: What explains them.
-        folder: Where to write; it exists.
+        explainers: What explains it.
         seed: Decides all randomness.
-        form: How maps are kept; npz holds them in memory until the end, zarr does not.
+        form: Whether the maps are written as one npz file too when all are there.
         overlays: Whether to draw each map over its image.
         classes: Names of the labels' classes; none when labels are the model's own class numbers.
-        data: The data set's name, hash and split, for the record.
-        progress: Called as work goes on.
 
     Raises:
         SpecError: There is no explainer, or one is given twice.
-        EmptyBatchError: No image could be read and explained.
-        DataError: The folder cannot be written.
     """
-    names = [short(one) for one in explainers]
-    if not names or len(set(names)) < len(names):
-        raise SpecError("give at least one explainer" if not names else f"explainers are given twice in {', '.join(names)}; give each once")
-    with _draft(folder) as draft:
-        return _explain(model, batches, count, explainers, draft, seed, form, overlays, classes, data or {}, progress)
+
+    model: Classifier
+    explainers: Sequence[Explainer]
+    seed: int = 0
+    form: Form = "zarr"
+    overlays: bool = True
+    classes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        names = [short(one) for one in self.explainers]
+        if not names:
+            raise SpecError("give at least one explainer")
+        if len(set(names)) < len(names):
+            raise SpecError(f"explainers are given twice in {', '.join(names)}; give each once")
+
+    def record(self, data: Mapping[str, Any], indices: Sequence[int]) -> dict[str, Any]:
+        """The seven reproducibility answers, of images with those numbers in those data."""
+        return record(self.model, self.explainers, (), data, indices, self.seed, {"targets": "predicted", "maps": self.form})
+
+
+def explain_run(run: Run, plan: Explaining, source: Source, progress: Progress = silent) -> Explained | None:
+    """Write every image's maps for the predicted classes, what is left of them, and the results when all is done.
+
+    The folder gets `maps.zarr` (an array per explainer, `index` and `targets`, a row per image; NaN and -1 where there is no map),
+    `overlays/EXPLAINER/IMAGE.png`, `predictions.csv`, `status.csv`, and `maps.npz` when asked for (rows of explained images only).
+
+    Args:
+        run: The run folder.
+        plan: What to do.
+        source: The images.
+        progress: Called as work goes on.
+
+    Returns:
+        The outcome in the first process, None in the others.
+
+    Raises:
+        EmptyBatchError: No image could be read and explained.
+        DataError: The disk is full or the folder cannot be written.
+    """
+    share = run.share()
+    steps = len(plan.explainers)
+    total = sum(len(run.blocks.rows(block)) for block in share) * steps
+    done = 0
+    for block, batch in zip(share, source.read(map(run.blocks.rows, share)), strict=True):
+        rows = run.blocks.rows(block)
+        run.write(block, *_explain(plan, source, rows, batch, lambda units, done=done: progress("explain", done + units, total)))  # type: ignore[misc]
+        done += len(rows) * steps
+        progress("explain", done, total)
+    with run.ranks.together():
+        if not run.ranks.first:
+            return None
+        counted = tally(run)
+        if not counted.sound:
+            raise EmptyBatchError(f"no image could be explained: {few(counted)}")
+        if not run.over:
+            _finish(run, plan, counted)
+        return Explained(counted.sound, tuple(counted.problems), counted.troubled)
+
+
+def _finish(run: Run, plan: Explaining, counted: Tally) -> None:
+    run.merge("predictions", _PREDICTIONS)
+    run.merge("status", _STATUS)
+    made = [_PREDICTIONS, _STATUS]
+    if plan.form == "npz":
+        with run.writing():
+            write_npz(run.folder, _NPZ, run.blocks, counted.sound)
+        made.append(_NPZ)
+    run.finish(made)
 
 
 def _explain(
-    model: Classifier,
-    batches: Iterable[Batch],
-    count: int,
-    explainers: Sequence[Explainer],
-    folder: Path,
-    seed: int,
-    form: Literal["npz", "zarr"],
-    overlays: bool,
-    classes: Sequence[str],
-    data: Mapping[str, Any],
-    progress: Progress,
-) -> Explained:
-    sink = _Zarr(folder / "maps.zarr") if form == "zarr" else _Npz(folder / "maps.npz")
-    taken: set[str] = set()
-    rows: list[dict[str, Any]] = []
-    problems: list[tuple[str, str]] = []
-    seen = 0
-    for batch in batches:
-        problems += [(error.name, error.message) for error in batch.errors]
-        seen += len(batch.errors)
-        if not len(batch):
-            progress("explain", seen * len(explainers), count * len(explainers))
-            continue
-        images, index = batch.images.to(model.device), batch.index.to(model.device)
-        logits = model.unchecked_logits(images)
+    plan: Explaining, source: Source, rows: range, batch: Batch, tell: Callable[[int], None]
+) -> tuple[dict[str, pl.DataFrame], dict[str, np.ndarray], dict[str, bytes]]:
+    """Tables, arrays and files of one block."""
+    at, unread = placed(source, rows, batch)
+    lines = lines_of_unread(unread)
+    arrays = {"index": np.array([int(source.indices[row]) for row in rows]), "targets": np.full(len(rows), -1)}
+    tables: dict[str, pl.DataFrame] = {}
+    files: dict[str, bytes] = {}
+    if at:
+        images, index = batch.images.to(plan.model.device), batch.index.to(plan.model.device)
+        logits = plan.model.unchecked_logits(images)
         targets = logits.argmax(1)
-        good = logits.isfinite().all(1)
-        wrong = dict.fromkeys((~good).nonzero().flatten().tolist(), "the model's output is NaN or infinite")
-        found = {}
-        for place, explainer in enumerate(explainers):
-            progress("explain", seen * len(explainers) + place * len(batch), count * len(explainers))
-            name = short(explainer)
-            found[name] = explainer.attribute(model, images, targets, index, seed)
-            fine = found[name].flatten(1).isfinite().all(1)
-            wrong = dict.fromkeys((~fine).nonzero().flatten().tolist(), f"NaN or infinity in the map of {name}") | wrong
-            good &= fine
-        keep = good.nonzero().flatten().cpu()
-        problems += [(batch.names[at], text) for at, text in sorted(wrong.items())]
-        maps = {name: one.cpu()[keep] for name, one in found.items()}
-        if len(keep):
-            sink.add(maps, batch.index[keep], targets.cpu()[keep])
-        probabilities = logits.softmax(1).amax(1)
-        labels = match(classes, model.classes)
-        for at in keep.tolist():
-            predicted = int(targets[at])
-            label = None if batch.labels is None else int(batch.labels[at])
-            rows.append(
-                {
-                    "image": int(batch.index[at]),
-                    "name": batch.names[at],
-                    "predicted": labels.names[predicted],
-                    "probability": float(probabilities[at]),
-                    "label": labels.name_of(label) if label is None or label >= len(classes) else classes[label],
-                }
-            )
-        if overlays:
-            _draw(folder / "overlays", batch, keep, maps, taken)
-        seen += len(batch)
-        progress("explain", seen * len(explainers), count * len(explainers))
-    if not rows:
-        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise EmptyBatchError("no image could be explained: " + "; ".join(f"{name}: {message}" for name, message in problems[:3]) + more)
-    sink.close()
-    pl.DataFrame(rows, infer_schema_length=None).write_csv(folder / "predictions.csv")
-    answers = record(model, explainers, (), data, [row["image"] for row in rows], seed, {"targets": "predicted", "maps": form})
-    (folder / "record.json").write_text(json.dumps(answers, indent=2) + "\n")
-    return Explained(len(rows), tuple(problems))
+        maps = {}
+        for place, explainer in enumerate(plan.explainers):
+            tell(place * len(batch))
+            maps[short(explainer)] = explainer.attribute(plan.model, images, targets, index, plan.seed).cpu()
+        told = lines_of(batch, logits, maps)
+        lines |= zip(at, told, strict=True)
+        keep = [place for place, (_, state, _, _) in enumerate(told) if state == OK]
+        held = np.array([at[place] - rows.start for place in keep], int)
+        arrays["targets"][held] = targets.cpu().numpy()[keep]
+        for name, values in maps.items():
+            arrays[name] = np.full((len(rows), *values.shape[1:]), np.nan, np.float32)
+            arrays[name][held] = values.numpy()[keep]
+        tables["predictions"] = _predictions(plan, batch, keep, logits)
+        files = _overlays(batch, keep, maps) if plan.overlays else {}
+    tables["status"] = status_table(source, rows, lines)
+    return tables, arrays, files
 
 
-@contextmanager
-def _draft(folder: Path) -> Iterator[Path]:
-    """A hidden folder whose content moves into `folder` when the block ends well, and is gone otherwise."""
-    draft = folder / f".{os.getpid()}.part"
-    try:
-        draft.mkdir(parents=True)
-        yield draft
-        for made in sorted(draft.iterdir()):
-            made.replace(folder / made.name)
-    except OSError as error:
-        raise DataError(f"cannot write the maps to {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+def _predictions(plan: Explaining, batch: Batch, keep: Sequence[int], logits: Tensor) -> pl.DataFrame:
+    best = logits.softmax(1).max(1)
+    predicted, probability = best.indices.tolist(), best.values.tolist()
+    labels = match(plan.classes, plan.model.classes)
+    rows = []
+    for at in keep:
+        label = None if batch.labels is None else int(batch.labels[at])
+        named = labels.name_of(label) if label is None or label >= len(plan.classes) else plan.classes[label]
+        rows.append((int(batch.index[at]), batch.names[at], labels.names[predicted[at]], probability[at], named))
+    return pl.DataFrame(rows, schema=_PREDICTED, orient="row")
 
 
-class _Npz:
-    """Keeps maps in memory and writes one compressed file at the end."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.parts: dict[str, list[np.ndarray]] = {}
-
-    def add(self, maps: Mapping[str, Tensor], index: Tensor, targets: Tensor) -> None:
-        for name, values in {**maps, "index": index, "targets": targets}.items():
-            self.parts.setdefault(name, []).append(values.numpy())
-
-    def close(self) -> None:
-        np.savez_compressed(self.path, **{name: np.concatenate(parts) for name, parts in self.parts.items()})  # type: ignore[arg-type]
-
-
-class _Zarr:
-    """Appends maps to chunked, compressed arrays."""
-
-    def __init__(self, path: Path) -> None:
-        self.group = zarr.open_group(str(path), mode="w")
-
-    def add(self, maps: Mapping[str, Tensor], index: Tensor, targets: Tensor) -> None:
-        for name, values in {**maps, "index": index, "targets": targets}.items():
-            array = values.numpy()
-            if name not in self.group:
-                rows = max(1, min(len(array), (1 << 22) // max(1, math.prod(array.shape[1:]) * array.itemsize)))
-                self.group.create_array(name, shape=(0, *array.shape[1:]), chunks=(rows, *array.shape[1:]), dtype=array.dtype)
-            self.group[name].append(array)  # type: ignore[union-attr]
-
-    def close(self) -> None:
-        """Nothing is left to write."""
-
-
-def _draw(folder: Path, batch: Batch, keep: Tensor, maps: Mapping[str, Tensor], taken: set[str]) -> None:
-    files = [_free(_file_name(batch.names[at]), int(batch.index[at]), taken) for at in keep.tolist()]
+def _overlays(batch: Batch, keep: Sequence[int], maps: Mapping[str, Tensor]) -> dict[str, bytes]:
+    """PNG files by path; the image's number is in the name, since names alone may fall together."""
+    files = {}
     for name, values in maps.items():
-        home = folder / _file_name(name)
-        home.mkdir(parents=True, exist_ok=True)
-        for place, at in enumerate(keep.tolist()):
+        for at in keep:
             truth = None if batch.truth is None else batch.truth[at]
-            picture = overlay(batch.images[at], values[place], robust_limit(values[place]), truth)
-            picture.save(home / f"{files[place]}.png")
-
-
-def _free(name: str, number: int, taken: set[str]) -> str:
-    """`name`, with the image's number where another image has it already, upper and lower case being the same to some systems."""
-    found = name if name.lower() not in taken else f"{name}_{number}"
-    while found.lower() in taken:
-        found += "_"
-    taken.add(found.lower())
-    return found
+            held = io.BytesIO()
+            overlay(batch.images[at], values[at], robust_limit(values[at]), truth).save(held, "PNG")
+            files[f"overlays/{_file_name(name)}/{int(batch.index[at]):06d}_{_file_name(batch.names[at])}.png"] = held.getvalue()
+    return files
 
 
 def _file_name(text: str) -> str:
     """A name that every file system takes, still readable."""
-    return re.sub(r"[^\w.()=,+-]+", "_", text).strip("_.") or "image"
+    return re.sub(r"[^\w.()=,+-]+", "_", text).strip("_.")[:_LONGEST] or "image"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 __all__ = ["Labels", "match"]
@@ -31,10 +31,15 @@ class Labels:
         known = None if label is None else self.id_of(label)
         return "" if known is None else self.names[known]
 
-    def accuracy(self, labels: Sequence[int], predicted: Sequence[int]) -> tuple[float, int]:
-        """Share of right predictions among the labels that the model has a class for, and their number."""
-        known = [(own, guess) for own, guess in zip(map(self.id_of, labels), predicted, strict=True) if own is not None]
-        return (sum(own == guess for own, guess in known) / len(known) if known else 0.0), len(known)
+    def accuracy(self, counts: Mapping[tuple[int, int], int]) -> tuple[float, int]:
+        """Share of right predictions among the labels that the model has a class for, and their number.
+
+        Args:
+            counts: How many images have each (label, predicted class).
+        """
+        known = [(self.id_of(label), guess, many) for (label, guess), many in counts.items() if self.id_of(label) is not None]
+        total = sum(many for _, _, many in known)
+        return (sum(many for own, guess, many in known if own == guess) / total if total else 0.0), total
 
 
 def match(data: Iterable[str], model: Sequence[str]) -> Labels:

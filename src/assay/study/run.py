@@ -32,7 +32,7 @@ from assay.study.run_maps import chunk_files
 from assay.study.run_settings import differences, plain, read_settings, settings_text
 from assay.study.run_state import State, read_state, state_bytes
 
-__all__ = ["ENVIRONMENT", "LOGS", "SETTINGS", "Run", "finished_blocks", "part"]
+__all__ = ["ENVIRONMENT", "LOGS", "SETTINGS", "Run", "check_folder", "finished_blocks", "part"]
 
 SETTINGS, ENVIRONMENT, LOGS = "run.toml", "environment.json", "log"
 _LOCK = "lock"
@@ -172,6 +172,15 @@ class Run:
             else:
                 rows.sink_parquet(draft, row_group_size=_ROW_GROUP)
 
+    def put(self, name: str, text: str) -> None:
+        """Write a text file of the folder, whole or not at all.
+
+        Raises:
+            DataError: The disk is full or the folder cannot be written.
+        """
+        with self.writing():
+            write_all(self.folder, {name: text.encode()})
+
     def finish(self, results: Iterable[str]) -> None:
         """Say that the results, files of the folder, are complete, so that the next start has nothing to do."""
         files = {name: hashlib.sha256((self.folder / name).read_bytes()).hexdigest() for name in results}
@@ -236,21 +245,30 @@ def _document(command: str, settings: Mapping[str, Any], blocks: Blocks) -> dict
     return {"command": command, "assay": version("assay"), "blocks": cut, "settings": plain(settings)}
 
 
-def _claim(folder: Path, lock: Lock, document: Mapping[str, Any]) -> bool:
-    """Take the folder for this process; True when it begins here, False when a run like this is in it.
+def check_folder(folder: Path) -> None:
+    """Make the folder where it is not there, and see that it is empty or a run's.
 
     Raises:
-        DataError: It cannot be had; nothing in it has been changed.
+        DataError: It cannot be made, or holds something else.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in folder.iterdir()}
     except OSError as error:
         raise DataError(f"cannot make the folder {folder}: {error.strerror or error}") from error
-    strange = sorted(name for name in names - {_LOCK, ENVIRONMENT} if not name.startswith("."))
+    strange = sorted(name for name in names - {_LOCK, LOGS, ENVIRONMENT} if not name.startswith("."))
     if SETTINGS not in names and strange:
         raise DataError(f"{folder} already holds {strange[0]} and is no run of assay; name an empty or new folder")
-    if SETTINGS in names:
+
+
+def _claim(folder: Path, lock: Lock, document: Mapping[str, Any]) -> bool:
+    """Take the folder for this process; True when it begins here, False when a run like this is in it.
+
+    Raises:
+        DataError: It cannot be had; nothing in it has been changed.
+    """
+    check_folder(folder)
+    if (folder / SETTINGS).exists():
         _check_same(folder, document)
     lock.take()
     return not (folder / SETTINGS).exists()

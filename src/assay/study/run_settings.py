@@ -21,13 +21,18 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _plain(value) for name, value in settings.items() if value is not None}
 
 
-def settings_text(settings: Mapping[str, Any]) -> str:
-    """TOML of plain settings; mappings become tables at the end."""
+def settings_text(settings: Mapping[str, Any], table: str = "") -> str:
+    """TOML of plain settings; mappings become tables.
+
+    Args:
+        settings: What to write.
+        table: The name of the table that they are in.
+    """
     lines = [f"{_key(name)} = {_value(value)}" for name, value in settings.items() if not isinstance(value, Mapping)]
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            lines += ["", f"[{_key(name)}]", *(f"{_key(inner)} = {_value(one)}" for inner, one in value.items())]
-    return "\n".join(lines) + "\n"
+    parts = ["\n".join([*([f"[{table}]"] if table else []), *lines]) + "\n"]
+    inner = {name: value for name, value in settings.items() if isinstance(value, Mapping)}
+    parts += [settings_text(value, f"{table}.{_key(name)}" if table else _key(name)) for name, value in inner.items()]
+    return "\n".join(parts)
 
 
 def read_settings(path: Path) -> dict[str, Any]:

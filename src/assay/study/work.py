@@ -1,95 +1,57 @@
-"""The pass over the images that an audit is made of: block after block, scores kept, maps only for the gallery."""
+"""What an audit does with one block of images: explain, measure, and put all that is kept into rows of tables."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import polars as pl
 import torch
 from torch import Tensor
 
-from assay.core.progress import Progress
 from assay.core.registry import short
-from assay.data.base import Batch
+from assay.data.base import Batch, Corrupt
 from assay.explain.base import Explainer
 from assay.explain.random import RandomMap
 from assay.measure.base import Case, Measure
 from assay.models.classifier import Classifier
-from assay.report import Gallery
-from assay.study.labels import Labels
+from assay.study.gallery import Shown, pack, places, show
+from assay.study.record import record
+from assay.study.source import Source, placed
 
-__all__ = ["FLOOR", "OK", "Work", "blocks"]
+__all__ = ["FLOOR", "OK", "UNREAD", "Line", "Work", "lines_of", "lines_of_unread", "status_table"]
 
 FLOOR = RandomMap()
 OK = "ok"
-_BLOCK = 64
+UNREAD = "cannot be read: "
+Line = tuple[str, str, int | None, int | None]
+"""Name, status, label and predicted class (none where the output is not finite) of an image."""
+_STATUS = {"image": pl.Int64, "name": pl.String, "status": pl.String, "label": pl.Int64, "predicted": pl.Int64}
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """One image of the gallery.
-
-    Attributes:
-        image: (1 or 3, H, W).
-        name: Its name.
-        label: Its label, or None.
-        probabilities: (K,).
-        truth: (1, H, W) bool, or None.
-        distractor: (1, H, W) bool, or None.
-        maps: One for each explainer.
-        values: (measures, explainers and floor).
-    """
-
-    image: Tensor
-    name: str
-    label: int | None
-    probabilities: Tensor
-    truth: Tensor | None
-    distractor: Tensor | None
-    maps: list[Tensor]
-    values: Tensor
-
-
-@dataclass(eq=False)
 class Work:
-    """An audit while it goes on.
+    """An audit's plan.
 
     Attributes:
         model: The model to explain.
         explainers: What explains it, without the floor.
         measures: What scores the maps.
         seed: Decides all randomness, together with the images' numbers.
-        targets: One class id for each image that can be read, in order; None for the predicted classes.
-        wanted: Images for the gallery.
-        count: Images in all, unreadable ones included.
-        progress: Called as work goes on.
-        numbers: The images' global numbers.
-        names: Their names.
-        status: "ok" or what was wrong, for each image.
-        labels: Their labels, where the data have labels.
-        predicted: Predicted classes.
-        values: Blocks (measures, explainers and floor, images); NaN where an output or a map is not finite.
-        shown: The gallery.
-        unread: (name, what was wrong) of files that cannot be read.
+        images: Images in all.
+        gallery: Images for the report.
+        targets: (images,) class ids; None for the predicted classes.
     """
 
     model: Classifier
-    explainers: list[Explainer]
-    measures: list[Measure]
+    explainers: Sequence[Explainer]
+    measures: Sequence[Measure]
     seed: int
-    targets: Tensor | None
-    wanted: int
-    count: int
-    progress: Progress
-    numbers: list[int] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    status: list[str] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    predicted: list[int] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-    shown: list[Shown] = field(default_factory=list)
-    unread: list[tuple[str, str]] = field(default_factory=list)
+    images: int
+    gallery: int
+    targets: Tensor | None = None
 
     @property
     def everyone(self) -> list[Explainer]:
@@ -97,117 +59,137 @@ class Work:
         return [*self.explainers, FLOOR]
 
     @property
-    def problems(self) -> tuple[tuple[str, str], ...]:
-        """(name, what was wrong) of everything that is not ok."""
-        return (*self.unread, *((name, text) for name, text in zip(self.names, self.status, strict=True) if text != OK))
+    def labels(self) -> list[str]:
+        """The measures' class names, with parameters only where one class stands twice."""
+        names = [type(one).__name__ for one in self.measures]
+        return [name if names.count(name) == 1 else short(one) for name, one in zip(names, self.measures, strict=True)]
 
-    def add(self, batch: Batch) -> None:
-        """Explain and measure one batch."""
-        self.unread += [(error.name, error.message) for error in batch.errors]
-        for rows in blocks(len(batch)):
-            self._block(batch, rows)
-        self._tell(0)
+    @property
+    def explained(self) -> str:
+        """Which class of each image is explained, in a word."""
+        return "predicted" if self.targets is None else "given"
 
-    def _block(self, batch: Batch, rows: slice) -> None:
-        images = batch.images[rows].to(self.model.device)
-        index = batch.index[rows].to(images.device)
-        done = len(self.numbers)
+    @property
+    def steps(self) -> int:
+        """Units of progress that one image is worth."""
+        return len(self.explainers) + 1 + len(self.measures)
+
+    def record(self, data: Mapping[str, Any], indices: Sequence[int]) -> dict[str, Any]:
+        """The seven reproducibility answers.
+
+        Args:
+            data: The data set's name, hash and split.
+            indices: The images' numbers.
+        """
+        return record(self.model, self.everyone, self.measures, data, indices, self.seed, {"targets": self.explained})
+
+    def tables(
+        self, source: Source, rows: range, batch: Batch, tell: Callable[[int], None], shown_from: Sequence[int] | None = None
+    ) -> dict[str, pl.DataFrame]:
+        """Rows of the tables scores, status and, where the block has images of the gallery, gallery.
+
+        Args:
+            source: Where the batch is from.
+            rows: The block's positions.
+            batch: Its images.
+            tell: Called with the units of progress done.
+            shown_from: Positions from which images for the gallery are looked for within the block; by default those of the plan.
+        """
+        at, unread = placed(source, rows, batch)
+        lines = lines_of_unread(unread)
+        tables = {}
+        if at:
+            targets = None if self.targets is None else self.targets.cpu()[torch.tensor(at)]
+            logits, maps, values = self._measured(batch, targets, tell)
+            tables["scores"] = self._scores(batch.index, values)
+            lines |= zip(at, lines_of(batch, logits, dict(zip(map(short, self.everyone), maps, strict=True))), strict=True)
+            wanted = places(self.gallery, self.images) if shown_from is None else shown_from
+            shown = self._shown(batch, at, [(slot, row) for slot, row in enumerate(wanted) if row in rows], logits, maps, values)
+            if shown:
+                tables["gallery"] = pack(shown)
+        tables["status"] = status_table(source, rows, lines)
+        return tables
+
+    def _measured(self, batch: Batch, targets: Tensor | None, tell: Callable[[int], None]) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Logits (N, K), maps of everyone, and values (measures, everyone, N), NaN where an output or a map is not finite."""
+        count, home = len(batch), self.model.device
+        images, index = batch.images.to(home), batch.index.to(home)
         logits = self.model.unchecked_logits(images)
-        targets = logits.argmax(1) if self.targets is None else self.targets[done : done + len(images)].to(images.device)
-        case = Case(self.model, images, targets, index, self.seed, None if batch.truth is None else batch.truth[rows].to(images.device))
+        targets = logits.argmax(1) if targets is None else targets.to(home)
+        case = Case(self.model, images, targets, index, self.seed, None if batch.truth is None else batch.truth.to(home))
         case.__dict__["logits"] = logits
-
-        maps, damaged = [], []
+        maps = []
         for place, explainer in enumerate(self.everyone):
-            self._tell(len(images) * place)
-            found = explainer.attribute(self.model, images, targets, index, self.seed)
-            maps.append(found)
-            damaged.append(~found.flatten(1).isfinite().all(1))
+            tell(count * place)
+            maps.append(explainer.attribute(self.model, images, targets, index, self.seed))
         clean = [one.nan_to_num(0.0, 0.0, 0.0) for one in maps]
         scored = []
         for place, measure in enumerate(self.measures):
-            self._tell(len(images) * (len(maps) + place))
+            tell(count * (len(maps) + place))
             scored.append(measure.evaluate(case, clean, self.everyone))
-        lost = torch.stack(damaged) | ~logits.isfinite().all(1)
-        values = torch.stack(scored).masked_fill(lost, math.nan).cpu()
-        self._keep(batch, rows, logits.cpu(), torch.stack(damaged).cpu(), values, [one.cpu() for one in maps])
+        lost = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]) | ~logits.isfinite().all(1)
+        return logits.cpu(), [one.cpu() for one in maps], torch.stack(scored).masked_fill(lost, math.nan).cpu()
 
-    def _keep(self, batch: Batch, rows: slice, logits: Tensor, damaged: Tensor, values: Tensor, maps: list[Tensor]) -> None:
-        sound = logits.isfinite().all(1).tolist()
-        self.numbers += batch.index[rows].tolist()
-        self.names += batch.names[rows]
-        self.status += [self._state(fine, damaged[:, place]) for place, fine in enumerate(sound)]
-        self.predicted += logits.argmax(1).tolist()
-        self.values.append(values)
-        if batch.labels is not None:
-            self.labels += batch.labels[rows].tolist()
-        for place in range(len(sound)):
-            # Spread over all the images: data sets come sorted by class.
-            due = len(self.numbers) - len(sound) + place >= len(self.shown) * self.count / self.wanted
-            if sound[place] and due and len(self.shown) < self.wanted:
-                one = _shown(batch, rows.start + place, logits[place], [own[place] for own in maps[:-1]], values[:, :, place])
-                self.shown.append(one)
-
-    def _state(self, sound: bool, damaged: Tensor) -> str:
-        if not sound:
-            return "the model's output is NaN or infinite"
-        lost = [short(one) for one, bad in zip(self.everyone, damaged.tolist(), strict=True) if bad]
-        return f"NaN or infinity in the map of {', '.join(lost)}" if lost else OK
-
-    def _tell(self, units: int) -> None:
-        steps = len(self.explainers) + 1 + len(self.measures)
-        done = (len(self.numbers) + len(self.unread)) * steps + units
-        self.progress("audit", min(done, self.count * steps), self.count * steps)
-
-    def gallery(self, measures: Sequence[str], labels: Labels) -> Gallery:
-        """The images kept for the report.
-
-        Args:
-            measures: The measures' names.
-            labels: Names of labels and predictions.
-        """
-        shown = self.shown
-        predicted = [int(one.probabilities.argmax()) for one in shown]
-        explainers = [short(one) for one in self.explainers]
-        return Gallery(
-            images=torch.stack([one.image for one in shown]),
-            names=tuple(one.name for one in shown),
-            labels=tuple(labels.name_of(one.label) for one in shown),
-            predictions=tuple(labels.names[best] for best in predicted),
-            probabilities=tuple(float(one.probabilities[best]) for one, best in zip(shown, predicted, strict=True)),
-            maps={name: torch.stack([one.maps[place] for one in shown]) for place, name in enumerate(explainers)},
-            truth=_stacked([one.truth for one in shown]),
-            distractor=_stacked([one.distractor for one in shown]),
-            scores={
-                name: {measure: tuple(float(one.values[line, place]) for one in shown) for line, measure in enumerate(measures)}
-                for place, name in enumerate(explainers)
-            },
+    def _scores(self, index: Tensor, values: Tensor) -> pl.DataFrame:
+        """A row for each image, explainer and measure, in this order, so that blocks can be put one after another."""
+        count, everyone, measures = len(index), [short(one) for one in self.everyone], self.labels
+        directions = ["higher" if one.higher_is_better else "lower" for one in self.measures]
+        return pl.DataFrame(
+            {
+                "image": index.repeat_interleave(len(everyone) * len(measures)).numpy(),
+                "explainer": [name for name in everyone for _ in measures] * count,
+                "measure": measures * (len(everyone) * count),
+                "value": values.permute(2, 1, 0).flatten().double().numpy(),
+                "direction": directions * (len(everyone) * count),
+            }
         )
 
-
-def blocks(count: int) -> Iterator[slice]:
-    """Even blocks of images, so that each explainer's chunks are full and its maps take bounded memory."""
-    if count:
-        size = math.ceil(count / math.ceil(count / _BLOCK))
-        for start in range(0, count, size):
-            yield slice(start, min(start + size, count))
-
-
-def _shown(batch: Batch, at: int, logits: Tensor, maps: list[Tensor], values: Tensor) -> Shown:
-    image = batch.images[at].cpu()
-    return Shown(
-        # What has no colours is shown as the channels' mean.
-        image=image if len(image) in (1, 3) else image.mean(0, keepdim=True),
-        name=batch.names[at],
-        label=None if batch.labels is None else int(batch.labels[at]),
-        probabilities=logits.softmax(0),
-        truth=None if batch.truth is None else batch.truth[at].cpu(),
-        distractor=None if batch.distractor is None else batch.distractor[at].cpu(),
-        maps=[one.clone() for one in maps],  # A view would keep the whole block's maps in memory.
-        values=values,
-    )
+    def _shown(
+        self, batch: Batch, at: list[int], slots: list[tuple[int, int]], logits: Tensor, maps: list[Tensor], values: Tensor
+    ) -> list[tuple[int, Shown]]:
+        """The first sound image at or after each slot's position that no other slot has."""
+        free = [place for place, fine in enumerate(logits.isfinite().all(1).tolist()) if fine]
+        found = []
+        for slot, row in slots:
+            place = next((place for place in free if at[place] >= row), None)
+            if place is not None:
+                free.remove(place)
+                found.append((slot, show(batch, place, logits[place], [own[place] for own in maps[:-1]], values[:, :, place])))
+        return found
 
 
-def _stacked(masks: list[Tensor | None]) -> Tensor | None:
-    known = [mask for mask in masks if mask is not None]
-    return torch.stack(known) if known and len(known) == len(masks) else None
+def status_table(source: Source, rows: range, lines: Mapping[int, Line]) -> pl.DataFrame:
+    """The status of a block's images: number, name, status, label and predicted class.
+
+    Args:
+        source: Where the images are from.
+        rows: The block's positions.
+        lines: A line for each.
+    """
+    numbers = source.indices
+    return pl.DataFrame([(int(numbers[row]), *lines[row]) for row in rows], schema=_STATUS, orient="row")
+
+
+def lines_of_unread(unread: Sequence[tuple[int, Corrupt]]) -> dict[int, Line]:
+    """Lines, by position, of files that cannot be read."""
+    return {row: (error.name, UNREAD + error.message, None, None) for row, error in unread}
+
+
+def lines_of(batch: Batch, logits: Tensor, maps: Mapping[str, Tensor]) -> list[Line]:
+    """A line for each image of a batch: whether its output and maps are finite, or what is not.
+
+    Args:
+        batch: The images.
+        logits: (N, K) of them.
+        maps: (N, C, H, W) by explainer's name.
+    """
+    labels = [None] * len(batch) if batch.labels is None else batch.labels.tolist()
+    whole = {name: one.flatten(1).isfinite().all(1).tolist() for name, one in maps.items()}
+    sound, best = logits.isfinite().all(1).tolist(), logits.argmax(1).tolist()
+    found: list[Line] = []
+    for place, name in enumerate(batch.names):
+        lost = [explainer for explainer, fine in whole.items() if not fine[place]]
+        broken = f"NaN or infinity in the map of {', '.join(lost)}" if lost else OK
+        status = broken if sound[place] else "the model's output is NaN or infinite"
+        found.append((name, status, labels[place], best[place] if sound[place] else None))
+    return found

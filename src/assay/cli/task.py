@@ -1,0 +1,94 @@
+"""What the commands that work on images with a model are told alike, stated once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_type_hints
+
+import typer
+
+from assay.cli import options
+
+if TYPE_CHECKING:
+    from assay.models.classifier import Classifier
+    from assay.study.blocks import Blocks
+
+__all__ = ["Task", "with_task"]
+
+P = ParamSpec("P")
+Block = Annotated[int, typer.Option(min=1, help="Images that are computed, kept and resumed together, at most.")]
+_NO_SETTING = ("out", "workers")
+"""What cannot change a result."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model, images, and a folder for the results; the fields are options of the command line."""
+
+    model: options.Model
+    images: options.Images
+    out: options.Out
+    weights: options.Weights = None
+    pretrained: options.Pretrained = False
+    random_weights: options.RandomWeights = False
+    split: options.Split = None
+    size: options.Size = None
+    count: options.Count = None
+    precision: options.Precision = "float32"
+    output: options.Output = "logit"
+    device: options.Device = None
+    seed: options.Seed = 0
+    block: Block = 64
+    workers: options.Workers = None
+
+    def inputs(self) -> options.Inputs:
+        """The images."""
+        return options.inputs(self.images, self.split, self.size, self.count, self.seed, self.workers)
+
+    def network(self) -> Classifier:
+        """The model."""
+        return options.network(
+            self.model, self.weights, self.pretrained, self.random_weights, self.precision, self.output, self.device, self.seed
+        )
+
+    def blocks(self, images: int) -> Blocks:
+        """How the images are cut."""
+        from assay.study.blocks import Blocks
+
+        return Blocks.even(images, self.block)
+
+    def settings(self, model: Classifier, data: dict[str, Any], **own: Any) -> dict[str, Any]:
+        """All that decides the results, to be kept in a run folder.
+
+        Args:
+            model: The model, as it was made.
+            data: What is known of the images.
+            **own: The command's own options, as they were understood.
+        """
+        told = {name: value for name, value in asdict(self).items() if name not in _NO_SETTING}
+        return told | own | {"network": {**model.settings(), "device": model.device.type}, "data": data}
+
+
+def with_task(function: Callable[Concatenate[Task, P], None]) -> Callable[..., None]:
+    """A command whose options are those of `Task` and the function's own; the function gets the task in one piece."""
+    hints = get_type_hints(function, include_extras=True)
+    own = [one.replace(annotation=hints[one.name]) for one in list(inspect.signature(function).parameters.values())[1:]]
+    types = get_type_hints(Task, include_extras=True)
+    shared = {one.name: inspect.Parameter.empty if one.default is MISSING else one.default for one in fields(Task)}
+    common = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=types[name]) for name, default in shared.items()
+    ]
+    needed = [one for one in common if one.default is inspect.Parameter.empty]
+    other = [one for one in common if one.default is not inspect.Parameter.empty]
+    parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*needed, *own, *other)]
+
+    def command(**given: Any) -> None:
+        task = Task(**{name: given.pop(name) for name in shared})
+        function(task, **given)  # type: ignore[call-arg]
+
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command

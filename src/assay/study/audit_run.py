@@ -1,0 +1,85 @@
+"""An audit in a run folder: images of any number, several processes, killed and started again as often as it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from assay.core.progress import Progress, silent
+from assay.report import Sentence, render
+from assay.study.audit import audit_blocks
+from assay.study.findings import findings, notes_of, tally
+from assay.study.run import Run
+from assay.study.source import Source
+from assay.study.verdict import verdict
+from assay.study.work import Work
+
+__all__ = ["Outcome", "audit_run"]
+
+_SCORES, _SUMMARY, _STATUS, _REPORT = "scores.parquet", "summary.csv", "status.csv", "report.html"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How an audit ended.
+
+    Attributes:
+        report: The report's path.
+        summary: As in `Audit`.
+        verdict: The verdict in plain words.
+        problems: How many images had problems.
+    """
+
+    report: Path
+    summary: pl.DataFrame
+    verdict: tuple[Sentence, ...]
+    problems: int
+
+
+def audit_run(
+    run: Run, work: Work, source: Source, *, name: str, classes: Sequence[str] = (), progress: Progress = silent
+) -> Outcome | None:
+    """Do what is left of an audit, and write its results when all is done.
+
+    Args:
+        run: The run folder.
+        work: What to do.
+        source: The images.
+        name: What the reader calls the model.
+        classes: Names of the labels' classes; none when labels are the model's own class numbers.
+        progress: Called as work goes on.
+
+    Returns:
+        The outcome in the first process, None in the others.
+
+    Raises:
+        EmptyBatchError: No image could be read.
+        NotFiniteError: The model gives NaN or infinity for every image.
+        DataError: The disk is full or the folder cannot be written.
+    """
+    audit_blocks(work, source, run, run.blocks, run.share(), progress)
+    with run.ranks.together():
+        if not run.ranks.first:
+            return None
+        if not run.over:
+            _finish(run, work, source, name, classes)
+        summary = _read(run.folder / _SUMMARY)
+        counted = tally(run)
+        return Outcome(run.folder / _REPORT, summary, verdict(summary, notes_of(work), counted.sound), counted.troubled)
+
+
+def _finish(run: Run, work: Work, source: Source, name: str, classes: Sequence[str]) -> None:
+    summary, page = findings(work, source, run, run.blocks, run.answers, name, classes)
+    run.merge("scores", _SCORES)
+    run.merge("status", _STATUS)
+    run.put(_SUMMARY, summary.write_csv())
+    run.put(_REPORT, render(page))
+    run.finish([_SCORES, _STATUS, _SUMMARY, _REPORT])
+
+
+def _read(path: Path) -> pl.DataFrame:
+    numbers = dict.fromkeys(("mean", "low", "high", "floor", "floor_low", "floor_high"), pl.Float64)
+    return pl.read_csv(path, schema_overrides=numbers).with_columns(pl.col("verdict").cast(pl.String).fill_null(""))

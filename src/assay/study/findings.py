@@ -1,0 +1,178 @@
+"""What all blocks of an audit say together: summary, verdict and report, read from the blocks' tables one after another."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from assay.core.registry import short
+from assay.errors import EmptyBatchError, NotFiniteError
+from assay.report import MeasureNote, Page
+from assay.study.blocks import Blocks
+from assay.study.gallery import Shown, gallery, unpack
+from assay.study.labels import Labels, match
+from assay.study.sink import Sink
+from assay.study.source import Source
+from assay.study.statistics import summarise_pieces
+from assay.study.verdict import RULES, verdict
+from assay.study.work import OK, UNREAD, Work
+
+__all__ = ["Tally", "few", "findings", "notes_of", "tally"]
+
+_LISTED = 1000
+"""Problems that a report lists; status.csv has all."""
+
+
+@dataclass
+class Tally:
+    """What the status of all images comes to.
+
+    Attributes:
+        images: Images in all.
+        read: Images that could be read.
+        sound: Images without any problem.
+        first: Position of the first image whose output is finite, or None.
+        pairs: How many images have each (label, predicted class), where both are known.
+        problems: (name, what was wrong), the first thousand.
+        troubled: How many have a problem.
+    """
+
+    images: int = 0
+    read: int = 0
+    sound: int = 0
+    first: int | None = None
+    pairs: Counter[tuple[int, int]] = field(default_factory=Counter)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    troubled: int = 0
+
+
+def findings(
+    work: Work,
+    source: Source,
+    sink: Sink,
+    blocks: Blocks,
+    answers: Mapping[str, Any],
+    name: str,
+    classes: Sequence[str] = (),
+) -> tuple[pl.DataFrame, Page]:
+    """The summary, and the report ready to be written.
+
+    Args:
+        work: What was done.
+        source: The images.
+        sink: The tables of all blocks.
+        blocks: How the images are cut.
+        answers: The seven reproducibility answers.
+        name: What the reader calls the model.
+        classes: Names of the labels' classes; none when labels are the model's own class numbers.
+
+    Raises:
+        EmptyBatchError: No image could be read.
+        NotFiniteError: The model gives NaN or infinity for every image.
+    """
+    counted = tally(sink)
+    if not counted.read:
+        raise EmptyBatchError(f"no image could be read, so there is nothing to audit: {few(counted)}")
+    if counted.first is None:
+        raise NotFiniteError(f"the model gives NaN or infinity for every image, so there is nothing to audit: {few(counted)}")
+    measures = {label: one.higher_is_better for label, one in zip(work.labels, work.measures, strict=True)}
+    explainers = [short(one) for one in work.explainers]
+    summary = summarise_pieces(_values(sink, len(explainers) + 1, len(measures)), explainers, measures, work.seed)
+    notes = notes_of(work)
+    labels = match(classes, work.model.classes)
+    page = Page(
+        title="Which explanations of this model can be trusted?",
+        model=f"{name}, its {work.model.output.replace('_', ' ')}, in {work.model.precision} on {work.model.device.type}",
+        data=str(answers["data"].get("name")),
+        verdict=verdict(summary, notes, counted.sound),
+        summary=summary,
+        measures=notes,
+        gallery=gallery(_shown(work, source, sink, blocks, counted.first), explainers, list(measures), labels),
+        settings=_settings(work, counted) | _accuracy(counted, labels),
+        record=answers,
+        problems=_listed(counted),
+    )
+    return summary, page
+
+
+def tally(sink: Sink) -> Tally:
+    """Count the rows of the status tables."""
+    found = Tally()
+    for part in sink.tables("status"):
+        states, names = part["status"].to_list(), part["name"].to_list()
+        finite = part["predicted"].is_not_null()
+        if found.first is None and finite.any():
+            found.first = found.images + int(finite.arg_max() or 0)
+        found.images += len(part)
+        found.read += sum(not state.startswith(UNREAD) for state in states)
+        found.sound += states.count(OK)
+        found.troubled += len(states) - states.count(OK)
+        wrong = [(name, state.removeprefix(UNREAD)) for name, state in zip(names, states, strict=True) if state != OK]
+        found.problems += wrong[: _LISTED - len(found.problems)]
+        known = part.drop_nulls(["label", "predicted"])
+        found.pairs.update(zip(known["label"].to_list(), known["predicted"].to_list(), strict=True))
+    return found
+
+
+def notes_of(work: Work) -> dict[str, MeasureNote]:
+    """What a reader must know of each measure."""
+    return {
+        name: MeasureNote(one.category, "higher is better" if one.higher_is_better else "lower is better", one.meaning, one.reference)
+        for name, one in zip(work.labels, work.measures, strict=True)
+    }
+
+
+def _values(sink: Sink, everyone: int, measures: int) -> Callable[[], Iterator[np.ndarray]]:
+    def pieces() -> Iterator[np.ndarray]:
+        for part in sink.tables("scores"):
+            yield part["value"].to_numpy().reshape(-1, everyone, measures)
+
+    return pieces
+
+
+def _shown(work: Work, source: Source, sink: Sink, blocks: Blocks, first: int) -> list[Shown]:
+    """The gallery; where no block had a sound image at or after its positions, the first sound image of all."""
+    found = [one for part in sink.tables("gallery") for one in unpack(part)]
+    if not found:
+        rows = blocks.rows(first // blocks.size)
+        batch = next(iter(source.read([rows])))
+        found = unpack(work.tables(source, rows, batch, lambda _: None, [first])["gallery"])
+    return [one for _, one in sorted(found, key=lambda item: item[0])]
+
+
+def _settings(work: Work, counted: Tally) -> dict[str, str]:
+    lost = f" of {counted.images}; the others could not be read" if counted.read < counted.images else ""
+    return {
+        "images": f"{counted.read}{lost}",
+        "explained": f"the {work.model.output.replace('_', ' ')} of the {work.explained} class",
+        "precision": work.model.precision,
+        "seed": str(work.seed),
+        "explainers": "; ".join(map(short, work.everyone)),
+        "measures": "; ".join(map(short, work.measures)),
+        "rules of the verdict": RULES,
+    }
+
+
+def _accuracy(counted: Tally, labels: Labels) -> dict[str, str]:
+    if not counted.pairs:
+        return {}
+    share, known = labels.accuracy(counted.pairs)
+    if not known:
+        return {"accuracy": "unknown: the labels' classes are not the model's"}
+    return {"accuracy": f"{share:.1%} of {known} labelled images"}
+
+
+def _listed(counted: Tally) -> tuple[tuple[str, str], ...]:
+    left = counted.troubled - len(counted.problems)
+    return (*counted.problems, *([(f"{left} more", "listed in status.csv")] if left else []))
+
+
+def few(counted: Tally, most: int = 3) -> str:
+    """The first few problems in words."""
+    more = f"; and {counted.troubled - most} more" if counted.troubled > most else ""
+    return "; ".join(f"{name}: {text}" for name, text in counted.problems[:most]) + more

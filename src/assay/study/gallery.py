@@ -1,0 +1,149 @@
+"""The images that a report shows: chosen by position beforehand, kept as rows of a table, put together at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from assay.data.base import Batch
+from assay.report import Gallery
+from assay.study.labels import Labels
+
+__all__ = ["Shown", "gallery", "pack", "places", "show", "unpack"]
+
+_SCHEMA: dict[str, pl.DataType] = {
+    "slot": pl.Int64(),
+    "name": pl.String(),
+    "label": pl.Int64(),
+    "part": pl.String(),
+    "shape": pl.List(pl.Int64()),
+    "data": pl.Binary(),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """One image of the gallery.
+
+    Attributes:
+        name: Its name.
+        label: Its label, or None.
+        image: (1 or 3, H, W).
+        probabilities: (K,).
+        values: (measures, explainers and floor).
+        maps: (C, H, W), one for each explainer.
+        truth: (1, H, W) bool, or None.
+        distractor: (1, H, W) bool, or None.
+    """
+
+    name: str
+    label: int | None
+    image: Tensor
+    probabilities: Tensor
+    values: Tensor
+    maps: list[Tensor]
+    truth: Tensor | None
+    distractor: Tensor | None
+
+
+def places(wanted: int, images: int) -> list[int]:
+    """The position from which each image of a gallery is looked for: evenly spaced, since data sets come sorted by class."""
+    wanted = min(wanted, images)
+    return [-(-slot * images // wanted) for slot in range(wanted)]
+
+
+def show(batch: Batch, at: int, logits: Tensor, maps: list[Tensor], values: Tensor) -> Shown:
+    """What the gallery keeps of image `at` of a batch.
+
+    Args:
+        batch: The images.
+        at: Which.
+        logits: (K,) of it.
+        maps: (C, H, W) of it, one for each explainer.
+        values: (measures, explainers and floor) of it.
+    """
+    image = batch.images[at].cpu()
+    return Shown(
+        name=batch.names[at],
+        label=None if batch.labels is None else int(batch.labels[at]),
+        # What has no colours is shown as the channels' mean.
+        image=image if len(image) in (1, 3) else image.mean(0, keepdim=True),
+        probabilities=logits.softmax(0),
+        values=values,
+        maps=maps,
+        truth=None if batch.truth is None else batch.truth[at].cpu(),
+        distractor=None if batch.distractor is None else batch.distractor[at].cpu(),
+    )
+
+
+def pack(shown: Iterable[tuple[int, Shown]]) -> pl.DataFrame:
+    """Images of the gallery with their slots as a table, a row for each tensor."""
+    rows = []
+    for slot, one in shown:
+        parts = {"image": one.image, "probabilities": one.probabilities, "values": one.values}
+        parts |= {f"map {place}": values for place, values in enumerate(one.maps)}
+        parts |= {name: mask for name, mask in (("truth", one.truth), ("distractor", one.distractor)) if mask is not None}
+        for name, tensor in parts.items():
+            data = tensor.float().contiguous().numpy().tobytes()
+            rows.append({"slot": slot, "name": one.name, "label": one.label, "part": name, "shape": list(tensor.shape), "data": data})
+    return pl.DataFrame(rows, schema=_SCHEMA)
+
+
+def unpack(table: pl.DataFrame) -> list[tuple[int, Shown]]:
+    """What `pack` packed."""
+    found = []
+    for (slot,), rows in table.group_by("slot", maintain_order=True):
+        parts = {row["part"]: _tensor(row["data"], row["shape"]) for row in rows.iter_rows(named=True)}
+        truth, distractor = parts.get("truth"), parts.get("distractor")
+        one = Shown(
+            rows["name"][0],
+            rows["label"][0],
+            parts["image"],
+            parts["probabilities"],
+            parts["values"],
+            [parts[f"map {place}"] for place in range(sum(name.startswith("map ") for name in parts))],
+            None if truth is None else truth.bool(),
+            None if distractor is None else distractor.bool(),
+        )
+        found.append((int(slot), one))
+    return found
+
+
+def gallery(shown: Sequence[Shown], explainers: Sequence[str], measures: Sequence[str], labels: Labels) -> Gallery:
+    """The report's gallery.
+
+    Args:
+        shown: The images, in order.
+        explainers: Names of their maps' explainers.
+        measures: The measures' names.
+        labels: Names of labels and predictions.
+    """
+    predicted = [int(one.probabilities.argmax()) for one in shown]
+    return Gallery(
+        images=torch.stack([one.image for one in shown]),
+        names=tuple(one.name for one in shown),
+        labels=tuple(labels.name_of(one.label) for one in shown),
+        predictions=tuple(labels.names[best] for best in predicted),
+        probabilities=tuple(float(one.probabilities[best]) for one, best in zip(shown, predicted, strict=True)),
+        maps={name: torch.stack([one.maps[place] for one in shown]) for place, name in enumerate(explainers)},
+        truth=_stacked([one.truth for one in shown]),
+        distractor=_stacked([one.distractor for one in shown]),
+        scores={
+            name: {measure: tuple(float(one.values[line, place]) for one in shown) for line, measure in enumerate(measures)}
+            for place, name in enumerate(explainers)
+        },
+    )
+
+
+def _tensor(data: bytes, shape: Sequence[int]) -> Tensor:
+    return torch.from_numpy(np.frombuffer(data, np.float32).copy()).reshape(*shape)
+
+
+def _stacked(masks: list[Tensor | None]) -> Tensor | None:
+    known = [mask for mask in masks if mask is not None]
+    return torch.stack(known) if known and len(known) == len(masks) else None

@@ -13,9 +13,9 @@ from assay.errors import AssayError, EmptyBatchError, ModelError, NotFiniteError
 from assay.explain.base import Explainer
 from assay.study.audit import EXPLAINERS, MEASURES, audit_source, plan
 from assay.study.work import FLOOR
-from reference.sources import Broken, batch
 from reference.guards import snapshot
 from reference.nets import normed, plain
+from reference.sources import Broken, batch
 from reference.specs import SMALL
 
 SIX = ("Gradient()", "GradientXInput()", SMALL["IntegratedGradients"], SMALL["SmoothGrad"], SMALL["Lime"], SMALL["KernelShap"])

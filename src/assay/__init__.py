@@ -12,6 +12,8 @@ from assay.attack.noise_attack import NoiseMapAttack
 from assay.attack.optimiser import AdamAscent, SteepestAscent
 from assay.attack.pgd import PGD, robust_accuracy
 from assay.core.registry import build, register, registered
+from assay.data.plant import plant
+from assay.data.plant_marks import Glyph, Mark, NoisePatch, Patch, Stripe
 from assay.explain.backgrounds import Background, Blur, Constant, MeanColour
 from assay.explain.base import Explainer
 from assay.explain.cam import GradCAM
@@ -61,6 +63,7 @@ __all__ = [
     "Explainer",
     "FullGrad",
     "Gaussian",
+    "Glyph",
     "Goal",
     "GradCAM",
     "Gradient",
@@ -77,6 +80,7 @@ __all__ = [
     "LocalLinearError",
     "MapAttack",
     "MapFile",
+    "Mark",
     "MaskIoU",
     "MaxSensitivity",
     "MaximiseDistance",
@@ -84,6 +88,8 @@ __all__ = [
     "Measure",
     "MoveCentre",
     "NoiseMapAttack",
+    "NoisePatch",
+    "Patch",
     "PushOutTopK",
     "Quickshift",
     "RandomMap",
@@ -96,6 +102,7 @@ __all__ = [
     "Smoothed",
     "Spearman",
     "SteepestAscent",
+    "Stripe",
     "TopK",
     "TruthShare",
     "Tuned",
@@ -107,6 +114,7 @@ __all__ = [
     "errors",
     "load",
     "model_agreement",
+    "plant",
     "register",
     "registered",
     "robust_accuracy",

@@ -10,6 +10,8 @@ from typing import Any
 
 from assay.core.registry import build, nearest, registered
 from assay.data.base import Dataset
+from assay.data.celeba import CelebA
+from assay.data.chest_xray import ChestXray
 from assay.data.cifar10 import CIFAR10
 from assay.data.hard_digits import HardDigits
 from assay.data.hard_mnist import HardMNIST
@@ -21,7 +23,13 @@ from assay.errors import DataError, SpecError
 
 __all__ = ["NAMES", "load"]
 
-NAMES: dict[str, type[Dataset]] = {"hard-digits": HardDigits, "hard-mnist": HardMNIST, "cifar10": CIFAR10}
+NAMES: dict[str, type[Dataset]] = {
+    "hard-digits": HardDigits,
+    "hard-mnist": HardMNIST,
+    "chest-xray": ChestXray,
+    "celeba": CelebA,
+    "cifar10": CIFAR10,
+}
 """Names that `load` knows, beside folders and specs."""
 
 _KINDS: dict[str, type[Dataset]] = {".tar": TarShards, ".parquet": ParquetImages}

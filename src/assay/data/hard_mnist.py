@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -63,12 +64,12 @@ class HardMNIST(Dataset):
     def __post_init__(self) -> None:
         check_choice(self, "split", tuple(_PARTS))
         check_at_least(self, 32, "size")
-        _ = self.place  # Complain of missing files now rather than later.
+        _ = self._found  # Complain of missing files now rather than later.
 
-    @cached_property
-    def place(self) -> Place:
-        """Where the digits come from."""
-        return find_place(self.root, _PARTS[self.split])
+    @property
+    def place(self) -> Path:
+        """The npz file, or the folder of PNG or idx files, that the digits come from."""
+        return self._found.path
 
     def __len__(self) -> int:
         return len(self._own)
@@ -109,7 +110,11 @@ class HardMNIST(Dataset):
     @property
     def _source(self) -> Source:
         # Not kept in the object, so that it stays small when sent to another process.
-        return load_source(self.place, _PARTS[self.split])
+        return load_source(self._found, _PARTS[self.split])
+
+    @cached_property
+    def _found(self) -> Place:
+        return find_place(self.root, _PARTS[self.split])
 
     @cached_property
     def _own(self) -> NDArray[np.int64]:
@@ -119,9 +124,7 @@ class HardMNIST(Dataset):
         cut = round(_TUNE * len(order))
         own = {"train": order, "tune": order[:cut], "test": order[cut:]}[self.split]
         if len(set(labels[own].tolist())) < 2:
-            raise DataError(
-                f"{self.place.path} has too few {_PARTS[self.split]} digits for hard-mnist: it needs two classes in every split"
-            )
+            raise DataError(f"{self.place} has too few {_PARTS[self.split]} digits for hard-mnist: it needs two classes in every split")
         return own
 
     def _random(self, index: NDArray[np.int64], noise: int) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:

@@ -13,6 +13,7 @@ from assay.errors import DataError, ModelError, SpecError
 from assay.models.accuracy import Accuracy
 from assay.models.architectures import SmallResNet
 from assay.models.classifier import Classifier
+from assay.models.draws import Draws
 from assay.models.recipe import Flip, Recipe, Shift
 from assay.models.training import accuracy, channel_statistics, train
 
@@ -42,6 +43,10 @@ class Squares(Dataset):
 
     def content_hash(self):
         return f"squares {self.split} {self.count}"
+
+
+def draws(count, seed=0):
+    return Draws(seed, "test", torch.arange(count))
 
 
 def bits(net):
@@ -186,7 +191,7 @@ def test_the_rate_rises_to_its_peak_and_falls_towards_zero(steps, warmup, lr):
 def test_shift_moves_whole_images_and_reflects_at_the_border():
     row = torch.arange(5, dtype=torch.uint8)
     images = (10 * row[:, None] + row).expand(64, 5, 5)[..., None].contiguous()
-    moved = Shift(pixels=2)(images, torch.Generator().manual_seed(0))
+    moved = Shift(pixels=2)(images, draws(64))
     padded = torch.nn.functional.pad(images[:1, :, :, 0].float(), (2, 2, 2, 2), mode="reflect")[0]
     windows = {tuple(padded[i : i + 5, j : j + 5].flatten().tolist()) for i in range(5) for j in range(5)}
     seen = {tuple(image.flatten().tolist()) for image in moved.float()}
@@ -196,17 +201,17 @@ def test_shift_moves_whole_images_and_reflects_at_the_border():
 
 def test_shift_by_nothing_changes_nothing():
     images = torch.randint(0, 256, (4, 6, 6, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(Shift(pixels=0)(images, torch.Generator()), images)
+    assert torch.equal(Shift(pixels=0)(images, draws(4)), images)
 
 
 def test_shift_by_more_than_the_image_is_refused():
     with pytest.raises(SpecError, match="6x6"):
-        Shift(pixels=6)(torch.zeros(1, 6, 6, 3, dtype=torch.uint8), torch.Generator())
+        Shift(pixels=6)(torch.zeros(1, 6, 6, 3, dtype=torch.uint8), draws(1))
 
 
 def test_flip_mirrors_about_half_of_the_images():
     images = torch.arange(4, dtype=torch.uint8).expand(400, 2, 4)[..., None].contiguous()
-    flipped = Flip()(images, torch.Generator().manual_seed(0))
+    flipped = Flip()(images, draws(400))
     mirrored = (flipped == images.flip(2)).flatten(1).all(1)
     assert torch.equal(flipped[~mirrored], images[~mirrored])
     assert 160 < int(mirrored.sum()) < 240

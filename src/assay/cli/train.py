@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import nullcontext
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,7 +14,10 @@ from assay.cli.app import app
 from assay.cli.progress import bar
 
 if TYPE_CHECKING:
+    from assay.attack.pgd import PGD
     from assay.data import Dataset
+    from assay.models.architecture import Architecture
+    from assay.models.recipe import Recipe
     from assay.models.training import Trained
 
 __all__ = ["train"]
@@ -27,11 +31,22 @@ def train(
     out: Annotated[Path, typer.Option(help="The checkpoint to write, NAME.safetensors; its card becomes NAME.json.")],
     test_data: Annotated[str | None, typer.Option(help="Test images, when they are not part of --data.")] = None,
     architecture: Annotated[
-        str | None, typer.Option(help="Such as SmallResNet(widths=(32, 64)); a small residual network by default.")
+        str | None,
+        typer.Option(
+            help="resnet-, vit-, convmixer- or swin-small or -paper, or a spec such as ViT(depth=6); a small residual network by default."
+        ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Such as Recipe(epochs=20, lr=0.1, augment=(Shift(4), Flip())).")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's.")] = None,
     precision: Annotated[Literal["bfloat16", "float32"] | None, typer.Option(help="In place of the recipe's.")] = None,
+    adversarial: Annotated[
+        str | None,
+        typer.Option(help="Train on attacked images, such as PGDTraining(eps=0.5, norm='l2', steps=1); in place of the recipe's."),
+    ] = None,
+    robust_accuracy: Annotated[
+        str | None,
+        typer.Option(help="Attack that the test images are put to as well; for adversarial training PGD with 20 steps by default."),
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of downloaded data sets (default: ASSAY_DATA).", show_default=False)] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.")] = None,
     seed: Annotated[int, typer.Option(help="Decides initial weights, order and augmentation.")] = 0,
@@ -42,31 +57,63 @@ def train(
 ) -> None:
     """Train a classifier, measure it on the test images, and write a checkpoint with its card.
 
-    With the same seed, machine and number of threads, the weights come out the same bit by bit.
+    With the same seed, machine, number of threads and of processes, the weights come out the same bit by bit. A run that
+    was stopped goes on from its last epoch when the same command is given again; NAME.run keeps it until then.
     """
     import torch
 
-    from assay.core.registry import build
+    from assay.core.progress import silent
+    from assay.core.ranks import join
     from assay.models import checkpoint
-    from assay.models.architectures import Architecture
-    from assay.models.defaults import default_architecture, default_recipe
-    from assay.models.recipe import Recipe
-    from assay.models.training import train as run
+    from assay.models.training import check_fit
+    from assay.study.train import TrainingPlan, folder_of, train_run
 
-    checkpoint.check_destination(out, overwrite)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    train_set, test_set = _parts(data, test_data, size, root)
-    side = min(train_set[0].image.shape[1:])
-    shape = build(architecture, Architecture) if architecture else default_architecture(len(train_set.classes), side)  # type: ignore[type-abstract]
-    plan = build(recipe, Recipe) if recipe else default_recipe(train_set.name, side)
-    plan = replace(plan, epochs=epochs or plan.epochs, precision=precision or plan.precision)
-    options: dict[str, object] = {"data": data, "test-data": test_data, "size": size, "architecture": shape, "recipe": plan, "seed": seed}
-    command = _command(options | {"half": half, "threads": threads, "device": device, "out": out})
-    with bar() as progress:
-        trained = run(shape, train_set, test_set, plan, seed, progress, device=device, half=half, command=command)
-    checkpoint.save(out, trained.net, trained.card, overwrite)
-    _tell(out, trained)
+    with join(device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        with ranks.together():
+            checkpoint.check_destination(out, overwrite or folder_of(out).is_dir())
+            train_set, test_set = _parts(data, test_data, size, root)
+            shape, way = _choices(train_set, architecture, recipe, epochs, precision, adversarial)
+            check_fit(shape, train_set, test_set)
+            attack = _attack(robust_accuracy, way)
+        own: dict[str, object] = {"data": data, "test_data": test_data, "size": size, "threads": threads}
+        told = own | {"architecture": shape, "recipe": way, "seed": seed, "half": half, "device": device, "robust_accuracy": attack}
+        plan = TrainingPlan(shape, train_set, test_set, way, seed, device, half, attack, _command(told | {"out": out}, ranks.world))
+        trained = train_run(out, plan, own | {"root": root}, overwrite=overwrite, ranks=ranks, progress=progress)
+    if ranks.first:
+        _tell(out, trained)
+
+
+def _choices(
+    train_set: Dataset,
+    architecture: str | None,
+    recipe: str | None,
+    epochs: int | None,
+    precision: Literal["bfloat16", "float32"] | None,
+    adversarial: str | None,
+) -> tuple[Architecture, Recipe]:
+    """What to train and how, from what was asked for and the defaults."""
+    import assay.attack.adversary  # noqa: F401  (makes its specs known)
+    from assay.core.registry import build
+    from assay.models.adversary import Adversary
+    from assay.models.defaults import default_architecture, default_recipe
+    from assay.models.named import named_architecture
+    from assay.models.recipe import Recipe
+
+    classes, side = len(train_set.classes), min(train_set[0].image.shape[1:])
+    shape = named_architecture(architecture, classes) if architecture else default_architecture(classes, side)
+    way = build(recipe, Recipe) if recipe else default_recipe(train_set.name, side)
+    adversary = build(adversarial, Adversary) if adversarial else way.adversary  # type: ignore[type-abstract]
+    return shape, replace(way, epochs=epochs or way.epochs, precision=precision or way.precision, adversary=adversary)
+
+
+def _attack(robust_accuracy: str | None, recipe: Recipe) -> PGD | None:
+    from assay.attack.pgd import PGD
+    from assay.core.registry import build
+    from assay.study.train import usual_attack
+
+    return build(robust_accuracy, PGD) if robust_accuracy else usual_attack(recipe)
 
 
 def _parts(data: str, test_data: str | None, size: int | None, root: Path | None) -> tuple[Dataset, Dataset]:
@@ -86,16 +133,17 @@ def _parts(data: str, test_data: str | None, size: int | None, root: Path | None
     return load(str(inside[0]), size=size), load(str(inside[1]), size=size)
 
 
-def _command(options: dict[str, object]) -> str:
+def _command(options: dict[str, object], processes: int) -> str:
     """The command line with every choice spelled out, so that later defaults do not change what it does."""
-    words = ["assay train"]
+    words = ["assay train" if processes == 1 else f"torchrun --nproc-per-node={processes} -m assay train"]
     for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
         if value is True:
-            words.append(f"--{name}")
+            words.append(option)
         elif value is not None and value is not False:
             # Specs take either kind of quotes, and double ones stay readable inside the shell's single ones.
             text = repr(value).replace("'", '"') if is_dataclass(value) else str(value)
-            words.append(f"--{name} {shlex.quote(text)}")
+            words.append(f"{option} {shlex.quote(text)}")
     return " ".join(words)
 
 
@@ -104,6 +152,8 @@ def _tell(out: Path, trained: Trained) -> None:
 
     card = trained.card
     typer.echo(f"test accuracy  {card.test_accuracy}")
+    if card.robust is not None:
+        typer.echo(f"under attack   {card.robust.accuracy}, {card.robust.attack}")
     typer.echo(f"training time  {card.seconds:.0f} s, {len(trained.history)} epochs, {card.parameters} parameters")
     typer.echo(f"weights        {out}")
     typer.echo(f"card           {card_path(out)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,6 +52,14 @@ class Ranks:
     def told(self, value: T) -> T:
         """The first process's value, in all of them."""
         return self.gather(value if self.first else None)[0]  # type: ignore[return-value]
+
+    def once(self, work: Callable[[], T]) -> T:
+        """What `work` gives in the first process, which alone does it, in all of them; see `together` for its mistakes."""
+        done: list[T] = []
+        with self.together():
+            if self.first:
+                done.append(work())
+        return self.told(done[0] if done else None)  # type: ignore[return-value]
 
     def gather(self, value: T) -> list[T]:
         """Every process's value, by rank, in all of them; ends this process when another has ended."""

@@ -9,8 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from assay.errors import WeightsError
 from assay.models.accuracy import Accuracy
+from assay.models.fitting import Epoch
 
-__all__ = ["Card", "DataUsed", "from_json", "to_json"]
+__all__ = ["Card", "DataUsed", "Robust", "from_json", "to_json"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,17 @@ class DataUsed:
     split: str
     count: int
     content_hash: str
+
+
+@dataclass(frozen=True)
+class Robust:
+    """How many of the test images were classified correctly under attack, each of them attacked."""
+
+    attack: str
+    """Spec of the attack."""
+    seed: int
+    accuracy: Accuracy
+    """An upper bound of the robust accuracy: a stronger attack may find more."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,10 @@ class Card:
     """When training ended, ISO 8601, UTC."""
     packages: dict[str, str] = field(default_factory=dict)
     machine: dict[str, str] = field(default_factory=dict)
+    history: tuple[Epoch, ...] = ()
+    """What every epoch came to."""
+    robust: Robust | None = None
+    """Under attack, where it was measured."""
     sha256: str = ""
     """Of the weights file; set when it is written."""
 

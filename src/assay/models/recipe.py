@@ -11,6 +11,8 @@ from torch import Tensor
 
 from assay.core.registry import check_at_least, check_positive, register
 from assay.errors import SpecError
+from assay.models.adversary import Adversary
+from assay.models.draws import Draws
 
 __all__ = ["Augmentation", "Flip", "Recipe", "Shift"]
 
@@ -19,8 +21,8 @@ class Augmentation(ABC):
     """A random change to training images that leaves their labels right."""
 
     @abstractmethod
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Change images (N, H, W, C) uint8, each on its own; `generator` lives on the CPU."""
+    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+        """Change images (N, H, W, C) uint8, each on its own, by random numbers of its own."""
 
 
 @register
@@ -32,14 +34,15 @@ class Shift(Augmentation):
     def __post_init__(self) -> None:
         check_at_least(self, 0, "pixels")
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """See `Augmentation`."""
         count, height, width, _ = images.shape
         if self.pixels >= min(height, width):
             raise SpecError(f"Shift: pixels must be smaller than the images, which are {height}x{width}, not {self.pixels}")
-        by = torch.randint(-self.pixels, self.pixels + 1, (2, count, 1), generator=generator).to(images.device)
-        rows = _reflect(torch.arange(height, device=images.device) + by[0], height)
-        columns = _reflect(torch.arange(width, device=images.device) + by[1], width)
+        # Rounding may take the largest product up to the next whole number.
+        by = (draws.uniform(2) * (2 * self.pixels + 1)).long().clamp_max(2 * self.pixels) - self.pixels
+        rows = _reflect(torch.arange(height, device=images.device) + by[:, :1], height)
+        columns = _reflect(torch.arange(width, device=images.device) + by[:, 1:], width)
         image = torch.arange(count, device=images.device)
         return images[image[:, None, None], rows[:, :, None], columns[:, None, :]]
 
@@ -48,9 +51,9 @@ class Shift(Augmentation):
 class Flip(Augmentation):
     """Mirror each image left to right with probability one half."""
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """See `Augmentation`."""
-        mirrored = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device) < 0.5
+        mirrored = draws.uniform(1, 1, 1) < 0.5
         return torch.where(mirrored, images.flip(2), images)
 
 
@@ -69,6 +72,7 @@ class Recipe:
         label_smoothing: Share of each label that is spread over all classes.
         augment: Random changes to the training images, in order.
         precision: "bfloat16" computes under autocast (weights and sums stay float32), "float32" throughout.
+        adversary: Trains on the images that it makes of the augmented ones; None for those themselves.
     """
 
     epochs: int = 16
@@ -81,6 +85,7 @@ class Recipe:
     label_smoothing: float = 0.1
     augment: tuple[Augmentation, ...] = ()
     precision: Literal["bfloat16", "float32"] = "bfloat16"
+    adversary: Adversary | None = None
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "epochs", "batch_size")

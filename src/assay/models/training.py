@@ -1,57 +1,59 @@
-"""Train a network on images held in memory; the same seed, machine and thread count give the same bits."""
+"""Train a network on images held in memory; the same seed, machine, processes and thread count give the same bits."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from assay.core.environment import machine, packages
-from assay.core.noise import derive
 from assay.core.progress import Progress, silent
+from assay.core.ranks import Ranks
 from assay.data import Dataset, stack
 from assay.errors import DataError, ModelError
 from assay.models.accuracy import Accuracy
-from assay.models.architectures import Architecture
+from assay.models.architecture import Architecture
 from assay.models.card import Card, DataUsed
 from assay.models.classifier import Classifier
+from assay.models.fitting import Epoch, Examples, Fitting, State
 from assay.models.recipe import Recipe
-from assay.models.seeded import seeded
 from assay.models.statedict import round_to_half
 
-__all__ = ["Epoch", "Trained", "accuracy", "channel_statistics", "train"]
+__all__ = ["Epoch", "States", "Trained", "accuracy", "channel_statistics", "check_fit", "pick_device", "train"]
 
 _EVALUATION_BATCH = 512
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """What one pass over the training images came to."""
+class States(Protocol):
+    """Where a training run keeps the state after its last epoch."""
 
-    number: int
-    loss: float
-    """Mean training loss, with label smoothing."""
-    accuracy: float
-    """Share of the augmented training images classified correctly while training, in [0, 1]."""
+    def last(self) -> State | None:
+        """What was kept last, or None."""
+
+    def keep(self, state: State) -> None:
+        """Keep `state` in place of the last one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained network (eval mode, on the CPU), its card, and how training went."""
+    """A trained network (eval mode, on the CPU) and its card."""
 
     net: nn.Module
     card: Card
-    history: tuple[Epoch, ...]
 
-    def classifier(self) -> Classifier:
-        """The network with its normalisation and class names."""
-        return Classifier(self.net, self.card.mean, self.card.std, classes=self.card.classes)
+    @property
+    def history(self) -> tuple[Epoch, ...]:
+        """What every epoch came to."""
+        return self.card.history
+
+    def classifier(self, device: torch.device | str | None = None) -> Classifier:
+        """The network with its normalisation and class names, on the CPU unless told otherwise."""
+        return Classifier(self.net, self.card.mean, self.card.std, classes=self.card.classes, device=device)
 
 
 def train(
@@ -65,12 +67,14 @@ def train(
     device: torch.device | str | None = None,
     half: bool = False,
     command: str = "",
+    ranks: Ranks | None = None,
+    states: States | None = None,
 ) -> Trained:
     """Train on `train_set`, then measure once on `test_set`, which plays no part in any choice.
 
     Args:
         architecture: What to train; it needs as many classes as the data has.
-        train_set: Labelled images of one size; held in memory as bytes.
+        train_set: Labelled images of one size; held in memory as bytes, by every process.
         test_set: Labelled images of the same classes.
         recipe: How to train.
         seed: Decides initial weights, order and augmentation.
@@ -78,25 +82,30 @@ def train(
         device: Where to train; None for a GPU when there is one, else the CPU.
         half: Round the weights to 16 bits before the test, for a checkpoint of half the size.
         command: The command line to note in the card.
+        ranks: The processes that train together, each calling this with the same arguments; each gets the result.
+        states: Keeps the state after every epoch, and holds the one to go on from; asked on the first process only.
 
     Raises:
         DataError: A data set has no labels, unreadable files, or other classes than the other one.
         ModelError: The architecture does not fit the data, the device cannot be used, or the loss is no longer finite.
+        SpecError: The batch cannot be split evenly over the processes.
     """
-    _check_classes(architecture, train_set, test_set)
-    place = _device(device)
-    images, labels = stack(train_set, progress)
-    test_images, test_labels = stack(test_set, progress)
-    mean, std = channel_statistics(images)
-    net = architecture.make(seed).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    began = time.perf_counter()
-    history = _fit(net, images.to(place), labels.to(place), (mean, std), recipe, seed, progress)
-    seconds = time.perf_counter() - began
-    net = net.to("cpu", memory_format=torch.contiguous_format).eval()
+    ranks = ranks or Ranks()
+    progress = progress if ranks.first else silent
+    with ranks.together():
+        check_fit(architecture, train_set, test_set)
+        place = pick_device(device, ranks)
+        images, labels = stack(train_set, progress)
+        mean, std = channel_statistics(images)
+        net = _on_device(architecture.make(seed), place, ranks)
+        fitting = Fitting(net, Examples(images.to(place), labels.to(place), mean, std), recipe, seed, ranks, progress)
+    seconds = _fit(fitting, ranks, states)
+    trained = architecture.make(seed).eval()
+    trained.load_state_dict({name: tensor.cpu() for name, tensor in net.state_dict().items()})
     if half:
-        round_to_half(net)
-    classifier = Classifier(net, mean, std, classes=train_set.classes, device=place)
-    measured = accuracy(classifier, test_images, test_labels, progress)
+        round_to_half(trained)
+    classifier = Classifier(trained, mean, std, classes=train_set.classes, device=place)
+    measured = ranks.once(lambda: accuracy(classifier, *stack(test_set, progress), progress))
     card = Card(
         architecture=repr(architecture),
         recipe=repr(recipe),
@@ -109,14 +118,15 @@ def train(
         test=_used(test_set),
         test_accuracy=measured,
         stored="float16" if half else "float32",
-        parameters=sum(parameter.numel() for parameter in net.parameters()),
+        parameters=sum(parameter.numel() for parameter in trained.parameters()),
         seconds=round(seconds, 1),
         command=command,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         packages=packages(),
         machine=machine(place),
+        history=fitting.history,
     )
-    return Trained(net, card, tuple(history))
+    return Trained(trained, card)
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -146,87 +156,40 @@ def accuracy(model: Classifier, images: Tensor, labels: Tensor, progress: Progre
     return Accuracy.of(correct, len(images))
 
 
-def _fit(
-    net: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    statistics: tuple[tuple[float, ...], tuple[float, ...]],
-    recipe: Recipe,
-    seed: int,
-    progress: Progress,
-) -> list[Epoch]:
-    """The training loop; images (N, C, H, W) uint8 and labels (N,) on the network's device."""
-    device = images.device
-    # Pixels of one image side by side: augmentation copies whole pixels, and batches come out channels last.
-    pixels = images.permute(0, 2, 3, 1).contiguous()
-    normalise = _normaliser(*statistics, device)
-    optimiser = _optimiser(net, recipe)
-    generator = torch.Generator().manual_seed(derive(seed, "order and augmentation"))
-    size = min(recipe.batch_size, len(pixels))
-    per_epoch = len(pixels) // size
-    steps = recipe.epochs * per_epoch
-    history = []
-    net.train()
-    with seeded(derive(seed, "layers"), device):
-        for epoch in range(recipe.epochs):
-            order = torch.randperm(len(pixels), generator=generator)
-            loss_sum, correct = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
-            for number in range(per_epoch):
-                chosen = order[number * size : (number + 1) * size].to(device)
-                batch = pixels[chosen]
-                for change in recipe.augment:
-                    batch = change(batch, generator)
-                step = epoch * per_epoch + number
-                for group in optimiser.param_groups:
-                    group["lr"] = recipe.rate(step, steps)
-                loss, right = _step(net, optimiser, normalise(batch), labels[chosen], recipe)
-                loss_sum += loss
-                correct += right
-                progress("training", step + 1, steps)
-            history.append(_finished(epoch + 1, float(loss_sum) / per_epoch, int(correct) / (per_epoch * size), recipe))
-    return history
+def _on_device(net: nn.Module, place: torch.device, ranks: Ranks) -> nn.Module:
+    moved: nn.Module = net.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if ranks.world > 1 and place.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(moved)  # type: ignore[no-any-return]
+    return moved
 
 
-def _step(net: nn.Module, optimiser: torch.optim.Optimizer, batch: Tensor, labels: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """One change of the weights; the loss before it and the number of images that were right."""
-    with torch.autocast(batch.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        logits = net(batch)
-    loss = cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
-    return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+def _fit(fitting: Fitting, ranks: Ranks, states: States | None) -> float:
+    """Train to the recipe's end, from the last state where there is one; the seconds that all of it took."""
+    last = ranks.told(states.last() if states is not None and ranks.first else None)
+    before = 0.0
+    if last is not None:
+        fitting.restore(last)
+        before = last[1]["seconds"]
+    began = time.perf_counter()
+    while len(fitting.history) < fitting.recipe.epochs:
+        fitting.epoch()
+        with ranks.together():
+            if states is not None and ranks.first:
+                tensors, values = fitting.state()
+                states.keep((tensors, values | {"seconds": before + time.perf_counter() - began}))
+    return before + time.perf_counter() - began
 
 
-def _finished(number: int, loss: float, right: float, recipe: Recipe) -> Epoch:
-    if not math.isfinite(loss):
-        raise ModelError(
-            f"training diverged in epoch {number}: the loss is {loss}; lower the recipe's lr (now {recipe.lr:g}) or raise its warmup"
-        )
-    return Epoch(number, loss, right)
+def pick_device(wanted: torch.device | str | None, ranks: Ranks | None = None) -> torch.device:
+    """The device named, or a GPU when there is one; each of several processes takes its own GPU.
 
-
-def _normaliser(mean: Iterable[float], std: Iterable[float], device: torch.device) -> Callable[[Tensor], Tensor]:
-    """From bytes (n, H, W, C) to what the network sees, (n, C, H, W) float32, channels last."""
-    centre, spread = torch.tensor(tuple(mean), device=device), torch.tensor(tuple(std), device=device)
-    scale, shift = 1 / (255 * spread), -centre / spread
-    return lambda batch: torch.addcmul(shift, batch.float(), scale).permute(0, 3, 1, 2)
-
-
-def _optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999))
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
-
-
-def _device(wanted: torch.device | str | None) -> torch.device:
+    Raises:
+        ModelError: The device cannot be used.
+    """
     if wanted is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if ranks is not None and ranks.world > 1 and str(wanted) == "cuda":
+        wanted = f"cuda:{ranks.local}"
     try:
         place = torch.device(wanted)
         torch.empty(0, device=place)
@@ -235,7 +198,13 @@ def _device(wanted: torch.device | str | None) -> torch.device:
     return place
 
 
-def _check_classes(architecture: Architecture, train_set: Dataset, test_set: Dataset) -> None:
+def check_fit(architecture: Architecture, train_set: Dataset, test_set: Dataset) -> None:
+    """Do nothing if the network can be trained and tested on the images.
+
+    Raises:
+        DataError: There are no labels, or the test images have others.
+        ModelError: The architecture has another number of classes or channels, or is for images of another size.
+    """
     names = train_set.classes
     if not names:
         raise DataError(f"{train_set.name} has no labels: put the images into one folder per class")
@@ -243,6 +212,7 @@ def _check_classes(architecture: Architecture, train_set: Dataset, test_set: Dat
         raise DataError(f"the test images have classes {', '.join(test_set.classes) or '(none)'}, the training images {', '.join(names)}")
     if architecture.classes != len(names):
         raise ModelError(f"{type(architecture).__name__} has classes={architecture.classes}, but {train_set.name} has {len(names)} classes")
+    architecture.check(train_set[0].image.shape)
 
 
 def _used(dataset: Dataset) -> DataUsed:

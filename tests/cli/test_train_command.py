@@ -9,9 +9,13 @@ from typer.testing import CliRunner
 
 import assay.cli.data
 import assay.cli.train  # noqa: F401  (registers the command)
+from assay.attack.pgd import PGD
 from assay.cli.app import app
+from assay.core.registry import build
 from assay.errors import DataError, ModelError, SpecError, WeightsError
 from assay.models import checkpoint
+from assay.models.fitting import Fitting
+from assay.study.run import Run
 
 TINY = "SmallResNet(widths=(4,), blocks=(1,), strides=(2,), stem=4, stem_stride=2)"
 DATA = ("--data", "HardDigits(size=32, count=40)")
@@ -67,13 +71,76 @@ def test_test_images_may_come_from_elsewhere(folder, tmp_path):
     assert result.exit_code == 0, result.output
 
 
-def test_an_interrupted_run_leaves_nothing_behind(tmp_path, monkeypatch):
-    def interrupt(*_):
+def test_an_interrupted_run_goes_on_when_the_command_is_given_again(tmp_path, monkeypatch):
+    undisturbed, out = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    three = (*QUICK[:-1], 3)
+    assert run(*three, "--out", undisturbed).exit_code == 0
+
+    def interrupted_epoch(self):
+        if len(self.history) == 2:
+            raise KeyboardInterrupt
+        return whole_epoch(self)
+
+    whole_epoch = Fitting.epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(Fitting, "epoch", interrupted_epoch)
+        assert run(*three, "--out", out).exit_code != 0
+    assert not out.exists()
+    begun = []
+    monkeypatch.setattr(Fitting, "epoch", lambda self: begun.append(len(self.history)) or whole_epoch(self))
+    result = run(*three, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert begun == [2]
+    assert out.read_bytes() == undisturbed.read_bytes()
+    histories = [json.loads(path.with_suffix(".json").read_text())["history"] for path in (undisturbed, out)]
+    assert histories[0] == histories[1]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".json", ".safetensors", ".safetensors"]
+
+
+def test_other_settings_on_an_unfinished_run_are_refused_by_name(tmp_path, monkeypatch):
+    def interrupted_keeping(self, *_):
+        kept(self, *_)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("assay.models.training._step", interrupt)
-    assert run(*QUICK, "--out", tmp_path / "net.safetensors").exit_code != 0
+    kept = Run.save_state
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save_state", interrupted_keeping)
+        assert run(*QUICK, "--out", tmp_path / "net.safetensors").exit_code != 0
+    for changed, message in ((("--seed", 5), "seed is 5, there 0"), (("--epochs", 9), "choices.epochs is 9, there 1")):
+        with pytest.raises(DataError, match=message):
+            raise run(*QUICK, *changed, "--out", tmp_path / "net.safetensors").exception
+
+
+def test_a_run_that_fails_before_its_first_epoch_is_over_leaves_nothing_behind(tmp_path):
+    diverging = "Recipe(epochs=1, batch_size=8, lr=1e30, warmup=0.0)"
+    with pytest.raises(ModelError, match="diverged"):
+        raise run(*DATA, "--architecture", TINY, "--recipe", diverging, "--out", tmp_path / "net.safetensors").exception
     assert list(tmp_path.iterdir()) == []
+
+
+def test_adversarial_training_reports_its_robust_accuracy(tmp_path):
+    adversary = "PGDTraining(eps=0.5, norm='l2')"
+    result = run(*QUICK, "--adversarial", adversary, "--out", tmp_path / "net.safetensors")
+    assert result.exit_code == 0, result.output
+    card = checkpoint.read(tmp_path / "net.safetensors")[1]
+    assert "PGDTraining(eps=0.5, norm='l2', steps=1" in card.recipe
+    assert build(card.robust.attack) == PGD(eps=0.5, norm="l2", steps=20)
+    assert card.robust.accuracy.value <= card.test_accuracy.value
+    assert f"under attack   {card.robust.accuracy}" in result.output
+
+
+def test_the_robust_accuracy_of_a_standard_network_is_measured_when_asked(tmp_path):
+    run(*QUICK, "--robust-accuracy", "PGD(eps=0.0, steps=1)", "--out", tmp_path / "net.safetensors")
+    card = checkpoint.read(tmp_path / "net.safetensors")[1]
+    assert card.robust.accuracy == card.test_accuracy
+    run(*QUICK, "--out", tmp_path / "plain.safetensors")
+    assert checkpoint.read(tmp_path / "plain.safetensors")[1].robust is None
+
+
+@pytest.mark.parametrize("name", ["vit-small", "convmixer-small", "swin-small", "resnet-small"])
+def test_the_families_are_known_by_name(name, tmp_path):
+    result = run("--data", "HardDigits(size=32, count=10)", "--architecture", name, "--epochs", 1, "--out", tmp_path / "net.safetensors")
+    assert result.exit_code == 0, result.output
 
 
 def test_threads_are_set_only_when_asked(tmp_path, monkeypatch):

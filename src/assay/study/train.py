@@ -1,0 +1,200 @@
+"""Training that survives a kill, and the robust accuracy of what was trained."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from assay.attack.adversary import PGDTraining
+from assay.attack.pgd import PGD
+from assay.core.environment import code, machine, packages
+from assay.core.progress import Progress, silent
+from assay.core.ranks import Ranks
+from assay.data import Dataset, stack
+from assay.models import checkpoint
+from assay.models.accuracy import Accuracy
+from assay.models.architecture import Architecture
+from assay.models.card import Robust
+from assay.models.fitting import State
+from assay.models.recipe import Recipe
+from assay.models.training import Trained, pick_device, train
+from assay.study.run import Run
+
+__all__ = ["TrainingPlan", "folder_of", "robust_accuracy", "train_run", "usual_attack"]
+
+_BLOCK = 512
+_STATE = "training"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingPlan:
+    """What `assay train` does, all of it.
+
+    Args:
+        architecture: What to train.
+        train_set: Labelled images.
+        test_set: Images of the same classes.
+        recipe: How to train.
+        seed: Decides all randomness.
+        device: Where; None for a GPU when there is one.
+        half: Keep the weights in 16 bits.
+        attack: Under which the robust accuracy is measured; None for none.
+        command: The command line to note in the card.
+    """
+
+    architecture: Architecture
+    train_set: Dataset
+    test_set: Dataset
+    recipe: Recipe
+    seed: int = 0
+    device: torch.device | str | None = None
+    half: bool = False
+    attack: PGD | None = None
+    command: str = ""
+
+    def settings(self, ranks: Ranks) -> dict[str, Any]:
+        """All that decides the weights."""
+        return {
+            "architecture": repr(self.architecture),
+            "recipe": repr(self.recipe),
+            "seed": self.seed,
+            "half": self.half,
+            "device": pick_device(self.device).type,
+            "processes": ranks.world,
+            "robust_accuracy": None if self.attack is None else repr(self.attack),
+            # The recipe once more, so that a refusal names the field that differs.
+            "choices": {field.name: _value(getattr(self.recipe, field.name)) for field in fields(self.recipe)},
+            "training images": _described(self.train_set),
+            "test images": _described(self.test_set),
+        }
+
+    def record(self, ranks: Ranks) -> dict[str, Any]:
+        """The seven reproducibility answers; splits are used whole."""
+        return {
+            "algorithm": {repr(one): one.reference for one in (self.architecture, self.recipe.adversary) if one is not None},
+            "code": code(),
+            "data": {"training": _described(self.train_set), "test": _described(self.test_set)},
+            "splits": {"training": f"0-{len(self.train_set) - 1}", "test": f"0-{len(self.test_set) - 1}"},
+            "machine": machine(pick_device(self.device)),
+            "packages": packages(),
+            "setup": self.settings(ranks),
+        }
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The states of a run folder."""
+
+    run: Run
+
+    def last(self) -> State | None:
+        return self.run.load_state(_STATE)
+
+    def keep(self, state: State) -> None:
+        self.run.save_state(_STATE, *state)
+
+
+def folder_of(out: str | Path) -> Path:
+    """The run folder that lies beside the checkpoint `out` while it is trained."""
+    return Path(out).with_suffix(".run")
+
+
+def train_run(
+    out: str | Path,
+    plan: TrainingPlan,
+    options: Mapping[str, Any] | None = None,
+    *,
+    overwrite: bool = False,
+    ranks: Ranks | None = None,
+    progress: Progress = silent,
+) -> Trained:
+    """Train, test and write the checkpoint `out` with its card, going on from the last epoch of a run that was killed.
+
+    While it trains, `NAME.run` beside the checkpoint keeps the settings and the state after each epoch. It is removed when
+    the checkpoint is written, whose card holds all that it held but the optimiser's state.
+
+    Args:
+        out: The checkpoint, NAME.safetensors.
+        plan: What to do.
+        options: The command line's own options, for `assay run resume`.
+        overwrite: Replace a checkpoint of that name.
+        ranks: The processes that train together.
+        progress: Told about reading, training steps and testing.
+
+    Raises:
+        DataError: The run folder is in use, cannot be written, or is of a training with other settings.
+        WeightsError: See `checkpoint.check_destination`.
+        AssayError: See `assay.models.training.train`.
+    """
+    ranks, folder = ranks or Ranks(), folder_of(out)
+    # What lies there beside an unfinished run is that run's own, or what it was begun to replace.
+    overwrite = overwrite or ranks.told(folder.is_dir())
+    with ranks.together():
+        checkpoint.check_destination(out, overwrite)
+        settings = {**(options or {}), **plan.settings(ranks)}
+    try:
+        with Run.open(folder, command="train", settings=settings, answers=lambda: plan.record(ranks), ranks=ranks) as run:
+            trained = train(
+                plan.architecture,
+                plan.train_set,
+                plan.test_set,
+                plan.recipe,
+                plan.seed,
+                progress,
+                device=plan.device,
+                half=plan.half,
+                command=plan.command,
+                ranks=ranks,
+                states=_Kept(run),
+            )
+            if plan.attack is not None:
+                attack, place = plan.attack, pick_device(plan.device, ranks)
+                measured = ranks.once(lambda: robust_accuracy(trained, plan.test_set, attack, plan.seed, progress, place))
+                trained = replace(trained, card=replace(trained.card, robust=Robust(repr(attack), plan.seed, measured)))
+            card = ranks.once(lambda: checkpoint.save(out, trained.net, trained.card, overwrite))
+    finally:
+        # What failed before its first epoch was over leaves nothing to go on from.
+        if ranks.first and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    if ranks.first:
+        shutil.rmtree(folder)
+    return replace(trained, card=card)
+
+
+def robust_accuracy(
+    trained: Trained,
+    test_set: Dataset,
+    attack: PGD,
+    seed: int = 0,
+    progress: Progress = silent,
+    device: torch.device | None = None,
+) -> Accuracy:
+    """How many of the test images are classified right and stay so under attack."""
+    model = trained.classifier(device)
+    images, labels = stack(test_set)
+    correct = 0
+    for start in range(0, len(images), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        attacked = attack(model, images[part].float() / 255, labels[part], seed, index=torch.arange(len(images))[part])
+        correct += int((model.predict(attacked) == labels[part]).sum())
+        progress("attacking", min(start + _BLOCK, len(images)), len(images))
+    return Accuracy.of(correct, len(images))
+
+
+def usual_attack(recipe: Recipe) -> PGD | None:
+    """PGD-20 in the ball that the network was trained against; None for a recipe without one."""
+    trained_by = recipe.adversary
+    return PGD(eps=trained_by.eps, norm=trained_by.norm, steps=20) if isinstance(trained_by, PGDTraining) else None
+
+
+def _described(dataset: Dataset) -> dict[str, Any]:
+    return {"spec": repr(dataset), "count": len(dataset), "sha256": dataset.content_hash()}
+
+
+def _value(value: Any) -> Any:
+    return repr(value) if is_dataclass(value) or isinstance(value, tuple) else value

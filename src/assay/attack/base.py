@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, final
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from assay.attack.ball import Norm, ball
 from assay.attack.goals import Goal
 from assay.attack.judge import Explain, Judge, Scene, clean_maps
 from assay.core.registry import build, check_at_least, check_choice
-from assay.errors import ImageTypeError
+from assay.errors import ImageTypeError, SpecError
 from assay.explain.base import Explainer, check_call
 from assay.models.classifier import Classifier
 
@@ -91,25 +91,20 @@ class Attack(ABC):
         logits = model.logits(images)
         targets = logits.argmax(1) if targets is None else targets
         maps = clean_maps(explainer, model, images, targets, index, seed)
-        scene = Scene(
-            model,
-            explainer,
-            images,
-            targets,
-            index,
-            seed,
-            logits,
-            maps,
-            ball(self.norm, self.eps),
-            self.goal,
-            self.keep_class,
-            self.tolerance,
-        )
+        found = self.run(model, explainer, images, targets, index, seed, logits, maps)
+        return AttackResult(**{field.name: getattr(found, field.name).to(home) for field in fields(AttackResult)})
+
+    @final
+    def run(
+        self, model: Classifier, explainer: Explain, images: Tensor, targets: Tensor, index: Tensor, seed: int, logits: Tensor, maps: Tensor
+    ) -> AttackResult:
+        """The attack on checked inputs that lie on the model's device, with the clean images' logits and maps known already."""
+        area = ball(self.norm, self.eps)
+        scene = Scene(model, explainer, images, targets, index, seed, logits, maps, area, self.goal, self.keep_class, self.tolerance)
         judge = Judge(scene)
         if self.eps > 0:
             self.search(scene, judge)
-        found = (judge.images, maps, judge.maps, judge.value, judge.kept, targets, logits)
-        return AttackResult(*(part.to(home) for part in found))
+        return AttackResult(judge.images, maps, judge.maps, judge.value, judge.kept, targets, logits)
 
     def check(self, explainer: Explain) -> None:  # noqa: B027
         """Refuse, before any work, an explainer that cannot be attacked this way.
@@ -117,6 +112,15 @@ class Attack(ABC):
         Raises:
             SpecError: It cannot.
         """
+
+    @final
+    def can(self, explainer: Explain) -> bool:
+        """Whether this attack can attack the explainer."""
+        try:
+            self.check(explainer)
+        except SpecError:
+            return False
+        return True
 
     @abstractmethod
     def search(self, scene: Scene, judge: Judge) -> None:

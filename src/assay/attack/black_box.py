@@ -74,14 +74,10 @@ class BlackBoxMapAttack(Attack):
         for restart in range(self.restarts):
             (self._squares if self.method == "squares" else self._differences)(scene, judge, restart)
 
-    def _worth(self, scene: Scene, rows: Tensor, seen: Seen) -> Tensor:
-        """The goal's smooth value (n,), less where the prediction is about to go."""
-        return scene.goal.climb(scene.maps[rows], seen.maps) - self.weight * scene.lost(seen.logits, rows, self.margin)
-
     def _differences(self, scene: Scene, judge: Judge, restart: int) -> None:
         def worth(pixels: Tensor, rows: Tensor) -> Tensor:
             pixels = pixels.clamp(0.0, 1.0)
-            return self._worth(scene, rows, Seen(scene.explain(pixels, rows), scene.model.unchecked_logits(pixels)))
+            return scene.worth(Seen(scene.explain(pixels, rows), scene.model.unchecked_logits(pixels)), rows, self.margin, self.weight)
 
         def climb(pixels: Tensor, rows: Tensor, step: int) -> Tensor:
             found = torch.zeros_like(pixels)
@@ -102,7 +98,7 @@ class BlackBoxMapAttack(Attack):
     def _squares(self, scene: Scene, judge: Judge, restart: int) -> None:
         rows = torch.arange(len(scene.images), device=scene.images.device)
         delta = scene.ball.stretch(scene.start("BlackBoxMapAttack", restart), scene.images)
-        best = self._worth(scene, rows, judge.consider(rows, scene.images + delta))
+        best = scene.worth(judge.consider(rows, scene.images + delta), rows, self.margin, self.weight)
         for step in range(self.steps):
             going = judge.short(rows, self.stop)
             rows = rows if going is None else rows[going]
@@ -113,7 +109,7 @@ class BlackBoxMapAttack(Attack):
                 noise.uniform(scene.seed, "squares", scene.index[rows], number, (2 + delta.shape[1],)), delta, step / self.steps
             )
             tried = _paint(scene.ball, delta[rows], stroke, scene.images[rows])
-            worth = self._worth(scene, rows, judge.consider(rows, scene.images[rows] + tried))
+            worth = scene.worth(judge.consider(rows, scene.images[rows] + tried), rows, self.margin, self.weight)
             better = worth > best[rows]
             best[rows[better]], delta[rows[better]] = worth[better], tried[better]
 

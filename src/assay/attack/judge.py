@@ -26,6 +26,14 @@ Explain = Explainer | Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What the judge saw of n candidates: their maps and logits (n, K)."""
+
+    maps: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
 class Scene:
     """Everything of an attack that stays as it is.
 
@@ -88,6 +96,10 @@ class Scene:
             lost = lost + (moved / max(self.tolerance, _LEAST) - 0.5).clamp_min(0.0)
         return lost
 
+    def worth(self, seen: Seen, rows: Tensor, margin: float, weight: float) -> Tensor:
+        """The goal's smooth value (n,), less `weight` times what is `lost` of the prediction."""
+        return self.goal.climb(self.maps[rows], seen.maps) - weight * self.lost(seen.logits, rows, margin)
+
     def held(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Which of `rows` (n,) keep the prediction at these logits (n, K)."""
         classes = self.classes[rows]
@@ -96,14 +108,6 @@ class Scene:
             return same
         moved, clean = (one.softmax(1).gather(1, classes[:, None])[:, 0] for one in (logits, self.logits[rows]))
         return same & ((moved - clean).abs() <= self.tolerance)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the judge saw of n candidates: their maps and logits (n, K)."""
-
-    maps: Tensor
-    logits: Tensor
 
 
 class Judge:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from assay.attack import gradient_forms, layer_forms, surrogate_forms  # noqa: F401  (they add their explainers to `form`)
-from assay.attack.ascent import ascend
+from assay.attack.ascent import Climb, ascend
 from assay.attack.ball import Norm
 from assay.attack.base import Attack, check_common
 from assay.attack.forms import Form, Task, form
@@ -88,7 +88,20 @@ class MapAttack(Attack):
                 judge.consider(rows, pixels)
                 return judge.short(rows, self.stop)
 
-            ascend(scene.images, scene.start("MapAttack", restart), scene.ball, self.optimiser, self.steps, climb, look)
+            ascend(scene.images, self._begin(scene, judge, restart, climb), scene.ball, self.optimiser, self.steps, climb, look)
+
+    def _begin(self, scene: Scene, judge: Judge, restart: int, climb: Climb) -> Tensor:
+        """Half way from a random point along its gradient or against it, whichever ends up better.
+
+        A distance has no slope at the clean map and grows both ways from it, but seldom alike.
+        """
+        rows = torch.arange(len(scene.images), device=scene.images.device)
+        start = scene.start("MapAttack", restart)
+        way = scene.ball.eps * scene.ball.steepest(climb(scene.images + start, rows, -1).nan_to_num(0.0, 0.0, 0.0))
+        ends = (judge.consider(rows, scene.images + start + sign * way) for sign in (1, -1))
+        ahead, behind = (scene.worth(seen, rows, self.margin, self.weight) for seen in ends)
+        side = torch.where(ahead >= behind, 0.5, -0.5).view(-1, 1, 1, 1)
+        return scene.ball.project(start + side * way, scene.images)
 
     def _climb(self, scene: Scene, soft: Softened, shape: Form, pixels: Tensor, rows: Tensor, seed: int) -> Tensor:
         def steer(maps: Tensor, part: Tensor) -> Tensor:

@@ -1,0 +1,124 @@
+"""How much of a map is left when its image is attacked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from assay.attack.base import Attack
+from assay.attack.black_box import BlackBoxMapAttack
+from assay.attack.distances import Distance, TopK
+from assay.attack.map_attack import MapAttack
+from assay.attack.noise_attack import NoiseMapAttack
+from assay.core.registry import register, short
+from assay.errors import SpecError
+from assay.explain.base import Explainer
+from assay.measure.base import Case, Measure
+from assay.models.classifier import Classifier
+
+__all__ = ["AttackCurve", "AttackedSimilarity", "attack_curve", "noise_like"]
+
+
+@register
+class AttackedSimilarity(Measure):
+    """1 - the distance between the clean map and the map of an attacked image whose prediction is kept.
+
+    An attack gives an upper bound of what is left in the worst case. Random changes of the same size are the floor that tells
+    fragile from merely noisy: `AttackedSimilarity(attack=NoiseMapAttack(...))`.
+
+    Args:
+        attack: The attack.
+        distance: What the two maps are compared by; one whose 1 means nothing in common.
+        otherwise: Attacks the explainers that `attack` cannot, such as those without derivatives.
+
+    Source: Ghorbani, Abid, Zou, AAAI 2019 (top-k intersection under attack).
+    """
+
+    attack: Attack = MapAttack()
+    distance: Distance = TopK()
+    otherwise: Attack = BlackBoxMapAttack()
+    category: ClassVar[str] = "robustness"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"explainer"})
+    reference: ClassVar[str] = "Ghorbani, Abid, Zou: Interpretation of Neural Networks Is Fragile, AAAI 2019"
+    meaning: ClassVar[str] = "Change pixels on purpose and too little to see, the prediction staying: a robust map keeps its top pixels."
+
+    def __post_init__(self) -> None:
+        if not self.distance.bounded:
+            raise SpecError(f"AttackedSimilarity: 1 - {short(self.distance)} is no similarity; take TopK, Cosine, Spearman or SSIM")
+
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
+        """See `Measure.evaluate`."""
+        return torch.stack([self._left(case, clean, explainer) for clean, explainer in zip(maps, explainers, strict=True)])
+
+    def _left(self, case: Case, clean: Tensor, explainer: Explainer) -> Tensor:
+        attack = self.attack if self.attack.can(explainer) else self.otherwise
+        found = attack.run(case.model, explainer, case.images, case.targets, case.index, case.seed, case.logits, clean)
+        return 1 - self.distance(clean, found.attacked_maps)
+
+
+@dataclass(frozen=True, eq=False)
+class AttackCurve:
+    """Similarities left at several radii.
+
+    Attributes:
+        eps: E radii.
+        attacked: (E, N), under attack.
+        noise: (E, N), under random changes of the same size.
+    """
+
+    eps: tuple[float, ...]
+    attacked: Tensor
+    noise: Tensor
+
+    @property
+    def gap(self) -> Tensor:
+        """(E, N) how much more the attack takes than noise; an explainer is fragile only where this is above 0."""
+        return self.noise - self.attacked
+
+
+def attack_curve(
+    model: Classifier,
+    explainer: Explainer,
+    images: Tensor,
+    eps: Sequence[float],
+    attack: Attack | None = None,
+    distance: Distance | None = None,
+    targets: Tensor | None = None,
+    seed: int = 0,
+    *,
+    index: Tensor | None = None,
+) -> AttackCurve:
+    """What is left of an explainer's maps at several radii, under attack and under noise of the same size.
+
+    Args:
+        model: The model.
+        explainer: What is attacked.
+        images: (N, C, H, W), pixels in [0, 1].
+        eps: Radii, in place of the attack's own.
+        attack: The attack; `MapAttack()` when None.
+        distance: See `AttackedSimilarity`; `TopK()` when None.
+        targets: (N,) class ids; None for the predicted classes.
+        seed: Decides all randomness, together with `index`.
+        index: (N,) the images' global numbers; 0..N-1 when None.
+
+    Raises:
+        AssayError: A wrong input, named in the message, or an explainer that the attack cannot attack.
+    """
+    maps = explainer(model, images, targets, seed=seed, index=index)
+    rows: list[tuple[Tensor, Tensor]] = []
+    for radius in eps:
+        chosen = replace(attack or MapAttack(), eps=radius)  # type: ignore[type-var]
+        measures = (AttackedSimilarity(one, distance or TopK(), one) for one in (chosen, noise_like(chosen)))
+        one, other = (each(model, images, maps, targets, seed=seed, index=index, explainer=explainer) for each in measures)
+        rows.append((one, other))
+    return AttackCurve(tuple(eps), torch.stack([one for one, _ in rows]), torch.stack([other for _, other in rows]))
+
+
+def noise_like(attack: Attack) -> NoiseMapAttack:
+    """Random changes in the same ball, with the same goal and constraints: the floor of `attack`."""
+    return NoiseMapAttack(attack.eps, attack.norm, attack.goal, 1, attack.keep_class, attack.tolerance)

@@ -7,7 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from assay.core.progress import Progress as Report
 
@@ -20,7 +31,7 @@ _OVER = float("inf")
 
 @contextmanager
 def bar() -> Iterator[Report]:
-    """Show units done, time used and time left of each stage, on standard error."""
+    """Show units done, units per second, time used and time left of each stage, on standard error."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines(console)
@@ -29,6 +40,7 @@ def bar() -> Iterator[Report]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _Rate(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -44,6 +56,15 @@ def bar() -> Iterator[Report]:
         yield report
 
 
+class _Rate(ProgressColumn):
+    """Units per second, such as images."""
+
+    def render(self, task: Task) -> Text:
+        """The rate of the last half minute, or of the whole stage when it is over."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.3g}/s")
+
+
 def _lines(console: Console) -> Report:
     started: dict[str, float] = {}
     told: dict[str, float] = {}
@@ -54,7 +75,9 @@ def _lines(console: Console) -> Report:
         if told.get(stage) == _OVER or (now - told.get(stage, began) < _EVERY and done < total):
             return
         told[stage] = now if done < total else _OVER
-        left = (now - began) / done * (total - done) if done else 0.0
-        console.print(f"{stage}: {done} of {total}, {now - began:.0f} s" + (f", about {left:.0f} s left" if left else ""), markup=False)
+        spent = now - began
+        rate = f" ({done / spent:.3g}/s)" if done and spent >= 1 else ""
+        left = f", about {spent / done * (total - done):.0f} s left" if 0 < done < total else ""
+        console.print(f"{stage}: {done} of {total}, {spent:.0f} s{rate}{left}", markup=False)
 
     return report

@@ -13,7 +13,7 @@ from assay.errors import ShapeError
 from assay.report.colour import NOT_FINITE, robust_limit, signed_levels, signed_palette, sum_channels
 from assay.report.outline import edges
 
-__all__ = ["data_uri", "enlarge", "overlay", "photo", "png_bytes"]
+__all__ = ["data_uri", "enlarge", "outlined", "overlay", "photo", "png_bytes"]
 
 
 def photo(image: Tensor) -> Image.Image:
@@ -59,7 +59,7 @@ def overlay(image: Tensor, attribution: Tensor, limit: float | None = None, trut
     strength = np.where(levels == NOT_FINITE, 1.0, np.abs(levels.astype(float) - 127) / 127)[..., None] ** 0.7
     blended = backdrop * (1 - strength) + signed_palette()[levels] * strength
     shown = enlarge(Image.fromarray(blended.round().astype(np.uint8)), side)
-    return shown if truth is None else _draw_outline(shown, truth, size)
+    return shown if truth is None else outlined(shown, truth, size)
 
 
 def png_bytes(picture: Image.Image) -> bytes:
@@ -74,7 +74,12 @@ def data_uri(picture: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode("ascii")
 
 
-def _draw_outline(shown: Image.Image, truth: Tensor, size: tuple[int, ...]) -> Image.Image:
+def outlined(shown: Image.Image, truth: Tensor, size: tuple[int, ...]) -> Image.Image:
+    """Draw a mask's border into a picture of an image of that size (H, W), enlarged by a whole factor; returns the picture.
+
+    Raises:
+        ShapeError: The mask has another size.
+    """
     mask = truth[0] if truth.ndim == 3 else truth
     if tuple(mask.shape) != size:
         raise ShapeError(f"the mask has shape {tuple(truth.shape)}, but its image is {size[0]} x {size[1]}")

@@ -20,13 +20,14 @@ from assay.models.classifier import Classifier
 from assay.study.diet_data import Part, parts_of, read_part
 from assay.study.diet_keep import Keeper, slug, tune
 from assay.study.diet_models import Baseline, learned_masks, trained
-from assay.study.diet_outcome import BASELINE, MASK, Outcome, Scored
+from assay.study.diet_outcome import BASELINE, MASK, NETWORK, Outcome, Scored
 from assay.study.diet_plan import Plan
 from assay.study.diet_scores import classes, erasure_values, map_values, model_values, shape_alone, simplified_values
 from assay.study.diet_settings import DietSettings
+from assay.tune.amortised import MaskNet, PredictedMask
 from assay.tune.backgrounds import fitted
 from assay.tune.diet import Tuned
-from assay.tune.simplify import enlarge
+from assay.tune.simplify import enlarge, upsampling
 
 __all__ = ["Experiment"]
 
@@ -73,8 +74,10 @@ class Experiment:
             masks = self._masks(name, one, parts)
             fast = one.classifier(precision)
             self._mask_maps(name, fast, one, masks, parts, shown)
-            self._simplified(name, models[name], one, masks, parts, wanted, tune_part.images)
+            rounded = {"tune": one.rounded[: len(parts["tune"])], "test": _halved(masks["test"])}
+            self._simplified(name, MASK, models[name], one, masks, rounded, parts, wanted, tune_part.images)
         first = next(iter(tuned))
+        self._network(first, tuned[first], models[first], parts, shown, wanted, tune_part.images)
         backgrounds = self._backgrounds(tune_part.images)
         self._erasures(first, models, self._masks(first, tuned[first], parts)["test"], parts["test"], wanted["test"], backgrounds)
         for explainer in self.plan.explainers:
@@ -184,31 +187,60 @@ class Experiment:
         each = plain["each"] if seconds is None else seconds
         self.scored.append(Scored(name, method, attribution, "maps", part.index, values, each, kept["shown"]))
 
+    def _network(
+        self,
+        method: str,
+        tuned: Tuned,
+        model: Classifier,
+        parts: Mapping[str, Part],
+        shown: Mapping[str, list[int]],
+        wanted: Mapping[str, Tensor],
+        images: Tensor,
+    ) -> None:
+        """The network that predicts the masks: trained on those of the tune images, scored as they are."""
+
+        def work() -> tuple[dict[str, Tensor], dict[str, Any]]:
+            made = tuned.amortised(images, self.plan.mask_network, self.settings.seed, self._staged(method))
+            return dict(made.net.state_dict()), {}
+
+        kept, _ = self.keeper.do(self._name("network", method), work)
+        upsample = upsampling(*tuned.size, tuned.settings.upsample)
+        net = MaskNet(images.shape[1], upsample, self.plan.mask_network.widths).eval().requires_grad_(False)
+        net.load_state_dict(kept)
+        explainer = PredictedMask(net)
+        fast = tuned.classifier(self.settings.precision)
+        for name, part in parts.items():
+            self._score(method, fast, NETWORK, explainer, name, part, None, shown[name], None)
+        masks = {name: explainer(model, part.pixels) for name, part in parts.items()}
+        rounded = {name: _halved(one) for name, one in masks.items()}
+        self._simplified(method, NETWORK, model, tuned, masks, rounded, parts, wanted, images)
+
     def _simplified(
         self,
         method: str,
+        attribution: str,
         model: Classifier,
         tuned: Tuned,
         masks: Mapping[str, Tensor],
+        rounded: Mapping[str, Tensor],
         parts: Mapping[str, Part],
         wanted: Mapping[str, Tensor],
         pool: Tensor,
     ) -> None:
-        """The tuned model on what its masks leave, before the background that it was tuned with."""
+        """The tuned model on what masks leave, before the background that it was tuned with."""
         background = tuned.settings.background
         assert isinstance(background, Background)
         behind = fitted(background, pool)
         for name, part in parts.items():
-            soft = masks[name]
-            rounded = tuned.rounded[: len(part)] if name == "tune" else (soft >= 0.5).float()
 
-            def work(part: Part = part, name: str = name, soft: Tensor = soft, rounded: Tensor = rounded) -> Any:
-                kinds = {"soft": soft, "rounded": rounded}
-                found = simplified_values(wanted[name], model, part, kinds, behind, self.settings.seed)
-                return found | model_values(classes(model, part), wanted[name], part.labels), {}
+            def work(part: Part = part, name: str = name) -> Any:
+                kinds = {"soft": masks[name], "rounded": rounded[name]}
+                whole = model_values(classes(model, part), wanted[name], part.labels)
+                found = {f"{measure}, whole images": value for measure, value in whole.items()}
+                return found | simplified_values(wanted[name], model, part, kinds, behind, self.settings.seed), {}
 
-            kept, _ = self.keeper.do(self._name("simplified", method, name), work)
-            self.scored.append(Scored(name, method, MASK, "simplified", part.index, dict(kept)))
+            kept, _ = self.keeper.do(self._name("simplified", method, attribution, name), work)
+            self.scored.append(Scored(name, method, attribution, "simplified", part.index, dict(kept)))
 
     def _erasures(
         self,
@@ -229,7 +261,7 @@ class Experiment:
         for (name, what), (images, kept_pixels) in cases.items():
 
             def work(name: str = name, images: Part = images, kept_pixels: Tensor = kept_pixels) -> Any:
-                return erasure_values(wanted, models[name], images, (kept_pixels >= 0.5).float(), backgrounds, self.settings.seed), {}
+                return erasure_values(wanted, models[name], images, _halved(kept_pixels), backgrounds, self.settings.seed), {}
 
             kept, _ = self.keeper.do(self._name("erasure", name, what), work)
             self.scored.append(Scored("test", name, what, "erasure", part.index, dict(kept)))
@@ -257,6 +289,11 @@ def _measures(part: Part, keep: tuple[float, ...]) -> dict[str, Measure]:
     if part.distractor is not None:
         found["on distractor"] = DistractorShare()
     return found | {f"keep {100 * share:g} %": KeepTop(share) for share in keep}
+
+
+def _halved(masks: Tensor) -> Tensor:
+    """Ones where masks are at least one half, and zeros."""
+    return (masks >= 0.5).float()
 
 
 def _drawn(part: Part, count: int) -> list[int]:

@@ -12,15 +12,16 @@ from PIL import Image
 from torch import Tensor
 
 from assay.report.colour import robust_limit
-from assay.report.picture import overlay, photo
+from assay.report.picture import enlarge, outlined, overlay, photo
 from assay.report.plots import Curve, Dot, curves, dots, sheet
 from assay.study.diet_data import Part
-from assay.study.diet_outcome import BASELINE, MASK, Outcome
-from assay.tune.simplify import enlarge
+from assay.study.diet_outcome import BASELINE, MASK, NETWORK, Outcome
+from assay.tune.simplify import enlarge as at_size
 
 __all__ = ["Drawing", "figures"]
 
 _SIDE = 128
+_OWN = (MASK, NETWORK)
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,10 @@ def figures(outcomes: Sequence[Outcome], summary: pl.DataFrame, keep: Sequence[f
 
 
 def _overlap(maps: pl.DataFrame) -> Figure:
-    rows = maps.filter((pl.col("measure") == "IoU") & ((pl.col("model") == BASELINE) | (pl.col("attribution") == MASK)))
+    rows = maps.filter((pl.col("measure") == "IoU") & ((pl.col("model") == BASELINE) | pl.col("attribution").is_in(_OWN)))
     groups = {
         str(variant): [
-            Dot(_label(row), row["mean"], row["low"], row["high"], row["attribution"] == MASK)
+            Dot(_label(row), row["mean"], row["low"], row["high"], row["attribution"] in _OWN)
             for row in own.sort("mean", descending=True).iter_rows(named=True)
         ]
         for (variant,), own in rows.group_by("variant", maintain_order=True)
@@ -101,7 +102,7 @@ def _overlap(maps: pl.DataFrame) -> Figure:
 
 
 def _pixels(maps: pl.DataFrame, keep: Sequence[float]) -> Figure:
-    rows = maps.filter(pl.col("measure").str.starts_with("keep ") & ((pl.col("model") == BASELINE) | (pl.col("attribution") == MASK)))
+    rows = maps.filter(pl.col("measure").str.starts_with("keep ") & ((pl.col("model") == BASELINE) | pl.col("attribution").is_in(_OWN)))
     shares = sorted(keep)
     panels: dict[str, list[Curve]] = {}
     for (variant, model, attribution), own in rows.group_by("variant", "model", "attribution", maintain_order=True):
@@ -131,7 +132,7 @@ def _rounds(outcomes: Sequence[Outcome]) -> Figure:
 def _maps(outcome: Outcome) -> Figure:
     part, names, columns = outcome.gallery["test"], [], []
     for one in outcome.scored:
-        if one.kind == "maps" and one.part == "test" and one.shown is not None and (one.model == BASELINE or one.attribution == MASK):
+        if one.kind == "maps" and one.part == "test" and one.shown is not None and (one.model == BASELINE or one.attribution in _OWN):
             names.append(_label({"model": one.model, "attribution": one.attribution}))
             columns.append(_painted(part, one.shown))
     order = sorted(range(len(names)), key=lambda place: "mask" not in names[place])
@@ -145,7 +146,7 @@ def _masks(outcome: Outcome) -> Figure:
     columns, names = [_photos(part)], ["image"]
     for method, tuned in outcome.tuned.items():
         for number, one in enumerate(tuned.rounds):
-            masks = enlarge(one.masks[rows], *tuned.size)
+            masks = at_size(one.masks[rows], *tuned.size)
             columns.append(_painted(part, masks, 1.0))
             names.append(f"{method}\nround {number + 1}" + (", taken" if number == tuned.chosen else ""))
     pictures = [[column[line] for column in columns] for line in range(len(part))]
@@ -154,15 +155,11 @@ def _masks(outcome: Outcome) -> Figure:
 
 def _photos(part: Part) -> list[Image.Image]:
     """The images, the evidence outlined."""
-    found = []
-    for at, image in enumerate(part.pixels):
-        truth = None if part.truth is None else part.truth[at]
-        picture = photo(image)
-        if truth is not None and bool(truth.any()):
-            # An empty map leaves the image in grey, and its outline stands out.
-            picture = overlay(image, image.new_zeros(1, *image.shape[1:]), 1.0, truth, _SIDE)
-        found.append(picture)
-    return found
+    pictures = [enlarge(photo(image), _SIDE) for image in part.pixels]
+    if part.truth is None:
+        return pictures
+    size = tuple(part.images.shape[2:])
+    return [outlined(picture, truth, size) for picture, truth in zip(pictures, part.truth, strict=True)]
 
 
 def _painted(part: Part, maps: Tensor, limit: float | None = None) -> list[Image.Image]:
@@ -178,4 +175,4 @@ def _titles(outcome: Outcome, part: Part) -> list[str]:
 
 def _label(row: Mapping[str, str]) -> str:
     """What a figure calls a row: DiET's mask by its recipe, an explainer by its name."""
-    return f"{row['model']}: mask" if row["attribution"] == MASK else row["attribution"]
+    return f"{row['model']}: {row['attribution']}" if row["attribution"] in _OWN else row["attribution"]

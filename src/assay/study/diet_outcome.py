@@ -15,12 +15,14 @@ from assay.study.diet_models import Baseline
 from assay.study.diet_scores import Values
 from assay.tune.diet import Tuned
 
-__all__ = ["BASELINE", "MASK", "Outcome", "Scored"]
+__all__ = ["BASELINE", "MASK", "NETWORK", "Outcome", "Scored"]
 
 BASELINE = "f_b"
 """What the tables call the baseline."""
 MASK = "mask"
 """What they call DiET's own attribution."""
+NETWORK = "mask network"
+"""What they call the masks that a small network predicts in one pass."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,7 @@ class Scored:
     Attributes:
         part: "tune", "test" or "reversed".
         model: `BASELINE` or a method's name.
-        attribution: An explainer's short spec, `MASK`, or what was done to the masks; "" where models were compared.
+        attribution: An explainer's short spec, `MASK`, `NETWORK`, or what was done to the masks; "" where models were compared.
         kind: Which step: "model", "maps", "simplified" or "erasure".
         index: (N,) the images' numbers.
         values: (N,) by measure.

@@ -15,6 +15,7 @@ from assay.models.architecture import Architecture
 from assay.models.recipe import Recipe
 from assay.study.diet_models import Baseline, given
 from assay.study.diet_settings import DietSettings
+from assay.tune.amortised import MaskTraining
 from assay.tune.diet import DiET
 
 __all__ = ["Plan"]
@@ -53,6 +54,11 @@ class Plan:
         return (*(one for one in built if one != RandomMap()), RandomMap())
 
     @cached_property
+    def mask_network(self) -> MaskTraining:
+        """How the network that predicts masks is trained."""
+        return build(self.settings.mask_network, MaskTraining)
+
+    @cached_property
     def backgrounds(self) -> tuple[Background, ...]:
         """What erased pixels are replaced by in the trial of backgrounds."""
         return tuple(build(spec, Background) for spec in self.settings.backgrounds)  # type: ignore[type-abstract]
@@ -80,7 +86,7 @@ class Plan:
         for part, found in classes.items():
             if found != known:
                 raise DataError(f"the {part} images have classes {', '.join(found) or '(none)'}, the test images {', '.join(known)}")
-        for built in (self.methods, self.explainers, self.backgrounds):
+        for built in (self.methods, self.explainers, self.backgrounds, self.mask_network):
             assert built
         if self.given is not None:
             count = self.given.classifier("float32").count_classes(self.data["test"][0].image.shape)

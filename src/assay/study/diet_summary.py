@@ -10,13 +10,15 @@ import numpy as np
 import polars as pl
 
 from assay.models.accuracy import Accuracy
-from assay.study.diet_outcome import BASELINE, MASK, Outcome
+from assay.study.diet_outcome import BASELINE, MASK, NETWORK, Outcome
 from assay.study.statistics import bootstrap
 from assay.study.tables import Table, wide
 
 __all__ = ["long_table", "summarised", "tables"]
 
 _KEYS = ("variant", "kind", "part", "model", "attribution", "measure")
+_MEANS = ("IoU", "on distractor", "kept by")
+"""Beginnings of the measures whose values are not 0 or 1."""
 
 
 def long_table(outcomes: Sequence[Outcome]) -> pl.DataFrame:
@@ -29,8 +31,8 @@ def long_table(outcomes: Sequence[Outcome]) -> pl.DataFrame:
 def summarised(long: pl.DataFrame, seed: int) -> pl.DataFrame:
     """One row for each measure of each attribution: mean, 95 % interval and number of images.
 
-    The interval of a share (all values 0 or 1) is Wilson's, of other values a bootstrap over images with the same resamples
-    for all that were measured on the same images. NaN values are left out.
+    The interval of a share (each value 0 or 1) is Wilson's; of other values it is a bootstrap over images, with the same
+    resamples for all that were measured on the same images. NaN values are left out.
 
     Args:
         long: As `long_table` makes it.
@@ -40,7 +42,7 @@ def summarised(long: pl.DataFrame, seed: int) -> pl.DataFrame:
     for keys, group in long.group_by(_KEYS, maintain_order=True):
         values = group["value"].to_numpy()
         known = values[np.isfinite(values)]
-        if len(known) and np.isin(known, (0.0, 1.0)).all():
+        if len(known) and not str(keys[-1]).startswith(_MEANS):
             share = Accuracy.of(round(known.sum()), len(known))
             mean, low, high = share.value, share.low, share.high
         else:
@@ -93,14 +95,15 @@ def _simplified(summary: pl.DataFrame) -> Table:
         "simplified",
         "The tuned models on what their masks leave of an image.",
         "Agreement is with the class of the baseline f_b on the whole image. Masks of tune images were learned while tuning, those of "
-        "test images afterwards, with the model fixed. A cell of a rounded mask is kept where the mask is at least one half.",
-        wide(rows, ("variant", "model", "part"), "measure"),
+        "test images afterwards, with the model fixed; the mask network was trained on the former. Rounded masks keep what is at "
+        "least one half.",
+        wide(rows, ("variant", "model", "attribution", "part"), "measure"),
         frozenset(rows["measure"]),
     )
 
 
 def _kept(summary: pl.DataFrame) -> Table:
-    rows = summary.filter((pl.col("kind") == "maps") & (pl.col("part") == "test") & pl.col("measure").str.starts_with("keep "))
+    rows = summary.filter(_compared() & (pl.col("part") == "test") & pl.col("measure").str.starts_with("keep "))
     rows = rows.with_columns(pl.col("measure").str.replace(" %", "", literal=True) + " %, accuracy %")
     return Table(
         "pixels",
@@ -112,7 +115,7 @@ def _kept(summary: pl.DataFrame) -> Table:
 
 
 def _truth(outcomes: Sequence[Outcome], summary: pl.DataFrame) -> Table:
-    rows = summary.filter((pl.col("kind") == "maps") & pl.col("measure").is_in(("IoU", "on distractor")))
+    rows = summary.filter(_compared() & pl.col("measure").is_in(("IoU", "on distractor")))
     rows = rows.with_columns((pl.col("measure") + ", " + pl.col("part") + " images").alias("column"))
     frame = wide(rows, ("variant", "model", "attribution"), "column") if rows.height else pl.DataFrame()
     if frame.height:
@@ -146,7 +149,10 @@ def _backgrounds(summary: pl.DataFrame) -> Table:
 
 
 def _tuned_maps(summary: pl.DataFrame) -> Table:
-    rows = summary.filter((pl.col("kind") == "maps") & (pl.col("part") == "test") & (pl.col("attribution") != MASK))
+    rows = summary.filter((pl.col("kind") == "maps") & (pl.col("part") == "test") & ~pl.col("attribution").is_in((MASK, NETWORK)))
+    # One share of pixels is enough here; `values.parquet` has all.
+    keep = [name for name in rows["measure"].unique(maintain_order=True) if name.startswith("keep ")]
+    rows = rows.filter(~pl.col("measure").is_in(keep[1:]))
     tuned = rows.filter(pl.col("model") != BASELINE)["model"].unique(maintain_order=True)
     rows = rows.filter(pl.col("attribution").is_in(rows.filter(pl.col("model").is_in(tuned))["attribution"].unique().to_list()))
     rows = rows.with_columns((pl.col("measure") + ", " + pl.col("model")).alias("column"))
@@ -187,6 +193,11 @@ def _rounds(outcomes: Sequence[Outcome]) -> Table:
 def _steps(seconds: Mapping[str, float]) -> Table:
     frame = pl.DataFrame({"step": list(seconds), "seconds": [float(value) for value in seconds.values()]})
     return Table("steps", "Time of each step.", "All starts of the run together.", frame, decimals=1)
+
+
+def _compared() -> pl.Expr:
+    """The maps that the paper compares: DiET's masks, and the baseline's explainers."""
+    return (pl.col("kind") == "maps") & ((pl.col("model") == BASELINE) | pl.col("attribution").is_in((MASK, NETWORK)))
 
 
 def _without(table: Table, several: bool) -> Table:

@@ -121,7 +121,9 @@ def _cell(table: Table, line: dict[str, object], name: str) -> str:
 def _number(table: Table, name: str, value: float) -> str:
     if not math.isfinite(value):
         return "–"
-    text = f"{100 * value:.1f}" if name in table.percent else f"{value:.{table.decimals}f}"
+    # Three digits are enough of a large number.
+    decimals = table.decimals if abs(value) < 10 else max(0, table.decimals - 2)
+    text = f"{100 * value:.1f}" if name in table.percent else f"{value:.{decimals}f}"
     return text.replace("-", "−")
 
 

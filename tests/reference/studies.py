@@ -1,0 +1,31 @@
+"""A DiET study of seconds: Hard Digits at 32 pixels, a tiny network, two short rounds, a few images."""
+
+from assay.study.diet_presets import preset
+from assay.study.diet_settings import merged
+
+_DIGITS = 'HardDigits(split="{}", size=32, count={})'
+
+TINY = {
+    "architecture": "SmallResNet(widths=(8,), blocks=(1,), strides=(2,), stem=8, stem_stride=2)",
+    "recipe": "Recipe(epochs=6, batch_size=20, lr=0.1)",
+    "variants": {
+        "hard-digits": {"train": _DIGITS.format("train", 200), "tune": _DIGITS.format("val", 40), "test": _DIGITS.format("test", 40)}
+    },
+    "methods": {
+        "DiET": "DiET(rounds=2, mask_stop=Epochs(3), model_stop=Epochs(2), precision='float32')",
+        "literal": 'DiET(rounds=2, mask_lr=2000.0, mask_optimiser="paper", rounding=Rounded(), mask_stop=Epochs(2), model_stop=Epochs(1), '
+        "choice=LastRound())",
+    },
+    "explainers": ["Gradient", "GradCAM"],
+    "backgrounds": ["RandomColour", "OtherImages"],
+    "mask_network": "MaskTraining(epochs=2, widths=(4, 8))",
+    "keep": [0.1, 0.02],
+    "tune_images": 16,
+    "scored_images": 8,
+    "gallery": 2,
+}
+
+
+def tiny(**changes):
+    """The settings, some of them changed."""
+    return merged(preset("hard-digits", "small"), TINY | changes)

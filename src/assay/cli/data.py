@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from assay.cli.app import app
-from assay.data import CIFAR10, Batch, HardDigits, choose, load
+from assay.data import CIFAR10, Batch, CelebA, ChestXray, HardDigits, HardMNIST, choose, load
 from assay.data import read as read_items
 from assay.data.root import VARIABLE
 from assay.errors import DataError
@@ -19,6 +19,15 @@ __all__ = ["data"]
 
 data = typer.Typer(help="List, preview and download data sets.", no_args_is_help=True)
 app.add_typer(data, name="data")
+
+OnDisk = CIFAR10 | CelebA | ChestXray | HardMNIST
+
+_ON_DISK: tuple[tuple[type[OnDisk], str, tuple[str, ...]], ...] = (
+    (HardMNIST, "MNIST digits with noise and a distractor; truth known", ("train", "tune", "test")),
+    (ChestXray, "X-rays of children with or without pneumonia; a tag as known truth on demand", ("train", "test")),
+    (CelebA, "faces by hair colour, where glasses go with one colour; hair masks on demand", ("train", "test")),
+    (CIFAR10, "photographs of 10 kinds of things, 32 x 32", ("train", "test")),
+)
 
 Root = Annotated[Path | None, typer.Option(help=f"Folder of downloaded data sets (default: {VARIABLE}).", show_default=False)]
 
@@ -38,10 +47,13 @@ def list_data(root: Root = None) -> None:
         "built in: made when asked for, of any size and number",
         end_section=True,
     )
-    for split in ("train", "test"):
-        count, where = _cifar10(split, root)
-        name, what = ("cifar10", "photographs of 10 kinds of things, 32 x 32") if split == "train" else ("", "")
-        table.add_row(name, what, split, count, where, end_section=split == "test")
+    for cls, what, splits in _ON_DISK:
+        found = [(split, *_found(cls, split, root)) for split in splits]
+        if all(count == "none" for _, count, _ in found):
+            found = [("\n".join(splits), "none", found[0][2])]  # Each would say the same at length.
+        for row, (split, count, where) in enumerate(found):
+            name, about = (str(cls.name), what) if not row else ("", "")
+            table.add_row(name, about, split, count, where, end_section=row == len(found) - 1)
     table.add_row(
         "FOLDER",
         "your own images: FOLDER/<class>/*.jpg or *.png, or FOLDER/*.jpg without labels",
@@ -83,18 +95,19 @@ def download(
     from assay.data.download import download_cifar10
 
     if name != "cifar10":
-        built_in = "; it is built in and needs no download" if name == "hard-digits" else ""
-        raise DataError(f"cannot download {name!r}{built_in}; what can be downloaded: cifar10")
+        known = {cls.name: "; `assay data list` says how to get it" for cls, _, _ in _ON_DISK}
+        hint = (known | {"hard-digits": "; it is built in and needs no download"}).get(name, "")
+        raise DataError(f"cannot download {name!r}{hint}; what can be downloaded: cifar10")
     Console().print(f"cifar10 is in {download_cifar10(root)}", markup=False, soft_wrap=True)
 
 
-def _cifar10(split: str, root: Path | None) -> tuple[str, str]:
+def _found(cls: type[OnDisk], split: str, root: Path | None) -> tuple[str, str]:
     """Number of images and place of a split, or what is missing."""
     try:
-        found = CIFAR10(split, None if root is None else str(root))
+        found = cls(split, root=None if root is None else str(root))
+        return str(len(found)), str(found.place)
     except DataError as error:
         return "none", str(error)
-    return str(len(found)), str(found.place)
 
 
 def _tell_errors(batch: Batch) -> None:

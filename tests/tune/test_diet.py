@@ -214,9 +214,9 @@ def test_any_callable_is_a_background(batch):
 @pytest.mark.parametrize(
     ("images", "error", "message"),
     [
-        (torch.rand(0, 3, 8, 8), EmptyBatchError, "empty"),
+        (torch.zeros(0, 3, 8, 8), EmptyBatchError, "empty"),
         (torch.zeros(0, 3, 8, 8, dtype=torch.uint8), EmptyBatchError, "no images"),
-        (torch.rand(3, 8, 8), ShapeError, "N, C, H, W"),
+        (torch.zeros(3, 8, 8), ShapeError, "N, C, H, W"),
         (torch.full((2, 3, 8, 8), torch.nan), NotFiniteError, "NaN"),
         ([1, 2], ImageTypeError, "torch tensor"),
         (torch.zeros(4, 3, 8, 8), DataError, "all 4 images into class"),

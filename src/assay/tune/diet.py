@@ -15,6 +15,7 @@ from assay.core.registry import check_at_least, check_positive, register
 from assay.errors import EmptyBatchError, ImageTypeError, ShapeError
 from assay.explain.backgrounds import Background, Blur
 from assay.models.classifier import Classifier
+from assay.tune.amortised import MaskTraining, PredictedMask
 from assay.tune.backgrounds import Backdrop, GaussianNoise, RandomColour, fitted
 from assay.tune.choice import Choice, LastRound, LastSound
 from assay.tune.explainer import LearnedMask
@@ -216,6 +217,22 @@ class Tuned:
         """
         own = self.settings
         return LearnedMask(upsample=own.upsample, lambda_data=own.lambda_data, smoothness=own.smoothness)
+
+    def amortised(self, images: Tensor, training: MaskTraining | None = None, seed: int = 0, progress: Progress = silent) -> PredictedMask:
+        """A small network trained on the chosen round's masks, as an explainer that takes one pass.
+
+        Args:
+            images: Those that the model was tuned on, in the same order.
+            training: How it is trained; None for `MaskTraining()`.
+            seed: Decides its initial weights and the order.
+            progress: Told about every epoch.
+
+        Raises:
+            ShapeError: There are more or fewer images than masks, or of another size.
+        """
+        images = _checked(images, "images")
+        training = training or MaskTraining()
+        return training(images, self.grid.to(images.device), upsampling(*self.size, self.settings.upsample), seed, progress)
 
 
 PAPER = DiET(

@@ -192,6 +192,27 @@ def test_a_network_that_folds_parts_of_an_image_into_the_batch_is_refused(explai
 
 
 @BOTH
+def test_linear_layers_lie_over_the_image_only_where_their_places_do(explainer, images):
+    """The same linear layer over features with the channels last, and over those of an image cut into 2 x 32 places."""
+
+    class Mixed(nn.Module):
+        def __init__(self, cut):
+            super().__init__()
+            self.conv, self.mix, self.last, self.cut = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 4), nn.Linear(4, 3), cut
+
+        def forward(self, x):
+            x = self.conv(x).permute(0, 2, 3, 1)
+            x = self.mix(x.reshape(len(x), 2, 32, 4) if self.cut else x)
+            return self.last(F.relu(x).mean((1, 2)))
+
+    model, cut = (assay.Classifier(seeded(lambda way=way: Mixed(way))) for way in (False, True))
+    assert assay.FullGrad().residual(cut, images(), TARGETS).abs().max() < 1e-5
+    more = explainer()(model, images(), TARGETS) - explainer()(cut, images(), TARGETS)
+    assert more.min() > -1e-5
+    assert more.max() > 0.1
+
+
+@BOTH
 def test_an_unknown_scaling_is_refused(explainer):
     with pytest.raises(SpecError, match=f"{explainer.__name__}: scaling must be one of 'layer', 'channel'"):
         explainer("image")

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from assay.core.registry import register
 from assay.errors import ModelError
 from assay.explain.base import Explainer, check_call
-from assay.explain.layers import uncompiled
+from assay.explain.layers import lies_over, uncompiled
 from assay.models.classifier import Classifier
 from assay.models.passes import gradients
 
@@ -168,13 +168,13 @@ class Watch(TorchFunctionMode):
     def __init__(self, name: str, see: See) -> None:
         super().__init__()
         self.name, self.see = name, see
-        self.count = 0
+        self.count, self.size = 0, (0, 0)
         self.convolutions = 0
 
     def enter(self, network: nn.Module, given: tuple[Any, ...]) -> None:  # noqa: ARG002
         """Hook before the network: its input."""
         pixels = given[0]
-        self.count = len(pixels)
+        self.count, self.size = len(pixels), (pixels.shape[2], pixels.shape[3])
         if pixels.requires_grad:
             factor = pixels.detach().float().clone()  # The network may work in place on it.
             pixels.register_hook(lambda slopes: self.see(slopes.float(), factor, True))
@@ -189,10 +189,17 @@ class Watch(TorchFunctionMode):
                 raise ModelError(
                     f"{self.name} puts several parts of an image into one batch, which FullGrad cannot tell apart; explain it by Gradient"
                 )
-            last = func is F.linear
-            factor = bias.detach().float().view(1, -1, *[1] * (output.ndim - 2))
-            output.register_hook(lambda slopes: self.see((slopes.movedim(-1, 1) if last else slopes).float(), factor, False))
+            ready = _channels_second(func is F.linear, output.ndim == 4 and lies_over(output.shape[1:3], self.size))
+            factor = bias.detach().float().view(1, -1, *[1] * (ready(output).ndim - 2))
+            output.register_hook(lambda slopes: self.see(ready(slopes).float(), factor, False))
         return output
+
+
+def _channels_second(linear: bool, over: bool) -> Callable[[Tensor], Tensor]:
+    """Brings a linear layer's channels from the last place to the second; flat where its other places do not lie over the image."""
+    if not linear:
+        return lambda values: values
+    return lambda values: values.movedim(-1, 1) if over or values.ndim < 4 else values.movedim(-1, 1).flatten(2)
 
 
 def _bias(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:

@@ -15,7 +15,7 @@ from assay.core import noise
 from assay.errors import ModelError
 from assay.models.classifier import Classifier
 
-__all__ = ["as_grid", "check_layer", "last_layer", "uncompiled", "watched"]
+__all__ = ["as_grid", "check_layer", "last_layer", "lies_over", "uncompiled", "watched"]
 
 _ROUGH = 0.5
 """Largest skew of a feature map: convolutions without padding change the proportions of small oblong images."""
@@ -39,16 +39,21 @@ def as_grid(output: Any, count: int, size: tuple[int, int]) -> Tensor | None:
     if not isinstance(output, Tensor) or not output.is_floating_point() or not output.ndim or len(output) != count:
         return None
     if output.ndim == 4:
-        if _skew(output.shape[2:], size) <= _ROUGH:
+        if lies_over(output.shape[2:], size):
             return output
-        return output.permute(0, 3, 1, 2) if _skew(output.shape[1:3], size) <= _ROUGH else None
+        return output.permute(0, 3, 1, 2) if lies_over(output.shape[1:3], size) else None
     if output.ndim == 3:
         for prefix in range(_MOST_PREFIX + 1):
             rows, columns = _rows_and_columns(output.shape[1] - prefix, size)
-            if _skew((rows, columns), size) <= _EXACT:
+            if lies_over((rows, columns), size, _EXACT):
                 tokens = output[:, prefix:].reshape(count, rows, columns, -1)
                 return tokens.permute(0, 3, 1, 2)
     return None
+
+
+def lies_over(grid: tuple[int, ...], size: tuple[int, int], most: float = _ROUGH) -> bool:
+    """Whether h : w of a grid of several cells is H : W of the images, up to a skew of `most` (the ratio's logarithm)."""
+    return grid[0] * grid[1] > 1 and abs(math.log(grid[0] * size[1] / (grid[1] * size[0]))) <= most
 
 
 @contextmanager
@@ -138,13 +143,6 @@ def last_layer(model: Classifier, shape: torch.Size) -> str:
 
 def _on_output(hook: Callable[[Any], Tensor | None]) -> Callable[[nn.Module, Any, Any], Tensor | None]:
     return lambda layer, given, output: hook(output)  # noqa: ARG005
-
-
-def _skew(grid: tuple[int, ...], size: tuple[int, int]) -> float:
-    """How far the grid's h : w is from the images' H : W, as the logarithm of their ratio; infinite for a single cell."""
-    if grid[0] * grid[1] <= 1:
-        return math.inf
-    return abs(math.log(grid[0] * size[1] / (grid[1] * size[0])))
 
 
 def _rows_and_columns(cells: int, size: tuple[int, int]) -> tuple[int, int]:

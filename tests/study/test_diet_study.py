@@ -27,7 +27,7 @@ def values(finished):
 @pytest.fixture
 def plain(monkeypatch):
     """Studies without figures, which take most of the time of a tiny one."""
-    monkeypatch.setattr("assay.study.diet.figures", lambda outcomes, summary, keep: ())
+    monkeypatch.setattr("assay.study.diet.figures", lambda *_: ())
 
 
 class Killed(BaseException):
@@ -115,7 +115,7 @@ def test_a_study_that_is_killed_goes_on_to_the_same_values(stage, finished, valu
     with pytest.raises(Killed):
         study(tiny(), tmp_path / "run", kill)
     first, seen[:] = list(seen), []
-    resumed = study(tiny(), tmp_path / "run", lambda name, done, total: seen.append(name))
+    resumed = study(tiny(), tmp_path / "run", lambda name, *_: seen.append(name))
     assert pl.read_parquet(resumed.folder / "values.parquet").equals(values)
     assert resumed.verdict == finished.verdict
     done = {name for name in first if "training" in name} if stage != "training" else set()

@@ -27,6 +27,16 @@ _PAPER_TRAINING = Recipe(
 
 
 @dataclass(frozen=True)
+class _Words:
+    """What the data sets' specs of one form say beyond split and size: of the images trained on, tested on, and reversed."""
+
+    title: str = ""
+    train: str = ""
+    test: str = ""
+    reversed: str = ""
+
+
+@dataclass(frozen=True)
 class _Form:
     """What differs between data sets.
 
@@ -35,42 +45,36 @@ class _Form:
         side: Side of the images in the small preset.
         data: Name of the data sets' spec.
         tune: Split that DiET is tuned on.
-        variants: What more the specs say of each form: of the images trained on and tested on, and of the reversed test images.
         tune_images: Images that DiET is tuned on in the small preset.
         scored_images: Images of each part whose maps are scored in the small preset.
         epochs: Training epochs in the small preset.
         augment: Training's augmentations there.
+        variants: The forms that are studied.
     """
 
     classes: int
     side: int
     data: str
     tune: str
-    variants: tuple[tuple[str, str, str], ...]
     tune_images: int
     scored_images: int
     epochs: int
     augment: tuple[Augmentation, ...]
+    variants: tuple[_Words, ...] = (_Words(),)
 
 
+def _tagged(strength: str) -> _Words:
+    """Chest X-rays with the tag on one class, and the test images with it on the other."""
+    usual, other = (f', tag="{tag}", strength={strength}' for tag in ("NORMAL", "PNEUMONIA"))
+    return _Words(f"tag strength {strength}", usual, usual, other)
+
+
+_GLASSES = _Words("", ", per_class=2000", ", per_class=500", ', per_class=500, glasses="reversed"')
 _FORMS: dict[Dataset, _Form] = {
-    "hard-digits": _Form(10, 64, "HardDigits", "val", (("", "", ""),), 400, 200, 16, (Shift(8),)),
-    "hard-mnist": _Form(10, 64, "HardMNIST", "tune", (("", "", ""),), 1500, 300, 16, (Shift(8),)),
-    "chest-xray": _Form(
-        2,
-        112,
-        "ChestXray",
-        "train",
-        tuple(
-            (f"tag strength {strength}", f', tag="NORMAL", strength={strength}', f', tag="PNEUMONIA", strength={strength}')
-            for strength in ("0.05", "0.2")
-        ),
-        400,
-        200,
-        5,
-        (),
-    ),
-    "celeba": _Form(3, 112, "CelebA", "train", (("", ", correlated=True", ', correlated="reversed"'),), 600, 300, 5, (Flip(),)),
+    "hard-digits": _Form(10, 64, "HardDigits", "val", 400, 200, 16, (Shift(8),)),
+    "hard-mnist": _Form(10, 64, "HardMNIST", "tune", 1500, 300, 16, (Shift(8),)),
+    "chest-xray": _Form(2, 112, "ChestXray", "train", 400, 200, 5, (), (_tagged("0.05"), _tagged("0.2"))),
+    "celeba": _Form(3, 112, "CelebA", "train", 600, 300, 5, (Flip(),), (_GLASSES,)),
 }
 
 
@@ -92,7 +96,7 @@ def preset(dataset: Dataset, name: Preset, seed: int = 0) -> DietSettings:
         seed=seed,
         architecture=repr(_small_net(form.classes, side) if small else _paper_net(form.classes)),
         recipe=repr(Recipe(epochs=form.epochs, augment=form.augment) if small else _PAPER_TRAINING),
-        variants={title or dataset: _variant(form, side, usual, other) for title, usual, other in form.variants},
+        variants={words.title or dataset: _variant(form, side, words) for words in form.variants},
         methods=_methods(small, side),
         explainers=_EXPLAINERS,
         backgrounds=_BACKGROUNDS,
@@ -102,12 +106,15 @@ def preset(dataset: Dataset, name: Preset, seed: int = 0) -> DietSettings:
     )
 
 
-def _variant(form: _Form, side: int, usual: str, other: str) -> Variant:
+def _variant(form: _Form, side: int, words: _Words) -> Variant:
     def spec(split: str, more: str) -> str:
         return f'{form.data}(split="{split}", size={side}{more})'
 
     return Variant(
-        train=spec("train", usual), tune=spec(form.tune, usual), test=spec("test", usual), reversed=spec("test", other) if other else None
+        train=spec("train", words.train),
+        tune=spec(form.tune, words.train),
+        test=spec("test", words.test),
+        reversed=spec("test", words.reversed) if words.reversed else None,
     )
 
 

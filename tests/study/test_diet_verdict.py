@@ -1,0 +1,146 @@
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from assay.models.accuracy import Accuracy
+from assay.study.diet_outcome import BASELINE, MASK, Scored
+from assay.study.diet_summary import summarised
+from assay.study.diet_verdict import targets, verdict
+from assay.tune.backgrounds import RandomColour
+
+COUNT = 40
+INDEX = torch.arange(COUNT)
+
+
+def shares(value):
+    """Zeros and ones with that mean."""
+    return (torch.arange(COUNT) < round(value * COUNT)).float()
+
+
+def spread(mean):
+    """Values around a mean."""
+    return mean + torch.linspace(-0.05, 0.05, COUNT)
+
+
+def outcome(
+    mask=0.7, rival=0.3, agreement=1.0, tuned=0.95, base=0.95, reversed_=None, worst=0.97, shape=0.1, dataset="hard-mnist", variant="v"
+):
+    """What a study with these means came to."""
+    scored = [
+        Scored("test", BASELINE, "", "model", INDEX, {"accuracy": shares(base)}),
+        Scored("test", "DiET", "", "model", INDEX, {"accuracy": shares(tuned)}),
+        Scored(
+            "test",
+            "DiET",
+            MASK,
+            "simplified",
+            INDEX,
+            {"agreement, rounded masks": shares(agreement), "accuracy, rounded masks": shares(0.95), "kept by rounded masks": spread(0.1)},
+        ),
+        Scored("test", "DiET", MASK, "maps", INDEX, {"IoU": spread(mask)}),
+        Scored("test", BASELINE, "Gradient", "maps", INDEX, {"IoU": spread(rival).flip(0)}),
+        Scored("test", BASELINE, "RandomMap", "maps", INDEX, {"IoU": spread(0.1)}),
+        Scored("test", "DiET", MASK, "erasure", INDEX, {"RandomColour": shares(1.0), "Blur": shares(worst)}),
+        Scored("test", BASELINE, MASK, "erasure", INDEX, {"RandomColour": shares(0.5), "Blur": shares(0.4)}),
+        Scored("test", "DiET", "the mask's shape alone", "erasure", INDEX, {"RandomColour": shares(shape)}),
+    ]
+    data = {"test": SimpleNamespace(name=dataset)}
+    if reversed_ is not None:
+        scored.append(Scored("reversed", BASELINE, "", "model", INDEX, {"accuracy": shares(reversed_)}))
+        data["reversed"] = data["test"]
+    settings = SimpleNamespace(background=RandomColour())
+    return SimpleNamespace(
+        variant=variant,
+        scored=scored,
+        data=data,
+        tuned={"DiET": SimpleNamespace(settings=settings)},
+        gallery={"tune": SimpleNamespace(truth=None)},
+    )
+
+
+def long_of(*outcomes):
+    return pl.concat(one.frame().select(pl.lit(each.variant).alias("variant"), pl.all()) for each in outcomes for one in each.scored)
+
+
+def said(one):
+    return [(sentence.tone, sentence.text) for sentence in verdict([one], long_of(one), "DiET", 0)]
+
+
+def test_a_study_in_which_all_goes_well_is_good_throughout():
+    found = said(outcome())
+    assert [tone for tone, _ in found] == ["good"] * 4
+    assert "can stand in for the baseline" in found[0][1]
+    assert "clearly better located than every map" in found[1][1]
+    assert "carries over" in found[2][1]
+    assert "pixels that are kept" in found[3][1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "tone", "words"),
+    [
+        ({"agreement": 0.9}, 0, "caution", "not the baseline's equal"),
+        ({"tuned": 0.9}, 0, "caution", "not the baseline's equal"),
+        ({"mask": 0.4}, 1, "good", "the masks are better located"),
+        ({"mask": 0.3}, 1, "bad", "not shown to be better located than Gradient"),
+        ({"worst": 0.9}, 2, "caution", "does not carry over to every background"),
+        ({"shape": 0.8}, 3, "caution", "in their shape or place"),
+    ],
+)
+def test_each_rule_turns_its_own_sentence(changes, place, tone, words):
+    found = said(outcome(**changes))[place]
+    assert found[0] == tone
+    assert words in found[1]
+
+
+@pytest.mark.parametrize(
+    ("reversed_", "tone", "words"), [(0.1, "note", "it relies on the signal"), (0.9, "caution", "hardly uses the signal")]
+)
+def test_a_spurious_signal_is_relied_on_when_moving_it_costs_accuracy(reversed_, tone, words):
+    found = said(outcome(reversed_=reversed_))[0]
+    assert found[0] == tone
+    assert words in found[1]
+
+
+def test_several_forms_are_told_apart():
+    both = [outcome(variant="weak"), outcome(variant="strong", mask=0.2)]
+    texts = [sentence.text for sentence in verdict(both, long_of(*both), "DiET", 0)]
+    assert [text.split(":")[0] for text in texts] == ["weak"] * 4 + ["strong"] * 4
+
+
+def test_the_targets_of_hard_mnist_are_judged_on_their_bounds():
+    met = {one.name: one.met for one in targets(outcome(base=1.0, tuned=1.0), long_of(outcome(base=1.0, tuned=1.0)), "DiET")}
+    assert len(met) == 6
+    assert all(met.values())
+    weak = outcome(mask=0.55, base=0.95, tuned=0.9, agreement=0.9)
+    missed = [one.name for one in targets(weak, long_of(weak), "DiET") if not one.met]
+    assert len(missed) == 4
+    assert any("overlap of the mask" in name for name in missed)
+
+
+def test_the_tag_has_a_target_at_the_strength_that_the_network_uses():
+    strong, weak = (outcome(mask=0.9, dataset="chest-xray", variant=f"tag strength {strength}") for strength in ("0.2", "0.05"))
+    (target,) = targets(strong, long_of(strong), "DiET")
+    assert (target.met, target.bound) == (True, 0.85)
+    assert targets(weak, long_of(weak), "DiET") == ()
+
+
+def test_shares_have_wilson_s_interval_and_means_a_bootstrap_s():
+    one = outcome(agreement=0.9)
+    summary = summarised(long_of(one), seed=0)
+    share = summary.row(by_predicate=(pl.col("kind") == "simplified") & (pl.col("measure") == "agreement, rounded masks"), named=True)
+    wanted = Accuracy.of(36, 40)
+    assert (share["mean"], share["low"], share["high"], share["count"]) == (wanted.value, wanted.low, wanted.high, COUNT)
+    mean = summary.row(by_predicate=(pl.col("attribution") == MASK) & (pl.col("measure") == "IoU"), named=True)
+    assert mean["mean"] == pytest.approx(0.7)
+    standard = float(np.std(spread(0.7).numpy()) / np.sqrt(COUNT))
+    assert mean["high"] - mean["low"] == pytest.approx(2 * 1.96 * standard, rel=0.1)
+
+
+def test_values_that_are_not_there_are_left_out():
+    scored = Scored("test", "DiET", MASK, "maps", torch.arange(3), {"IoU": torch.tensor([0.5, torch.nan, 0.7])})
+    row = summarised(scored.frame().select(pl.lit("v").alias("variant"), pl.all()), seed=0).row(0, named=True)
+    assert row["mean"] == pytest.approx(0.6)
+    assert row["count"] == 2

@@ -55,8 +55,8 @@ def list_data(root: Root = None) -> None:
             name, about = (str(cls.name), what) if not row else ("", "")
             table.add_row(name, about, split, count, where, end_section=row == len(found) - 1)
     table.add_row(
-        "FOLDER",
-        "your own images: FOLDER/<class>/*.jpg or *.png, or FOLDER/*.jpg without labels",
+        "PATH",
+        "your own images: PATH/<class>/*.jpg or *.png, PATH/*.jpg without labels; tar shards or Parquet files, a folder or pattern of them",
         "all",
         "",
         "give its path instead of a name",

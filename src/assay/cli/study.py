@@ -47,13 +47,12 @@ def diet(
     """Tune a classifier by DiET and hold its masks against the truth, beside the usual explainers: report, tables, figures."""
     from assay.study.diet import study as run
     from assay.study.diet_docs import publish
-    from assay.study.diet_presets import preset as named
-    from assay.study.diet_settings import from_file, merged
+    from assay.study.diet_presets import chosen
+    from assay.study.diet_settings import from_file
 
-    changes = {} if study is None else from_file(study)
     asked = {"model": model, "tune_images": tune_images, "scored_images": scored_images}
-    changes |= {name: value for name, value in asked.items() if value is not None}
-    settings = merged(named(changes.get("dataset", dataset), changes.get("preset", preset), changes.get("seed", seed)), changes)
+    changes = {"seed": seed} | ({} if study is None else from_file(study))
+    settings = chosen(dataset, preset, changes | {name: value for name, value in asked.items() if value is not None})
     with bar() as progress:
         found = run(settings, out, progress)
     if docs is not None:

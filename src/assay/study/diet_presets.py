@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from assay.models.recipe import Augmentation, Flip, Recipe, Shift
 from assay.models.resnet import SmallResNet
-from assay.study.diet_settings import Dataset, DietSettings, Preset, Variant
+from assay.study.diet_settings import Dataset, DietSettings, Preset, Variant, merged
 from assay.tune.diet import PAPER, DiET
 from assay.tune.schedules import Converged
 
-__all__ = ["DIET", "PAPER_BASELINES", "PAPER_RECIPE", "preset"]
+__all__ = ["DIET", "PAPER_BASELINES", "PAPER_RECIPE", "chosen", "preset"]
 
 DIET, PAPER_RECIPE = "DiET", "DiET, paper's recipe"
 """What the tables call the two recipes."""
@@ -104,6 +106,18 @@ def preset(dataset: Dataset, name: Preset, seed: int = 0) -> DietSettings:
         scored_images=form.scored_images if small else 1000,
         precision="bfloat16" if small else "float32",
     )
+
+
+def chosen(dataset: Dataset, name: Preset, changes: Mapping[str, Any]) -> DietSettings:
+    """The preset of a data set with changes, which may name another data set and preset.
+
+    Raises:
+        SpecError: A change is unknown or out of range.
+    """
+    wanted = {"dataset": dataset, "preset": name} | changes
+    # A name that there is not is left to `merged`, which says so.
+    known = next((one for one in _FORMS if one == wanted["dataset"]), dataset)
+    return merged(preset(known, "paper" if wanted["preset"] == "paper" else "small"), wanted)
 
 
 def _variant(form: _Form, side: int, words: _Words) -> Variant:

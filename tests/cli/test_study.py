@@ -1,0 +1,107 @@
+import json
+
+import pytest
+
+from assay.study.diet_settings import DietSettings
+from reference.studies import TINY
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A study file of the tiny study."""
+
+    def text(value):
+        return (
+            json.dumps(value)
+            if not isinstance(value, dict)
+            else "{" + ", ".join(f"{json.dumps(k)} = {text(v)}" for k, v in value.items()) + "}"
+        )
+
+    path = tmp_path / "tiny.toml"
+    path.write_text("\n".join(f"{name} = {text(value)}" for name, value in TINY.items()))
+    return path
+
+
+@pytest.fixture
+def done(monkeypatch):
+    """The study replaced by one that keeps its settings and is over at once."""
+    from assay.report.page import Sentence
+    from assay.study.diet import DietStudy
+    from assay.study.diet_verdict import Target
+
+    seen = []
+
+    def study(settings, out, progress):
+        seen.append((settings, out))
+        return DietStudy(out, (Sentence("good", "All is well."),), (Target("overlap", 0.5, 0.6),), False)
+
+    monkeypatch.setattr("assay.study.diet.study", study)
+    return seen
+
+
+def test_a_study_runs_from_a_file_and_goes_to_the_documents(run, file, tmp_path):
+    found = run("study", "diet", "--study", file, "--out", tmp_path / "run", "--docs", tmp_path / "docs")
+    assert found.code == 0, found.err
+    assert f"report: {tmp_path / 'run' / 'report.html'}" in found.out
+    assert (tmp_path / "docs" / "diet-hard-digits.md").exists()
+    again = run("study", "diet", "--study", file, "--out", tmp_path / "run")
+    assert again.code == 0
+    assert "holds the finished study" in again.out
+    assert [line for line in again.out.splitlines() if line.startswith("-")] == [
+        line for line in found.out.splitlines() if line.startswith("-")
+    ]
+
+
+def test_options_reach_the_settings(run, done, tmp_path):
+    found = run(
+        *("study", "diet", "--dataset", "chest-xray", "--preset", "paper", "--seed", 4, "--model", "hard-digits"),
+        *("--tune-images", 30, "--scored-images", 20, "--out", tmp_path / "run"),
+    )
+    assert found.code == 0, found.err
+    ((settings, out),) = done
+    assert isinstance(settings, DietSettings)
+    assert (settings.dataset, settings.preset, settings.seed, settings.model) == ("chest-xray", "paper", 4, "hard-digits")
+    assert (settings.tune_images, settings.scored_images, out) == (30, 20, tmp_path / "run")
+
+
+def test_a_study_file_chooses_its_own_preset(run, done, tmp_path):
+    (tmp_path / "one.toml").write_text('dataset = "celeba"\npreset = "paper"\nseed = 2\n')
+    assert run("study", "diet", "--study", tmp_path / "one.toml", "--out", tmp_path / "run").code == 0
+    settings = done[0][0]
+    assert (settings.dataset, settings.preset, settings.seed) == ("celeba", "paper", 2)
+    assert "CelebA" in settings.variants["celeba"].train
+
+
+def test_verdict_and_targets_are_told(run, done, tmp_path):
+    found = run("study", "diet", "--out", tmp_path / "run")
+    assert "- All is well." in found.out
+    assert "- target NOT met: overlap 0.500 (at least 0.6)" in found.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--dataset", "imagenet"), "imagenet"),
+        (("--study", "missing.toml"), "cannot read the study file missing.toml"),
+        (("--model", "no-such-model"), "unknown model 'no-such-model'"),
+        (("--tune-images", 1), "--tune-images"),
+        (("--dataset", "celeba"), "celeba"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(arguments, message, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ASSAY_DATA", raising=False)
+    found = run("study", "diet", *arguments, "--out", tmp_path / "run")
+    assert (found.code, len(found.lines)) == (2, 1)
+    assert message in found.lines[0]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("dataset = 3", "dataset"), ('preset = "large"', "preset"), ("seed = 'x'", "seed"), ("colour = 1", "colour")]
+)
+def test_a_wrong_study_file_is_one_line(text, message, run, tmp_path):
+    (tmp_path / "bad.toml").write_text(text)
+    found = run("study", "diet", "--study", tmp_path / "bad.toml", "--out", tmp_path / "run")
+    assert (found.code, len(found.lines)) == (2, 1), found.err
+    assert f"study file is wrong at {message}" in found.lines[0]

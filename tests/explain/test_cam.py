@@ -100,6 +100,13 @@ def test_the_last_layer_over_the_image_is_found(net, layer, images):
     assert found.max() > 0
 
 
+def test_a_head_of_zeros_gives_a_map_of_zeros_of_the_last_layer(images):
+    net = plain()
+    nn.init.zeros_(net[-1].weight)
+    maps = assay.GradCAM()(assay.Classifier(net), images(), TARGETS)
+    assert torch.equal(maps, torch.zeros(3, 1, 8, 8))
+
+
 def test_attention_that_is_not_fused_is_not_taken_for_features(images):
     net = vit()
     for block in net.blocks:

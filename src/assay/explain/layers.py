@@ -131,11 +131,15 @@ def last_layer(model: Classifier, shape: torch.Size) -> str:
         # Different weights, since the gradients of all logits may sum to zero.
         total = (logits * torch.arange(1, logits.shape[1] + 1, device=logits.device)).sum()
         found = torch.autograd.grad(total, [output for _, output in outputs], allow_unused=True) if outputs else ()
+    reaching = []
     for (name, output), gradient in zip(reversed(outputs), reversed(found), strict=True):
         if output.ndim == outputs[-1][1].ndim and gradient is not None:
+            reaching.append(name)
             features = as_grid(gradient, 1, size)
             if features is not None and bool((features != 0).any()):
                 return name
+    if reaching:  # Every gradient is zero, as with a head that is zero before training.
+        return reaching[0]
     raise ModelError(
         f"{model.name} has no layer with features that lie over the image; explain it by Gradient or KernelShap, which look at no layer"
     )

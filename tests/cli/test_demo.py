@@ -1,6 +1,9 @@
 import pytest
 
 import assay
+from reference.studies import tiny
+
+PARTS = {"train": "train", "tune": "val", "test": "test"}
 
 
 @pytest.fixture
@@ -8,6 +11,10 @@ def brief(monkeypatch):
     """The demo with one quick explainer and measure, since its defaults are those of the audit and take seconds an image."""
     monkeypatch.setattr("assay.study.audit.MEASURES", (assay.Deletion(steps=2), assay.MaskIoU()))
     monkeypatch.setattr("assay.study.audit.plan.__defaults__", ((assay.Gradient(),), None, 0))
+    monkeypatch.setattr("assay.study.diet.figures", lambda *_: ())
+    few = {"model": "hard-digits", "methods": {"DiET": "DiET(rounds=1, mask_stop=Epochs(1), model_stop=Epochs(1))"}, "tune_images": 8}
+    size = {"variants": {"hard-digits": {name: f"HardDigits(split='{part}', count=8)" for name, part in PARTS.items()}}}
+    monkeypatch.setattr("assay.study.diet_presets.demo", lambda seed: tiny(seed=seed, scored_images=2, gallery=1, **few, **size))
 
 
 def test_the_demo_needs_nothing_and_may_be_repeated(brief, run, tmp_path, monkeypatch):
@@ -18,6 +25,9 @@ def test_the_demo_needs_nothing_and_may_be_repeated(brief, run, tmp_path, monkey
         assert found.code == 0, found.err
     assert "report: assay-demo/report.html" in found.out
     assert "MaskIoU" in found.out
+    assert "report: assay-demo/diet/report.html" in found.out
+    assert 'href="diet/report.html"' in (tmp_path / "assay-demo" / "report.html").read_text()
+    assert (tmp_path / "assay-demo" / "diet" / "report.html").exists()
     assert "Hard Digits" in (tmp_path / "assay-demo" / "report.html").read_text().replace("hard-digits", "Hard Digits")
 
 

@@ -14,7 +14,7 @@ from assay.cli.progress import bar
 if TYPE_CHECKING:
     from assay.study.diet import DietStudy
 
-__all__ = ["study"]
+__all__ = ["study", "tell"]
 
 study = typer.Typer(help="The experiments of the two papers, and what they do not ask.", no_args_is_help=True)
 app.add_typer(study, name="study")
@@ -57,10 +57,11 @@ def diet(
         found = run(settings, out, progress)
     if docs is not None:
         publish(out, docs, settings)
-    _tell(found)
+    tell(found)
 
 
-def _tell(found: DietStudy) -> None:
+def tell(found: DietStudy) -> None:
+    """Print the verdict, the targets and the report's place."""
     from rich.console import Console
 
     console = Console(highlight=False)

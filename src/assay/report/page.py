@@ -109,6 +109,7 @@ class Page:
         settings: What the run was asked to do.
         record: Answers to the seven reproducibility questions, as nested dicts and lists of plain values.
         problems: (image, what was wrong) for everything that was left out or failed.
+        further: (text, address) of pages to read on, addresses relative to this page.
 
     Raises:
         DataError: The summary lacks a column, a row is there twice, a verdict is unknown or a measure has no note.
@@ -124,6 +125,7 @@ class Page:
     settings: Mapping[str, str]
     record: Mapping[str, Any]
     problems: tuple[tuple[str, str], ...]
+    further: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         missing = [name for name in _COLUMNS if name not in self.summary.columns]

@@ -9,10 +9,11 @@ from typing import Any
 from assay.models.recipe import Augmentation, Flip, Recipe, Shift
 from assay.models.resnet import SmallResNet
 from assay.study.diet_settings import Dataset, DietSettings, Preset, Variant, merged
+from assay.tune.amortised import MaskTraining
 from assay.tune.diet import PAPER, DiET
 from assay.tune.schedules import Converged
 
-__all__ = ["DIET", "PAPER_BASELINES", "PAPER_RECIPE", "chosen", "preset"]
+__all__ = ["DIET", "PAPER_BASELINES", "PAPER_RECIPE", "chosen", "demo", "preset"]
 
 DIET, PAPER_RECIPE = "DiET", "DiET, paper's recipe"
 """What the tables call the two recipes."""
@@ -118,6 +119,25 @@ def chosen(dataset: Dataset, name: Preset, changes: Mapping[str, Any]) -> DietSe
     # A name that there is not is left to `merged`, which says so.
     known = next((one for one in _FORMS if one == wanted["dataset"]), dataset)
     return merged(preset(known, "paper" if wanted["preset"] == "paper" else "small"), wanted)
+
+
+def demo(seed: int) -> DietSettings:
+    """A study of about a minute on the shipped network: few images, short rounds, three explainers beside."""
+    settings = preset("hard-digits", "small", seed)
+    (form,) = settings.variants.values()
+    few = form.model_copy(update={"test": form.test.replace(")", ", count=500)")})
+    return settings.model_copy(
+        update={
+            "model": "hard-digits",
+            "variants": {"hard-digits": few},
+            "methods": {DIET: repr(DiET(rounds=4))},
+            "explainers": ("Gradient", "SmoothGrad", "GradCAM"),
+            "backgrounds": _BACKGROUNDS[:3],
+            "mask_network": repr(MaskTraining(epochs=20, widths=(16, 32, 64))),
+            "tune_images": 128,
+            "scored_images": 32,
+        }
+    )
 
 
 def _variant(form: _Form, side: int, words: _Words) -> Variant:

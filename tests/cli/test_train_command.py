@@ -1,5 +1,8 @@
 import json
+import os
 import shlex
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -169,3 +172,25 @@ def test_a_mistake_is_named_before_any_work(arguments, error, message, folder, m
     with pytest.raises(error, match=message):
         raise run(*arguments).exception
     assert list(folder.parent.glob("*.safetensors")) == []
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
+    undisturbed, out = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    command = ("--data", "HardDigits(size=32, count=40)", "--architecture", TINY, "--epochs", 40, "--threads", 1)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "assay", "train", *map(str, command), "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    state = tmp_path / "b.run" / "state" / "training.safetensors"
+    while not state.exists():
+        assert process.poll() is None
+        os.sched_yield()
+    process.kill()
+    process.wait()
+    assert not out.exists()
+    for path in (out, undisturbed):
+        result = run(*command, "--out", path)
+        assert result.exit_code == 0, result.output
+    assert out.read_bytes() == undisturbed.read_bytes()

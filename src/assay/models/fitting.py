@@ -132,11 +132,11 @@ class Fitting:
         return done
 
     def state(self) -> State:
-        """All that the next epochs depend on beside the arguments, to be kept."""
-        tensors = {_NET + name: tensor.detach().cpu() for name, tensor in self.net.state_dict().items()}
+        """All that the next epochs depend on beside the arguments; a copy."""
+        tensors = {_NET + name: tensor.detach().cpu().clone() for name, tensor in self.net.state_dict().items()}
         for number, parameter in enumerate(self._parameters()):
             for name, value in self.optimiser.state[parameter].items():
-                tensors[f"{_OPTIMISER}{number}/{name}"] = value.detach().cpu()
+                tensors[f"{_OPTIMISER}{number}/{name}"] = value.detach().cpu().clone()
         return tensors, {"losses": [one.loss for one in self.history], "accuracies": [one.accuracy for one in self.history]}
 
     def restore(self, state: State) -> None:
@@ -198,7 +198,7 @@ class Fitting:
         if self.ranks.world == 1:
             return self.net
         places = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(self.net, device_ids=places, broadcast_buffers=False)
+        return DistributedDataParallel(self.net, device_ids=places)
 
     def _share_statistics(self) -> None:
         """Give every process the mean of all processes' running statistics, which attacks and the saved network use."""

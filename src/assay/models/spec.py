@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,11 +13,12 @@ from assay.core.registry import build, nearest, registered
 from assay.errors import SpecError
 from assay.models import checkpoint, statedict
 from assay.models.architectures import Architecture
+from assay.models.card import Card
 from assay.models.classifier import Classifier, Output, Precision
 from assay.models.factory import from_factory
 from assay.models.zoo import ZOOS
 
-__all__ = ["network"]
+__all__ = ["Source", "network", "source"]
 
 _WAYS = {
     "weights": "a file (--weights FILE)",
@@ -61,35 +63,78 @@ def network(
         WeightsError: The weights are missing, unsafe, cannot be downloaded or do not fit.
         ModelError: A factory fails or returns no network.
     """
+    found = source(spec, weights, pretrained=pretrained, random_weights=random_weights, classes=classes, seed=seed)
+    if isinstance(found, Classifier):
+        return _as_it_is(spec, found, plain=(weights, classes, mean, std, device) == (None,) * 5)
+    mean, std = mean if mean is not None else found.mean, std if std is not None else found.std
+    return Classifier(found.net, mean, std, precision, output, classes=classes if classes is not None else found.classes, device=device)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A network as it was found, with its weights.
+
+    Attributes:
+        net: Takes normalised images.
+        mean: Per-channel mean of its training data, where it is known.
+        std: Per-channel standard deviation, likewise.
+        classes: Names of the classes, where they are known.
+        card: A checkpoint's card.
+    """
+
+    net: nn.Module
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    classes: Sequence[str] | None = None
+    card: Card | None = None
+
+
+def source(
+    spec: str,
+    weights: str | Path | None = None,
+    *,
+    pretrained: bool = False,
+    random_weights: bool = False,
+    classes: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Source | Classifier:
+    """The network that `spec` names, not wrapped, for what changes it; a Classifier where a factory returns one.
+
+    Args:
+        spec: See `network`, as for all others.
+        weights: See there.
+        pretrained: See there.
+        random_weights: See there.
+        classes: Names of the classes; they size an untrained timm or torchvision network.
+        seed: Decides random weights.
+
+    Raises:
+        AssayError: See `network`.
+    """
     spec = spec.strip()
     kind, _, name = spec.partition(":")
     asked = {"weights": weights is not None, "pretrained": pretrained, "random_weights": random_weights}
     given = [way for way, is_on in asked.items() if is_on]
-    own: tuple[Sequence[float] | None, Sequence[float] | None] = (None, None)
     if kind in ZOOS:
         _check_ways(spec, given, tuple(_WAYS), required=True)
         net = _from_zoo(kind, name, weights, pretrained, len(classes) if classes is not None else None, seed)
-        own = ZOOS[kind].normalisation(net)
-    elif kind == "python" and name:
+        return Source(net, *ZOOS[kind].normalisation(net))
+    if kind == "python" and name:
         _check_ways(spec, given, ("weights",), required=False)
         made = from_factory(name)
-        if isinstance(made, Classifier):
-            return _as_it_is(spec, made, plain=(weights, classes, mean, std, device) == (None,) * 5)
-        net = made
-        if weights is not None:
-            statedict.fit(net, statedict.read(weights), str(weights))
-    elif spec.partition("(")[0].strip() in registered(Architecture):  # type: ignore[type-abstract]
+        if weights is not None and isinstance(made, nn.Module):
+            statedict.fit(made, statedict.read(weights), str(weights))
+        return made if isinstance(made, Classifier) else Source(made)
+    if spec.partition("(")[0].strip() in registered(Architecture):  # type: ignore[type-abstract]
         _check_ways(spec, given, ("weights", "random_weights"), required=True)
         net = build(spec, Architecture).make(seed)  # type: ignore[type-abstract]
         if weights is not None:
             statedict.fit(net, statedict.read(weights), str(weights))
-    else:
-        _check_known(spec)
-        _check_ways(spec, given, (), required=False)
-        net, card = checkpoint.read(spec)
-        own, classes = (card.mean, card.std), classes if classes is not None else card.classes
-    mean, std = mean if mean is not None else own[0], std if std is not None else own[1]
-    return Classifier(net, mean, std, precision, output, classes=classes, device=device)
+        return Source(net)
+    _check_known(spec)
+    _check_ways(spec, given, (), required=False)
+    net, card = checkpoint.read(spec)
+    return Source(net, card.mean, card.std, card.classes, card)
 
 
 def _from_zoo(kind: str, name: str, weights: str | Path | None, pretrained: bool, classes: int | None, seed: int) -> nn.Module:

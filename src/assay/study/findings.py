@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from assay.core.registry import short
-from assay.errors import EmptyBatchError, NotFiniteError
+from assay.errors import EmptyBatchError, ModelError, NotFiniteError
+from assay.models.classifier import Classifier
 from assay.report import MeasureNote, Page
 from assay.study.blocks import Blocks
 from assay.study.gallery import Shown, gallery, unpack
@@ -84,7 +85,7 @@ def findings(
     explainers = [short(one) for one in work.explainers]
     summary = summarise_pieces(_values(sink, len(explainers) + 1, len(measures)), explainers, measures, work.seed)
     notes = notes_of(work)
-    labels = match(classes, work.model.classes)
+    labels = match(classes, _classes(work.model, source, counted.first))
     page = Page(
         title="Which explanations of this model can be trusted?",
         model=f"{name}, its {work.model.output.replace('_', ' ')}, in {work.model.precision} on {work.model.device.type}",
@@ -143,6 +144,16 @@ def _shown(work: Work, source: Source, sink: Sink, blocks: Blocks, first: int) -
         batch = next(iter(source.read([rows])))
         found = unpack(work.tables(source, rows, batch, lambda _: None, [first])["gallery"])
     return [one for _, one in sorted(found, key=lambda item: item[0])]
+
+
+def _classes(model: Classifier, source: Source, first: int) -> tuple[str, ...]:
+    """Names of the model's classes, also where other processes, or an earlier start, made all passes."""
+    try:
+        return model.classes
+    except ModelError:
+        batch = next(iter(source.read([range(first, first + 1)])))
+        model.count_classes(batch.images.shape[1:])
+        return model.classes
 
 
 def _settings(work: Work, counted: Tally) -> dict[str, str]:

@@ -32,10 +32,10 @@ from assay.study.run_maps import chunk_files
 from assay.study.run_settings import differences, plain, read_settings, settings_text
 from assay.study.run_state import State, read_state, state_bytes
 
-__all__ = ["ENVIRONMENT", "LOGS", "SETTINGS", "Run", "check_folder", "finished_blocks", "part"]
+__all__ = ["ENVIRONMENT", "LOCK", "LOGS", "SETTINGS", "Run", "check_folder", "finished_blocks", "part"]
 
 SETTINGS, ENVIRONMENT, LOGS = "run.toml", "environment.json", "log"
-_LOCK = "lock"
+LOCK = "lock"
 _ROW_GROUP = 1 << 17
 _HEAD = "# A run of assay. To go on after an interruption: the same command again, or `assay run resume FOLDER`.\n"
 
@@ -93,19 +93,20 @@ class Run:
         folder, ranks, blocks = Path(folder), ranks or Ranks(), blocks or Blocks(0, 1)
         document = _document(command, settings, blocks)
         found: tuple[int, Mapping[str, Any], frozenset[int], bool] | None = None
-        lock = Lock(folder / _LOCK)
+        lock = Lock(folder / LOCK)
         began = False
         try:
             with ranks.together():
                 if ranks.first:
-                    began = _claim(folder, lock, document)
-                    with _writing(folder, 0, len(blocks)):
+                    with _writing(folder, lambda: len(finished_blocks(folder) - {FINISH}), len(blocks)):
+                        began = _claim(folder, lock, document)
                         remove_drafts(folder)
                         start, kept = _begin(folder, document, dict(answers() if callable(answers) else answers), ranks, began)
                     done = frozenset(finished_blocks(folder))
                     found = start, kept, done - {FINISH}, FINISH in done
             start, kept, done, over = ranks.told(found)  # type: ignore[misc]
-            mend(_log(folder, ranks))
+            with _writing(folder, lambda: len(done), len(blocks)):
+                mend(_log(folder, ranks))
             yield cls(folder, blocks, ranks, start, kept, done, over and len(done) == len(blocks))
         except BaseException:
             if began and ranks.world == 1 and not _worth_keeping(folder):
@@ -256,7 +257,7 @@ def check_folder(folder: Path) -> None:
         names = {path.name for path in folder.iterdir()}
     except OSError as error:
         raise DataError(f"cannot make the folder {folder}: {error.strerror or error}") from error
-    strange = sorted(name for name in names - {_LOCK, LOGS, ENVIRONMENT} if not name.startswith("."))
+    strange = sorted(name for name in names - {LOCK, LOGS, ENVIRONMENT} if not name.startswith("."))
     if SETTINGS not in names and strange:
         raise DataError(f"{folder} already holds {strange[0]} and is no run of assay; name an empty or new folder")
 
@@ -285,9 +286,8 @@ def _check_same(folder: Path, document: Mapping[str, Any]) -> None:
         )
     changed = differences(*({**one["settings"], "blocks": one["blocks"]} for one in (kept, document)))
     if changed:
-        raise DataError(
-            f"{folder} holds a run with other settings: {'; '.join(changed)}; give the settings it was begun with, or name another folder"
-        )
+        told = "; ".join(f"{name} is {new}, there {old}" for name, old, new in changed)
+        raise DataError(f"{folder} holds a run with other settings: {told}; give the settings it was begun with, or name another folder")
 
 
 def _begin(folder: Path, document: Mapping[str, Any], answers: dict[str, Any], ranks: Ranks, new: bool) -> tuple[int, Mapping[str, Any]]:
@@ -313,13 +313,12 @@ def _begin(folder: Path, document: Mapping[str, Any], answers: dict[str, Any], r
 
 
 @contextmanager
-def _writing(folder: Path, done: Callable[[], int] | int, total: int) -> Iterator[None]:
+def _writing(folder: Path, done: Callable[[], int], total: int) -> Iterator[None]:
     try:
         yield
     except (OSError, pl.exceptions.PolarsError) as error:
         if is_full(error):
-            finished = done() if callable(done) else done
-            progress = f": {finished} of {total} blocks are done" if total else ""
+            progress = f": {done()} of {total} blocks are done" if total else ""
             raise DataError(f"the disk of {folder} is full; free some and start the same command again{progress}") from error
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         hint = "; it is read-only" if getattr(error, "errno", None) == errno.EROFS else ""

@@ -27,12 +27,10 @@ class Lock:
         """Take the lock.
 
         Raises:
-            DataError: Another process holds it, or the file cannot be written.
+            DataError: Another process holds it.
+            OSError: The file cannot be written.
         """
-        try:
-            file = self.path.open("a+b")
-        except OSError as error:
-            raise DataError(f"cannot write in the folder {self.path.parent}: {error.strerror or error}") from error
+        file = self.path.open("a+b")
         if not _locked(file):
             file.seek(0)
             holder = file.read().decode(errors="replace").strip()

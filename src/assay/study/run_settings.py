@@ -49,11 +49,11 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} is damaged: {error}") from error
 
 
-def differences(kept: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """Each setting that is not the same, with both values, in words."""
+def differences(kept: Mapping[str, Any], asked: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Each setting that is not the same: its name, what was kept, and what is asked, as texts."""
     old, new = dict(_flat(kept)), dict(_flat(asked))
     names = [*old, *(name for name in new if name not in old)]
-    return [f"{name} is {_told(new.get(name))}, there {_told(old.get(name))}" for name in names if not _same(old.get(name), new.get(name))]
+    return [(name, _told(old.get(name)), _told(new.get(name))) for name in names if not _same(old.get(name), new.get(name))]
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,143 @@
+"""Two runs side by side: what was asked, and what came out, on the images that both have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from assay.errors import DataError
+from assay.study.run import LOGS
+from assay.study.run_log import read_log
+from assay.study.run_maps import MAPS, open_maps
+from assay.study.run_settings import differences
+from assay.study.run_status import read_document
+from assay.study.statistics import Interval, bootstrap
+
+__all__ = ["Comparison", "Line", "compare"]
+
+_SEPARATE = ("report.html",)
+"""Results that say when and on which machine, and so differ between runs that are the same."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One explainer by one measure in both runs.
+
+    Attributes:
+        explainer: Its name.
+        measure: Its name; "cosine distance" of the two runs' maps where there are maps and no scores.
+        images: How many both runs have.
+        first: Mean of the first run.
+        second: Mean of the second.
+        difference: Second less first, image by image.
+    """
+
+    explainer: str
+    measure: str
+    images: int
+    first: Interval
+    second: Interval
+    difference: Interval
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs side by side.
+
+    Attributes:
+        identical: Whether every file that holds results is the same, bit by bit.
+        settings: Each setting that is not the same: its name, the first run's value and the second's.
+        lines: One for each explainer and measure that both have.
+        alone: Explainers and measures that only one has, in words.
+    """
+
+    identical: bool
+    settings: tuple[tuple[str, str, str], ...]
+    lines: tuple[Line, ...]
+    alone: tuple[str, ...]
+
+
+def compare(first: Path, second: Path, seed: int = 0) -> Comparison:
+    """Compare two runs of `assay audit`, or two of `assay explain`.
+
+    Args:
+        first: A run folder.
+        second: Another.
+        seed: Decides the bootstrap's resamples.
+
+    Raises:
+        DataError: A folder is no run's, or there is nothing in common to compare.
+    """
+    documents = [read_document(folder) for folder in (first, second)]
+    asked = [{"assay": one["assay"], **one["settings"]} for one in documents]
+    if documents[0]["command"] != documents[1]["command"]:
+        raise DataError(f"{first} is a run of assay {documents[0]['command']}, {second} of assay {documents[1]['command']}")
+    hashes = [_hashes(folder) for folder in (first, second)]
+    changed = tuple(differences(*asked))
+    if all((folder / MAPS).exists() for folder in (first, second)):
+        lines, alone = list(_maps(first, second, seed)), _alone(*({(name, "") for name in _names(folder)} for folder in (first, second)))
+    else:
+        tables = _scores(first), _scores(second)
+        keys = [dict.fromkeys(table.select("explainer", "measure").unique(maintain_order=True).collect().rows()) for table in tables]
+        lines = [_line(tables, explainer, measure, seed) for explainer, measure in keys[0] if (explainer, measure) in keys[1]]
+        alone = _alone(*map(set, keys))
+    return Comparison(hashes[0] == hashes[1] and bool(hashes[0]), changed, tuple(lines), alone)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {name: value for line in read_log(folder / LOGS) for name, value in line.files.items() if name not in _SEPARATE}
+
+
+def _scores(folder: Path) -> pl.LazyFrame:
+    whole, parts = folder / "scores.parquet", sorted((folder / "parts" / "scores").glob("*.parquet"))
+    if not whole.exists() and not parts:
+        raise DataError(f"{folder} holds no scores and no maps yet")
+    return pl.scan_parquet(whole if whole.exists() else parts)
+
+
+def _line(tables: tuple[pl.LazyFrame, pl.LazyFrame], explainer: str, measure: str, seed: int) -> Line:
+    own = (pl.col("explainer") == explainer) & (pl.col("measure") == measure)
+    one, two = (table.filter(own).select("image", pl.col("value").alias(name)) for table, name in zip(tables, ("one", "two"), strict=True))
+    values = one.join(two, on="image", maintain_order="left").select("one", "two").collect().to_numpy()
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        intervals = bootstrap(np.column_stack([values, values[:, 1] - values[:, 0]]), seed)
+    return Line(explainer, measure, len(values), *intervals)
+
+
+def _maps(first: Path, second: Path, seed: int) -> Iterator[Line]:
+    """The distance 1 - cosine of the two runs' maps; each run's own column holds the mean size (L2) of its maps."""
+    groups = open_maps(first), open_maps(second)
+    numbers = [np.asarray(group["index"]).tolist() for group in groups]
+    places = {number: at for at, number in enumerate(numbers[1]) if number >= 0}
+    pairs = [(at, places[number]) for at, number in enumerate(numbers[0]) if number in places]
+    for name in _names(first):
+        if name in _names(second):
+            rows = [_apart(groups[0][name], groups[1][name], *pair) for pair in pairs]
+            values = np.array(rows).reshape(-1, 3)
+            yield Line(name, "cosine distance", int(np.isfinite(values[:, 2]).sum()), *bootstrap(values, seed))
+
+
+def _apart(one: Any, two: Any, here: int, there: int) -> tuple[float, float, float]:
+    first, second = (np.asarray(array[at], np.float64).ravel() for array, at in ((one, here), (two, there)))
+    sizes = float(np.linalg.norm(first)), float(np.linalg.norm(second))
+    if first.shape != second.shape:
+        return *sizes, float("nan")
+    if np.array_equal(first, second):
+        return *sizes, 0.0
+    return *sizes, 1 - float(first @ second) / (sizes[0] * sizes[1]) if all(sizes) else 1.0
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(name for name, _ in open_maps(folder).arrays() if name not in ("index", "targets"))
+
+
+def _alone(first: set[tuple[str, str]], second: set[tuple[str, str]]) -> tuple[str, ...]:
+    def words(keys: set[tuple[str, str]], which: str) -> list[str]:
+        return [f"{explainer}{' by ' + measure if measure else ''} is only in the {which}" for explainer, measure in sorted(keys)]
+
+    return (*words(first - second, "first"), *words(second - first, "second"))

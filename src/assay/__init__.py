@@ -26,6 +26,7 @@ from assay.explain.segments import Grid, Quickshift, Segments, Slic
 from assay.explain.smooth import Smoothed, SmoothGrad
 from assay.explain.surrogate import KernelShap, Lime
 from assay.measure.agreement import model_agreement
+from assay.measure.attacked import AttackCurve, AttackedSimilarity, attack_curve
 from assay.measure.base import Measure
 from assay.measure.erasure import erasure_agreement
 from assay.measure.keep import KeepTop
@@ -47,7 +48,9 @@ __all__ = [
     "SSIM",
     "AdamAscent",
     "Attack",
+    "AttackCurve",
     "AttackResult",
+    "AttackedSimilarity",
     "Audit",
     "Background",
     "BlackBoxMapAttack",
@@ -107,6 +110,7 @@ __all__ = [
     "TruthShare",
     "Tuned",
     "Uniform",
+    "attack_curve",
     "audit",
     "build",
     "data",

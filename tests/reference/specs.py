@@ -10,6 +10,11 @@ from assay.data import Dataset
 from assay.errors import DataError
 
 SMALL = {
+    "MapAttack": "MapAttack(eps=0.3, norm='l2', steps=4, judge_every=2)",
+    "BlackBoxMapAttack": "BlackBoxMapAttack(eps=0.3, norm='l2', steps=4, pairs=1)",
+    "NoiseMapAttack": "NoiseMapAttack(eps=0.3, norm='l2', draws=2)",
+    "AttackedSimilarity": "AttackedSimilarity(attack=MapAttack(eps=0.2, norm='l2', steps=3), distance=Cosine(), "
+    "otherwise=BlackBoxMapAttack(eps=0.2, norm='l2', steps=3))",
     "KernelShap": "KernelShap(samples=30, segments=Grid(rows=3, columns=3))",
     "LearnedMask": "LearnedMask(rounds=2, epochs=3, lr=0.1, lambda_data=30.0)",
     "Lime": "Lime(samples=20, segments=Grid(rows=3, columns=3))",

@@ -68,8 +68,9 @@ class Spearman(Distance):
     def smooth(self, clean: Tensor, moved: Tensor) -> Tensor:
         """See `Distance.smooth`: the moved map's ranks by a logistic curve through its values."""
         values = magnitude(moved)
-        spread = (values - values.mean(1, keepdim=True)) / values.std(1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
-        return 1 - _correlation(_mean_ranks(magnitude(clean)), spread.sigmoid())
+        centred = values - values.mean(1, keepdim=True)
+        spread = _positive(centred.norm(dim=1, keepdim=True)) / values.shape[1] ** 0.5
+        return 1 - _correlation(_mean_ranks(magnitude(clean)), (centred / spread).sigmoid())
 
 
 @register
@@ -98,7 +99,7 @@ class TopK(Distance):
         """See `Distance.smooth`: the share of the moved map's magnitude that lies outside the clean map's top pixels."""
         values = magnitude(moved)
         inside = values.masked_fill(~top_pixels(clean, self.fraction), 0.0).sum(1)
-        return 1 - inside / values.sum(1).clamp_min(torch.finfo(values.dtype).tiny)
+        return 1 - inside / _positive(values.sum(1))
 
 
 @register
@@ -160,17 +161,21 @@ def centres(maps: Tensor) -> Tensor:
 
 def _scaled(maps: Tensor) -> Tensor:
     values = magnitude(maps)
-    return values / values.amax(1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
+    return values / _positive(values.amax(1, keepdim=True))
+
+
+def _positive(sizes: Tensor) -> Tensor:
+    """Sizes to divide by: 1 where there is nothing to divide."""
+    return sizes.masked_fill(sizes == 0, 1.0)
 
 
 def _cosine(one: Tensor, other: Tensor) -> Tensor:
     """Cosines (N,); of two zero vectors 1, of one zero vector 0."""
     # Scaled first, so that squares of small gradients do not vanish.
-    tiny = torch.finfo(one.dtype).tiny
-    one, other = (part / part.abs().amax(1, keepdim=True).clamp_min(tiny) for part in (one, other))
+    one, other = (part / _positive(part.abs().amax(1, keepdim=True)) for part in (one, other))
     sizes = one.norm(dim=1) * other.norm(dim=1)
     empty = (one == 0).all(1) & (other == 0).all(1)
-    return torch.where(empty, 1.0, (one * other).sum(1) / sizes.clamp_min(tiny))
+    return torch.where(empty, 1.0, (one * other).sum(1) / _positive(sizes))
 
 
 def _correlation(one: Tensor, other: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ class MapAttack(Attack):
             ascend(scene.images, self._begin(scene, judge, restart, climb), scene.ball, self.optimiser, self.steps, climb, look)
 
     def _begin(self, scene: Scene, judge: Judge, restart: int, climb: Climb) -> Tensor:
-        """Half way from a random point along its gradient or against it, whichever ends up better.
+        """Half way from a random point along its gradient or against it, whichever ends up better; every other restart the other way.
 
         A distance has no slope at the clean map and grows both ways from it, but seldom alike.
         """
@@ -100,7 +100,7 @@ class MapAttack(Attack):
         way = scene.ball.eps * scene.ball.steepest(climb(scene.images + start, rows, -1).nan_to_num(0.0, 0.0, 0.0))
         ends = (judge.consider(rows, scene.images + start + sign * way) for sign in (1, -1))
         ahead, behind = (scene.worth(seen, rows, self.margin, self.weight) for seen in ends)
-        side = torch.where(ahead >= behind, 0.5, -0.5).view(-1, 1, 1, 1)
+        side = torch.where((ahead >= behind) == (restart % 2 == 0), 0.5, -0.5).view(-1, 1, 1, 1)
         return scene.ball.project(start + side * way, scene.images)
 
     def _climb(self, scene: Scene, soft: Softened, shape: Form, pixels: Tensor, rows: Tensor, seed: int) -> Tensor:

@@ -112,9 +112,16 @@ def _relu(mode: _Softplus, func: Callable[..., Any], input: Tensor, inplace: boo
     return _write(input, mode.bend(input.clone() if inplace else input), inplace)
 
 
-def _relu6(mode: _Softplus, func: Callable[..., Any], input: Tensor, inplace: bool = False) -> Tensor:  # noqa: ARG001
+def _hardtanh(
+    mode: _Softplus, func: Callable[..., Any], input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Tensor:
+    inplace = inplace or func is F.hardtanh_
     x = input.clone() if inplace else input
-    return _write(input, mode.bend(x) - mode.bend(x - 6.0), inplace)
+    return _write(input, min_val + mode.bend(x - min_val) - mode.bend(x - max_val), inplace)
+
+
+def _relu6(mode: _Softplus, func: Callable[..., Any], input: Tensor, inplace: bool = False) -> Tensor:
+    return _hardtanh(mode, func, input, 0.0, 6.0, inplace)
 
 
 def _leaky(mode: _Softplus, func: Callable[..., Any], input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
@@ -138,6 +145,7 @@ def _clamp(mode: _Softplus, func: Callable[..., Any], input: Tensor, min: Any = 
 _SOFT: dict[Callable[..., Any], Callable[..., Tensor]] = {
     **dict.fromkeys((F.relu, torch.relu, Tensor.relu, torch.relu_, Tensor.relu_), _relu),
     F.relu6: _relu6,
+    **dict.fromkeys((F.hardtanh, F.hardtanh_), _hardtanh),
     **dict.fromkeys((F.leaky_relu, F.leaky_relu_), _leaky),
     **dict.fromkeys((F.prelu, torch.prelu, Tensor.prelu), _prelu),
     **dict.fromkeys((torch.clamp, Tensor.clamp, torch.clamp_min, Tensor.clamp_min), _clamp),

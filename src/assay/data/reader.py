@@ -108,19 +108,22 @@ class _Sent:
     batch: Batch | None
     mistake: AssayError | None = None
 
-    @staticmethod
-    def pack(batch: Batch) -> _Sent:
-        bytes_ = batch.images.mul(255).round_().to(torch.uint8)
-        # A quarter of the shared memory, which containers have little of.
-        exact = torch.equal(_pixels(bytes_), batch.images)
-        return _Sent(replace(batch, images=bytes_) if exact else batch)
-
     def open(self) -> Batch:
         if self.mistake is not None:
             raise self.mistake
         assert self.batch is not None
         images = self.batch.images
         return replace(self.batch, images=_pixels(images)) if images.dtype == torch.uint8 else self.batch
+
+
+def _packed(images: Tensor) -> Tensor:
+    """The images as bytes, a quarter of the shared memory, which containers have little of; as they are where bytes would lose."""
+    packed = torch.empty(images.shape, dtype=torch.uint8)
+    for image, row in zip(images, packed, strict=True):  # One by one, within the cache.
+        row.copy_(image.mul(255).round_())
+        if not torch.equal(_pixels(row), image):
+            return images
+    return packed
 
 
 def _pixels(bytes_: Tensor) -> Tensor:
@@ -135,7 +138,8 @@ class _Blocks(TorchDataset[_Sent]):
 
     def __getitem__(self, block: Sequence[int]) -> _Sent:
         try:
-            return _Sent.pack(read(self.dataset, block))
+            batch = read(self.dataset, block)
+            return _Sent(replace(batch, images=_packed(batch.images)))
         except AssayError as error:
             # A raised error would come out as text with the worker's traceback.
             return _Sent(None, error)

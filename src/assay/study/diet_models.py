@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from assay.core.progress import Progress
 from assay.core.registry import build
 from assay.data import Dataset
-from assay.models import checkpoint
 from assay.models.architecture import Architecture
 from assay.models.card import Card, from_json, to_json
 from assay.models.classifier import Classifier, Precision
 from assay.models.recipe import Recipe
-from assay.models.spec import network
+from assay.models.spec import Source, source
 from assay.models.training import train
 from assay.study.diet_data import Part
 from assay.study.diet_keep import Keeper, TrainingStates
@@ -33,26 +32,22 @@ class Baseline:
 
     Attributes:
         net: What DiET tunes: takes pixels in [0, 1].
-        classes: Names of its classes.
         card: Its card, where it has one.
-        source: Where it is from.
         classifier: It in pixel space, in a precision.
     """
 
     net: nn.Module | Classifier
-    classes: tuple[str, ...]
     card: Card | None
-    source: str
     classifier: Callable[[Precision], Classifier]
 
 
 def given(model: str, seed: int) -> Baseline:
-    """The model that the user names; see `assay.models.spec.network`."""
-    if checkpoint.looks_like_path(model) or model in checkpoint.shipped():
-        net, card = checkpoint.read(model)
-        return _of_card(net, card, model)
-    built = network(model, seed=seed)
-    return Baseline(built, built.classes, None, model, lambda precision: network(model, precision=precision, seed=seed))
+    """The model that the user names; see `assay.models.spec.source`."""
+    found = source(model, seed=seed)
+    if isinstance(found, Classifier):
+        # A factory decides all of it, the precision too.
+        return Baseline(found, None, lambda precision: found)  # noqa: ARG005
+    return _of_net(found)
 
 
 def trained(
@@ -69,7 +64,7 @@ def trained(
     card = from_json(values["card"], f"the state {name}")
     net = build(card.architecture, Architecture).make()  # type: ignore[type-abstract]
     net.load_state_dict(tensors)
-    return _of_card(net, card, f"{card.architecture}, {card.recipe}")
+    return _of_net(Source(net.eval(), card.mean, card.std, card.classes, card))
 
 
 def learned_masks(tuned: Tuned, model: Classifier, part: Part, seed: int, progress: Progress, stage: str) -> Tensor:
@@ -82,6 +77,6 @@ def learned_masks(tuned: Tuned, model: Classifier, part: Part, seed: int, progre
     return torch.cat(found)
 
 
-def _of_card(net: nn.Module, card: Card, source: str) -> Baseline:
-    whole = PixelNet(net, card.mean, card.std).eval()
-    return Baseline(whole, card.classes, card, source, lambda precision: Classifier(whole, precision=precision, classes=card.classes))
+def _of_net(found: Source) -> Baseline:
+    whole = PixelNet(found.net, found.mean, found.std).eval()
+    return Baseline(whole, found.card, lambda precision: Classifier(whole, precision=precision, classes=found.classes))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from assay.errors import DataError, EmptyBatchError, ImageTypeError, PixelRangeError, ShapeError
+from assay.report.attack import AttackView
 
 __all__ = ["VERDICTS", "Gallery", "MeasureNote", "Page", "Sentence"]
 
@@ -110,6 +111,7 @@ class Page:
         record: Answers to the seven reproducibility questions, as nested dicts and lists of plain values.
         problems: (image, what was wrong) for everything that was left out or failed.
         further: (text, address) of pages to read on, addresses relative to this page.
+        attacks: Attacked images to show.
 
     Raises:
         DataError: The summary lacks a column, a row is there twice, a verdict is unknown or a measure has no note.
@@ -126,6 +128,7 @@ class Page:
     record: Mapping[str, Any]
     problems: tuple[tuple[str, str], ...]
     further: tuple[tuple[str, str], ...] = ()
+    attacks: tuple[AttackView, ...] = ()
 
     def __post_init__(self) -> None:
         missing = [name for name in _COLUMNS if name not in self.summary.columns]

@@ -11,6 +11,7 @@ import jinja2
 from assay.core.files import replacing
 from assay.errors import DataError
 from assay.report.answers import answers
+from assay.report.attack import shots
 from assay.report.colour import colour_bar
 from assay.report.page import Page
 from assay.report.picture import data_uri
@@ -33,6 +34,7 @@ def render(page: Page) -> str:
             table=table,
             strips=strips(page.summary, page.measures),
             wall=wall(page.gallery),
+            attacks=shots(page.attacks),
             answers=answers(page.record),
             colour_bar=data_uri(colour_bar()),
             counts=sorted(set(page.summary["count"])),

@@ -76,9 +76,7 @@ class ChestXray(Dataset):
         check_positive(self, "strength")
         check_at_least(self, 1, "tag_size")
         if self.tag_size > _PAPER_SIZE:
-            raise SpecError(
-                f"ChestXray: tag_size must be at most {_PAPER_SIZE}, the side of the whole image, not {self.tag_size}"
-            )
+            raise SpecError(f"ChestXray: tag_size must be at most {_PAPER_SIZE}, the side of the whole image, not {self.tag_size}")
         check_choice(self, "tag_place", PLACES)
         _ = self._found  # Complain of missing files now rather than later.
 

@@ -46,7 +46,7 @@ Device = Annotated[
     str | None,
     typer.Option(help="cpu or cuda; by default a GPU when there is one, and for python: where the factory puts it.", show_default=False),
 ]
-Out = Annotated[Path, typer.Option(help="Folder to write; made if it is not there, and must be empty.")]
+Out = Annotated[Path, typer.Option(help="Folder to write: new, empty, or that of the same command, which then goes on.")]
 
 _READ = 64
 

@@ -1,0 +1,125 @@
+import json
+from pathlib import Path
+
+import pytest
+
+AUDIT = (
+    "audit",
+    "--model",
+    "python:mynets:good",
+    "--images",
+    "pictures",
+    "--block",
+    "1",
+    "--explainer",
+    "Gradient",
+    "--measure",
+    "Deletion(steps=2)",
+)
+EXPLAIN = (
+    "explain",
+    "--model",
+    "python:mynets:good",
+    "--images",
+    "pictures",
+    "--weights",
+    "weights.pt",
+    "--explainer",
+    "RandomMap",
+    "--seed",
+    "-3",
+)
+
+
+@pytest.fixture
+def cut(place, run, monkeypatch):
+    """`cut(folder, *command)`: a run that was interrupted after its first block."""
+
+    def make(folder, *command):
+        with monkeypatch.context() as patch:
+
+            def interrupt(*_, **__):
+                raise KeyboardInterrupt
+
+            patch.setattr("assay.study.run.Run.finish", interrupt)
+            assert run(*command, "--out", folder).code == 130
+        return place / folder
+
+    return make
+
+
+def test_status_tells_an_interrupted_run_from_a_finished_one(cut, run):
+    folder = cut("out", *AUDIT)
+    last = folder / "parts" / "status" / "000002.parquet"
+    last.unlink()
+    found = run("run", "status", "out")
+    assert found.code == 0
+    assert "interrupted; go on with `assay run resume`" in found.out
+    assert "2 of 3 images, 2 of 3 blocks are done" in found.out
+    assert "images/s in the last start" in found.out
+    assert run(*AUDIT, "--out", "out").code == 0
+    assert "finished" in run("run", "status", "out").out
+
+
+@pytest.mark.parametrize("command", [AUDIT, (*EXPLAIN, "--no-overlays", "--maps", "zarr"), EXPLAIN], ids=["audit", "explain", "overlays"])
+def test_resume_gives_the_same_command_again_from_anywhere(cut, run, place, monkeypatch, tmp_path_factory, command):
+    folder = cut("out", *command)
+    settings = (folder / "run.toml").read_text()
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    found = run("run", "resume", folder)
+    assert found.code == 0, found.err
+    assert Path.cwd().samefile(place)
+    assert (folder / "run.toml").read_text() == settings
+    assert (folder / "overlays").exists() == (command is EXPLAIN)
+    assert len(json.loads((folder / "environment.json").read_text())["starts"]) == 2
+    assert "finished" in run("run", "status", "out").out
+    assert "nothing was left to do" in run("run", "resume", "out").out
+
+
+def test_verify_ends_with_1_when_something_is_wrong(run, place):
+    assert run(*AUDIT, "--out", "out").code == 0
+    assert run("run", "verify", "out").code == 0
+    (place / "out" / "summary.csv").write_text("mine")
+    found = run("run", "verify", "out")
+    assert found.code == 1
+    assert "wrong: summary.csv is not what was written" in found.out
+
+
+def test_compare_shows_settings_means_and_differences(run, place):
+    assert run(*AUDIT, "--out", "one").code == 0
+    assert run(*AUDIT, "--out", "two").code == 0
+    assert "identical" in run("run", "compare", "one", "two").out
+    assert run(*AUDIT, "--seed", 1, "--out", "three").code == 0
+    found = run("run", "compare", "one", "three")
+    assert found.code == 0
+    assert "seed: 0 in the first, 1 in the second" in found.out
+    assert all(text in found.out for text in ("Gradient", "RandomMap", "Deletion", "difference"))
+
+
+def test_other_settings_are_refused_by_name(run):
+    assert run(*AUDIT, "--out", "out").code == 0
+    found = run(*AUDIT, "--out", "out", "--seed", 1, "--count", 2)
+    assert (found.code, len(found.lines)) == (2, 1)
+    assert "seed is 1, there 0" in found.lines[0]
+    assert "count is 2, there not set" in found.lines[0]
+    assert "blocks.images is 2, there 3" in found.lines[0]
+
+
+def test_changed_weights_and_images_are_other_settings(run, place):
+    assert run(*EXPLAIN, "--out", "out").code == 0
+    (place / "pictures" / "a.png").write_bytes((place / "pictures" / "b.png").read_bytes())
+    found = run(*EXPLAIN, "--out", "out")
+    assert found.code == 2
+    assert "data.sha256 is" in found.lines[0]
+
+
+def test_workers_are_no_setting(run):
+    assert run(*AUDIT, "--out", "out").code == 0
+    assert run(*AUDIT, "--out", "out", "--workers", 0).code == 0
+
+
+@pytest.mark.parametrize("command", ["status", "resume", "verify"])
+def test_a_folder_that_is_no_run_is_one_line(run, place, command):
+    found = run("run", command, "pictures")
+    assert (found.code, len(found.lines)) == (2, 1)
+    assert "pictures is no run folder" in found.lines[0]

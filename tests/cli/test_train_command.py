@@ -1,6 +1,7 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import assay.cli.data
+import assay.cli.run
 import assay.cli.train  # noqa: F401  (registers the command)
 from assay.attack.pgd import PGD
 from assay.cli.app import app
@@ -23,6 +25,20 @@ from assay.study.run import Run
 TINY = "SmallResNet(widths=(4,), blocks=(1,), strides=(2,), stem=4, stem_stride=2)"
 DATA = ("--data", "HardDigits(size=32, count=40)")
 QUICK = (*DATA, "--architecture", TINY, "--epochs", 1)
+
+KILLED = """
+import os, signal
+from assay.models.fitting import Fitting
+whole = Fitting.epoch
+def epoch(self):
+    if len(self.history) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(self)
+Fitting.epoch = epoch
+from assay.cli import main
+main()
+"""
+"""A process that is killed in its third epoch."""
 
 
 def run(*arguments):
@@ -109,9 +125,27 @@ def test_other_settings_on_an_unfinished_run_are_refused_by_name(tmp_path, monke
     with monkeypatch.context() as patch:
         patch.setattr(Run, "save_state", interrupted_keeping)
         assert run(*QUICK, "--out", tmp_path / "net.safetensors").exit_code != 0
+    assert (tmp_path / "net.run" / "run.toml").is_file()
     for changed, message in ((("--seed", 5), "seed is 5, there 0"), (("--epochs", 9), "choices.epochs is 9, there 1")):
         with pytest.raises(DataError, match=message):
             raise run(*QUICK, *changed, "--out", tmp_path / "net.safetensors").exception
+
+
+def test_run_resume_goes_on_with_a_training_too(tmp_path, monkeypatch):
+    def interrupted_epoch(self):
+        if self.history:
+            raise KeyboardInterrupt
+        return whole_epoch(self)
+
+    whole_epoch = Fitting.epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(Fitting, "epoch", interrupted_epoch)
+        run(*QUICK[:-1], 2, "--half", "--adversarial", "PGDTraining(eps=0.1, norm='l2')", "--out", tmp_path / "net.safetensors")
+    result = CliRunner().invoke(app, ["run", "resume", str(tmp_path / "net.run")])
+    assert result.exit_code == 0, result.output
+    card = checkpoint.read(tmp_path / "net.safetensors")[1]
+    assert (len(card.history), card.stored, build(card.robust.attack).eps) == (2, "float16", 0.1)
+    assert not (tmp_path / "net.run").exists()
 
 
 def test_a_run_that_fails_before_its_first_epoch_is_over_leaves_nothing_behind(tmp_path):
@@ -176,19 +210,10 @@ def test_a_mistake_is_named_before_any_work(arguments, error, message, folder, m
 
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
     undisturbed, out = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
-    command = ("--data", "HardDigits(size=32, count=40)", "--architecture", TINY, "--epochs", 40, "--threads", 1)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "assay", "train", *map(str, command), "--out", str(out)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    state = tmp_path / "b.run" / "state" / "training.safetensors"
-    while not state.exists():
-        assert process.poll() is None
-        os.sched_yield()
-    process.kill()
-    process.wait()
+    command = ("--data", "HardDigits(size=32, count=40)", "--architecture", TINY, "--epochs", 4, "--threads", 1)
+    words = ["train", *map(str, command), "--out", str(out)]
+    done = subprocess.run([sys.executable, "-c", KILLED, *words], check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
+    assert done.returncode == -signal.SIGKILL
     assert not out.exists()
     for path in (out, undisturbed):
         result = run(*command, "--out", path)

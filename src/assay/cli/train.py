@@ -66,8 +66,9 @@ def train(
     from assay.core.ranks import join
     from assay.models import checkpoint
     from assay.models.training import check_fit
-    from assay.study.train import TrainingPlan, folder_of, train_run
+    from assay.study.train import TrainingPlan, checkpoint_of, folder_of, train_run
 
+    out = checkpoint_of(out)
     with join(device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
         if threads is not None:
             torch.set_num_threads(threads)

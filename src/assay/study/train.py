@@ -25,10 +25,11 @@ from assay.models.recipe import Recipe
 from assay.models.training import Trained, pick_device, train
 from assay.study.run import Run
 
-__all__ = ["TrainingPlan", "folder_of", "robust_accuracy", "train_run", "usual_attack"]
+__all__ = ["TrainingPlan", "checkpoint_of", "folder_of", "robust_accuracy", "train_run", "usual_attack"]
 
 _BLOCK = 512
 _STATE = "training"
+_FOLDER = ".run"
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,13 @@ class _Kept:
 
 def folder_of(out: str | Path) -> Path:
     """The run folder that lies beside the checkpoint `out` while it is trained."""
-    return Path(out).with_suffix(".run")
+    return Path(out).with_suffix(_FOLDER)
+
+
+def checkpoint_of(out: str | Path) -> Path:
+    """The checkpoint that a run folder is of, as `assay run resume` names it; other paths are checkpoints themselves."""
+    path = Path(out)
+    return path.with_suffix(checkpoint.SUFFIX) if path.suffix == _FOLDER else path
 
 
 def train_run(

@@ -25,7 +25,7 @@ from assay.models.draws import Draws
 from assay.models.recipe import Recipe
 from assay.models.seeded import seeded
 
-__all__ = ["Epoch", "Examples", "Fitting", "State"]
+__all__ = ["Epoch", "Examples", "Fitting", "State", "batch_size", "optimiser"]
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors, on the CPU, and plain values, by name."""
@@ -90,9 +90,7 @@ class Fitting:
         self.device = examples.images.device
         # Pixels of one image side by side: augmentation copies whole pixels, and batches come out channels last.
         self.pixels = examples.images.permute(0, 2, 3, 1).contiguous()
-        self.batch_size = min(recipe.batch_size, len(self.pixels))
-        if self.batch_size % self.ranks.world:
-            raise SpecError(f"batches of {self.batch_size} images cannot be split evenly over {self.ranks.world} processes")
+        self.batch_size = batch_size(recipe, len(self.pixels), self.ranks)
         self.steps = len(self.pixels) // self.batch_size
         centre, spread = (torch.tensor(each, device=self.device).view(-1, 1, 1) for each in (examples.mean, examples.std))
         self._shift, self._scale = -centre / spread, 1 / spread
@@ -212,6 +210,18 @@ class Fitting:
         distributed.all_reduce(mean)
         for buffer, part in zip(held, (mean / self.ranks.world).split([buffer.numel() for buffer in held]), strict=True):
             buffer.copy_(part.view_as(buffer))
+
+
+def batch_size(recipe: Recipe, images: int, ranks: Ranks) -> int:
+    """Images of a step, over all processes: the recipe's, or all where there are fewer.
+
+    Raises:
+        SpecError: They cannot be split evenly.
+    """
+    size = min(recipe.batch_size, images)
+    if size % ranks.world:
+        raise SpecError(f"batches of {size} images cannot be split evenly over {ranks.world} processes; change the recipe's batch_size")
+    return size
 
 
 def optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -20,7 +20,7 @@ from assay.models.accuracy import Accuracy
 from assay.models.architecture import Architecture
 from assay.models.card import Card, DataUsed
 from assay.models.classifier import Classifier
-from assay.models.fitting import Epoch, Examples, Fitting, State
+from assay.models.fitting import Epoch, Examples, Fitting, State, batch_size
 from assay.models.recipe import Recipe
 from assay.models.statedict import round_to_half
 
@@ -97,8 +97,9 @@ def train(
         place = pick_device(device, ranks)
         images, labels = stack(train_set, progress)
         mean, std = channel_statistics(images)
-        net = _on_device(architecture.make(seed), place, ranks)
-        fitting = Fitting(net, Examples(images.to(place), labels.to(place), mean, std), recipe, seed, ranks, progress)
+        batch_size(recipe, len(images), ranks)
+    net = _on_device(architecture.make(seed), place, ranks)
+    fitting = Fitting(net, Examples(images.to(place), labels.to(place), mean, std), recipe, seed, ranks, progress)
     seconds = _fit(fitting, ranks, states)
     trained = architecture.make(seed).eval()
     trained.load_state_dict({name: tensor.cpu() for name, tensor in net.state_dict().items()})
@@ -165,7 +166,7 @@ def _on_device(net: nn.Module, place: torch.device, ranks: Ranks) -> nn.Module:
 
 def _fit(fitting: Fitting, ranks: Ranks, states: States | None) -> float:
     """Train to the recipe's end, from the last state where there is one; the seconds that all of it took."""
-    last = ranks.told(states.last() if states is not None and ranks.first else None)
+    last = ranks.once(states.last) if states is not None else None
     before = 0.0
     if last is not None:
         fitting.restore(last)

@@ -59,7 +59,7 @@ class TrainingPlan:
     command: str = ""
 
     def settings(self, ranks: Ranks) -> dict[str, Any]:
-        """All that decides the weights."""
+        """All that decides the results."""
         return {
             "architecture": repr(self.architecture),
             "recipe": repr(self.recipe),

@@ -35,9 +35,13 @@ def audit(
     preset: Annotated[
         Literal["default", "paper"], typer.Option(help="The six explainers at their best, or as the robustness paper ran them.")
     ] = "default",
+    attack: Annotated[
+        list[str] | None, typer.Option(help="Spec of an attack on the maps, such as MapAttack(eps=4/255); may be given several times.")
+    ] = None,
     gallery: Annotated[int, typer.Option(min=1, help="Images shown in the report.")] = 8,
 ) -> None:
     """Audit explanations of a model: report.html, scores.parquet, summary.csv and status.csv, in a run folder that can be resumed."""
+    from assay.attack.base import Attack
     from assay.core.progress import silent
     from assay.core.ranks import join
     from assay.core.registry import build
@@ -57,11 +61,19 @@ def audit(
             measures = [build(spec, Measure) for spec in measure] if measure else None  # type: ignore[type-abstract]
             chosen = task.inputs()
             model, images = task.network(), len(chosen.indices)
-            work = plan(model, images, explainers, measures, task.seed, has_truth=chosen.dataset.has_truth, gallery=gallery)
+            attacks = [build(spec, Attack) for spec in attack or ()]  # type: ignore[type-abstract]
+            work = plan(
+                model, images, explainers, measures, task.seed, has_truth=chosen.dataset.has_truth, gallery=gallery, attacks=attacks
+            )
             check_folder(task.out)
             data = chosen.describe(progress)
         settings = task.settings(
-            model, data, explainer=[repr(one) for one in work.explainers], measure=[repr(one) for one in work.measures], gallery=gallery
+            model,
+            data,
+            explainer=[repr(one) for one in work.explainers],
+            measure=[repr(one) for one in work.measures],
+            attack=[repr(one) for one in attacks],
+            gallery=gallery,
         )
         with Run.open(
             task.out,

@@ -20,7 +20,7 @@ from assay.explain.base import Explainer
 from assay.measure.base import Case, Measure
 from assay.models.classifier import Classifier
 
-__all__ = ["AttackCurve", "AttackedSimilarity", "attack_curve", "noise_like"]
+__all__ = ["AttackCurve", "AttackedSimilarity", "attack_curve", "noise_like", "with_floor"]
 
 
 @register
@@ -55,9 +55,12 @@ class AttackedSimilarity(Measure):
         """See `Measure.evaluate`."""
         return torch.stack([self._left(case, clean, explainer) for clean, explainer in zip(maps, explainers, strict=True)])
 
+    def chosen(self, explainer: Explainer) -> Attack:
+        """What attacks this explainer: `attack`, or `otherwise` where that cannot."""
+        return self.attack if self.attack.can(explainer) else self.otherwise
+
     def _left(self, case: Case, clean: Tensor, explainer: Explainer) -> Tensor:
-        attack = self.attack if self.attack.can(explainer) else self.otherwise
-        found = attack.run(case.model, explainer, case.images, case.targets, case.index, case.seed, case.logits, clean)
+        found = self.chosen(explainer).run(case.model, explainer, case.images, case.targets, case.index, case.seed, case.logits, clean)
         return 1 - self.distance(clean, found.attacked_maps)
 
 
@@ -122,3 +125,9 @@ def attack_curve(
 def noise_like(attack: Attack) -> NoiseMapAttack:
     """Random changes in the same ball, with the same goal and constraints: the floor of `attack`."""
     return NoiseMapAttack(attack.eps, attack.norm, attack.goal, 1, attack.keep_class, attack.tolerance)
+
+
+def with_floor(attack: Attack) -> tuple[AttackedSimilarity, AttackedSimilarity]:
+    """What is left after the attack (after a black-box one in the same ball where it cannot be made), and after noise."""
+    blind = BlackBoxMapAttack(attack.eps, attack.norm, goal=attack.goal, keep_class=attack.keep_class, tolerance=attack.tolerance)
+    return AttackedSimilarity(attack, otherwise=blind), AttackedSimilarity(noise_like(attack), otherwise=blind)

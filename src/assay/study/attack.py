@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor
 
 from assay.attack.base import Attack
 from assay.attack.distances import Distance
@@ -24,15 +23,16 @@ from assay.models.classifier import Classifier
 from assay.report.attack import AttackView
 from assay.report.attack_page import render_attack
 from assay.study.attack_findings import attack_page, attack_summary
+from assay.study.attack_views import shown_attacks
 from assay.study.findings import few, tally
 from assay.study.gallery import places
-from assay.study.labels import Labels, match
+from assay.study.labels import match
 from assay.study.record import record
 from assay.study.run import Run
 from assay.study.source import Source, placed
 from assay.study.work import OK, lines_of, lines_of_unread, status_table
 
-__all__ = ["Attacked", "Attacking", "attack_run", "views_of"]
+__all__ = ["Attacked", "Attacking", "attack_run"]
 
 _TABLE, _CSV, _SUMMARY, _STATUS, _REPORT = "attacks.parquet", "attacks.csv", "summary.csv", "status.csv", "report.html"
 
@@ -148,65 +148,10 @@ def attack_run(run: Run, plan: Attacking, source: Source, *, name: str, progress
         return Attacked(summary, counted.troubled, run.folder / _REPORT)
 
 
-def views_of(
-    model: Classifier,
-    explainers: Sequence[Explainer],
-    choose: Callable[[Explainer], Attack],
-    distance: Distance,
-    seed: int,
-    batch: Batch,
-    labels: Labels,
-) -> tuple[AttackView, ...]:
-    """Attacked images to show, image by image, explainer by explainer; those whose output or map is not finite are left out.
-
-    Args:
-        model: The model.
-        explainers: What is attacked.
-        choose: What attacks an explainer.
-        distance: What maps are compared by.
-        seed: Decides all randomness.
-        batch: The images.
-        labels: Names of predictions.
-    """
-    images, index = batch.images.to(model.device), batch.index.to(model.device)
-    found: list[tuple[int, AttackView]] = []
-    for explainer in explainers:
-        attack = choose(explainer)
-        logits = model.unchecked_logits(images)
-        targets = logits.argmax(1)
-        maps = explainer.attribute(model, images, targets, index, seed)
-        fine = (maps.flatten(1).isfinite().all(1) & logits.isfinite().all(1)).nonzero().flatten()
-        result = attack.run(model, explainer, images[fine], targets[fine], index[fine], seed, logits[fine], maps[fine])
-        before, after = (one.softmax(1).max(1) for one in (result.logits, model.unchecked_logits(result.images)))
-        apart = distance(result.maps, result.attacked_maps)
-        for place, at in enumerate(fine.tolist()):
-            view = AttackView(
-                batch.names[at],
-                short(explainer),
-                f"{short(attack)}",
-                _seen(images[at]),
-                _seen(result.images[place]),
-                result.maps[place].cpu(),
-                result.attacked_maps[place].cpu(),
-                (labels.names[int(before.indices[place])], labels.names[int(after.indices[place])]),
-                (float(before.values[place]), float(after.values[place])),
-                (f"similarity by {short(distance)}", 1 - float(apart[place])),
-                bool(result.kept[place]),
-            )
-            found.append((at, view))
-    return tuple(view for _, view in sorted(found, key=lambda one: one[0]))
-
-
-def _seen(image: Tensor) -> Tensor:
-    """What has no colours is shown as the channels' mean."""
-    return (image if len(image) in (1, 3) else image.mean(0, keepdim=True)).cpu()
-
-
 def _shown(plan: Attacking, source: Source, first: int) -> tuple[AttackView, ...]:
     wanted = sorted({*places(plan.gallery, plan.images), first})[: plan.gallery + 1]
-    batch = next(iter(source.read([wanted])))
     labels = match(plan.classes, plan.model.classes)
-    return views_of(plan.model, plan.explainers, plan.of, plan.distance, plan.seed, batch, labels) if len(batch) else ()
+    return shown_attacks(source, wanted, plan.model, plan.explainers, plan.of, plan.distance, plan.seed, labels)
 
 
 def _attack(

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import polars as pl
 from torch import Tensor
 
+from assay.attack.base import Attack
 from assay.core.files import replacing
 from assay.core.inputs import check_images, check_index, check_masks, check_targets
 from assay.core.progress import Progress, silent
@@ -22,6 +23,7 @@ from assay.explain.gradient import Gradient, GradientXInput
 from assay.explain.path import IntegratedGradients
 from assay.explain.smooth import SmoothGrad
 from assay.explain.surrogate import KernelShap, Lime
+from assay.measure.attacked import with_floor
 from assay.measure.base import Measure
 from assay.measure.linearity import Infidelity, LocalLinearError
 from assay.measure.localisation import MaskIoU
@@ -117,6 +119,7 @@ def audit(
     measures: Sequence[Measure | str] | None = None,
     seed: int = 0,
     *,
+    attacks: Sequence[Attack | str] = (),
     index: Tensor | None = None,
     truth: Tensor | None = None,
     distractor: Tensor | None = None,
@@ -134,6 +137,8 @@ def audit(
         explainers: Explainers or their specs; by default the six of the robustness paper.
         measures: Measures or their specs; by default all that the data allow.
         seed: Decides all randomness, together with `index`.
+        attacks: Attacks on maps or their specs; each adds what it leaves of the maps, and what noise of its size leaves, to the
+            measures, and attacked images to the report.
         index: (N,) the images' global numbers, all different; 0..N-1 when None.
         truth: (N, 1, H, W) masks of the known evidence.
         distractor: (N, 1, H, W) masks of what must not matter, outlined in the report.
@@ -166,7 +171,7 @@ def audit(
     )
     if targets is not None:
         targets = check_targets(targets, count, model.count_classes(images.shape[1:]), images.device)
-    work = plan(model, count, explainers, measures, seed, has_truth=truth is not None, gallery=gallery, targets=targets)
+    work = plan(model, count, explainers, measures, seed, has_truth=truth is not None, gallery=gallery, targets=targets, attacks=attacks)
     return audit_source(work, Held(batch), {"name": "images given as a tensor"}, model.name, progress=progress)
 
 
@@ -211,6 +216,7 @@ def plan(
     has_truth: bool,
     gallery: int = 8,
     targets: Tensor | None = None,
+    attacks: Sequence[Attack | str] = (),
 ) -> Work:
     """What an audit will do, checked before it does anything.
 
@@ -223,9 +229,10 @@ def plan(
         has_truth: Whether the images bring masks of the known evidence.
         gallery: Images shown in the report.
         targets: One class id for each image; None for the predicted classes.
+        attacks: See `audit`.
 
     Raises:
-        SpecError: Explainers, measures or `gallery` make no audit.
+        SpecError: Explainers, measures, attacks or `gallery` make no audit.
     """
     chosen = [one for one in _built("explainer", explainers, Explainer) if one != FLOOR]  # type: ignore[type-abstract]
     allowed = [one for one in MEASURES if has_truth or "truth" not in one.needs] if measures is None else measures
@@ -237,7 +244,9 @@ def plan(
             raise SpecError(f"{short(one)} needs masks of the known evidence, which these images do not have; leave it out or give truth=")
     if gallery < 1:
         raise SpecError(f"gallery must be at least 1, not {gallery}: the report shows some images")
-    return Work(model, chosen, rated, seed, images, gallery, targets)
+    attacked = [with_floor(one) for one in _built("attack", attacks, Attack)]  # type: ignore[type-abstract]
+    rated += [one for pair in attacked for one in pair if one not in rated]
+    return Work(model, chosen, list(dict.fromkeys(rated)), seed, images, gallery, targets, [one for one, _ in attacked])
 
 
 def audit_blocks(work: Work, source: Source, sink: Sink, blocks: Blocks, share: Iterable[int], progress: Progress = silent) -> None:

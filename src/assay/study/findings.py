@@ -14,8 +14,10 @@ from assay.core.registry import short
 from assay.errors import EmptyBatchError, ModelError, NotFiniteError
 from assay.models.classifier import Classifier
 from assay.report import MeasureNote, Page
+from assay.report.attack import AttackView
+from assay.study.attack_views import shown_attacks
 from assay.study.blocks import Blocks
-from assay.study.gallery import Shown, gallery, unpack
+from assay.study.gallery import Shown, gallery, places, unpack
 from assay.study.labels import Labels, match
 from assay.study.sink import Sink
 from assay.study.source import Source
@@ -27,6 +29,8 @@ __all__ = ["Tally", "few", "findings", "notes_of", "tally"]
 
 _LISTED = 1000
 """Problems that a report lists; status.csv has all."""
+_ATTACKED = 3
+"""Images that a report shows under attack."""
 
 
 @dataclass
@@ -97,6 +101,7 @@ def findings(
         settings=_settings(work, counted) | _accuracy(counted, labels),
         record=answers,
         problems=_listed(counted),
+        attacks=_attacked(work, source, counted.first, labels),
     )
     return summary, page
 
@@ -144,6 +149,17 @@ def _shown(work: Work, source: Source, sink: Sink, blocks: Blocks, first: int) -
         batch = next(iter(source.read([rows])))
         found = unpack(work.tables(source, rows, batch, lambda _: None, [first])["gallery"])
     return [one for _, one in sorted(found, key=lambda item: item[0])]
+
+
+def _attacked(work: Work, source: Source, first: int, labels: Labels) -> tuple[AttackView, ...]:
+    """A few images of the gallery under each attack; attacks on so few again are cheaper than keeping all that they found."""
+    if not work.attacks:
+        return ()
+    wanted = sorted({first, *places(min(work.gallery, _ATTACKED), work.images)})
+    found: list[AttackView] = []
+    for one in work.attacks:
+        found += shown_attacks(source, wanted, work.model, work.explainers, one.chosen, one.distance, work.seed, labels)
+    return tuple(found)
 
 
 def _classes(model: Classifier, source: Source, first: int) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from assay.core.registry import short
 from assay.data.base import Batch, Corrupt
 from assay.explain.base import Explainer
 from assay.explain.random import RandomMap
+from assay.measure.attacked import AttackedSimilarity
 from assay.measure.base import Case, Measure
 from assay.models.classifier import Classifier
 from assay.study.gallery import Shown, pack, places, show
@@ -43,6 +44,7 @@ class Work:
         images: Images in all.
         gallery: Images for the report.
         targets: (images,) class ids; None for the predicted classes.
+        attacks: Those of the measures whose attacks the report shows.
     """
 
     model: Classifier
@@ -52,6 +54,7 @@ class Work:
     images: int
     gallery: int
     targets: Tensor | None = None
+    attacks: Sequence[AttackedSimilarity] = ()
 
     @property
     def everyone(self) -> list[Explainer]:

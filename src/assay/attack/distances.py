@@ -144,9 +144,9 @@ def magnitude(maps: Tensor) -> Tensor:
 
 
 def top_pixels(maps: Tensor, fraction: float) -> Tensor:
-    """Which pixels (N, H * W) are among the `fraction` of largest magnitude, at least one of them."""
-    values = magnitude(maps)
-    chosen = values.topk(max(1, round(fraction * values.shape[1])), dim=1).indices
+    """Which pixels (N, H * W) are among the `fraction` of largest magnitude, at least one of them; equal ones in reading order."""
+    values = magnitude(maps).detach()
+    chosen = values.argsort(dim=1, descending=True, stable=True)[:, : max(1, round(fraction * values.shape[1]))]
     return torch.zeros_like(values, dtype=torch.bool).scatter_(1, chosen, True)
 
 

@@ -67,6 +67,7 @@ class LearnedMask(Explainer):
         learned = Learned.whole(len(images), cells(height, width, upsampling(height, width, self.upsample)), rule, model.device)
         for number in range(self.rounds):
             weight = self.sparsity.weight(number, self.rounds)
+            learned.forget()
             for epoch in range(self.epochs):
                 draw = derive(seed, f"LearnedMask {number} {epoch}")
                 learn(model, images, (own, own), learned, rule, weight, index, draw)

@@ -48,7 +48,7 @@ class Learned:
     Attributes:
         masks: (n, 1, rows, columns) float32 in [0, 1].
         moments: First and second moments of Adam; empty for SGD.
-        steps: Epochs done.
+        steps: Epochs since the memory was empty.
     """
 
     masks: Tensor
@@ -60,6 +60,12 @@ class Learned:
         """Masks that keep everything."""
         masks = torch.ones(count, 1, *grid, device=device)
         return cls(masks, (torch.zeros_like(masks), torch.zeros_like(masks)) if rule.optimiser == "adam" else ())
+
+    def forget(self) -> None:
+        """Empty the optimiser's memory: with another model or weight, the gradients of before would only hold the masks back."""
+        for moment in self.moments:
+            moment.zero_()
+        self.steps = 0
 
 
 @dataclass

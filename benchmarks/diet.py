@@ -1,0 +1,85 @@
+"""One mask epoch of DiET against the authors' formulation, in turn, in one process.
+
+python benchmarks/diet.py [--images 256] [--size 64] [--repeats 5]
+
+The authors' formulation: for each batch, the model as it is forward on the images and on the simplified images, and backward
+with gradients of all parameters, in float32. Ours: the folded, frozen model forward on the simplified images and backward to
+the pixels; its predictions on the images are made once for a whole phase of epochs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+from torch import Tensor, nn
+
+from assay.core.noise import derive
+from assay.models.architectures import SmallResNet
+from assay.models.classifier import Classifier
+from assay.tune.backgrounds import RandomColour
+from assay.tune.masks import Learned, MaskRule, learn
+from assay.tune.predictions import probabilities
+from assay.tune.simplify import cells, enlarge, upsampling
+
+BATCH, LR, WEIGHT, SEED = 128, 2000.0, 1.0, 0
+
+
+def authors(net: nn.Module, images: Tensor, wanted: Tensor, masks: Tensor, epoch: int) -> None:
+    """One epoch of masks as the authors' script does it, on our backgrounds; `masks` change in place."""
+    masks.requires_grad_()
+    optimiser = torch.optim.SGD([masks], lr=LR)
+    index = torch.arange(len(images))
+    for rows in index.split(BATCH):
+        behind = RandomColour().fill(images[rows], rows, derive(SEED, str(epoch)))
+        large = enlarge(masks[rows], *images.shape[2:])
+        says = net(images[rows]).softmax(1)
+        simplified = net(large * images[rows] + (1 - large) * behind).softmax(1)
+        first, second = (wanted[rows] - says).abs().sum(), (says - simplified).abs().sum()
+        loss = (WEIGHT * large.abs().sum() / images[0, 0].numel() + first + second) / BATCH
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        with torch.no_grad():
+            masks.clamp_(0, 1)
+    masks.requires_grad_(False)
+
+
+def main() -> None:
+    """Print seconds and ratios, and how far the masks are apart after as many epochs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5)
+    given = parser.parse_args()
+    images = torch.rand(given.images, 3, given.size, given.size, generator=torch.Generator().manual_seed(SEED))
+    net = SmallResNet(widths=(32, 64, 128), blocks=(2, 2, 2), strides=(1, 2, 2), stem=32, stem_stride=2).make(SEED).eval()
+    with torch.no_grad():
+        net.fc.weight.mul_(20)
+    grid = cells(given.size, given.size, upsampling(given.size, given.size, None))
+    rule = MaskRule(LR, "paper", BATCH, 1.0, 0.0, RandomColour())
+    models = {precision: Classifier(net, precision=precision) for precision in ("float32", "bfloat16")}
+    known = {name: (probabilities(models["float32"], images), probabilities(model, images)) for name, model in models.items()}
+    learned = {name: Learned.whole(len(images), grid, rule, images.device) for name in models}
+    theirs = torch.ones(len(images), 1, *grid)
+    seconds: dict[str, list[float]] = {"authors": [], **{name: [] for name in models}}
+    for epoch in range(given.repeats + 1):
+        began = time.perf_counter()
+        authors(net, images, known["float32"][0], theirs, epoch)
+        seconds["authors"].append(time.perf_counter() - began)
+        for name, model in models.items():
+            began = time.perf_counter()
+            learn(model, images, known[name], learned[name], rule, WEIGHT, torch.arange(len(images)), derive(SEED, str(epoch)))
+            seconds[name].append(time.perf_counter() - began)
+    for name, times in seconds.items():
+        # The first epoch also measures memory and warms caches.
+        ratios = [a / b for a, b in zip(seconds["authors"][1:], times[1:], strict=True)]
+        apart = "" if name == "authors" else f", masks {(learned[name].masks - theirs).abs().mean():.4f} apart on average"
+        print(f"{name}: {statistics.median(times[1:]):.3f} s, {statistics.median(ratios):.2f} times as fast{apart}")  # noqa: T201
+    print(f"{given.images} images of {given.size} pixels, {torch.get_num_threads()} threads, size {theirs.mean():.3f} at the end")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

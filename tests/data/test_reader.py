@@ -1,5 +1,8 @@
 import os
+import subprocess
+import sys
 
+import psutil
 import pytest
 import torch
 
@@ -73,6 +76,30 @@ def test_a_mistake_met_by_a_worker_is_one_plain_message():
 def test_a_worker_that_dies_is_told():
     with pytest.raises(DataError, match="a process that reads odd ended early"):
         list(read_blocks(Odd(), [[0], [4]], 1))
+
+
+KILLED = """
+import os
+import psutil
+from assay.data import HardDigits
+from assay.data.reader import read_blocks
+
+if __name__ == "__main__":
+    batches = read_blocks(HardDigits(size=32, count=8), [[0]] * 50, 1)
+    next(batches)
+    print(*[one.pid for one in psutil.Process().children(recursive=True)], flush=True)
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_workers_end_with_a_killed_reader(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    told = subprocess.run([sys.executable, script], capture_output=True, text=True).stdout
+    started = [int(pid) for pid in told.split()]
+    assert len(started) >= 2
+    left = [psutil.Process(pid) for pid in started if psutil.pid_exists(pid)]
+    assert psutil.wait_procs(left, timeout=60)[1] == []
 
 
 def test_short_reads_start_no_processes(monkeypatch):

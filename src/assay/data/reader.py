@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -73,6 +74,7 @@ def _read_ahead(dataset: Dataset, blocks: Sequence[Sequence[int]], workers: int)
         num_workers=workers,
         prefetch_factor=_AHEAD,
         multiprocessing_context=_context(),
+        worker_init_fn=_end_with_reader,
         generator=torch.Generator(),  # Without its own, the loader draws from the global one.
     )
     received = iter(loader)
@@ -143,6 +145,21 @@ class _Blocks(TorchDataset[_Sent]):
         except AssayError as error:
             # A raised error would come out as text with the worker's traceback.
             return _Sent(None, error)
+
+
+def _end_with_reader(_: int) -> None:
+    """End this worker when the process that reads from it is gone, even killed.
+
+    torch's own watch is on the process that started the worker, which is the clean one here and waits for its workers.
+    """
+    reader = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if reader is not None:
+            reader.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _same(sent: Any) -> Any:

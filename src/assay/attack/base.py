@@ -113,6 +113,12 @@ class Attack(ABC):
             SpecError: It cannot.
         """
 
+    @property
+    def ball_words(self) -> str:
+        """The ball in words, in 8-bit steps for Linf."""
+        size = f"{255 * self.eps:.3g}/255 in every pixel" if self.norm == "linf" else f"{self.norm.upper()} norm {self.eps:.3g}"
+        return f"at most {size}"
+
     @final
     def can(self, explainer: Explain) -> bool:
         """Whether this attack can attack the explainer."""

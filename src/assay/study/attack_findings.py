@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["attack_page", "attack_summary"]
 
+_STEADY = 0.5
+"""What noise leaves of a map below which it takes no attack to change it."""
 _KINDS = ("left_after_noise", "left", "gap")
 
 
@@ -62,8 +64,8 @@ def attack_page(
         model=f"{name}, its {plan.model.output.replace('_', ' ')}, in {plan.model.precision} on {plan.model.device.type}",
         data=str(answers["data"].get("name")),
         images=counted.sound,
-        attack=short(plan.attack),
-        similarity=f"Similarity is 1 - {short(plan.distance)}",
+        attack=f"{short(plan.attack)}, {plan.attack.ball_words}",
+        similarity=f"Similarity is 1 - {plan.distance!r}",
         verdict=tuple(map(_sentence, rows)),
         rows=tuple(
             AttackRow(
@@ -90,6 +92,9 @@ def attack_page(
 
 
 def _sentence(row: Mapping[str, Any]) -> Sentence:
+    if not row["fragile"] and row["left_after_noise"] < _STEADY:
+        text = f"{row['explainer']} needs no attack: noise of the same size leaves {row['left_after_noise']:.2f} of a map."
+        return Sentence("bad", text)
     if not row["fragile"]:
         return Sentence("good", f"{row['explainer']}: the attack takes no more of the maps than noise of the same size does.")
     return Sentence(

@@ -69,7 +69,7 @@ def views_of(
             view = AttackView(
                 batch.names[at],
                 short(explainer),
-                f"{short(attack)}",
+                f"{short(attack)}, {attack.ball_words}",
                 _seen(images[at]),
                 _seen(result.images[place]),
                 result.maps[place].cpu(),

@@ -31,7 +31,7 @@ def value(found, explainer, measure, image=0):
 
 def audited(model, source, explainers=("Gradient",), measures=("Deletion",), block=64, classes=(), progress=silent, **more):
     """An audit of a source of images."""
-    work = plan(model, len(source.indices), explainers, measures, has_truth=False, **more)
+    work = plan(model, len(source.indices), explainers, measures, **more)
     return audit_source(work, source, {"name": "mine"}, "model", classes, block, progress)
 
 
@@ -368,3 +368,16 @@ def test_a_mistake_is_named_before_any_work(model, images, change, error, messag
     with pytest.raises(error, match=message):
         assay.audit(**({"model": model, "images": images(2)} | GOOD | change))
     assert model.passes == before
+
+
+def test_measures_of_the_distractor_take_its_masks_and_are_refused_without_them():
+    model, images = assay.Classifier(plain()), torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    where = torch.zeros(3, 1, 8, 8, dtype=torch.bool)
+    where[:, :, :4] = True
+    found = assay.audit(model, images, explainers=[assay.Gradient()], measures=[assay.DistractorShare()], distractor=where)
+    maps = assay.Gradient()(model, images)
+    expected = assay.DistractorShare()(model, images, maps, distractor=where)
+    own = found.scores.filter(found.scores["explainer"] == "Gradient")["value"].to_list()
+    assert own == pytest.approx(expected.tolist())
+    with pytest.raises(SpecError, match="needs masks of a known distractor"):
+        assay.audit(model, images, explainers=[assay.Gradient()], measures=[assay.DistractorShare()])

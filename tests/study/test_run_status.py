@@ -19,7 +19,7 @@ TWO = (assay.Gradient(), assay.Lime(samples=6, segments=assay.Grid(2, 2)))
 def audited(model, pixels, folder, seed=0, blocks=3, explainers=TWO, only=None, first=0):
     """A run of an audit, of all blocks or of those in `only`."""
     source, cut = Broken(batch(pixels, first=first), {1: "no image"}), Blocks.even(len(pixels), blocks)
-    work = plan(model, len(pixels), explainers, [assay.Deletion(steps=2)], seed, has_truth=False)
+    work = plan(model, len(pixels), explainers, [assay.Deletion(steps=2)], seed)
     with Run.open(folder, command="audit", settings={"seed": seed}, answers=ANSWERS, blocks=cut) as run:
         if only is None:
             audit_run(run, work, source, name="model")

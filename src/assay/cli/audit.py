@@ -62,9 +62,7 @@ def audit(
             chosen = task.inputs()
             model, images = task.network(), len(chosen.indices)
             attacks = [build(spec, Attack) for spec in attack or ()]  # type: ignore[type-abstract]
-            work = plan(
-                model, images, explainers, measures, task.seed, has_truth=chosen.dataset.has_truth, gallery=gallery, attacks=attacks
-            )
+            work = plan(model, images, explainers, measures, task.seed, masks=chosen.dataset.mask_kinds, gallery=gallery, attacks=attacks)
             check_folder(task.out)
             data = chosen.describe(progress)
         settings = task.settings(

@@ -35,7 +35,7 @@ def demo(
 
     chosen = options.inputs("hard-digits", "test", None, count, seed)
     options.check_folder(out, empty=False)
-    work = plan(load("hard-digits"), count, seed=seed, has_truth=True)
+    work = plan(load("hard-digits"), count, seed=seed, masks=chosen.dataset.mask_kinds)
     link = ("Next: the same network tuned by DiET until its masks show what it uses", f"{_DIET}/report.html")
     with bar() as progress:
         found = audit_source(work, chosen, chosen.record, "the shipped hard-digits network", progress=progress)

@@ -108,6 +108,16 @@ class Dataset(ABC):
         return False
 
     @property
+    def has_distractor(self) -> bool:
+        """Whether the items bring masks of pixels known to be irrelevant but tempting."""
+        return False
+
+    @property
+    def mask_kinds(self) -> frozenset[str]:
+        """Which masks the items bring: "truth", "distractor"."""
+        return frozenset(name for name, there in (("truth", self.has_truth), ("distractor", self.has_distractor)) if there)
+
+    @property
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
         """Class names by class number; empty when there are no labels."""

@@ -47,6 +47,7 @@ class HardDigits(Dataset):
 
     name = "hard-digits"
     has_truth = True
+    has_distractor = True
     classes = tuple("0123456789")
 
     def __post_init__(self) -> None:

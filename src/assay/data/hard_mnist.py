@@ -59,6 +59,7 @@ class HardMNIST(Dataset):
 
     name = "hard-mnist"
     has_truth = True
+    has_distractor = True
     classes = tuple("0123456789")
 
     def __post_init__(self) -> None:

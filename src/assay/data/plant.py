@@ -86,6 +86,11 @@ class Planted(Dataset):
         """Whether the truth is known: always with a signal."""
         return self.role == "signal" or self.dataset.has_truth
 
+    @property
+    def has_distractor(self) -> bool:
+        """Whether a distractor is known: always with a planted one."""
+        return self.role == "distractor" or self.dataset.has_distractor
+
     def __len__(self) -> int:
         return len(self.dataset)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,6 +57,8 @@ MEASURES: tuple[Measure, ...] = (
     MaxSensitivity(),
     MaskIoU(),
 )
+
+_MASKS = frozenset({"truth", "distractor"})
 
 T = TypeVar("T")
 
@@ -171,7 +173,8 @@ def audit(
     )
     if targets is not None:
         targets = check_targets(targets, count, model.count_classes(images.shape[1:]), images.device)
-    work = plan(model, count, explainers, measures, seed, has_truth=truth is not None, gallery=gallery, targets=targets, attacks=attacks)
+    given = [name for name, mask in (("truth", truth), ("distractor", distractor)) if mask is not None]
+    work = plan(model, count, explainers, measures, seed, masks=frozenset(given), gallery=gallery, targets=targets, attacks=attacks)
     return audit_source(work, Held(batch), {"name": "images given as a tensor"}, model.name, progress=progress)
 
 
@@ -213,7 +216,7 @@ def plan(
     measures: Sequence[Measure | str] | None = None,
     seed: int = 0,
     *,
-    has_truth: bool,
+    masks: Set[str] = frozenset(),
     gallery: int = 8,
     targets: Tensor | None = None,
     attacks: Sequence[Attack | str] = (),
@@ -226,7 +229,7 @@ def plan(
         explainers: See `audit`.
         measures: See `audit`.
         seed: See `audit`.
-        has_truth: Whether the images bring masks of the known evidence.
+        masks: Which masks the images bring: "truth", "distractor".
         gallery: Images shown in the report.
         targets: One class id for each image; None for the predicted classes.
         attacks: See `audit`.
@@ -235,13 +238,14 @@ def plan(
         SpecError: Explainers, measures, attacks or `gallery` make no audit.
     """
     chosen = [one for one in _built("explainer", explainers, Explainer) if one != FLOOR]  # type: ignore[type-abstract]
-    allowed = [one for one in MEASURES if has_truth or "truth" not in one.needs] if measures is None else measures
+    allowed = [one for one in MEASURES if _MASKS & one.needs <= masks] if measures is None else measures
     rated = _built("measure", allowed, Measure)  # type: ignore[type-abstract]
     if not chosen or not rated:
         raise SpecError("an audit needs at least one explainer, beside the random map, and one measure")
     for one in rated:
-        if "truth" in one.needs and not has_truth:
-            raise SpecError(f"{short(one)} needs masks of the known evidence, which these images do not have; leave it out or give truth=")
+        for lack in sorted((_MASKS & one.needs) - masks):
+            what = "the known evidence" if lack == "truth" else "a known distractor"
+            raise SpecError(f"{short(one)} needs masks of {what}, which these images do not have; leave it out or give {lack}=")
     if gallery < 1:
         raise SpecError(f"gallery must be at least 1, not {gallery}: the report shows some images")
     attacked = [with_floor(one) for one in _built("attack", attacks, Attack)]  # type: ignore[type-abstract]

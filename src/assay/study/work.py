@@ -119,7 +119,14 @@ class Work:
         images, index = batch.images.to(home), batch.index.to(home)
         logits = self.model.unchecked_logits(images)
         targets = logits.argmax(1) if targets is None else targets.to(home)
-        case = Case(self.model, images, targets, index, self.seed, None if batch.truth is None else batch.truth.to(home))
+        case = Case(
+            self.model,
+            images,
+            targets,
+            index,
+            self.seed,
+            *(None if mask is None else mask.to(home) for mask in (batch.truth, batch.distractor)),
+        )
         case.__dict__["logits"] = logits
         maps = []
         for place, explainer in enumerate(self.everyone):

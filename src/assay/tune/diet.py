@@ -69,7 +69,7 @@ class DiET:
     lambda_data: float = 1.0
     background: Backdrop = RandomColour()
     mask_optimiser: Literal["adam", "sgd", "paper"] = "adam"
-    sparsity: Sparsity = Falling()
+    sparsity: Sparsity = Falling(start=10.0)
     rounding: Rounding = Carried()
     mask_stop: Stop = Epochs(15)
     model_stop: Stop = Epochs(8)
@@ -241,6 +241,7 @@ PAPER = DiET(
     mask_lr=300.0,
     model_lr=1e-4,
     mask_optimiser="paper",
+    sparsity=Falling(),
     rounding=Rounded(),
     mask_stop=Converged(),
     model_stop=Converged(low=0.97, below=0.025),

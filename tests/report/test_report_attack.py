@@ -34,7 +34,7 @@ def test_the_difference_is_enlarged_to_the_whole_range_and_says_by_how_much():
 
 def test_an_image_that_was_not_changed_has_a_grey_difference():
     shot = shots([view(attacked=torch.full((3, 4, 4), 0.5))])[0]
-    assert (shot.times, shot.largest) == ("1.0", "0.000")
+    assert (shot.times, shot.largest) == ("1.0", "0.0")
 
 
 def test_parts_that_do_not_fit_are_refused():

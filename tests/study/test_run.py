@@ -277,3 +277,14 @@ def test_a_damaged_state_is_one_clear_error(tmp_path):
         path.write_bytes(path.read_bytes()[:10])
         with pytest.raises(DataError, match="is damaged"):
             run.load_state("last")
+
+
+def test_results_are_not_complete_before_every_block_is(tmp_path):
+    with begin(tmp_path) as run:
+        for block in (0, 2):
+            fill(run, block)
+        run.merge("rows", "rows.parquet")
+        with pytest.raises(RuntimeError, match="before 1 block ended, the first 1"):
+            run.finish(["rows.parquet"])
+    with begin(tmp_path) as run:
+        assert (run.over, run.pending()) == (False, [1])

@@ -1,3 +1,6 @@
+import hashlib
+import json
+
 import polars as pl
 import pytest
 
@@ -169,3 +172,15 @@ def test_two_runs_of_explain_are_compared_by_their_maps(model, images, tmp_path)
 def test_runs_of_different_commands_are_not_compared(model, images, whole, tmp_path):
     with pytest.raises(DataError, match="is a run of assay audit"):
         compare(whole, explained(model, images(5), tmp_path / "one"))
+
+
+def test_a_result_made_without_some_parts_is_named(whole):
+    table = pl.read_parquet(whole / "scores.parquet")
+    table.head(len(table) - 5).write_parquet(whole / "scores.parquet")
+    log = whole / "log" / "rank-0.jsonl"
+    *lines, last = log.read_text().splitlines()
+    finish = json.loads(last)
+    finish["files"]["scores.parquet"] = hashlib.sha256((whole / "scores.parquet").read_bytes()).hexdigest()
+    log.write_text("\n".join([*lines, json.dumps(finish), ""]))
+    (found,) = verify(whole)
+    assert f"scores.parquet has {len(table) - 5} rows where its parts have {len(table)}" in found

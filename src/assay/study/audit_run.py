@@ -60,7 +60,8 @@ def audit_run(
         NotFiniteError: The model gives NaN or infinity for every image.
         DataError: The disk is full or the folder cannot be written.
     """
-    audit_blocks(work, source, run, run.blocks, run.share(), progress)
+    with run.ranks.together():
+        audit_blocks(work, source, run, run.blocks, run.share(), progress)
     with run.ranks.together():
         if not run.ranks.first:
             return None

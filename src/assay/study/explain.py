@@ -105,15 +105,8 @@ def explain_run(run: Run, plan: Explaining, source: Source, progress: Progress =
         EmptyBatchError: No image could be read and explained.
         DataError: The disk is full or the folder cannot be written.
     """
-    share = run.share()
-    steps = len(plan.explainers)
-    total = sum(len(run.blocks.rows(block)) for block in share) * steps
-    done = 0
-    for block, batch in zip(share, source.read(map(run.blocks.rows, share)), strict=True):
-        rows = run.blocks.rows(block)
-        run.write(block, *_explain(plan, source, rows, batch, lambda units, done=done: progress("explain", done + units, total)))  # type: ignore[misc]
-        done += len(rows) * steps
-        progress("explain", done, total)
+    with run.ranks.together():
+        _explain_share(run, plan, source, progress)
     with run.ranks.together():
         if not run.ranks.first:
             return None
@@ -123,6 +116,19 @@ def explain_run(run: Run, plan: Explaining, source: Source, progress: Progress =
         if not run.over:
             _finish(run, plan, counted)
         return Explained(counted.sound, tuple(counted.problems), counted.troubled)
+
+
+def _explain_share(run: Run, plan: Explaining, source: Source, progress: Progress) -> None:
+    """This process's part of what is left."""
+    share = run.share()
+    steps = len(plan.explainers)
+    total = sum(len(run.blocks.rows(block)) for block in share) * steps
+    done = 0
+    for block, batch in zip(share, source.read(map(run.blocks.rows, share)), strict=True):
+        rows = run.blocks.rows(block)
+        run.write(block, *_explain(plan, source, rows, batch, lambda units, done=done: progress("explain", done + units, total)))  # type: ignore[misc]
+        done += len(rows) * steps
+        progress("explain", done, total)
 
 
 def _finish(run: Run, plan: Explaining, counted: Tally) -> None:

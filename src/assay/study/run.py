@@ -25,6 +25,7 @@ from torch import Tensor
 from assay.core.files import is_full, remove_drafts, replacing, write_all
 from assay.core.ranks import Ranks
 from assay.errors import DataError
+from assay.report.text import plural
 from assay.study.blocks import Blocks
 from assay.study.run_lock import Lock
 from assay.study.run_log import FINISH, Line, append, mend, read_log
@@ -183,7 +184,14 @@ class Run:
             write_all(self.folder, {name: text.encode()})
 
     def finish(self, results: Iterable[str]) -> None:
-        """Say that the results, files of the folder, are complete, so that the next start has nothing to do."""
+        """Say that the results, files of the folder, are complete, so that the next start has nothing to do.
+
+        Raises:
+            RuntimeError: A block is not finished, which no result may be made without.
+        """
+        missing = set(range(len(self.blocks))) - finished_blocks(self.folder)
+        if missing:
+            raise RuntimeError(f"{self.folder}: results were made before {plural(len(missing), 'block')} ended, the first {min(missing)}")
         files = {name: hashlib.sha256((self.folder / name).read_bytes()).hexdigest() for name in results}
         with self.writing():
             self._log(Line(FINISH, 0, files, time.monotonic() - self._since, time.time(), self.start, self.ranks.rank))

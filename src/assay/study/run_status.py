@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,12 +122,17 @@ def verify(folder: Path) -> Iterator[str]:
             yield f"block {line.block} was done twice with different results"
         known[line.block] = dict(line.files)
     yield from (f"{one} of the log cannot be read" for one in damaged)
+    sound = True
     for block, files in sorted(known.items()):
-        yield from _changed(folder, files)
+        for one in _changed(folder, files):
+            sound = False
+            yield one
         if block != FINISH and not 0 <= block < len(blocks):
             yield f"there is a block {block}, but the run has {len(blocks)}"
     if FINISH in known:
         yield from (f"the run is finished, but block {block} is missing" for block in range(len(blocks)) if block not in known)
+        if sound:
+            yield from _short_results(folder, known[FINISH])
     yield from _wrong_rows(folder, blocks, sorted(known.keys() - {FINISH}))
 
 
@@ -138,6 +143,18 @@ def _changed(folder: Path, files: dict[str, str]) -> Iterator[str]:
             yield f"{name} is missing; the same command makes it again"
         elif hashlib.sha256(path.read_bytes()).hexdigest() != expected:
             yield f"{name} is not what was written; remove it, and the same command makes it again"
+
+
+def _short_results(folder: Path, results: Mapping[str, str]) -> Iterator[str]:
+    """Results that hold other than all rows of the parts that they are made of."""
+    for name in sorted(results):
+        parts = sorted((folder / "parts" / Path(name).stem).glob("*.parquet"))
+        if not parts or not (folder / name).exists():
+            continue
+        made = pl.scan_csv(folder / name) if name.endswith(".csv") else pl.scan_parquet(folder / name)
+        found, due = (rows.select(pl.len()).collect().item() for rows in (made, pl.scan_parquet(parts)))
+        if found != due:
+            yield f"{name} has {found} rows where its parts have {due}; remove it, and the same command makes it again"
 
 
 def _wrong_rows(folder: Path, blocks: Blocks, done: list[int]) -> Iterator[str]:

@@ -95,3 +95,17 @@ def test_measures_that_disagree_on_the_best_explainer_are_told():
 def test_few_images_are_a_caution(images, text):
     assert text in told([("A", "Deletion", 0.1, BETTER)], images)[-1][1]
     assert len(told([("A", "Deletion", 0.1, BETTER)], 30)) == 1
+
+
+def test_an_explainer_is_fragile_when_the_attack_takes_more_than_noise():
+    def line(explainer, measure, low, high):
+        more = {"higher_is_better": True, "floor": 0.1, "floor_low": 0.1, "floor_high": 0.1, "verdict": BETTER, "count": 100}
+        return {"explainer": explainer, "measure": measure, "mean": (low + high) / 2, "low": low, "high": high} | more
+
+    attack, noise = "AttackedSimilarity(attack=MapAttack(steps=9))", "AttackedSimilarity(attack=NoiseMapAttack)"
+    rows = [line("Weak", attack, 0.0, 0.2), line("Weak", noise, 0.6, 0.8), line("Firm", attack, 0.5, 0.7), line("Firm", noise, 0.6, 0.8)]
+    notes = {name: MeasureNote("robustness", "", "", "") for name in (attack, noise)}
+    text = "Fragile: attacks that keep the prediction take more than noise of their size of the maps of Weak (10% left)."
+    assert [(one.tone, one.text) for one in verdict(pl.DataFrame(rows), notes, 100)] == [("bad", text)]
+    firm = verdict(pl.DataFrame(rows[2:]), notes, 100)
+    assert [one.tone for one in firm] == ["good"]

@@ -17,7 +17,8 @@ FEW = 30
 RULES = (
     "An explainer beats the random map on a measure when the 95 % interval of the paired difference lies on the good side of zero. "
     "It is called trustworthy here when it beats the random map on every faithfulness measure, doubtful when on some, untrustworthy "
-    f"when on none. Its maps are called unstable when noise too small to see changes them by more than {FRAGILE:.0%} of their size."
+    f"when on none. Its maps are called unstable when noise too small to see changes them by more than {FRAGILE:.0%} of their size. "
+    "They are called fragile when less of them is left under an attack than under noise of its size, the 95 % intervals being apart."
 )
 
 
@@ -29,7 +30,8 @@ def verdict(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], images: int
         notes: A note for each measure.
         images: Number of images scored.
     """
-    found = [*_faithfulness(summary, notes), *_localisation(summary, notes), *_robustness(summary, notes), *_disagreement(summary, notes)]
+    found = [*_faithfulness(summary, notes), *_localisation(summary, notes), *_robustness(summary, notes)]
+    found += [*_attacked(summary), *_disagreement(summary, notes)]
     if images < FEW:
         scored = f"{_count(images, 'image')} {'was' if images == 1 else 'were'}"
         found.append(
@@ -99,6 +101,26 @@ def _robustness(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list
         return [Sentence("good", "Noise too small to see changes no explainer's maps by more than half of their size.")]
     text = f"Unstable: noise too small to see changes the maps of {_listed(unstable)} by more than half of their size."
     return [Sentence("caution", text)]
+
+
+def _attacked(summary: pl.DataFrame) -> list[Sentence]:
+    """Which explainers keep less of their maps under an attack than under noise of its size; intervals must not overlap."""
+    rows = summary.filter(pl.col("measure").str.starts_with("AttackedSimilarity")).drop_nans(["low", "high"])
+    noise = pl.col("measure").str.contains("attack=NoiseMapAttack", literal=True)
+    floor = {row["explainer"]: row["low"] for row in rows.filter(noise).sort("low", descending=True).iter_rows(named=True)}
+    fragile: dict[str, float] = {}
+    for row in rows.filter(~noise).iter_rows(named=True):
+        name = row["explainer"]
+        if row["high"] < floor.get(name, -math.inf):
+            fragile[name] = min(row["mean"], fragile.get(name, math.inf))
+    if not floor:
+        return []
+    if not fragile:
+        return [Sentence("good", "The attacks take no more of any explainer's maps than noise of their size does.")]
+    left = [f"{name} ({mean:.0%} left)" for name, mean in fragile.items()]
+    return [
+        Sentence("bad", f"Fragile: attacks that keep the prediction take more than noise of their size of the maps of {_listed(left)}.")
+    ]
 
 
 def _disagreement(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[Sentence]:

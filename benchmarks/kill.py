@@ -26,7 +26,7 @@ COMMANDS = {
     "audit": ("audit", *INPUT, "--explainer", "Gradient", "--explainer", LIME, "--measure", "Deletion(steps=8)"),
     "explain": ("explain", *INPUT, "--explainer", "Gradient", "--explainer", LIME),
 }
-READY = "import sys\nfrom assay.cli import main\nimport assay.study.audit_run, assay.study.explain\nprint('ready', flush=True)\nmain()\n"
+READY = "from assay.cli import audit, explain, main\nimport assay.study.audit_run, assay.study.explain\nprint('ready', flush=True)\nmain()\n"
 """Importing takes longer than the run, and a kill meanwhile tests nothing."""
 
 
@@ -58,8 +58,9 @@ def main(kills: int, seed: int) -> int:
         whole: dict[str, dict[str, str]] = {}
         longest: dict[str, float] = {}
         for name, command in COMMANDS.items():
+            process = start((*command, "--out", f"{home}/{name}"))
             began = time.monotonic()
-            start((*command, "--out", f"{home}/{name}")).communicate()
+            process.communicate()
             longest[name], whole[name] = time.monotonic() - began, hashes(Path(home, name))
             if not whole[name]:
                 raise SystemExit(f"the undisturbed {name} failed")

@@ -123,7 +123,12 @@ def join(device: torch.device | str | None = None) -> Iterator[Ranks]:
         torch.cuda.set_device(found.local)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // near))
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_PATIENCE)
+    store, rank, world = next(distributed.rendezvous("env://", timeout=_PATIENCE))  # type: ignore[attr-defined]
+    # torchrun's store outlives a restart of the processes, whose old addresses must not be found in it.
+    attempt = f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    own = distributed.PrefixStore(attempt, store)  # type: ignore[attr-defined]
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    distributed.init_process_group(backend, store=own, rank=rank, world_size=world, timeout=_PATIENCE)
     try:
         yield found
     finally:

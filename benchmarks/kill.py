@@ -26,7 +26,12 @@ COMMANDS = {
     "audit": ("audit", *INPUT, "--explainer", "Gradient", "--explainer", LIME, "--measure", "Deletion(steps=8)"),
     "explain": ("explain", *INPUT, "--explainer", "Gradient", "--explainer", LIME),
 }
-READY = "from assay.cli import audit, explain, main\nimport assay.study.audit_run, assay.study.explain\nprint('ready', flush=True)\nmain()\n"
+READY = """
+from assay.cli import audit, explain, main
+import assay.study.audit_run, assay.study.explain
+print("ready", flush=True)
+main()
+"""
 """Importing takes longer than the run, and a kill meanwhile tests nothing."""
 
 

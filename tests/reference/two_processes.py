@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from contextlib import nullcontext
 
 import torch
 from torch import distributed, nn
@@ -11,6 +12,7 @@ import assay.cli.data
 import assay.cli.train  # noqa: F401  (two commands, for one alone takes no name)
 from assay.attack.adversary import PGDTraining
 from assay.cli.app import app
+from assay.core import ranks as core_ranks
 from assay.core.ranks import Ranks, join
 from assay.models.architectures import SmallResNet, ViT
 from assay.models.fitting import Examples, Fitting
@@ -71,9 +73,10 @@ def spread(tensor, ranks):
 
 def main():
     torch.set_num_threads(1)
-    # The command joins and leaves the group by itself.
-    app(["train", *sys.argv[1:]], standalone_mode=False)
     with join("cpu") as ranks:
+        # Processes can join once: in a second round they may find each other's addresses of the first. So the command gets this one.
+        core_ranks.join = lambda _: nullcontext(ranks)
+        app(["train", *sys.argv[1:]], standalone_mode=False)
         alone = Ranks()
         whole, halves = gradient(alone), gradient(ranks)
         many, one = trained(TOKENS, ranks), trained(TOKENS, alone)

@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from assay.core.files import is_full, remove_drafts, replacing, write_all
+from assay.core.files import is_full, remove_drafts, replacing, sha256, write_all
 from assay.core.ranks import Ranks
 from assay.errors import DataError
 from assay.report.text import plural
@@ -192,7 +192,7 @@ class Run:
         missing = set(range(len(self.blocks))) - finished_blocks(self.folder)
         if missing:
             raise RuntimeError(f"{self.folder}: results were made before {plural(len(missing), 'block')} ended, the first {min(missing)}")
-        files = {name: hashlib.sha256((self.folder / name).read_bytes()).hexdigest() for name in results}
+        files = {name: sha256(self.folder / name) for name in results}
         with self.writing():
             self._log(Line(FINISH, 0, files, time.monotonic() - self._since, time.time(), self.start, self.ranks.rank))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from assay.core.files import sha256
 from assay.errors import DataError
 from assay.study.blocks import Blocks
 from assay.study.run import ENVIRONMENT, LOCK, LOGS, SETTINGS, finished_blocks, part
@@ -141,7 +141,7 @@ def _changed(folder: Path, files: dict[str, str]) -> Iterator[str]:
         path = folder / name
         if not path.exists():
             yield f"{name} is missing; the same command makes it again"
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        elif sha256(path) != expected:
             yield f"{name} is not what was written; remove it, and the same command makes it again"
 
 

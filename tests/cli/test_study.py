@@ -31,7 +31,7 @@ def done(monkeypatch):
 
     seen = []
 
-    def study(settings, out, progress):
+    def study(settings, out, progress, device, file):
         seen.append((settings, out))
         return DietStudy(out, (Sentence("good", "All is well."),), (Target("overlap", 0.5, 0.6),), False)
 
@@ -44,8 +44,8 @@ def test_a_study_runs_from_a_file_and_goes_to_the_documents(run, file, tmp_path)
     assert found.code == 0, found.err
     assert f"report: {tmp_path / 'run' / 'report.html'}" in found.out
     assert (tmp_path / "docs" / "diet-hard-digits.md").exists()
-    again = run("study", "diet", "--study", file, "--out", tmp_path / "run")
-    assert again.code == 0
+    again = run("run", "resume", tmp_path / "run")
+    assert again.code == 0, again.err
     assert "holds the finished study" in again.out
     assert [line for line in again.out.splitlines() if line.startswith("-")] == [
         line for line in found.out.splitlines() if line.startswith("-")

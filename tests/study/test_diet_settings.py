@@ -1,6 +1,7 @@
 import contextlib
 
 import pytest
+import torch
 from PIL import Image
 
 import assay
@@ -18,7 +19,7 @@ EVERY = pytest.mark.parametrize(
 @EVERY
 def test_every_spec_of_every_preset_builds(dataset, name):
     settings = preset(dataset, name)
-    plan = Plan(settings, next(iter(settings.variants)))
+    plan = Plan(settings, next(iter(settings.variants)), torch.device("cpu"))
     architecture, recipe = plan.training
     assert architecture.classes == {"chest-xray": 2, "celeba": 3}.get(dataset, 10)
     assert recipe.epochs == (10 if name == "paper" else recipe.epochs)
@@ -110,4 +111,4 @@ def test_classes_that_do_not_match_are_refused(tmp_path):
     digits = "HardDigits(split='{}', size=32)"
     variants = {"x": {"train": digits.format("train"), "tune": folder, "test": digits.format("test")}}
     with pytest.raises(DataError, match="the tune images have classes a, b, the test images 0, 1"):
-        Plan(tiny(variants=variants), "x").check()
+        Plan(tiny(variants=variants), "x", torch.device("cpu")).check()

@@ -1,13 +1,14 @@
 import json
 from xml.etree import ElementTree
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
+from PIL import Image
 
 import assay
 from assay.errors import DataError, SpecError
-from assay.study import diet_keep
 from assay.study.diet import study
 from assay.study.diet_docs import publish
 from reference.studies import tiny
@@ -45,7 +46,7 @@ def test_a_study_writes_report_tables_figures_values_record_and_models(finished)
     for name in ("overlap", "pixels", "rounds", "maps", "masks"):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         ElementTree.parse(folder / "figures" / f"{name}.svg")
-    record = json.loads((folder / "record.json").read_text())
+    record = json.loads((folder / "environment.json").read_text())
     assert {"algorithm", "code", "data", "splits", "machine", "packages", "setup"} <= record.keys()
     assert len(record["splits"]["hard-digits"]["tuning"]) == 16
 
@@ -104,7 +105,7 @@ def test_a_finished_study_is_not_done_again(finished, monkeypatch):
 
 @pytest.mark.parametrize("stage", ["training", "DiET: round 2 of 2, masks", "f_b, Gradient: tune"])
 def test_a_study_that_is_killed_goes_on_to_the_same_values(stage, finished, values, tmp_path, monkeypatch, plain):
-    monkeypatch.setattr(diet_keep, "_EVERY", 0.0)
+    monkeypatch.setattr("assay.study.tune._EVERY", 0.0)
     seen = []
 
     def kill(name, done, total):
@@ -147,6 +148,8 @@ def test_a_model_that_is_given_is_taken_instead_of_training(finished, tmp_path, 
         ({"explainers": ["Gradiant"]}, SpecError, "did you mean Gradient"),
         ({"explainers": ["Gradient", "Gradient()"]}, SpecError, "given twice"),
         ({"methods": {"DiET": "Gradient"}}, SpecError, "not a DiET"),
+        ({"methods": {"f b": "DiET"}}, SpecError, "other than f_b"),
+        ({"methods": {"mine!": "DiET", "mine?": "DiET"}}, SpecError, "different names"),
         ({"backgrounds": ["Gradient"]}, SpecError, "not a Background"),
         ({"architecture": "SmallResNet(classes=3)"}, DataError, "has 3 classes, but hard-digits has 10"),
     ],
@@ -166,3 +169,21 @@ def test_the_document_has_numbers_and_plots_and_no_image_of_the_data(finished, t
     names = {path.name for path in (tmp_path / "docs").iterdir()}
     assert {"diet-hard-digits.md", "diet-hard-digits-overlap.svg", "diet-hard-digits-truth.csv"} <= names
     assert not any("maps" in name or "masks" in name for name in names - {"diet-hard-digits-tuned-maps.csv"})
+
+
+def test_data_without_known_evidence_have_every_table_but_those_of_the_overlap(tmp_path, plain):
+    noise = np.random.default_rng(0)
+    for name, level in (("dark", 0), ("light", 128)):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(10):
+            pixels = noise.integers(level, level + 127, (32, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{number}.png")
+    folder = f"ImageFolder(path='{tmp_path / 'images'}')"
+    net = "SmallResNet(classes=2, widths=(4,), blocks=(1,), strides=(2,), stem=4, stem_stride=2)"
+    variants = {"folder": {"train": folder, "tune": folder, "test": folder, "reversed": folder}}
+    found = study(tiny(variants=variants, architecture=net, recipe="Recipe(epochs=6, batch_size=10, lr=0.1)"), tmp_path / "run")
+    names = {path.stem for path in (found.folder / "tables").glob("*.csv")}
+    assert names == {"faithfulness", "simplified", "pixels", "backgrounds", "tuned-maps", "rounds", "steps"}
+    assert "IoU" not in pl.read_parquet(found.folder / "values.parquet")["measure"].unique().to_list()
+    assert "reversed images" in (found.folder / "tables" / "faithfulness.md").read_text()
+    assert not any("overlap" in sentence.text for sentence in found.verdict)

@@ -58,6 +58,7 @@ def outcome(
         data=data,
         tuned={"DiET": SimpleNamespace(settings=settings)},
         gallery={"tune": SimpleNamespace(truth=None)},
+        unread=(),
     )
 
 

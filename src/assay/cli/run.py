@@ -50,10 +50,13 @@ def resume(folder: Folder) -> None:
     out = folder.resolve()
     if home.is_dir():
         os.chdir(home)  # Relative paths and factories of models are meant from there.
-    command = typer.main.get_command(app).commands.get(document["command"])  # type: ignore[attr-defined]
+    names = document["command"].split()
+    command: Any = typer.main.get_command(app)
+    for name in names:
+        command = getattr(command, "commands", {}).get(name)
     if command is None:
         raise DataError(f"{folder} is a run of assay {document['command']}, which this version does not have")
-    app([document["command"], *_words(command.params, document["settings"]), "--out", str(out)], standalone_mode=False)
+    app([*names, *_words(command.params, document["settings"]), "--out", str(out)], standalone_mode=False)
 
 
 @run.command()

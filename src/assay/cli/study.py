@@ -39,6 +39,7 @@ def diet(
     tune_images: Annotated[int | None, typer.Option(min=2, help="Images that DiET is tuned on.", show_default=False)] = None,
     scored_images: Annotated[int | None, typer.Option(min=2, help="Images of each part whose maps are scored.", show_default=False)] = None,
     seed: options.Seed = 0,
+    device: options.Device = None,
     docs: Annotated[
         Path | None,
         typer.Option(help="Folder that gets a page of numbers and plots, without images of the data.", show_default=False),
@@ -54,7 +55,7 @@ def diet(
     changes = {"seed": seed} | ({} if study is None else from_file(study))
     settings = chosen(dataset, preset, changes | {name: value for name, value in asked.items() if value is not None})
     with bar() as progress:
-        found = run(settings, out, progress)
+        found = run(settings, out, progress, device=device, file=study)
     if docs is not None:
         publish(out, docs, settings)
     tell(found)

@@ -12,6 +12,7 @@ import torch
 
 from assay.core.environment import code, machine, packages
 from assay.core.progress import Progress, silent
+from assay.models.training import pick_device
 from assay.report.page import Sentence
 from assay.study.diet_experiment import Experiment
 from assay.study.diet_figures import figures
@@ -51,25 +52,35 @@ class DietStudy:
         return self.folder / "report.html"
 
 
-def study(settings: DietSettings, folder: str | Path, progress: Progress = silent) -> DietStudy:
+def study(
+    settings: DietSettings,
+    folder: str | Path,
+    progress: Progress = silent,
+    *,
+    device: torch.device | str | None = None,
+    file: Path | None = None,
+) -> DietStudy:
     """Run the study, or go on with it: steps that an earlier start finished are taken as they are, DiET goes on from its last state.
 
     The folder gets `report.html`, `tables/` (CSV, Markdown, LaTeX), `figures/` (PNG, SVG), `values.parquet` (every value, a row per
-    image), `results.json` (verdict and targets), `record.json` (the seven answers), `models/` (checkpoints), and what
-    `assay.study.run` keeps.
+    image), `results.json` (verdict and targets), `models/` (checkpoints), and what `assay.study.run` keeps: the settings in `run.toml`, the
+    seven answers in `environment.json`.
 
     Args:
         settings: What is done.
         folder: New, empty, or of a run with the same settings.
         progress: Told how the work goes on.
+        device: Where to work; None for a GPU when there is one, else the CPU.
+        file: The study file that the settings come from, for `assay run resume`.
 
     Raises:
         AssayError: A setting, the data or the folder is wrong; said before the work starts.
     """
-    plans = [Plan(settings, name) for name in settings.variants]
+    place = pick_device(device)
+    plans = [Plan(settings, name, place) for name in settings.variants]
     for plan in plans:
         plan.check()
-    with Run.open(folder, command=COMMAND, settings=_flat(settings), answers=lambda: _answers(plans)) as run:
+    with Run.open(folder, command=COMMAND, settings=_flat(settings, file), answers=lambda: _answers(plans)) as run:
         if not run.over:
             keeper = Keeper(run)
             outcomes = tuple(Experiment(plan, keeper, progress).run() for plan in plans)
@@ -86,10 +97,11 @@ def study(settings: DietSettings, folder: str | Path, progress: Progress = silen
         )
 
 
-def _flat(settings: DietSettings) -> dict[str, Any]:
+def _flat(settings: DietSettings, file: Path | None) -> dict[str, Any]:
     """The settings as a run keeps them: plain values, one level of mappings."""
+    source = {} if file is None else {"study": str(file.resolve())}
     plain = settings.model_dump(mode="json", exclude={"variants"})
-    return plain | {f"variant {name}": one.model_dump(mode="json", exclude_none=True) for name, one in settings.variants.items()}
+    return source | plain | {f"variant {name}": one.model_dump(mode="json", exclude_none=True) for name, one in settings.variants.items()}
 
 
 def _answers(plans: list[Plan]) -> dict[str, Any]:
@@ -101,8 +113,8 @@ def _answers(plans: list[Plan]) -> dict[str, Any]:
         "data": {
             plan.variant: {part: {"spec": repr(data), "sha256": data.content_hash()} for part, data in plan.data.items()} for plan in plans
         },
-        "splits": {plan.variant: {part: f"{len(data)} images" for part, data in plan.data.items()} for plan in plans},
-        "machine": machine(torch.device("cpu")),
+        "splits": {plan.variant: _splits(plan) for plan in plans},
+        "machine": machine(first.device),
         "packages": packages(),
         "setup": first.settings.model_dump(mode="json"),
     }
@@ -120,18 +132,17 @@ def _found(settings: DietSettings, outcomes: tuple[Outcome, ...], seconds: Mappi
         drawings=figures(outcomes, summary, settings.keep),
         verdict=verdict(outcomes, long, method, settings.seed),
         targets=tuple(target for outcome in outcomes for target in targets(outcome, long, method)),
-        record={**answers, "splits": {one.variant: _splits(one, settings) for one in outcomes}},
+        record=answers,
         seconds=sum(seconds.values()),
     )
 
 
-def _splits(outcome: Outcome, settings: DietSettings) -> dict[str, Any]:
-    """Exactly which images took part in what."""
+def _splits(plan: Plan) -> dict[str, Any]:
+    """Exactly which images take part in what."""
     return {
-        "training": f"all {len(outcome.data['train'])} images" if settings.model is None else "none: the model was given",
-        "tuning": list(outcome.index["tune"]),
-        "maps of tune images": f"the first {min(settings.scored_images, len(outcome.index['tune']))} of them",
-        "maps of test images": list(outcome.index["test"]),
-        "accuracy": f"all {len(outcome.data['test'])} test images",
-        "could not be read": list(outcome.unread),
+        "training": f"all {len(plan.data['train'])} images" if plan.given is None else "none: the model is given",
+        "tuning": plan.chosen["tune"],
+        "maps of tune images": f"the first {min(plan.settings.scored_images, len(plan.chosen['tune']))} of them",
+        "maps of test images": plan.chosen["test"],
+        "accuracy": f"all {len(plan.data['test'])} test images",
     }

@@ -11,7 +11,7 @@ from torch import Tensor
 from assay.data import Batch, Dataset, batches, choose
 from assay.errors import DataError
 
-__all__ = ["Part", "parts_of", "read_part"]
+__all__ = ["Part", "chosen", "parts_of", "read_part"]
 
 _BLOCK = 64
 
@@ -59,18 +59,18 @@ def parts_of(dataset: Dataset) -> Iterator[Part]:
     return (part for part in map(_bytes, batches(dataset, 4 * _BLOCK)) if len(part))
 
 
-def read_part(dataset: Dataset, count: int | None, seed: int) -> Part:
-    """Read `count` images of a data set, chosen by the seed; all where there are fewer or `count` is None.
+def chosen(dataset: Dataset, count: int, seed: int) -> list[int]:
+    """The numbers of `count` images, chosen by the seed; of all where there are fewer. Fewer are the beginning of more."""
+    return choose(dataset, min(count, len(dataset)), seed)
 
-    Of the same seed, fewer images are the beginning of more.
+
+def read_part(dataset: Dataset, indices: list[int]) -> Part:
+    """Read some images of a data set; files that cannot be read are left out and named.
 
     Raises:
-        DataError: There are no labels, or no image can be read.
+        DataError: No image can be read.
     """
-    if not dataset.classes:
-        raise DataError(f"{dataset.name} has no labels, which the study needs")
-    chosen = range(len(dataset)) if count is None else choose(dataset, min(count, len(dataset)), seed)
-    read = list(map(_bytes, batches(dataset, 4 * _BLOCK, chosen)))
+    read = list(map(_bytes, batches(dataset, 4 * _BLOCK, indices)))
     unread = tuple(name for part in read for name in part.unread)
     read = [part for part in read if len(part)]
     if not read:

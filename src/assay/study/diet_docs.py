@@ -13,6 +13,7 @@ from assay.report.answers import QUESTIONS
 from assay.study.diet_results import RESULTS
 from assay.study.diet_settings import DietSettings
 from assay.study.diet_verdict import RULES
+from assay.study.run import ENVIRONMENT
 
 __all__ = ["publish"]
 
@@ -50,7 +51,7 @@ def publish(run: Path, docs: Path, settings: DietSettings) -> Path:
             if name in _PLOTS and plot.exists():
                 shutil.copyfile(plot, docs / f"{stem}-{plot.name}")
                 parts.append(f"![{_PLOTS[name]}]({stem}-{plot.name})\n")
-        parts.append(_answers(json.loads((run / "record.json").read_text("utf-8"))))
+        parts.append(_answers(json.loads((run / ENVIRONMENT).read_text("utf-8"))))
         with replacing(page) as draft:
             draft.write_text("\n".join(parts), encoding="utf-8")
     except OSError as error:
@@ -77,7 +78,7 @@ def _head(run: Path, settings: DietSettings) -> str:
 
 
 def _answers(record: dict[str, Any]) -> str:
-    """The seven questions with short answers; exact splits and packages are in the run's record.json."""
+    """The seven questions with short answers; exact splits and all packages are in the run's environment.json."""
     machine, code = record["machine"], record["code"]
     data = [f"{part} `{one['spec']}` (SHA-256 {one['sha256'][:12]})" for form in record["data"].values() for part, one in form.items()]
     splits = [f"{part}: {_count(images)}" for form in record["splits"].values() for part, images in form.items()]

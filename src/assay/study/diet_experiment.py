@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,12 +24,32 @@ from assay.study.diet_outcome import BASELINE, MASK, NETWORK, Outcome, Scored
 from assay.study.diet_plan import Plan
 from assay.study.diet_scores import classes, erasure_values, map_values, model_values, shape_alone, simplified_values
 from assay.study.diet_settings import DietSettings
-from assay.tune.amortised import MaskNet, PredictedMask
+from assay.study.run_state import State
+from assay.tune.amortised import MaskNet, MaskTraining, PredictedMask
 from assay.tune.backgrounds import fitted
 from assay.tune.diet import Tuned
 from assay.tune.simplify import enlarge, upsampling
 
 __all__ = ["Experiment"]
+
+_SHOWN, _EACH = "shown", "each"
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What all steps after the tuning look at.
+
+    Attributes:
+        images: (N, C, H, W) uint8, what DiET is tuned on.
+        parts: The images whose maps are scored: the first of those tuned on ("tune"), and test images ("test").
+        wanted: The baseline's class of each of them.
+        shown: Positions of those that are drawn.
+    """
+
+    images: Tensor
+    parts: Mapping[str, Part]
+    wanted: Mapping[str, Tensor]
+    shown: Mapping[str, list[int]]
 
 
 @dataclass(eq=False)
@@ -57,33 +77,33 @@ class Experiment:
         settings, precision = self.settings, self.settings.precision
         base = self._baseline()
         whole, model = base.classifier("float32"), base.classifier(precision)
-        tune_part = read_part(self.plan.data["tune"], settings.tune_images, settings.seed)
-        parts = {
-            "tune": tune_part.rows(slice(settings.scored_images)),
-            "test": read_part(self.plan.data["test"], settings.scored_images, settings.seed),
-        }
-        shown = {name: _drawn(part, settings.gallery) for name, part in parts.items()}
+        tune_part, test_part = (read_part(self.plan.data[name], self.plan.chosen[name]) for name in ("tune", "test"))
+        parts = {"tune": tune_part.rows(slice(settings.scored_images)), "test": test_part}
+        scene = Scene(
+            images=tune_part.images,
+            parts=parts,
+            wanted={name: classes(whole, part) for name, part in parts.items()},
+            shown={name: _drawn(part, settings.gallery) for name, part in parts.items()},
+        )
         tuned = {
             name: tune(self.keeper, self._name("tune", name), recipe, base.net, tune_part.images, settings.seed, self._staged(name))
             for name, recipe in self.plan.methods.items()
         }
         models = {BASELINE: whole} | {name: one.classifier() for name, one in tuned.items()}
-        wanted = {name: classes(whole, part) for name, part in parts.items()}
         self._predictions(models)
+        masks = {name: self._masks(name, one, scene) for name, one in tuned.items()}
         for name, one in tuned.items():
-            masks = self._masks(name, one, parts)
-            fast = one.classifier(precision)
-            self._mask_maps(name, fast, one, masks, parts, shown)
-            rounded = {"tune": one.rounded[: len(parts["tune"])], "test": _halved(masks["test"])}
-            self._simplified(name, MASK, models[name], one, masks, rounded, parts, wanted, tune_part.images)
-        first = next(iter(tuned))
-        self._network(first, tuned[first], models[first], parts, shown, wanted, tune_part.images)
-        backgrounds = self._backgrounds(tune_part.images)
-        self._erasures(first, models, self._masks(first, tuned[first], parts)["test"], parts["test"], wanted["test"], backgrounds)
+            self._mask_maps(name, one, masks[name], scene)
+            rounded = {"tune": one.rounded[: len(parts["tune"])], "test": _halved(masks[name]["test"])}
+            self._simplified(name, MASK, one, masks[name], rounded, scene)
+        first, best = next(iter(tuned.items()))
+        if self.plan.mask_network is not None:
+            self._network(self.plan.mask_network, first, best, scene)
+        self._erasures(first, models, masks[first]["test"], scene)
         for explainer in self.plan.explainers:
-            self._maps(BASELINE, model, explainer, parts, shown)
+            self._maps(BASELINE, model, explainer, scene, ("tune", "test"))
         for explainer in self.plan.explainers[:-1]:
-            self._maps(first, tuned[first].classifier(precision), explainer, {"test": parts["test"]}, shown)
+            self._maps(first, best.classifier(precision), explainer, scene, ("test",))
         return Outcome(
             variant=self.plan.variant,
             scored=tuple(self.scored),
@@ -91,24 +111,25 @@ class Experiment:
             chosen={name: one.chosen for name, one in tuned.items()},
             baseline=base,
             tuned=tuned,
-            gallery={name: _picked(part, shown[name]) for name, part in parts.items()},
-            shown={name: tuple(rows) for name, rows in shown.items()},
+            gallery={name: part.rows(torch.tensor(scene.shown[name])) for name, part in parts.items()},
+            shown={name: tuple(rows) for name, rows in scene.shown.items()},
             data=self.plan.data,
-            index={"tune": tuple(tune_part.index.tolist()), "test": tuple(parts["test"].index.tolist())},
-            unread=(*tune_part.unread, *parts["test"].unread),
+            counts={name: len(part) for name, part in (("tune", tune_part), ("test", test_part))},
+            unread=(*tune_part.unread, *test_part.unread),
         )
 
     def _baseline(self) -> Baseline:
         if self.plan.given is not None:
             return self.plan.given
         parts = (self.plan.data["train"], self.plan.data["test"])
-        return trained(self.keeper, self._name("baseline"), *self.plan.training, parts, self.settings.seed, self._staged("baseline"))
+        plan, name = self.plan, self._name("baseline")
+        return trained(self.keeper, name, plan.training, parts, plan.settings.seed, plan.device, self._staged("baseline"))
 
     def _predictions(self, models: Mapping[str, Classifier]) -> None:
         """Classes of all images of the test sets."""
         for part in [name for name in ("test", "reversed") if name in self.plan.data]:
 
-            def work(part: str = part) -> tuple[dict[str, Tensor], dict[str, Any]]:
+            def work(part: str = part) -> State:
                 found: dict[str, list[Tensor]] = {name: [] for name in (*models, "label", "index")}
                 for block in parts_of(self.plan.data[part]):
                     for name, model in models.items():
@@ -123,38 +144,28 @@ class Experiment:
                 values = model_values(kept[name], kept[BASELINE], kept["label"])
                 self.scored.append(Scored(part, name, "", "model", kept["index"], values))
 
-    def _masks(self, method: str, tuned: Tuned, parts: Mapping[str, Part]) -> dict[str, Tensor]:
+    def _masks(self, method: str, tuned: Tuned, scene: Scene) -> dict[str, Tensor]:
         """Masks of the scored images, at the images' size: those learned while tuning, and those of new images."""
 
-        def work() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        def work() -> State:
             model = tuned.classifier(self.settings.precision)
             stage = self._stage(f"{method}: masks of test images")
-            return {"masks": learned_masks(tuned, model, parts["test"], self.settings.seed, self.progress, stage)}, {}
+            return {"masks": learned_masks(tuned, model, scene.parts["test"], self.settings.seed, self.progress, stage)}, {}
 
         kept, _ = self.keeper.do(self._name("masks", method), work)
-        return {"tune": tuned.masks[: len(parts["tune"])], "test": kept["masks"]}
+        return {"tune": tuned.masks[: len(scene.parts["tune"])], "test": kept["masks"]}
 
-    def _mask_maps(
-        self,
-        method: str,
-        model: Classifier,
-        tuned: Tuned,
-        masks: Mapping[str, Tensor],
-        parts: Mapping[str, Part],
-        shown: Mapping[str, list[int]],
-    ) -> None:
+    def _mask_maps(self, method: str, tuned: Tuned, masks: Mapping[str, Tensor], scene: Scene) -> None:
         """Score the masks as maps; those of the tune images were made while tuning, so they have no time of their own."""
-        test_seconds = self.keeper.seconds[self._name("masks", method)] / len(parts["test"])
-        for name, part in parts.items():
-            seconds = test_seconds if name == "test" else 0.0
-            self._score(method, model, MASK, tuned.explainer(), name, part, masks[name], shown[name], seconds)
+        model = tuned.classifier(self.settings.precision)
+        each = {"tune": 0.0, "test": self.keeper.seconds[self._name("masks", method)] / len(scene.parts["test"])}
+        for name, made in masks.items():
+            self._score(method, model, MASK, tuned.explainer(), name, scene, made, each[name])
 
-    def _maps(
-        self, method: str, model: Classifier, explainer: Explainer, parts: Mapping[str, Part], shown: Mapping[str, list[int]]
-    ) -> None:
+    def _maps(self, method: str, model: Classifier, explainer: Explainer, scene: Scene, parts: Iterable[str]) -> None:
         """Score an explainer's maps."""
-        for name, part in parts.items():
-            self._score(method, model, short(explainer), explainer, name, part, None, shown[name], None)
+        for name in parts:
+            self._score(method, model, short(explainer), explainer, name, scene)
 
     def _score(
         self,
@@ -163,13 +174,14 @@ class Experiment:
         attribution: str,
         explainer: Explainer,
         name: str,
-        part: Part,
-        made: Tensor | None,
-        shown: list[int],
-        seconds: float | None,
+        scene: Scene,
+        made: Tensor | None = None,
+        seconds: float | None = None,
     ) -> None:
-        seed, stage = self.settings.seed, self._stage(f"{method}, {attribution}: {name} images")
-        places = {int(number): place for place, number in enumerate(part.index.tolist())}
+        """Score an attribution's maps of one part: those `made`, which took `seconds` each, or the explainer's."""
+        seed, part, shown = self.settings.seed, scene.parts[name], scene.shown[name]
+        stage = self._stage(f"{method}, {attribution}: {name} images")
+        places = {number: place for place, number in enumerate(part.index.tolist())}
 
         def explain(block: Part, targets: Tensor) -> Tensor:
             if made is not None:
@@ -177,97 +189,69 @@ class Experiment:
                 return made[first : first + len(block)].to(model.device)
             return explainer(model, block.pixels, targets, index=block.index, seed=seed).to(model.device)
 
-        def work() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        def work() -> State:
             measures = _measures(part, self.settings.keep)
             found = map_values(model, part, explain, measures, explainer, seed, shown, lambda done: self.progress(stage, done, len(part)))
-            return {**found.values, "shown": found.shown}, {"each": found.seconds}
+            return {**found.values, _SHOWN: found.shown}, {_EACH: found.seconds}
 
         kept, plain = self.keeper.do(self._name("maps", method, attribution, name), work)
-        values = {measure: value for measure, value in kept.items() if measure != "shown"}
-        each = plain["each"] if seconds is None else seconds
-        self.scored.append(Scored(name, method, attribution, "maps", part.index, values, each, kept["shown"]))
+        values = {measure: value for measure, value in kept.items() if measure != _SHOWN}
+        each = plain[_EACH] if seconds is None else seconds
+        self.scored.append(Scored(name, method, attribution, "maps", part.index, values, each, kept[_SHOWN]))
 
-    def _network(
-        self,
-        method: str,
-        tuned: Tuned,
-        model: Classifier,
-        parts: Mapping[str, Part],
-        shown: Mapping[str, list[int]],
-        wanted: Mapping[str, Tensor],
-        images: Tensor,
-    ) -> None:
+    def _network(self, training: MaskTraining, method: str, tuned: Tuned, scene: Scene) -> None:
         """The network that predicts the masks: trained on those of the tune images, scored as they are."""
 
-        def work() -> tuple[dict[str, Tensor], dict[str, Any]]:
-            made = tuned.amortised(images, self.plan.mask_network, self.settings.seed, self._staged(method))
+        def work() -> State:
+            made = tuned.amortised(scene.images, training, self.settings.seed, self._staged(method))
             return dict(made.net.state_dict()), {}
 
         kept, _ = self.keeper.do(self._name("network", method), work)
-        upsample = upsampling(*tuned.size, tuned.settings.upsample)
-        net = MaskNet(images.shape[1], upsample, self.plan.mask_network.widths).eval().requires_grad_(False)
+        net = MaskNet(scene.images.shape[1], upsampling(*tuned.size, tuned.settings.upsample), training.widths)
         net.load_state_dict(kept)
-        explainer = PredictedMask(net)
-        fast = tuned.classifier(self.settings.precision)
-        for name, part in parts.items():
-            self._score(method, fast, NETWORK, explainer, name, part, None, shown[name], None)
-        masks = {name: explainer(model, part.pixels) for name, part in parts.items()}
+        explainer, model = PredictedMask(net.eval().requires_grad_(False)), tuned.classifier(self.settings.precision)
+        for name in scene.parts:
+            self._score(method, model, NETWORK, explainer, name, scene)
+        masks = {name: explainer(model, part.pixels) for name, part in scene.parts.items()}
         rounded = {name: _halved(one) for name, one in masks.items()}
-        self._simplified(method, NETWORK, model, tuned, masks, rounded, parts, wanted, images)
+        self._simplified(method, NETWORK, tuned, masks, rounded, scene)
 
     def _simplified(
-        self,
-        method: str,
-        attribution: str,
-        model: Classifier,
-        tuned: Tuned,
-        masks: Mapping[str, Tensor],
-        rounded: Mapping[str, Tensor],
-        parts: Mapping[str, Part],
-        wanted: Mapping[str, Tensor],
-        pool: Tensor,
+        self, method: str, attribution: str, tuned: Tuned, masks: Mapping[str, Tensor], rounded: Mapping[str, Tensor], scene: Scene
     ) -> None:
         """The tuned model on what masks leave, before the background that it was tuned with."""
-        background = tuned.settings.background
+        background, model = tuned.settings.background, tuned.classifier()
         assert isinstance(background, Background)
-        behind = fitted(background, pool)
-        for name, part in parts.items():
+        behind = fitted(background, scene.images)
+        for name, part in scene.parts.items():
+            wanted = scene.wanted[name]
 
-            def work(part: Part = part, name: str = name) -> Any:
+            def work(part: Part = part, name: str = name, wanted: Tensor = wanted) -> State:
                 kinds = {"soft": masks[name], "rounded": rounded[name]}
-                whole = model_values(classes(model, part), wanted[name], part.labels)
+                whole = model_values(classes(model, part), wanted, part.labels)
                 found = {f"{measure}, whole images": value for measure, value in whole.items()}
-                return found | simplified_values(wanted[name], model, part, kinds, behind, self.settings.seed), {}
+                return found | simplified_values(wanted, model, part, kinds, behind, self.settings.seed), {}
 
             kept, _ = self.keeper.do(self._name("simplified", method, attribution, name), work)
-            self.scored.append(Scored(name, method, attribution, "simplified", part.index, dict(kept)))
+            self.scored.append(Scored(name, method, attribution, "simplified", part.index, kept))
 
-    def _erasures(
-        self,
-        method: str,
-        models: Mapping[str, Classifier],
-        masks: Tensor,
-        part: Part,
-        wanted: Tensor,
-        backgrounds: Mapping[str, Background],
-    ) -> None:
+    def _erasures(self, method: str, models: Mapping[str, Classifier], masks: Tensor, scene: Scene) -> None:
         """What each background does to the tuned model and to the baseline, and to the tuned model with the wrong evidence."""
+        part, wanted = scene.parts["test"], scene.wanted["test"]
+        backgrounds = {short(one): fitted(one, scene.images) for one in self.plan.backgrounds}
         cases = {
             (method, MASK): (part, masks),
             (BASELINE, MASK): (part, masks),
             (method, "another image's mask"): (part, masks.roll(1, 0)),
             (method, "the mask's shape alone"): (shape_alone(part), masks),
         }
-        for (name, what), (images, kept_pixels) in cases.items():
+        for (name, what), (images, soft) in cases.items():
 
-            def work(name: str = name, images: Part = images, kept_pixels: Tensor = kept_pixels) -> Any:
-                return erasure_values(wanted, models[name], images, _halved(kept_pixels), backgrounds, self.settings.seed), {}
+            def work(name: str = name, images: Part = images, soft: Tensor = soft) -> State:
+                return erasure_values(wanted, models[name], images, _halved(soft), backgrounds, self.settings.seed), {}
 
             kept, _ = self.keeper.do(self._name("erasure", name, what), work)
-            self.scored.append(Scored("test", name, what, "erasure", part.index, dict(kept)))
-
-    def _backgrounds(self, pool: Tensor) -> dict[str, Background]:
-        return {short(one): fitted(one, pool) for one in self.plan.backgrounds}
+            self.scored.append(Scored("test", name, what, "erasure", part.index, kept))
 
     def _name(self, *names: str) -> str:
         return slug(self.plan.variant if len(self.settings.variants) > 1 else "", *names)
@@ -305,10 +289,6 @@ def _drawn(part: Part, count: int) -> list[int]:
     with_truth, without = ([at for at in everyone if known[at] is has] for has in (True, False))
     bare = 1 if without and count > 1 else 0
     return (with_truth[: count - bare] + without)[:count]
-
-
-def _picked(part: Part, rows: list[int]) -> Part:
-    return part.rows(torch.tensor(rows))
 
 
 def _rounds(tuned: Tuned, model: Classifier, part: Part) -> tuple[Mapping[str, Any], ...]:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from assay.core.progress import Progress
 from assay.models.classifier import Classifier
 from assay.study.run import Run
 from assay.study.run_state import State
+from assay.study.tune import tune_kept
 from assay.tune.diet import DiET, Tuned
 
 __all__ = ["Keeper", "TrainingStates", "slug", "tune"]
 
-_EVERY = 20.0
-"""Seconds between states of a tuning on its way."""
-_FINISHED, _SECONDS, _ORDER = "finished", "seconds", "order"
+_SECONDS, _ORDER = "seconds", "order"
 
 
 @dataclass
@@ -30,33 +27,31 @@ class Keeper:
 
     Attributes:
         run: The run folder.
-        seconds: How long each step took, on all starts together.
-        made: Names of the steps that this process did.
+        seconds: How long each step took on the start that finished it.
     """
 
     run: Run
     seconds: dict[str, float] = field(default_factory=dict)
-    made: list[str] = field(default_factory=list)
 
-    def do(self, name: str, work: Callable[[], State]) -> State:
-        """The tensors and values that `work` gives, or gave on an earlier start."""
+    def do(self, name: str, work: Callable[[], State], spent: float = 0.0) -> State:
+        """The tensors and values that `work` gives, or gave on an earlier start.
+
+        Args:
+            name: Of the step.
+            work: Does it.
+            spent: Seconds that went into it before.
+        """
         found = self.run.load_state(name)
         if found is None:
             began = time.perf_counter()
             tensors, values = work()
-            values = {**values, _ORDER: list(tensors)}
-            self.keep(name, tensors, values, time.perf_counter() - began)
-            self.made.append(name)
+            self.seconds[name] = round(spent + time.perf_counter() - began, 2)
+            self.run.save_state(name, tensors, {**values, _SECONDS: self.seconds[name], _ORDER: list(tensors)})
             return tensors, values
         tensors, values = found
         self.seconds[name] = values[_SECONDS]
         # Files of tensors are sorted by name; tables are not.
         return {key: tensors[key] for key in values[_ORDER]}, values
-
-    def keep(self, name: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any], seconds: float) -> None:
-        """Keep what a step came to, or how far it is."""
-        self.seconds[name] = round(seconds, 2)
-        self.run.save_state(name, tensors, {**values, _SECONDS: self.seconds[name]})
 
 
 @dataclass(frozen=True)
@@ -76,41 +71,22 @@ class TrainingStates:
 
 
 def tune(keeper: Keeper, name: str, diet: DiET, net: nn.Module | Classifier, images: Tensor, seed: int, progress: Progress) -> Tuned:
-    """Tune, or go on tuning from the state kept last, or take what was finished.
+    """Tune, or go on tuning from the state kept last, or take what was finished; see `assay.study.tune.tune_kept`.
 
     Args:
         keeper: Keeps the states.
-        name: Of the state.
+        name: Of the step.
         diet: The recipe.
         net: What is tuned.
         images: (N, C, H, W) uint8.
         seed: Decides all randomness.
         progress: Told about every epoch.
     """
-    tuning = diet.begin(net, images, seed=seed, progress=progress)
-    kept = keeper.run.load_state(name)
-    spent = 0.0
-    if kept is not None:
-        spent = kept[1][_SECONDS]
-        keeper.seconds[name] = spent
-        tuning.go_on({**kept[0], **kept[1]})
-    began = last = time.perf_counter()
-    for _ in tuning.epochs():
-        now = time.perf_counter()
-        if now - last > _EVERY:
-            keeper.keep(name, *parted(tuning.state()), spent + now - began)
-            last = time.perf_counter()
-    if kept is None or not kept[1].get(_FINISHED):
-        tensors, values = parted(tuning.state())
-        keeper.keep(name, tensors, {**values, _FINISHED: True}, spent + time.perf_counter() - began)
-        keeper.made.append(name)
-    return diet.finish(tuning)
-
-
-def parted(state: Mapping[str, Any]) -> State:
-    """A state's tensors, and its plain values."""
-    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
-    return tensors, {name: value for name, value in state.items() if name not in tensors}
+    began = time.perf_counter()
+    tuned = tune_kept(keeper.run, name, diet, net, images, seed=seed, progress=progress)
+    spent = time.perf_counter() - began
+    keeper.do(name, lambda: ({}, {}), spent)
+    return tuned
 
 
 def slug(*names: str) -> str:

@@ -41,30 +41,36 @@ class Baseline:
     classifier: Callable[[Precision], Classifier]
 
 
-def given(model: str, seed: int) -> Baseline:
+def given(model: str, seed: int, device: torch.device) -> Baseline:
     """The model that the user names; see `assay.models.spec.source`."""
     found = source(model, seed=seed)
     if isinstance(found, Classifier):
         # A factory decides all of it, the precision too.
         return Baseline(found, None, lambda precision: found)  # noqa: ARG005
-    return _of_net(found)
+    return _of_net(found, device)
 
 
 def trained(
-    keeper: Keeper, name: str, architecture: Architecture, recipe: Recipe, parts: tuple[Dataset, Dataset], seed: int, progress: Progress
+    keeper: Keeper,
+    name: str,
+    training: tuple[Architecture, Recipe],
+    parts: tuple[Dataset, Dataset],
+    seed: int,
+    device: torch.device,
+    progress: Progress,
 ) -> Baseline:
     """Train on the first data set, or go on, or take what was finished; the test accuracy on the second is in the card."""
 
     def work() -> tuple[dict[str, Tensor], dict[str, Any]]:
         states = TrainingStates(keeper.run, f"{name}-training")
-        made = train(architecture, *parts, recipe, seed, progress, states=states)
+        made = train(training[0], *parts, training[1], seed, progress, device=device, states=states)
         return dict(made.net.state_dict()), {"card": to_json(made.card)}
 
     tensors, values = keeper.do(name, work)
     card = from_json(values["card"], f"the state {name}")
     net = build(card.architecture, Architecture).make()  # type: ignore[type-abstract]
     net.load_state_dict(tensors)
-    return _of_net(Source(net.eval(), card.mean, card.std, card.classes, card))
+    return _of_net(Source(net.eval(), card.mean, card.std, card.classes, card), device)
 
 
 def learned_masks(tuned: Tuned, model: Classifier, part: Part, seed: int, progress: Progress, stage: str) -> Tensor:
@@ -77,6 +83,6 @@ def learned_masks(tuned: Tuned, model: Classifier, part: Part, seed: int, progre
     return torch.cat(found)
 
 
-def _of_net(found: Source) -> Baseline:
-    whole = PixelNet(found.net, found.mean, found.std).eval()
+def _of_net(found: Source, device: torch.device) -> Baseline:
+    whole = PixelNet(found.net, found.mean, found.std).eval().to(device)
     return Baseline(whole, found.card, lambda precision: Classifier(whole, precision=precision, classes=found.classes))

@@ -76,7 +76,7 @@ class Outcome:
         gallery: The images that are drawn, by part.
         shown: Positions of the gallery's images, by part.
         data: The data sets by part.
-        index: The numbers of the images that each part's maps were made of.
+        counts: How many images DiET was tuned on ("tune") and how many test images' maps were scored ("test").
         unread: Files that could not be read.
     """
 
@@ -89,5 +89,5 @@ class Outcome:
     gallery: Mapping[str, Part]
     shown: Mapping[str, tuple[int, ...]]
     data: Mapping[str, Dataset]
-    index: Mapping[str, tuple[int, ...]]
+    counts: Mapping[str, int]
     unread: tuple[str, ...]

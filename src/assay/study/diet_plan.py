@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
+
 from assay.core.registry import build
 from assay.data import Dataset
 from assay.errors import DataError, SpecError
@@ -13,7 +15,10 @@ from assay.explain.base import Explainer
 from assay.explain.random import RandomMap
 from assay.models.architecture import Architecture
 from assay.models.recipe import Recipe
+from assay.study.diet_data import chosen
+from assay.study.diet_keep import slug
 from assay.study.diet_models import Baseline, given
+from assay.study.diet_outcome import BASELINE
 from assay.study.diet_settings import DietSettings
 from assay.tune.amortised import MaskTraining
 from assay.tune.diet import DiET
@@ -28,10 +33,12 @@ class Plan:
     Attributes:
         settings: The study's settings.
         variant: Name of the form.
+        device: Where it is done.
     """
 
     settings: DietSettings
     variant: str
+    device: torch.device
 
     @cached_property
     def data(self) -> dict[str, Dataset]:
@@ -39,6 +46,13 @@ class Plan:
         form = self.settings.variants[self.variant]
         specs = {"train": form.train, "tune": form.tune, "test": form.test, "reversed": form.reversed}
         return {part: build(spec, Dataset) for part, spec in specs.items() if spec is not None}  # type: ignore[type-abstract]
+
+    @cached_property
+    def chosen(self) -> dict[str, list[int]]:
+        """Numbers of the images that DiET is tuned on, and of the test images whose maps are scored."""
+        settings = self.settings
+        counts = {"tune": settings.tune_images, "test": settings.scored_images}
+        return {part: chosen(self.data[part], count, settings.seed) for part, count in counts.items()}
 
     @cached_property
     def methods(self) -> dict[str, DiET]:
@@ -54,9 +68,9 @@ class Plan:
         return (*(one for one in built if one != RandomMap()), RandomMap())
 
     @cached_property
-    def mask_network(self) -> MaskTraining:
-        """How the network that predicts masks is trained."""
-        return build(self.settings.mask_network, MaskTraining)
+    def mask_network(self) -> MaskTraining | None:
+        """How the network that predicts masks is trained, where there is to be one."""
+        return None if self.settings.mask_network is None else build(self.settings.mask_network, MaskTraining)
 
     @cached_property
     def backgrounds(self) -> tuple[Background, ...]:
@@ -71,7 +85,7 @@ class Plan:
     @cached_property
     def given(self) -> Baseline | None:
         """The baseline, where it is not trained here."""
-        return None if self.settings.model is None else given(self.settings.model, self.settings.seed)
+        return None if self.settings.model is None else given(self.settings.model, self.settings.seed, self.device)
 
     def check(self) -> None:
         """Raise, before any work, where the settings cannot be carried out.
@@ -86,8 +100,10 @@ class Plan:
         for part, found in classes.items():
             if found != known:
                 raise DataError(f"the {part} images have classes {', '.join(found) or '(none)'}, the test images {', '.join(known)}")
-        for built in (self.methods, self.explainers, self.backgrounds, self.mask_network):
-            assert built
+        slugs = [slug(name) for name in (BASELINE, *self.methods)]
+        if "" in slugs or len(set(slugs)) < len(slugs):
+            raise SpecError(f"methods need different names of letters and digits, other than {BASELINE}, not {', '.join(self.methods)}")
+        _ = self.explainers, self.backgrounds, self.mask_network, self.chosen
         if self.given is not None:
             count = self.given.classifier("float32").count_classes(self.data["test"][0].image.shape)
             source = str(self.settings.model)

@@ -9,7 +9,6 @@ from typing import Any
 from assay.models.recipe import Augmentation, Flip, Recipe, Shift
 from assay.models.resnet import SmallResNet
 from assay.study.diet_settings import Dataset, DietSettings, Preset, Variant, merged
-from assay.tune.amortised import MaskTraining
 from assay.tune.diet import PAPER, DiET
 from assay.tune.schedules import Converged
 
@@ -133,7 +132,7 @@ def demo(seed: int) -> DietSettings:
             "methods": {DIET: repr(DiET(rounds=4))},
             "explainers": ("Gradient", "SmoothGrad", "GradCAM"),
             "backgrounds": _BACKGROUNDS[:3],
-            "mask_network": repr(MaskTraining(epochs=20, widths=(16, 32, 64))),
+            "mask_network": None,
             "tune_images": 128,
             "scored_images": 32,
         }
@@ -156,8 +155,8 @@ def _methods(small: bool, side: int) -> dict[str, str]:
     """Our recipe, and the paper's with its authors' rate for the masks, on a grid of 28 to 32 cells as theirs."""
     paper = replace(PAPER, upsample=max(1, round(side / 28)), mask_lr=2000.0)
     if small:
-        paper = replace(paper, precision="bfloat16", mask_stop=Converged(most=30), model_stop=Converged(low=0.97, below=0.025, most=15))
-    return {DIET: repr(DiET() if small else DiET(precision="float32")), PAPER_RECIPE: repr(paper)}
+        paper = replace(paper, precision="bfloat16", mask_stop=Converged(most=15), model_stop=Converged(low=0.97, below=0.025, most=8))
+    return {DIET: repr(DiET(rounds=4) if small else DiET(precision="float32")), PAPER_RECIPE: repr(paper)}
 
 
 def _small_net(classes: int, side: int) -> SmallResNet:

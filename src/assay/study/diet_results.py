@@ -101,7 +101,6 @@ def write_all(found: Found, settings: DietSettings, folder: Path) -> list[str]:
         "targets": [asdict(one) | {"met": one.met} for one in found.targets],
     }
     files.append(_put(folder, RESULTS, (json.dumps(said, indent=2) + "\n").encode()))
-    files.append(_put(folder, "record.json", (json.dumps(found.record, indent=2) + "\n").encode()))
     write_study(_page(found, settings, pictures), folder / "report.html")
     return [*files, "values.parquet", "report.html", *_write_models(found, folder)]
 
@@ -148,8 +147,8 @@ def _page(found: Found, settings: DietSettings, pictures: Mapping[str, Picture])
         facts={
             "Data": ", ".join(dict.fromkeys(one.data["test"].name for one in found.outcomes)),
             "Preset": settings.preset,
-            "Tuned on": f"{len(found.outcomes[0].index['tune'])} images",
-            "Maps of": f"{len(found.outcomes[0].index['test'])} test images",
+            "Tuned on": f"{found.outcomes[0].counts['tune']} images",
+            "Maps of": f"{found.outcomes[0].counts['test']} test images",
             "Time": f"{found.seconds / 60:.0f} minutes",
         },
         verdict=tuple(sentences),

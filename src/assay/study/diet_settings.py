@@ -52,7 +52,7 @@ class DietSettings(_Strict):
         variants: The forms of the data, by name.
         methods: Specs of DiET by the name that the tables use; the first is the one that the verdict is about.
         explainers: Specs of what explains the baseline and, beyond the paper, the tuned model.
-        mask_network: Spec of the training of the network that predicts the first method's masks.
+        mask_network: Spec of the training of the network that predicts the first method's masks; None for no such network.
         backgrounds: Specs of the backgrounds that erasure is tried with.
         keep: Shares of the pixels that pixel perturbation keeps.
         tune_images: Images that DiET is tuned on, chosen by the seed; all where there are fewer.
@@ -70,7 +70,7 @@ class DietSettings(_Strict):
     variants: Annotated[dict[str, Variant], Field(min_length=1)]
     methods: Annotated[dict[str, str], Field(min_length=1)]
     explainers: Annotated[tuple[str, ...], Field(min_length=1)]
-    mask_network: str = "MaskTraining()"
+    mask_network: str | None = "MaskTraining()"
     backgrounds: Annotated[tuple[str, ...], Field(min_length=1)]
     keep: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.1, 0.05, 0.02, 0.01)
     tune_images: Many

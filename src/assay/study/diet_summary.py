@@ -155,6 +155,7 @@ def _tuned_maps(summary: pl.DataFrame) -> Table:
     rows = rows.filter(~pl.col("measure").is_in(keep[1:]))
     tuned = rows.filter(pl.col("model") != BASELINE)["model"].unique(maintain_order=True)
     rows = rows.filter(pl.col("attribution").is_in(rows.filter(pl.col("model").is_in(tuned))["attribution"].unique().to_list()))
+    rows = rows.with_columns(pl.col("measure").str.replace(" %", " %, accuracy %", literal=True))
     rows = rows.with_columns((pl.col("measure") + ", " + pl.col("model")).alias("column"))
     order = [f"{measure}, {model}" for measure in rows["measure"].unique(maintain_order=True) for model in (BASELINE, *tuned)]
     frame = wide(rows, ("variant", "attribution"), "column") if len(tuned) else pl.DataFrame()
@@ -164,6 +165,7 @@ def _tuned_maps(summary: pl.DataFrame) -> Table:
         "The same explainers on the baseline and on the tuned model.",
         "IoU with the evidence, share of the relevance on the distractor, and accuracy when only the top pixels are kept; test images.",
         frame.select("variant", "attribution", *shown) if len(tuned) else frame,
+        frozenset(column for column in order if column.startswith("keep ")),
     )
 
 
@@ -192,7 +194,7 @@ def _rounds(outcomes: Sequence[Outcome]) -> Table:
 
 def _steps(seconds: Mapping[str, float]) -> Table:
     frame = pl.DataFrame({"step": list(seconds), "seconds": [float(value) for value in seconds.values()]})
-    return Table("steps", "Time of each step.", "All starts of the run together.", frame, decimals=1)
+    return Table("steps", "Time of each step.", "On the start that finished it.", frame, decimals=1)
 
 
 def _compared() -> pl.Expr:

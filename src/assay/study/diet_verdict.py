@@ -12,6 +12,7 @@ from assay.core.registry import build, short
 from assay.explain.base import Explainer
 from assay.models.accuracy import Accuracy
 from assay.report.page import Sentence
+from assay.report.text import plural
 from assay.study.diet_outcome import BASELINE, MASK, Outcome
 from assay.study.diet_presets import PAPER_BASELINES
 from assay.study.statistics import Interval, bootstrap
@@ -63,6 +64,7 @@ def verdict(outcomes: Sequence[Outcome], long: pl.DataFrame, method: str, seed: 
             *_robust(rows, method, outcome),
             *_controls(rows, method),
             *_absence(outcome, method),
+            *_unread(outcome),
         ]
         prefix = f"{outcome.variant}: " if len(outcomes) > 1 else ""
         found += [Sentence(sentence.tone, prefix + sentence.text) for sentence in one]
@@ -144,10 +146,11 @@ def _robust(rows: pl.DataFrame, method: str, outcome: Outcome) -> list[Sentence]
     used = short(outcome.tuned[method].settings.background)
     if used not in own or len(own) < 2:
         return []
-    worst = min(own, key=lambda name: own[name])
+    others = [name for name in own if name != used]
+    worst = min(others, key=lambda name: own[name])
     text = (
         f"With everything outside the mask erased, {method}'s model keeps the class of {own[used]:.1%} of test images before {used}, "
-        f"which it was tuned with, and of {own[worst]:.1%} before {worst}, the worst background tried; the baseline of "
+        f"which it was tuned with, and of {own[worst]:.1%} before {worst}, the worst other background; the baseline of "
         f"{base[used]:.1%} and {base[worst]:.1%}"
     )
     if own[used] - own[worst] <= MOVED:
@@ -186,6 +189,13 @@ def _absence(outcome: Outcome, method: str) -> list[Sentence]:
             "without: there the evidence is its absence, which no mask can show.",
         )
     ]
+
+
+def _unread(outcome: Outcome) -> list[Sentence]:
+    if not outcome.unread:
+        return []
+    first = ", ".join(outcome.unread[:3])
+    return [Sentence("caution", f"{plural(len(outcome.unread), 'file')} could not be read and took no part; the first: {first}.")]
 
 
 def _paper_names(rows: pl.DataFrame) -> list[str]:

@@ -8,15 +8,21 @@ from torch import nn
 
 from assay.core.ranks import Ranks, join
 from assay.tune.diet import DiET
-from assay.tune.schedules import Epochs
+from assay.tune.schedules import Epochs, Falling
 from reference.nets import plain, scramble_norms, seeded
 
 COUNT = 13
-# Batches of two: some hold no image of one of the processes.
-WAYS = {
-    "small batches": DiET(rounds=2, mask_lr=0.25, mask_stop=Epochs(3), model_stop=Epochs(2), batch_size=2, precision="float32"),
-    "batches": DiET(rounds=2, mask_lr=0.25, mask_stop=Epochs(3), model_stop=Epochs(2), batch_size=6, precision="float32"),
-}
+LARGE = DiET(
+    rounds=2,
+    mask_lr=0.25,
+    sparsity=Falling(),
+    mask_stop=Epochs(3),
+    model_stop=Epochs(2),
+    batch_size=6,
+    precision="float32",
+)
+# Some batches of two hold no image of one of the processes.
+WAYS = {"batches": LARGE, "small batches": dataclasses.replace(LARGE, batch_size=2)}
 
 
 def images():
@@ -49,7 +55,7 @@ def apart(one, other):
 def normed(ranks):
     """Weights of a network with batch norm tuned in train mode are the same on all processes."""
     net = scramble_norms(seeded(lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(216, 4))))
-    way = dataclasses.replace(WAYS["batches"], train_mode=True, batch_size=13)
+    way = dataclasses.replace(LARGE, train_mode=True, batch_size=13)
     found = way(net, images(), seed=3, ranks=ranks)
     own = nn.utils.parameters_to_vector(found.model.parameters()).detach()
     every = ranks.gather(own)

@@ -24,7 +24,7 @@ def squares(count, seed):
 
 
 def test_it_learns_masks_that_can_be_seen_in_the_image():
-    training = MaskTraining(epochs=25, batch_size=8, lr=1e-2, widths=(8, 16))
+    training = MaskTraining(epochs=25, batch_size=8, lr=3e-3, widths=(8, 16))
     predicted = training(*squares(64, seed=0), upsample=2)
     images, masks = squares(8, seed=1)
     found = predicted(assay.Classifier(plain(size=16)), images)

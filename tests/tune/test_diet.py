@@ -10,12 +10,12 @@ from assay.errors import DataError, EmptyBatchError, ImageTypeError, ModelError,
 from assay.tune.backgrounds import RandomColour
 from assay.tune.diet import PAPER, DiET
 from assay.tune.network import PixelNet
-from assay.tune.schedules import Epochs, Rounded
+from assay.tune.schedules import Epochs, Falling, Rounded
 from reference import diet as twin
 from reference.guards import snapshot
 from reference.nets import normed, plain
 
-QUICK = DiET(rounds=2, mask_lr=0.25, mask_stop=Epochs(3), model_stop=Epochs(2), batch_size=5, precision="float32")
+QUICK = DiET(rounds=2, mask_lr=0.25, mask_stop=Epochs(3), model_stop=Epochs(2), batch_size=5, sparsity=Falling(), precision="float32")
 
 
 def pictures():

@@ -9,6 +9,7 @@ import assay
 from assay.errors import ModelError, ShapeError
 from assay.tune.masks import Learned, MaskRule, learn
 from assay.tune.predictions import probabilities
+from assay.tune.schedules import Falling
 from assay.tune.simplify import cells, enlarge, gap, roughness, simplify, upsampling
 from reference.nets import linear, plain
 
@@ -36,7 +37,7 @@ def test_the_right_mask_of_a_linear_model_is_found(optimiser, lr, epochs):
     assert 2 * p * (1 - p) * 0.1 < 1 / GRID < 2 * p * (1 - p) * 0.5
     images = torch.ones(2, 1, SIZE, SIZE)
     explainer = assay.LearnedMask(
-        upsample=1, rounds=1, epochs=epochs, lr=lr, optimiser=optimiser, background=assay.Constant(0.0), sparsity=assay.build("Falling")
+        upsample=1, rounds=1, epochs=epochs, lr=lr, optimiser=optimiser, background=assay.Constant(0.0), sparsity=Falling()
     )
     found = explainer(planted(weights), images)
     right = torch.tensor(weights).view(SIZE, SIZE) == 0.5
@@ -73,7 +74,7 @@ def test_the_papers_step_is_of_the_mean_loss_of_a_batch():
 
 def test_masks_do_not_depend_on_the_chunk_size():
     images = noise(7, 3, 8, 8)
-    explainer = assay.LearnedMask(rounds=2, epochs=4, lr=0.1, lambda_data=10.0)
+    explainer = assay.LearnedMask(rounds=2, epochs=4, lr=0.1, lambda_data=10.0, sparsity=Falling())
     whole = explainer(assay.Classifier(plain()), images)
     assert whole.unique().numel() > 50
     for chunk in (1, 2, 5):
@@ -81,12 +82,11 @@ def test_masks_do_not_depend_on_the_chunk_size():
 
 
 def test_smoothness_makes_masks_smoother():
-    images = noise(4, 3, 8, 8)
     rough, smooth = (
-        assay.LearnedMask(rounds=1, epochs=10, lr=0.05, lambda_data=10.0, smoothness=weight)(assay.Classifier(plain()), images)
-        for weight in (0.0, 1.0)
+        assay.LearnedMask(rounds=1, epochs=10, lr=0.05, lambda_data=10.0, smoothness=weight, sparsity=Falling()) for weight in (0.0, 1.0)
     )
-    assert roughness(smooth).mean() < 0.75 * roughness(rough).mean()
+    images, model = noise(4, 3, 8, 8), assay.Classifier(plain())
+    assert roughness(smooth(model, images)).mean() < 0.75 * roughness(rough(model, images)).mean()
 
 
 def test_a_model_without_a_gradient_is_refused():

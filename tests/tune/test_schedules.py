@@ -61,3 +61,15 @@ def test_the_last_round_that_holds_under_other_backgrounds_is_chosen():
     assert LastSound(drop=0.01).pick(rounds) == 3
     assert LastSound(drop=0.0).pick(rounds) == 2
     assert LastRound().pick(rounds) == 4
+
+
+def test_agreement_on_validation_images_counts_too():
+    pairs = [(0.99, 0.90), (0.985, 0.97), (0.99, 0.95)]
+    rounds = [{"elsewhere": one, "validation": other} for one, other in pairs]
+    assert LastSound(drop=0.01).pick(rounds) == 1
+    assert LastSound(drop=0.02).pick(rounds) == 2
+
+
+def test_where_no_round_is_sound_the_nearest_is_taken():
+    rounds = [{"elsewhere": 0.9, "validation": 0.99}, {"elsewhere": 0.99, "validation": 0.95}, {"elsewhere": 0.95, "validation": 0.9}]
+    assert LastSound(drop=0.01).pick(rounds) == 1

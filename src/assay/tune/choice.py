@@ -10,6 +10,8 @@ from assay.core.registry import check_at_least, register
 
 __all__ = ["Choice", "LastRound", "LastSound"]
 
+_ROUNDING = 1e-9
+
 
 class Choice(ABC):
     """Picks a round from what each came to."""
@@ -30,10 +32,13 @@ class LastRound(Choice):
 
 @register
 class LastSound(Choice):
-    """The last round whose agreement under other backgrounds than the tuning's is within `drop` of the best round's.
+    """The last round that agrees with the given model about as often as the best rounds do, where nothing was tuned.
+
+    Two agreements count: on simplified images under backgrounds that nothing was tuned with, and on the validation images where
+    there are any. Each has to be within `drop` of its best over all rounds; where no round holds both, the one that comes closest.
 
     Args:
-        drop: Share of images by which the agreement may be below the best.
+        drop: Share of images by which an agreement may be below its best.
     """
 
     drop: float = 0.01
@@ -43,5 +48,8 @@ class LastSound(Choice):
 
     def pick(self, rounds: Sequence[Mapping[str, Any]]) -> int:
         """See `Choice.pick`."""
-        best = max(facts["elsewhere"] for facts in rounds)
-        return max(number for number, facts in enumerate(rounds) if facts["elsewhere"] >= best - self.drop)
+        asked = [name for name in ("elsewhere", "validation") if name in rounds[0]]
+        best = {name: max(facts[name] for facts in rounds) for name in asked}
+        short = [max(best[name] - facts[name] for name in asked) for facts in rounds]
+        allowed = max(self.drop, min(short))
+        return max(number for number, lack in enumerate(short) if lack <= allowed + _ROUNDING)

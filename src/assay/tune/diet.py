@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -187,19 +188,23 @@ class Tuned:
 
     @property
     def grid(self) -> Tensor:
-        """The chosen round's masks as learned, (N, 1, rows, columns) in [0, 1]."""
-        return self.rounds[self.chosen].masks
+        """Mean of the masks of all rounds up to the chosen one, (N, 1, rows, columns) in [0, 1].
+
+        Masks shrink from round to round, so it ranks the cells by how long they were kept, also those that one round's mask no longer
+        tells apart.
+        """
+        return torch.stack([one.masks for one in self.rounds[: self.chosen + 1]]).mean(0)
 
     @property
     def masks(self) -> Tensor:
-        """The chosen round's masks at the images' size, (N, 1, H, W) in [0, 1]."""
+        """`grid` at the images' size, (N, 1, H, W) in [0, 1]; see `rounded` for what the model was tuned with."""
         return enlarge(self.grid, *self.size)
 
     @property
     def rounded(self) -> Tensor:
         """The chosen round's rounded masks, with which the model was tuned, at the images' size."""
         rule = self.settings.rounding
-        return enlarge(rule.rounded(self.grid, self.chosen, self.settings.rounds), *self.size)
+        return enlarge(rule.rounded(self.rounds[self.chosen].masks, self.chosen, self.settings.rounds), *self.size)
 
     @property
     def history(self) -> tuple[Row, ...]:
@@ -216,10 +221,25 @@ class Tuned:
         Use it on the tuned model: `tuned.explainer()(tuned.classifier(), images)`.
         """
         own = self.settings
-        return LearnedMask(upsample=own.upsample, lambda_data=own.lambda_data, smoothness=own.smoothness)
+        # The paper's literal rate, in the units of a scaled step.
+        literal = own.mask_optimiser == "paper"
+        lr = own.mask_lr / (own.batch_size * self.grid[0].numel()) if literal else own.mask_lr
+        # An image's mask must not depend on the company of others: where epochs are not counted, until a cell can go twice through [0, 1].
+        epochs = own.mask_stop.most if isinstance(own.mask_stop, Epochs) else math.ceil(2 / (lr * own.rounds))
+        return LearnedMask(
+            upsample=own.upsample,
+            rounds=own.rounds,
+            epochs=epochs,
+            lr=lr,
+            optimiser="adam" if own.mask_optimiser == "adam" else "sgd",
+            lambda_data=own.lambda_data,
+            smoothness=own.smoothness,
+            background=own.background,
+            sparsity=own.sparsity,
+        )
 
     def amortised(self, images: Tensor, training: MaskTraining | None = None, seed: int = 0, progress: Progress = silent) -> PredictedMask:
-        """A small network trained on the chosen round's masks, as an explainer that takes one pass.
+        """A small network trained on `grid`, as an explainer that takes one pass.
 
         Args:
             images: Those that the model was tuned on, in the same order.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from assay.core.noise import derive
@@ -23,8 +24,9 @@ __all__ = ["LearnedMask"]
 class LearnedMask(Explainer):
     """The mask that leaves the model's prediction as it is and is as small as it can be, learned for each image.
 
-    DiET's mask phase with the model fixed. What is kept are the probabilities of all classes, so the targets do not enter. On a
-    model that is not robust to erasure the masks say little; `assay.DiET` makes it so.
+    DiET's mask phase with the model fixed, at a sparsity weight that changes in steps. The map is the mean of the masks at the ends of
+    the steps, as `Tuned.masks` is that of the rounds. What is kept are the probabilities of all classes, so the targets do not enter. On
+    a model that is not robust to erasure the masks say little; `assay.DiET` makes it so.
 
     Args:
         upsample: Pixels along a mask cell's side; None for a grid of about 30 cells along the shorter side.
@@ -48,7 +50,7 @@ class LearnedMask(Explainer):
     lambda_data: float = 1.0
     smoothness: float = 0.0
     background: Backdrop = RandomColour()
-    sparsity: Sparsity = Falling()
+    sparsity: Sparsity = Falling(start=10.0)
     category: ClassVar[str] = "mask"
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
     reference: ClassVar[str] = "Bhalla, Srinivas, Lakkaraju: Discriminative Feature Attributions, NeurIPS 2023"
@@ -64,6 +66,7 @@ class LearnedMask(Explainer):
         height, width = images.shape[2:]
         rule = MaskRule(self.lr, self.optimiser, 1, self.lambda_data, self.smoothness, fitted(self.background, images))
         own = probabilities(model, images)
+        total = torch.zeros(())
         learned = Learned.whole(len(images), cells(height, width, upsampling(height, width, self.upsample)), rule, model.device)
         for number in range(self.rounds):
             weight = self.sparsity.weight(number, self.rounds)
@@ -71,4 +74,5 @@ class LearnedMask(Explainer):
             for epoch in range(self.epochs):
                 draw = derive(seed, f"LearnedMask {number} {epoch}")
                 learn(model, images, (own, own), learned, rule, weight, index, draw)
-        return enlarge(learned.masks, height, width)
+            total = total + learned.masks / self.rounds
+        return enlarge(total, height, width)

@@ -114,7 +114,7 @@ def chosen(dataset: Dataset, name: Preset, changes: Mapping[str, Any]) -> DietSe
     Raises:
         SpecError: A change is unknown or out of range.
     """
-    wanted = {"dataset": dataset, "preset": name} | changes
+    wanted: dict[str, Any] = {"dataset": dataset, "preset": name, **changes}
     # A name that there is not is left to `merged`, which says so.
     known = next((one for one in _FORMS if one == wanted["dataset"]), dataset)
     return merged(preset(known, "paper" if wanted["preset"] == "paper" else "small"), wanted)

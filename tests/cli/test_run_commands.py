@@ -96,6 +96,7 @@ def test_compare_shows_settings_means_and_differences(run, place):
     assert all(text in found.out for text in ("Gradient", "RandomMap", "Deletion", "difference"))
 
 
+@pytest.mark.usefixtures("place")
 def test_other_settings_are_refused_by_name(run):
     assert run(*AUDIT, "--out", "out").code == 0
     found = run(*AUDIT, "--out", "out", "--seed", 1, "--count", 2)
@@ -113,6 +114,7 @@ def test_changed_weights_and_images_are_other_settings(run, place):
     assert "data.sha256 is" in found.lines[0]
 
 
+@pytest.mark.usefixtures("place")
 def test_workers_are_no_setting(run):
     assert run(*AUDIT, "--out", "out").code == 0
     assert run(*AUDIT, "--out", "out", "--workers", 0).code == 0

@@ -133,8 +133,9 @@ class Judge:
         moved = (clean + scene.ball.project(pixels - clean, clean)).clamp(0.0, 1.0)
         logits, maps = scene.model.unchecked_logits(moved), scene.explain(moved, rows)
         value = scene.goal.reached(scene.maps[rows], maps)
-        kept = scene.held(logits, rows) & logits.isfinite().all(1) & scene.ball.contains(moved - clean)
-        better = (value > self.value[rows]) & maps.flatten(1).isfinite().all(1)
+        kept = scene.held(logits, rows)
+        sound = logits.isfinite().all(1) & maps.flatten(1).isfinite().all(1) & scene.ball.contains(moved - clean)
+        better = sound & (value > self.value[rows])
         if scene.constrained:
             better &= kept
         chosen = rows[better]

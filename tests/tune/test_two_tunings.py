@@ -37,5 +37,5 @@ def test_two_processes_go_on_to_the_same_bits(found, way):
     assert found[way]["resumed"] == {"masks": 0, "weights": 0, "loss": 0}
 
 
-def test_weights_stay_the_same_on_both_in_train_mode(found):
+def test_weights_and_statistics_stay_the_same_on_both_in_train_mode(found):
     assert found["train mode"] == 0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from assay.core.noise import derive
@@ -59,7 +59,7 @@ class Pair(nn.Module):
 def parallel(net: nn.Module, ranks: Ranks) -> nn.Module:
     """The network as a `Pair`, whose gradients are the mean over all processes."""
     pair = Pair(net)
-    return DistributedDataParallel(pair, broadcast_buffers=False) if ranks.world > 1 else pair
+    return DistributedDataParallel(pair) if ranks.world > 1 else pair
 
 
 def tune(
@@ -116,4 +116,7 @@ def tune(
                 sums.add(len(own), loss=losses.detach(), model=model_gap.detach(), distance=data_gap.detach(), agreement=same)
             tell(min(start + rule.batch_size, total))
     pair.eval()
+    if rule.train_mode and ranks.world > 1:
+        for buffer in pair.buffers():  # each process took the statistics of its own part of the last batch
+            distributed.broadcast(buffer, 0)
     return sums

@@ -47,6 +47,7 @@ def main() -> None:
     """Run everything and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10_000, 100_000], help="numbers of images")
+    parser.add_argument("--audit-sizes", type=int, nargs="+", help="those of assay audit, where they are others")
     parser.add_argument("--split", type=int, default=10_000, help="images of the comparison of one and two processes")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each side of that comparison")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/scale.json"))
@@ -55,7 +56,8 @@ def main() -> None:
         parser.error(f"give at least two --sizes, and a --split above {FEW}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        growth = [measured(folder, command, size, ()) for command in COMMANDS for size in sorted(given.sizes)]
+        sizes = {"explain": given.sizes, "audit": given.audit_sizes or given.sizes}
+        growth = [measured(folder, command, size, ()) for command in COMMANDS for size in sorted(sizes[command])]
         processes = [
             measured(folder, "audit", size, ("--workers", "0"), ranks) | {"processes": ranks}
             for _ in range(given.repeats)

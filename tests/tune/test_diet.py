@@ -72,6 +72,13 @@ def test_it_follows_the_formulae_step_for_step(batch):
         torch.testing.assert_close(found.rounds[-1].weights[name], weight, rtol=1e-3, atol=1e-5)
 
 
+def test_the_loss_runs_as_it_did(batch):
+    # Means over all images, from this code; the formulae themselves are held by the twin above.
+    golden = [1.0, 0.9341, 0.8823, 0.8342, 0.7854, 0.7192, 0.1550, 0.1307, 0.4351, 0.4206, 0.4034, 0.4145, 0.3831, 0.3439, 0.1436, 0.1340]
+    found = dataclasses.replace(QUICK, mask_lr=0.1, mask_stop=Epochs(6), model_lr=3e-3)(plain(), batch, seed=2)
+    assert [row["loss"] for row in found.epochs] == pytest.approx(golden, rel=0.01)
+
+
 @pytest.mark.parametrize("settings", [QUICK, dataclasses.replace(PAPER, upsample=2, rounds=2, mask_stop=Epochs(2), model_stop=Epochs(2))])
 def test_an_interrupted_tuning_ends_with_the_same_bits_from_every_state(batch, settings):
     net = varied()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import zarr
+from zarr.abc.buffer import Buffer
 from zarr.storage import MemoryStore
 
 from assay.study.blocks import Blocks
@@ -25,21 +26,21 @@ def chunk_files(arrays: Mapping[str, np.ndarray], blocks: Blocks, block: int) ->
         block: The block's number.
     """
     rows = blocks.rows(block)
-    group = MemoryStore()
-    zarr.create_group(group)
+    group: dict[str, Buffer] = {}
+    zarr.create_group(MemoryStore(group))
     files = {f"{MAPS}/{name}": content for name, content in _files(group).items()}
     for name, values in arrays.items():
         # Made in memory, so that one way of writing serves all files of a run.
-        store = MemoryStore()
+        held: dict[str, Buffer] = {}
         array = zarr.create_array(
-            store,
+            MemoryStore(held),
             shape=(blocks.images, *values.shape[1:]),
             chunks=(blocks.size, *values.shape[1:]),
             dtype=values.dtype,
             fill_value=np.nan if values.dtype.kind == "f" else -1,
         )
         array[rows.start : rows.stop] = values
-        files |= {f"{MAPS}/{name}/{file}": content for file, content in _files(store).items()}
+        files |= {f"{MAPS}/{name}/{file}": content for file, content in _files(held).items()}
     return files
 
 
@@ -48,5 +49,5 @@ def open_maps(folder: Path) -> zarr.Group:
     return zarr.open_group(str(folder / MAPS), mode="r")
 
 
-def _files(store: MemoryStore) -> dict[str, bytes]:
-    return {name: content.to_bytes() for name, content in store._store_dict.items()}
+def _files(held: Mapping[str, Buffer]) -> dict[str, bytes]:
+    return {name: content.to_bytes() for name, content in held.items()}

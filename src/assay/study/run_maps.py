@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
-from zarr.abc.buffer import Buffer
 from zarr.storage import MemoryStore
 
 from assay.study.blocks import Blocks
@@ -26,12 +26,12 @@ def chunk_files(arrays: Mapping[str, np.ndarray], blocks: Blocks, block: int) ->
         block: The block's number.
     """
     rows = blocks.rows(block)
-    group: dict[str, Buffer] = {}
+    group: dict[str, Any] = {}
     zarr.create_group(MemoryStore(group))
     files = {f"{MAPS}/{name}": content for name, content in _files(group).items()}
     for name, values in arrays.items():
         # Made in memory, so that one way of writing serves all files of a run.
-        held: dict[str, Buffer] = {}
+        held: dict[str, Any] = {}
         array = zarr.create_array(
             MemoryStore(held),
             shape=(blocks.images, *values.shape[1:]),
@@ -49,5 +49,5 @@ def open_maps(folder: Path) -> zarr.Group:
     return zarr.open_group(str(folder / MAPS), mode="r")
 
 
-def _files(held: Mapping[str, Buffer]) -> dict[str, bytes]:
+def _files(held: Mapping[str, Any]) -> dict[str, bytes]:
     return {name: content.to_bytes() for name, content in held.items()}

@@ -31,6 +31,18 @@ def test_a_label_keeps_its_colour_in_all_panels():
     assert [text.get_text() for text in first.figure.legends[0].get_texts()] == ["a", "b"]
 
 
+def test_twenty_curves_can_be_told_apart():
+    (panel,) = curves({"accuracy": [Curve(str(number), (1, 2), (0.1, 0.2)) for number in range(20)]}, "kept").axes
+    assert len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in panel.get_lines()}) == 20
+
+
+def test_more_than_three_panels_stand_in_two_rows():
+    figure = curves({str(number): [Curve("a", (1, 2), (0.1, 0.2))] for number in range(5)}, "round")
+    assert len(figure.axes) == 6
+    assert not figure.axes[5].axison
+    assert [panel.get_title(loc="left") for panel in figure.axes[:5]] == ["0", "1", "2", "3", "4"]
+
+
 def test_ticks_are_those_that_are_asked_for_on_a_logarithmic_axis():
     (panel,) = curves({"accuracy": [Curve("a", (1, 10), (0.1, 0.9))]}, "kept, %", "log", [1, 2, 10]).axes
     assert panel.get_xscale() == "log"

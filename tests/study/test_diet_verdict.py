@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from assay.models.accuracy import Accuracy
-from assay.study.diet_outcome import BASELINE, MASK, Scored
+from assay.study.diet_outcome import BASELINE, MASK, NETWORK, Scored
 from assay.study.diet_summary import summarised
 from assay.study.diet_verdict import targets, verdict
 from assay.tune.backgrounds import RandomColour
@@ -103,6 +103,50 @@ def test_a_spurious_signal_is_relied_on_when_moving_it_costs_accuracy(reversed_,
     found = said(outcome(reversed_=reversed_))[0]
     assert found[0] == tone
     assert words in found[1]
+
+
+def test_other_images_as_background_are_no_erasure_to_be_robust_to():
+    one = outcome()
+    erased = next(each for each in one.scored if (each.kind, each.model, each.attribution) == ("erasure", "DiET", MASK))
+    erased.values["OtherImages"] = shares(0.4)
+    assert said(one)[2][0] == "good"
+
+
+def test_other_recipes_and_the_mask_network_are_told_in_figures():
+    one = outcome()
+    values = {"agreement, rounded masks": shares(0.9), "kept by rounded masks": spread(0.25)}
+    one.scored += [
+        Scored("test", "literal", MASK, "simplified", INDEX, values),
+        Scored("test", "literal", MASK, "maps", INDEX, {"IoU": spread(0.35)}),
+        Scored("test", "DiET", NETWORK, "simplified", INDEX, values),
+        Scored("test", "DiET", NETWORK, "maps", INDEX, {"IoU": spread(0.8)}),
+    ]
+    one.tuned["literal"] = one.tuned["DiET"]
+    notes = [text for tone, text in said(one) if tone == "note"]
+    assert notes[0].startswith("literal: its rounded masks keep 25.0% of test images")
+    assert "class for 90.0%, and overlap the evidence by 0.35" in notes[0]
+    assert notes[1].endswith("for 90.0% of test images and overlap the evidence by 0.80.")
+
+
+def test_files_that_could_not_be_read_are_told():
+    one = outcome()
+    one.unread = ("a.jpeg", "b.jpeg")
+    assert said(one)[-1] == ("caution", "2 files could not be read and took no part; the first: a.jpeg, b.jpeg.")
+
+
+def test_masks_of_images_without_the_signal_are_counted_apart():
+    one = outcome(reversed_=0.1)
+    one.gallery["tune"] = SimpleNamespace(truth=torch.ones(1))
+    bare = torch.arange(COUNT) % 2 == 0
+    for scored in one.scored:
+        if (scored.model, scored.attribution, scored.kind) == ("DiET", MASK, "maps"):
+            scored.values["IoU"][bare] = torch.nan
+        if scored.kind == "simplified":
+            scored.values["kept by rounded masks"] = torch.where(bare, 0.001, 0.02)
+    tone, text = said(one)[-1]
+    assert tone == "note"
+    assert "2.00% of test images with the signal and 0.10% of those without" in text
+    assert "evidence is its absence" in text
 
 
 def test_several_forms_are_told_apart():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +17,20 @@ from PIL import Image
 
 __all__ = ["Curve", "Dot", "curves", "dots", "sheet", "to_bytes"]
 
-_COLOURS = ("#0b5fa5", "#c2410c", "#157f3b", "#7a3ea1", "#8a6d00", "#b3246b", "#3f5d68", "#5a5f00", "#6b6b6b", "#00798c", "#a23b00")
+_COLOURS = (
+    "#0b5fa5",
+    "#c2410c",
+    "#157f3b",
+    "#7a3ea1",
+    "#8a6d00",
+    "#b3246b",
+    "#3f5d68",
+    "#5a5f00",
+    "#6b6b6b",
+    "#00798c",
+    "#a23b00",
+    "#9ca3af",
+)
 _STYLES = ("o-", "s--", "^-.", "D:", "v-", "P--", "X-.", "h:", "<-", ">--", "p-.")
 _GREY, _DPI = "#6b7280", 150
 
@@ -82,10 +96,14 @@ def curves(
         scale: Of the horizontal axes.
         ticks: Places of their ticks.
     """
-    figure = _figure(4.2 * len(panels) + 2.4, 3.3)
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    columns = len(panels) if len(panels) <= 3 else math.ceil(len(panels) / 2)
+    rows = math.ceil(len(panels) / columns)
+    figure = _figure(4.2 * columns + 2.4, 3.3 * rows)
+    axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+    for empty in axes[len(panels) :]:
+        empty.set_axis_off()
     labels = list(dict.fromkeys(curve.label for group in panels.values() for curve in group))
-    for panel, (title, group) in zip(axes, panels.items(), strict=True):
+    for panel, (title, group) in zip(axes, panels.items(), strict=False):
         for curve in group:
             number = labels.index(curve.label)
             colour, style = _COLOURS[number % len(_COLOURS)], _STYLES[number % len(_STYLES)]

@@ -138,7 +138,7 @@ def _maps(outcome: Outcome) -> Figure:
     order = sorted(range(len(names)), key=lambda place: "mask" not in names[place])
     photos = _photos(part)
     rows = [[photos[line], *(columns[place][line] for place in order)] for line in range(len(part))]
-    return sheet(rows, ["image", *(names[place] for place in order)], _titles(outcome, part))
+    return sheet(rows, ["image", *(names[place].replace(": ", "\n") for place in order)], _titles(outcome, part))
 
 
 def _masks(outcome: Outcome) -> Figure:

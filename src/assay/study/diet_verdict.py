@@ -13,9 +13,10 @@ from assay.explain.base import Explainer
 from assay.models.accuracy import Accuracy
 from assay.report.page import Sentence
 from assay.report.text import plural
-from assay.study.diet_outcome import BASELINE, MASK, Outcome
+from assay.study.diet_outcome import BASELINE, MASK, NETWORK, Outcome
 from assay.study.diet_presets import PAPER_BASELINES
 from assay.study.statistics import Interval, bootstrap
+from assay.tune.backgrounds import OtherImages
 
 __all__ = ["RULES", "Target", "targets", "verdict"]
 
@@ -25,7 +26,8 @@ RULES = (
     f"accuracy is within {100 * CLOSE:.0f} points of the baseline's. Better located: the paired difference of the overlaps with the known "
     "evidence, test image by test image, has its whole 95 % interval above zero against every explainer of the baseline; clearly "
     f"better, if every difference is at least {AHEAD:g}. Robust to erasure: no background lowers the agreement by more than "
-    f"{100 * MOVED:.0f} points below that of the background tuned with. A spurious signal is relied on when moving it to the other class "
+    f"{100 * MOVED:.0f} points below that of the background tuned with; other images as background are left out, since they bring evidence "
+    "for other classes. A spurious signal is relied on when moving it to the other class "
     f"costs at least {100 * RELIES:.0f} points of accuracy. A control is failed when the tuned model gives the baseline's class for "
     f"more than {CONTROL:.0%} of images of which only the mask's shape, or the pixels under another image's mask, are left."
 )
@@ -63,6 +65,7 @@ def verdict(outcomes: Sequence[Outcome], long: pl.DataFrame, method: str, seed: 
             *_located(rows, method, seed),
             *_robust(rows, method, outcome),
             *_controls(rows, method),
+            *_beside(rows, method, outcome),
             *_absence(outcome, method),
             *_unread(outcome),
         ]
@@ -144,9 +147,10 @@ def _robust(rows: pl.DataFrame, method: str, outcome: Outcome) -> list[Sentence]
     own = {measure: value for (model, measure), value in means.items() if model == method}
     base = {measure: value for (model, measure), value in means.items() if model == BASELINE}
     used = short(outcome.tuned[method].settings.background)
-    if used not in own or len(own) < 2:
+    # Another image shows evidence for its own class, which the model does right to see.
+    others = [name for name in own if name != used and not name.startswith(OtherImages.__name__)]
+    if used not in own or not others:
         return []
-    others = [name for name in own if name != used]
     worst = min(others, key=lambda name: own[name])
     text = (
         f"With everything outside the mask erased, {method}'s model keeps the class of {own[used]:.1%} of test images before {used}, "
@@ -154,7 +158,7 @@ def _robust(rows: pl.DataFrame, method: str, outcome: Outcome) -> list[Sentence]
         f"{base[used]:.1%} and {base[worst]:.1%}"
     )
     if own[used] - own[worst] <= MOVED:
-        return [Sentence("good", f"{text}. The robustness carries over to backgrounds that it never saw.")]
+        return [Sentence("good", f"{text}. The robustness carries over to backgrounds that it was not tuned with.")]
     return [Sentence("caution", f"{text}. The robustness does not carry over to every background.")]
 
 
@@ -169,6 +173,28 @@ def _controls(rows: pl.DataFrame, method: str) -> list[Sentence]:
     if worst["value"] > CONTROL:
         return [Sentence("caution", f"{text}: part of what the masks tell is in their shape or place, not in the pixels they keep.")]
     return [Sentence("good", f"{text} of the images at most: it is the pixels that are kept which carry the class.")]
+
+
+def _beside(rows: pl.DataFrame, method: str, outcome: Outcome) -> list[Sentence]:
+    """The other recipes, and the mask network, in figures."""
+    found = []
+    overlaps = _means(rows, "maps", "IoU")
+    for other in outcome.tuned:
+        if other == method:
+            continue
+        agreement = _mean(rows, "simplified", other, MASK, "agreement, rounded masks")
+        kept = _mean(rows, "simplified", other, MASK, "kept by rounded masks")
+        located = f", and overlap the evidence by {overlaps[other, MASK]:.2f}" if (other, MASK) in overlaps else ""
+        text = (
+            f"{other}: its rounded masks keep {kept:.1%} of test images, on which its model gives the baseline's class for {agreement:.1%}"
+        )
+        found.append(Sentence("note", f"{text}{located}."))
+    if any(one.attribution == NETWORK for one in outcome.scored):
+        agreement = _mean(rows, "simplified", method, NETWORK, "agreement, rounded masks")
+        located = f" and overlap the evidence by {overlaps[method, NETWORK]:.2f}" if (method, NETWORK) in overlaps else ""
+        text = f"Masks that the small network predicts in one pass keep the baseline's class for {agreement:.1%} of test images{located}"
+        found.append(Sentence("note", f"{text}."))
+    return found
 
 
 def _absence(outcome: Outcome, method: str) -> list[Sentence]:

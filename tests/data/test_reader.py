@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -119,6 +120,23 @@ def test_long_reads_start_processes_after_two_blocks(monkeypatch):
     monkeypatch.setattr("assay.data.reader.spare_cores", lambda: 2)
     list(read_blocks(HardDigits(size=32, count=8), [[0], [1], [2], [3], [4]]))
     assert left == [([[2], [3], [4]], 2)]
+
+
+@pytest.mark.parametrize(("work", "started"), [(1.9, True), (2.1, False)])
+def test_processes_start_only_where_reading_is_a_good_part_of_the_time(monkeypatch, work, started):
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+
+    def slow(_dataset, _block):
+        clock.now += 1.0
+
+    found = []
+    monkeypatch.setattr("assay.data.reader.time", clock)
+    monkeypatch.setattr("assay.data.reader.read", slow)
+    monkeypatch.setattr("assay.data.reader._read_ahead", lambda *_: found.append(True) or iter(()))
+    monkeypatch.setattr("assay.data.reader.spare_cores", lambda: 1)
+    for _ in read_blocks(HardDigits(size=32, count=8), [[0]] * 100):
+        clock.now += work
+    assert bool(found) is started
 
 
 @pytest.mark.parametrize(("cores", "ranks", "spare"), [(1, 1, 0), (2, 1, 1), (2, 2, 0), (8, 1, 2), (8, 4, 1), (64, 8, 2)])

@@ -25,6 +25,8 @@ _AHEAD = 2
 """Blocks that each worker keeps ready: one being taken, one being made."""
 _WORTH = 15.0
 """Seconds of reading below which worker processes, which take seconds to start, are left out."""
+_SHARE = 0.5
+"""Reading's time, as a share of the caller's, below which overlapping the two gains less than the cores that it takes from a model."""
 
 
 def read_blocks(dataset: Dataset, blocks: Iterable[Sequence[int]], workers: int | None = None) -> Iterator[Batch]:
@@ -35,8 +37,8 @@ def read_blocks(dataset: Dataset, blocks: Iterable[Sequence[int]], workers: int 
     Args:
         dataset: The images.
         blocks: Image numbers of each batch.
-        workers: Processes that read ahead; 0 reads in this one. None reads here where the whole takes seconds, and in
-            `spare_cores()` processes otherwise.
+        workers: Processes that read ahead; 0 reads in this one. None reads here where the whole takes seconds or the caller's
+            own work on a batch far longer, and in `spare_cores()` processes otherwise.
 
     Raises:
         IndexRangeError: There is no such image.
@@ -51,7 +53,8 @@ def read_blocks(dataset: Dataset, blocks: Iterable[Sequence[int]], workers: int 
             batch = read(dataset, block)
             took = time.perf_counter() - began
             yield batch
-        workers = spare_cores() if left and took * len(left) > _WORTH else 0
+            away = time.perf_counter() - began - took
+        workers = spare_cores() if left and took * len(left) > _WORTH and took > _SHARE * away else 0
     if not workers:
         for block in left:
             yield read(dataset, block)

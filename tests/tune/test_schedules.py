@@ -49,6 +49,7 @@ def test_the_model_has_converged_also_when_its_loss_is_small_and_nothing_runs_fo
         ("Falling(fall=1.1)", "fall"),
         ("Epochs(count=0)", "count"),
         ("LastSound(drop=-1)", "drop"),
+        ("LastSound(most=-1)", "most"),
     ],
 )
 def test_rules_out_of_range_are_refused_by_name(spec, message):
@@ -57,7 +58,7 @@ def test_rules_out_of_range_are_refused_by_name(spec, message):
 
 
 def test_the_last_round_that_holds_under_other_backgrounds_is_chosen():
-    rounds = [{"elsewhere": value} for value in (0.90, 0.97, 0.99, 0.985, 0.95)]
+    rounds = [{"kept": 0.1, "elsewhere": value} for value in (0.90, 0.97, 0.99, 0.985, 0.95)]
     assert LastSound(drop=0.01).pick(rounds) == 3
     assert LastSound(drop=0.0).pick(rounds) == 2
     assert LastRound().pick(rounds) == 4
@@ -65,11 +66,18 @@ def test_the_last_round_that_holds_under_other_backgrounds_is_chosen():
 
 def test_agreement_on_validation_images_counts_too():
     pairs = [(0.99, 0.90), (0.985, 0.97), (0.99, 0.95)]
-    rounds = [{"elsewhere": one, "validation": other} for one, other in pairs]
+    rounds = [{"kept": 0.1, "elsewhere": one, "validation": other} for one, other in pairs]
     assert LastSound(drop=0.01).pick(rounds) == 1
     assert LastSound(drop=0.02).pick(rounds) == 2
 
 
 def test_where_no_round_is_sound_the_nearest_is_taken():
-    rounds = [{"elsewhere": 0.9, "validation": 0.99}, {"elsewhere": 0.99, "validation": 0.95}, {"elsewhere": 0.95, "validation": 0.9}]
+    pairs = [(0.9, 0.99), (0.99, 0.95), (0.95, 0.9)]
+    rounds = [{"kept": 0.1, "elsewhere": one, "validation": other} for one, other in pairs]
     assert LastSound(drop=0.01).pick(rounds) == 1
+
+
+def test_rounds_that_erase_nothing_are_passed_over_while_there_are_others():
+    rounds = [{"kept": kept, "elsewhere": value} for kept, value in ((1.0, 1.0), (0.95, 0.99), (0.1, 0.93), (0.05, 0.8))]
+    assert LastSound().pick(rounds) == 2
+    assert LastSound().pick(rounds[:2]) == 1

@@ -36,20 +36,25 @@ class LastSound(Choice):
 
     Two agreements count: on simplified images under backgrounds that nothing was tuned with, and on the validation images where
     there are any. Each has to be within `drop` of its best over all rounds; where no round holds both, the one that comes closest.
+    Rounds whose rounded masks keep more than `most` are passed over while there are others: where nothing is erased, all agrees.
 
     Args:
         drop: Share of images by which an agreement may be below its best.
+        most: Share of the pixels kept above which a round says nothing.
     """
 
     drop: float = 0.01
+    most: float = 0.9
 
     def __post_init__(self) -> None:
-        check_at_least(self, 0, "drop")
+        check_at_least(self, 0, "drop", "most")
 
     def pick(self, rounds: Sequence[Mapping[str, Any]]) -> int:
         """See `Choice.pick`."""
         asked = [name for name in ("elsewhere", "validation") if name in rounds[0]]
-        best = {name: max(facts[name] for facts in rounds) for name in asked}
-        short = [max(best[name] - facts[name] for name in asked) for facts in rounds]
-        allowed = max(self.drop, min(short))
-        return max(number for number, lack in enumerate(short) if lack <= allowed + _ROUNDING)
+        numbers = range(len(rounds))
+        telling = [number for number in numbers if rounds[number]["kept"] <= self.most] or numbers
+        best = {name: max(rounds[number][name] for number in telling) for name in asked}
+        short = {number: max(best[name] - rounds[number][name] for name in asked) for number in telling}
+        allowed = max(self.drop, min(short.values()))
+        return max(number for number, lack in short.items() if lack <= allowed + _ROUNDING)

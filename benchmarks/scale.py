@@ -37,9 +37,12 @@ SHARD = 10_000
 FEW = 100
 """Images of the run whose time is taken for that of the start."""
 COMMANDS = {
-    "explain": ("--explainer", "Gradient", "--maps", "zarr", "--no-overlays"),
-    "audit": ("--explainer", "Gradient", "--measure", "LocalLinearError(samples=4)"),
+    "explain": ("--explainer", "Gradient", "--maps", "zarr", "--no-overlays", "--workers", "0"),
+    "audit": ("--explainer", "Gradient", "--measure", "LocalLinearError(samples=4)", "--workers", "0"),
 }
+"""In one process each, so that memory is that of the work alone."""
+AHEAD = "explain, reading ahead"
+"""The first command with a process that reads ahead of it, for the two largest numbers of images."""
 MODEL = "hard-digits"
 
 
@@ -58,8 +61,10 @@ def main() -> None:
         folder = Path(name)
         sizes = {"explain": given.sizes, "audit": given.audit_sizes or given.sizes}
         growth = [measured(folder, command, size, ()) for command in COMMANDS for size in sorted(sizes[command])]
+        ahead = [measured(folder, "explain", size, ("--workers", "1")) for size in sorted(given.sizes)[-2:]]
+        growth += [row | {"command": AHEAD} for row in ahead]
         processes = [
-            measured(folder, "audit", size, ("--workers", "0"), ranks) | {"processes": ranks}
+            measured(folder, "audit", size, (), ranks) | {"processes": ranks}
             for _ in range(given.repeats)
             for size in (FEW, given.split)
             for ranks in (1, 2)
@@ -165,7 +170,7 @@ def tables(growth: list[dict[str, Any]], processes: list[dict[str, Any]], split:
         f"| {row['memory_mib']:.0f} | {row['disk_mib']:.1f} | {1024 * row['disk_mib'] / row['images']:.1f} | {row['files']:,} |"
         for row in growth
     ]
-    for command in COMMANDS:
+    for command in (*COMMANDS, AHEAD):
         first, last = sorted((row for row in growth if row["command"] == command), key=lambda row: row["images"])[-2:]
         power = math.log(last["seconds"] / first["seconds"]) / math.log(last["images"] / first["images"])
         lines += ["", f"`{command}`: from {first['images']:,} to {last['images']:,} images, time grows as their number to the {power:.2f}."]

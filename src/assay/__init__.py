@@ -1,125 +1,187 @@
 """Assay: which feature attributions of an image classifier can be trusted, and models whose attributions can be."""
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-from assay import data, errors
-from assay.attack.base import Attack, AttackResult
-from assay.attack.black_box import BlackBoxMapAttack
-from assay.attack.distances import L2, SSIM, CentreShift, Cosine, Distance, Spearman, TopK
-from assay.attack.goals import Goal, MapFile, MaximiseDistance, MoveCentre, PushOutTopK, ReachMap, Rectangle
-from assay.attack.map_attack import MapAttack
-from assay.attack.noise_attack import NoiseMapAttack
-from assay.attack.optimiser import AdamAscent, SteepestAscent
-from assay.attack.pgd import PGD, robust_accuracy
-from assay.core.registry import build, register, registered
-from assay.data.plant import plant
-from assay.data.plant_marks import Glyph, Mark, NoisePatch, Patch, Stripe
-from assay.explain.backgrounds import Background, Blur, Constant, MeanColour
-from assay.explain.base import Explainer
-from assay.explain.cam import GradCAM
-from assay.explain.fullgrad import FullGrad, SimpleFullGrad
-from assay.explain.gradient import Gradient, GradientXInput
-from assay.explain.kernels import Gaussian, Kernel, Uniform
-from assay.explain.path import IntegratedGradients
-from assay.explain.random import RandomMap
-from assay.explain.segments import Grid, Quickshift, Segments, Slic
-from assay.explain.smooth import Smoothed, SmoothGrad
-from assay.explain.surrogate import KernelShap, Lime
-from assay.measure.agreement import model_agreement
-from assay.measure.attacked import AttackCurve, AttackedSimilarity, attack_curve
-from assay.measure.base import Measure
-from assay.measure.erasure import erasure_agreement
-from assay.measure.keep import KeepTop
-from assay.measure.linearity import Infidelity, LocalLinearError
-from assay.measure.localisation import DistractorShare, MaskIoU, TruthShare
-from assay.measure.perturbation import Deletion, Insertion
-from assay.measure.robustness import MaxSensitivity
-from assay.models.checkpoint import load
-from assay.models.classifier import Classifier
-from assay.study.audit import Audit, audit
-from assay.tune.diet import DiET, Tuned
-from assay.tune.explainer import LearnedMask
+if TYPE_CHECKING:  # What type checkers and editors see; at run time each name is imported when it is first used.
+    from assay import data as data
+    from assay import errors as errors
+    from assay.attack.base import Attack as Attack
+    from assay.attack.base import AttackResult as AttackResult
+    from assay.attack.black_box import BlackBoxMapAttack as BlackBoxMapAttack
+    from assay.attack.distances import L2 as L2
+    from assay.attack.distances import SSIM as SSIM
+    from assay.attack.distances import CentreShift as CentreShift
+    from assay.attack.distances import Cosine as Cosine
+    from assay.attack.distances import Distance as Distance
+    from assay.attack.distances import Spearman as Spearman
+    from assay.attack.distances import TopK as TopK
+    from assay.attack.goals import Goal as Goal
+    from assay.attack.goals import MapFile as MapFile
+    from assay.attack.goals import MaximiseDistance as MaximiseDistance
+    from assay.attack.goals import MoveCentre as MoveCentre
+    from assay.attack.goals import PushOutTopK as PushOutTopK
+    from assay.attack.goals import ReachMap as ReachMap
+    from assay.attack.goals import Rectangle as Rectangle
+    from assay.attack.map_attack import MapAttack as MapAttack
+    from assay.attack.noise_attack import NoiseMapAttack as NoiseMapAttack
+    from assay.attack.optimiser import AdamAscent as AdamAscent
+    from assay.attack.optimiser import SteepestAscent as SteepestAscent
+    from assay.attack.pgd import PGD as PGD
+    from assay.attack.pgd import robust_accuracy as robust_accuracy
+    from assay.core.registry import build as build
+    from assay.core.registry import register as register
+    from assay.core.registry import registered as registered
+    from assay.data.plant import plant as plant
+    from assay.data.plant_marks import Glyph as Glyph
+    from assay.data.plant_marks import Mark as Mark
+    from assay.data.plant_marks import NoisePatch as NoisePatch
+    from assay.data.plant_marks import Patch as Patch
+    from assay.data.plant_marks import Stripe as Stripe
+    from assay.explain.backgrounds import Background as Background
+    from assay.explain.backgrounds import Blur as Blur
+    from assay.explain.backgrounds import Constant as Constant
+    from assay.explain.backgrounds import MeanColour as MeanColour
+    from assay.explain.base import Explainer as Explainer
+    from assay.explain.cam import GradCAM as GradCAM
+    from assay.explain.fullgrad import FullGrad as FullGrad
+    from assay.explain.fullgrad import SimpleFullGrad as SimpleFullGrad
+    from assay.explain.gradient import Gradient as Gradient
+    from assay.explain.gradient import GradientXInput as GradientXInput
+    from assay.explain.kernels import Gaussian as Gaussian
+    from assay.explain.kernels import Kernel as Kernel
+    from assay.explain.kernels import Uniform as Uniform
+    from assay.explain.path import IntegratedGradients as IntegratedGradients
+    from assay.explain.random import RandomMap as RandomMap
+    from assay.explain.segments import Grid as Grid
+    from assay.explain.segments import Quickshift as Quickshift
+    from assay.explain.segments import Segments as Segments
+    from assay.explain.segments import Slic as Slic
+    from assay.explain.smooth import Smoothed as Smoothed
+    from assay.explain.smooth import SmoothGrad as SmoothGrad
+    from assay.explain.surrogate import KernelShap as KernelShap
+    from assay.explain.surrogate import Lime as Lime
+    from assay.measure.agreement import model_agreement as model_agreement
+    from assay.measure.attacked import AttackCurve as AttackCurve
+    from assay.measure.attacked import AttackedSimilarity as AttackedSimilarity
+    from assay.measure.attacked import attack_curve as attack_curve
+    from assay.measure.base import Measure as Measure
+    from assay.measure.erasure import erasure_agreement as erasure_agreement
+    from assay.measure.keep import KeepTop as KeepTop
+    from assay.measure.linearity import Infidelity as Infidelity
+    from assay.measure.linearity import LocalLinearError as LocalLinearError
+    from assay.measure.localisation import DistractorShare as DistractorShare
+    from assay.measure.localisation import MaskIoU as MaskIoU
+    from assay.measure.localisation import TruthShare as TruthShare
+    from assay.measure.perturbation import Deletion as Deletion
+    from assay.measure.perturbation import Insertion as Insertion
+    from assay.measure.robustness import MaxSensitivity as MaxSensitivity
+    from assay.models.checkpoint import load as load
+    from assay.models.classifier import Classifier as Classifier
+    from assay.study.audit import Audit as Audit
+    from assay.study.audit import audit as audit
+    from assay.tune.diet import DiET as DiET
+    from assay.tune.diet import Tuned as Tuned
+    from assay.tune.explainer import LearnedMask as LearnedMask
 
 __version__ = version("assay")
 
-__all__ = [
-    "L2",
-    "PGD",
-    "SSIM",
-    "AdamAscent",
-    "Attack",
-    "AttackCurve",
-    "AttackResult",
-    "AttackedSimilarity",
-    "Audit",
-    "Background",
-    "BlackBoxMapAttack",
-    "Blur",
-    "CentreShift",
-    "Classifier",
-    "Constant",
-    "Cosine",
-    "Deletion",
-    "DiET",
-    "Distance",
-    "DistractorShare",
-    "Explainer",
-    "FullGrad",
-    "Gaussian",
-    "Glyph",
-    "Goal",
-    "GradCAM",
-    "Gradient",
-    "GradientXInput",
-    "Grid",
-    "Infidelity",
-    "Insertion",
-    "IntegratedGradients",
-    "KeepTop",
-    "Kernel",
-    "KernelShap",
-    "LearnedMask",
-    "Lime",
-    "LocalLinearError",
-    "MapAttack",
-    "MapFile",
-    "Mark",
-    "MaskIoU",
-    "MaxSensitivity",
-    "MaximiseDistance",
-    "MeanColour",
-    "Measure",
-    "MoveCentre",
-    "NoiseMapAttack",
-    "NoisePatch",
-    "Patch",
-    "PushOutTopK",
-    "Quickshift",
-    "RandomMap",
-    "ReachMap",
-    "Rectangle",
-    "Segments",
-    "SimpleFullGrad",
-    "Slic",
-    "SmoothGrad",
-    "Smoothed",
-    "Spearman",
-    "SteepestAscent",
-    "Stripe",
-    "TopK",
-    "TruthShare",
-    "Tuned",
-    "Uniform",
-    "attack_curve",
-    "audit",
-    "build",
-    "data",
-    "erasure_agreement",
-    "errors",
-    "load",
-    "model_agreement",
-    "plant",
-    "register",
-    "registered",
-    "robust_accuracy",
-]
+_HOMES = {
+    "L2": "assay.attack.distances",
+    "PGD": "assay.attack.pgd",
+    "SSIM": "assay.attack.distances",
+    "AdamAscent": "assay.attack.optimiser",
+    "Attack": "assay.attack.base",
+    "AttackCurve": "assay.measure.attacked",
+    "AttackResult": "assay.attack.base",
+    "AttackedSimilarity": "assay.measure.attacked",
+    "Audit": "assay.study.audit",
+    "Background": "assay.explain.backgrounds",
+    "BlackBoxMapAttack": "assay.attack.black_box",
+    "Blur": "assay.explain.backgrounds",
+    "CentreShift": "assay.attack.distances",
+    "Classifier": "assay.models.classifier",
+    "Constant": "assay.explain.backgrounds",
+    "Cosine": "assay.attack.distances",
+    "Deletion": "assay.measure.perturbation",
+    "DiET": "assay.tune.diet",
+    "Distance": "assay.attack.distances",
+    "DistractorShare": "assay.measure.localisation",
+    "Explainer": "assay.explain.base",
+    "FullGrad": "assay.explain.fullgrad",
+    "Gaussian": "assay.explain.kernels",
+    "Glyph": "assay.data.plant_marks",
+    "Goal": "assay.attack.goals",
+    "GradCAM": "assay.explain.cam",
+    "Gradient": "assay.explain.gradient",
+    "GradientXInput": "assay.explain.gradient",
+    "Grid": "assay.explain.segments",
+    "Infidelity": "assay.measure.linearity",
+    "Insertion": "assay.measure.perturbation",
+    "IntegratedGradients": "assay.explain.path",
+    "KeepTop": "assay.measure.keep",
+    "Kernel": "assay.explain.kernels",
+    "KernelShap": "assay.explain.surrogate",
+    "LearnedMask": "assay.tune.explainer",
+    "Lime": "assay.explain.surrogate",
+    "LocalLinearError": "assay.measure.linearity",
+    "MapAttack": "assay.attack.map_attack",
+    "MapFile": "assay.attack.goals",
+    "Mark": "assay.data.plant_marks",
+    "MaskIoU": "assay.measure.localisation",
+    "MaxSensitivity": "assay.measure.robustness",
+    "MaximiseDistance": "assay.attack.goals",
+    "MeanColour": "assay.explain.backgrounds",
+    "Measure": "assay.measure.base",
+    "MoveCentre": "assay.attack.goals",
+    "NoiseMapAttack": "assay.attack.noise_attack",
+    "NoisePatch": "assay.data.plant_marks",
+    "Patch": "assay.data.plant_marks",
+    "PushOutTopK": "assay.attack.goals",
+    "Quickshift": "assay.explain.segments",
+    "RandomMap": "assay.explain.random",
+    "ReachMap": "assay.attack.goals",
+    "Rectangle": "assay.attack.goals",
+    "Segments": "assay.explain.segments",
+    "SimpleFullGrad": "assay.explain.fullgrad",
+    "Slic": "assay.explain.segments",
+    "SmoothGrad": "assay.explain.smooth",
+    "Smoothed": "assay.explain.smooth",
+    "Spearman": "assay.attack.distances",
+    "SteepestAscent": "assay.attack.optimiser",
+    "Stripe": "assay.data.plant_marks",
+    "TopK": "assay.attack.distances",
+    "TruthShare": "assay.measure.localisation",
+    "Tuned": "assay.tune.diet",
+    "Uniform": "assay.explain.kernels",
+    "attack_curve": "assay.measure.attacked",
+    "audit": "assay.study.audit",
+    "build": "assay.core.registry",
+    "data": "assay.data",
+    "erasure_agreement": "assay.measure.erasure",
+    "errors": "assay.errors",
+    "load": "assay.models.checkpoint",
+    "model_agreement": "assay.measure.agreement",
+    "plant": "assay.data.plant",
+    "register": "assay.core.registry",
+    "registered": "assay.core.registry",
+    "robust_accuracy": "assay.attack.pgd",
+}
+"""The module that each public name comes from; the two of that name are modules themselves."""
+
+__all__ = list(_HOMES)
+
+if not TYPE_CHECKING:  # A checker would take any name for one of the package's.
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        home = import_module(_HOMES[name])
+        found = home if home.__name__ == f"{__name__}.{name}" else getattr(home, name)
+        globals()[name] = found
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

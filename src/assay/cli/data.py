@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from assay.cli.app import app
-from assay.data import CIFAR10, Batch, CelebA, ChestXray, HardDigits, HardMNIST, choose, load
-from assay.data import read as read_items
-from assay.data.root import VARIABLE
 from assay.errors import DataError
+
+if TYPE_CHECKING:
+    from assay.data import CIFAR10, Batch, CelebA, ChestXray, HardMNIST
+
+    OnDisk = CIFAR10 | CelebA | ChestXray | HardMNIST
 
 __all__ = ["data"]
 
 data = typer.Typer(help="List, preview and download data sets.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
-OnDisk = CIFAR10 | CelebA | ChestXray | HardMNIST
-
-_ON_DISK: tuple[tuple[type[OnDisk], str, tuple[str, ...]], ...] = (
-    (HardMNIST, "MNIST digits with noise and a distractor; truth known", ("train", "tune", "test")),
-    (ChestXray, "X-rays of children with or without pneumonia; a tag as known truth on demand", ("train", "test")),
-    (CelebA, "faces by hair colour, where glasses go with one colour; hair masks on demand", ("train", "test")),
-    (CIFAR10, "photographs of 10 kinds of things, 32 x 32", ("train", "test")),
-)
-
-Root = Annotated[Path | None, typer.Option(help=f"Folder of downloaded data sets (default: {VARIABLE}).", show_default=False)]
+Root = Annotated[Path | None, typer.Option(help="Folder of downloaded data sets (default: ASSAY_DATA).", show_default=False)]
 
 
 @data.command("list")
 def list_data(root: Root = None) -> None:
     """List the data sets, their splits, and where they are or how to get them."""
+    from assay.data import HardDigits
+
     table = Table(title="Data sets", title_justify="left")
     for heading in ("name", "what", "split", "images", "where, or how to get it"):
         table.add_column(heading, justify="right" if heading == "images" else "left", overflow="fold")
@@ -47,7 +42,7 @@ def list_data(root: Root = None) -> None:
         "built in: made when asked for, of any size and number",
         end_section=True,
     )
-    for cls, what, splits in _ON_DISK:
+    for cls, what, splits in _on_disk():
         found = [(split, *_found(cls, split, root)) for split in splits]
         if all(count == "none" for _, count, _ in found):
             found = [("\n".join(splits), "none", found[0][2])]  # Each would say the same at length.
@@ -75,12 +70,13 @@ def preview(
     root: Root = None,
 ) -> None:
     """Draw some images of a data set with their labels and their known truth."""
-    from assay.data.preview import save_contact_sheet  # Here, because matplotlib takes a second.
+    from assay.data import choose, load, read
+    from assay.data.preview import save_contact_sheet
 
     if out.suffix.lower() != ".png":
         raise DataError(f"the preview is a PNG file: give a name that ends in .png, not {out}")
     dataset = load(name, split, size, root)
-    batch = read_items(dataset, choose(dataset, min(count, len(dataset)), seed))
+    batch = read(dataset, choose(dataset, min(count, len(dataset)), seed))
     save_contact_sheet(dataset, batch, out)
     _tell_errors(batch)
     Console().print(f"{len(batch)} of {len(dataset)} images of {dataset!r} drawn in {out}", markup=False, soft_wrap=True)
@@ -89,16 +85,28 @@ def preview(
 @data.command()
 def download(
     name: Annotated[str, typer.Argument(help="The data set: cifar10.")],
-    root: Annotated[Path, typer.Option(envvar=VARIABLE, help="Folder to put it into.")],
+    root: Annotated[Path, typer.Option(envvar="ASSAY_DATA", help="Folder to put it into.")],
 ) -> None:
     """Fetch a data set from its home and check it."""
     from assay.data.download import download_cifar10
 
     if name != "cifar10":
-        known = {cls.name: "; `assay data list` says how to get it" for cls, _, _ in _ON_DISK}
+        known = {cls.name: "; `assay data list` says how to get it" for cls, _, _ in _on_disk()}
         hint = (known | {"hard-digits": "; it is built in and needs no download"}).get(name, "")
         raise DataError(f"cannot download {name!r}{hint}; what can be downloaded: cifar10")
     Console().print(f"cifar10 is in {download_cifar10(root)}", markup=False, soft_wrap=True)
+
+
+def _on_disk() -> tuple[tuple[type[OnDisk], str, tuple[str, ...]], ...]:
+    """The data sets that are not built in, what they hold, and their splits."""
+    from assay.data import CIFAR10, CelebA, ChestXray, HardMNIST
+
+    return (
+        (HardMNIST, "MNIST digits with noise and a distractor; truth known", ("train", "tune", "test")),
+        (ChestXray, "X-rays of children with or without pneumonia; a tag as known truth on demand", ("train", "test")),
+        (CelebA, "faces by hair colour, where glasses go with one colour; hair masks on demand", ("train", "test")),
+        (CIFAR10, "photographs of 10 kinds of things, 32 x 32", ("train", "test")),
+    )
 
 
 def _found(cls: type[OnDisk], split: str, root: Path | None) -> tuple[str, str]:

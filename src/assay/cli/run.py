@@ -25,7 +25,6 @@ Folder = Annotated[Path, typer.Argument(help="The folder of a run, which was its
 @run.command()
 def status(folder: Folder) -> None:
     """Tell how far a run is, how fast it goes, and how long the rest takes."""
-    from assay.report.text import plural
     from assay.study.run_status import status as look
 
     found = look(folder)
@@ -37,7 +36,7 @@ def status(folder: Folder) -> None:
         typer.echo(f"states kept: {', '.join(found.states)}")
     if found.rate is not None and not found.over:
         typer.echo(f"{found.rate:.3g} images/s in the last start; {_time(found.left or 0.0)} left at this rate")
-    typer.echo(f"{plural(found.starts, 'start')}")
+    typer.echo(f"{found.starts} start{'' if found.starts == 1 else 's'}")
 
 
 @run.command()

@@ -6,8 +6,10 @@ import ast
 import dataclasses
 import difflib
 import functools
+import importlib
 import math
 import operator
+import pkgutil
 import types
 import typing
 from collections.abc import Callable
@@ -19,7 +21,10 @@ from assay.errors import SpecError
 
 T = TypeVar("T")
 
+_PACKAGE = __name__.partition(".")[0]
 _REGISTRY: dict[str, type[Any]] = {}
+_WITHOUT = ("report", "study", "cli")
+"""Folders of the package that define nothing for specs and take long to import."""
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -47,12 +52,15 @@ def register(cls: type[T]) -> type[T]:
 
     cls.__post_init__ = __post_init__  # type: ignore[attr-defined]
     made = dataclasses.dataclass(frozen=True)(cls)
-    _REGISTRY[made.__name__] = made
+    # A class of the user's stands before the package's of that name, whichever was imported first.
+    if made.__module__.partition(".")[0] != _PACKAGE or made.__name__ not in _REGISTRY:
+        _REGISTRY[made.__name__] = made
     return made
 
 
 def registered(base: type[T]) -> dict[str, type[T]]:
-    """Names and classes of everything registered that is a `base`, sorted by name."""
+    """Names and classes of everything registered that is a `base`, sorted by name: the package's own and what was imported beside it."""
+    _import_own()
     return {name: cls for name, cls in sorted(_REGISTRY.items()) if issubclass(cls, base)}
 
 
@@ -128,6 +136,16 @@ def nearest(name: object, known: typing.Iterable[str]) -> str:
     return f"; did you mean {lowered[found[0]]}?" if found else ""
 
 
+@functools.cache
+def _import_own() -> None:
+    """Import the modules that register the package's own classes, most of which nobody may have asked for yet."""
+    package = importlib.import_module(_PACKAGE)
+    for folder in pkgutil.iter_modules(package.__path__, f"{_PACKAGE}."):
+        if folder.ispkg and folder.name.rpartition(".")[2] not in _WITHOUT:
+            for module in pkgutil.iter_modules(importlib.import_module(folder.name).__path__, f"{folder.name}."):
+                importlib.import_module(module.name)
+
+
 def _value(node: ast.AST, spec: str, base: type[Any] = object) -> Any:
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str | None):
         return node.value
@@ -164,6 +182,8 @@ def _number(node: ast.AST, spec: str) -> Any:
 
 
 def _construct(name: str, args: list[Any], keywords: dict[str, Any], base: type[Any]) -> Any:
+    if name not in _REGISTRY:
+        _import_own()
     if name not in _REGISTRY:
         known = registered(base)
         raise SpecError(f"unknown name {name}{nearest(name, known)} (known: {', '.join(known)})")

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from torch import Tensor
 
 from assay.core.files import replacing
 from assay.data.base import Batch, Dataset
 from assay.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["contact_sheet", "save_contact_sheet"]
 
@@ -33,6 +33,12 @@ def contact_sheet(dataset: Dataset, batch: Batch) -> Figure:
     Raises:
         DataError: The batch holds no image.
     """
+    # Here, because the import takes a second.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
     count = len(batch)
     if not count:
         raise DataError(f"none of the chosen images of {dataset.name} can be read, so there is nothing to show")

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from torch import Tensor
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from assay.core.registry import check_positive, register
 from assay.errors import SpecError
@@ -62,6 +61,8 @@ class Blur(Background):
 
     def fill(self, images: Tensor, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `Background.fill`."""
+        from torchvision.transforms.v2.functional import gaussian_blur  # Here, because the import takes seconds.
+
         # Reflection needs a kernel smaller than twice the image; three deviations hold all but 0.3 % of the mass.
         reach = min(round(3 * self.sigma), *(side - 1 for side in images.shape[2:]))
         return gaussian_blur(images, [2 * max(reach, 1) + 1] * 2, [self.sigma] * 2) if reach > 0 else images

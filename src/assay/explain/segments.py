@@ -8,7 +8,6 @@ from typing import ClassVar, final
 
 import numpy as np
 import torch
-from skimage.segmentation import quickshift, relabel_sequential, slic
 from torch import Tensor
 
 from assay.core.registry import check_at_least, check_positive, register
@@ -37,6 +36,8 @@ class _Skimage(Segments):
 
     def cut(self, images: Tensor) -> Tensor:
         """See `Segments.cut`."""
+        from skimage.segmentation import relabel_sequential  # Here, because the import takes a second.
+
         pixels = images.detach().cpu().double().permute(0, 2, 3, 1)
         if pixels.shape[3] == 1:
             pixels = pixels.expand(-1, -1, -1, 3)
@@ -68,6 +69,8 @@ class Quickshift(_Skimage):
 
     def one(self, pixels: np.ndarray) -> np.ndarray:
         """See `_Skimage.one`."""
+        from skimage.segmentation import quickshift
+
         return np.asarray(
             quickshift(
                 pixels,
@@ -97,6 +100,8 @@ class Slic(_Skimage):
 
     def one(self, pixels: np.ndarray) -> np.ndarray:
         """See `_Skimage.one`."""
+        from skimage.segmentation import slic
+
         return np.asarray(
             slic(pixels, n_segments=self.count, compactness=self.compactness, convert2lab=pixels.shape[2] == 3, start_label=0)
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from timm.models import convmixer
 from torch import nn
 
 from assay.core.registry import check_at_least, register
@@ -42,6 +41,8 @@ class ConvMixer(Architecture):
             raise SpecError(f"ConvMixer: kernel must be odd, not {self.kernel}")
 
     def _net(self) -> nn.Module:
+        from timm.models import convmixer  # Here, because the import takes seconds.
+
         net: nn.Module = convmixer.ConvMixer(
             dim=self.width,
             depth=self.depth,

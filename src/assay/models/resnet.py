@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from timm.models.resnet import BasicBlock, downsample_conv
 from torch import Tensor, nn
 
 from assay.core.registry import check_at_least, register
@@ -75,6 +74,8 @@ class ResidualNet(nn.Module):
 
 
 def _stage(entry: int, width: int, blocks: int, stride: int) -> nn.Sequential:
+    from timm.models.resnet import BasicBlock, downsample_conv  # Here, because the import takes seconds.
+
     shortcut = downsample_conv(entry, width, kernel_size=1, stride=stride) if stride != 1 or entry != width else None
     first = BasicBlock(entry, width, stride=stride, downsample=shortcut)
     return nn.Sequential(first, *(BasicBlock(width, width) for _ in range(blocks - 1)))
@@ -82,6 +83,8 @@ def _stage(entry: int, width: int, blocks: int, stride: int) -> nn.Sequential:
 
 def _initialise(net: nn.Module) -> None:
     """He initialisation; every residual branch starts at zero, so that the network starts shallow."""
+    from timm.models.resnet import BasicBlock
+
     modules: Sequence[nn.Module] = list(net.modules())
     for module in modules:
         if isinstance(module, nn.Conv2d):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from timm.models.swin_transformer import SwinTransformer
 from torch import nn
 
 from assay.core.registry import check_at_least, check_positive, register
@@ -66,6 +65,8 @@ class Swin(Architecture):
         self.check_side(self.size, shape)
 
     def _net(self) -> nn.Module:
+        from timm.models.swin_transformer import SwinTransformer  # Here, because the import takes seconds.
+
         return plain_attention(
             SwinTransformer(
                 img_size=self.size,

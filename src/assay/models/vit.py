@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from assay.core.registry import check_at_least, check_positive, register
@@ -61,6 +60,8 @@ class ViT(Architecture):
         self.check_side(self.size, shape)
 
     def _net(self) -> nn.Module:
+        from timm.models.vision_transformer import VisionTransformer  # Here, because the import takes seconds.
+
         return plain_attention(
             VisionTransformer(
                 img_size=self.size,

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from assay.errors import DataError
-from assay.study.run import LOGS
+from assay.study.run_files import LOGS
 from assay.study.run_log import read_log
 from assay.study.run_maps import MAPS, open_maps
 from assay.study.run_settings import differences

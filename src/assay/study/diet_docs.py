@@ -13,7 +13,7 @@ from assay.report.answers import QUESTIONS
 from assay.study.diet_results import RESULTS
 from assay.study.diet_settings import DietSettings
 from assay.study.diet_verdict import RULES
-from assay.study.run import ENVIRONMENT
+from assay.study.run_files import ENVIRONMENT
 
 __all__ = ["publish"]
 

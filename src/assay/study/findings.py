@@ -19,11 +19,12 @@ from assay.study.attack_views import shown_attacks
 from assay.study.blocks import Blocks
 from assay.study.gallery import Shown, gallery, places, unpack
 from assay.study.labels import Labels, match
+from assay.study.run_files import UNREAD
 from assay.study.sink import Sink
 from assay.study.source import Source
 from assay.study.statistics import summarise_pieces
 from assay.study.verdict import RULES, verdict
-from assay.study.work import OK, UNREAD, Work
+from assay.study.work import OK, Work
 
 __all__ = ["Tally", "few", "findings", "notes_of", "tally"]
 

@@ -27,16 +27,15 @@ from assay.core.ranks import Ranks
 from assay.errors import DataError
 from assay.report.text import plural
 from assay.study.blocks import Blocks
+from assay.study.run_files import ENVIRONMENT, LOCK, LOGS, SETTINGS, finished_blocks, part
 from assay.study.run_lock import Lock
 from assay.study.run_log import FINISH, Line, append, mend, read_log
 from assay.study.run_maps import chunk_files
 from assay.study.run_settings import differences, plain, read_settings, settings_text
 from assay.study.run_state import State, read_state, state_bytes
 
-__all__ = ["ENVIRONMENT", "LOCK", "LOGS", "SETTINGS", "Run", "check_folder", "finished_blocks", "part"]
+__all__ = ["Run", "check_folder"]
 
-SETTINGS, ENVIRONMENT, LOGS = "run.toml", "environment.json", "log"
-LOCK = "lock"
 _ROW_GROUP = 1 << 17
 _HEAD = "# A run of assay. To go on after an interruption: the same command again, or `assay run resume FOLDER`.\n"
 
@@ -237,16 +236,6 @@ class Run:
 
     def _log(self, line: Line) -> None:
         append(_log(self.folder, self.ranks), line)
-
-
-def finished_blocks(folder: Path) -> set[int]:
-    """Numbers of the blocks in a run's log whose files are all there; `FINISH` among them when the results are."""
-    return {line.block for line in read_log(folder / LOGS) if all((folder / name).exists() for name in line.files)}
-
-
-def part(table: str, block: int) -> str:
-    """Where a block's rows of a table are, within the folder."""
-    return f"parts/{table}/{block:06d}.parquet"
 
 
 def _document(command: str, settings: Mapping[str, Any], blocks: Blocks) -> dict[str, Any]:

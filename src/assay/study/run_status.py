@@ -14,11 +14,10 @@ import polars as pl
 from assay.core.files import sha256
 from assay.errors import DataError
 from assay.study.blocks import Blocks
-from assay.study.run import ENVIRONMENT, LOCK, LOGS, SETTINGS, finished_blocks, part
+from assay.study.run_files import ENVIRONMENT, LOCK, LOGS, SETTINGS, UNREAD, finished_blocks, part
 from assay.study.run_lock import Lock
 from assay.study.run_log import FINISH, read_log
 from assay.study.run_settings import read_settings
-from assay.study.work import UNREAD
 
 __all__ = ["Status", "first_start", "read_document", "status", "verify"]
 

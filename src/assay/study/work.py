@@ -20,13 +20,13 @@ from assay.measure.base import Case, Measure
 from assay.models.classifier import Classifier
 from assay.study.gallery import Shown, pack, places, show
 from assay.study.record import record
+from assay.study.run_files import UNREAD
 from assay.study.source import Source, placed
 
-__all__ = ["FLOOR", "OK", "UNREAD", "Line", "Work", "lines_of", "lines_of_unread", "status_table"]
+__all__ = ["FLOOR", "OK", "Line", "Work", "lines_of", "lines_of_unread", "status_table"]
 
 FLOOR = RandomMap()
 OK = "ok"
-UNREAD = "cannot be read: "
 Line = tuple[str, str, int | None, int | None]
 """Name, status, label and predicted class (none where the output is not finite) of an image."""
 _STATUS = {"image": pl.Int64, "name": pl.String, "status": pl.String, "label": pl.Int64, "predicted": pl.Int64}

@@ -99,14 +99,14 @@ def test_every_image_has_a_status_and_the_verdict_is_in_words(whole):
     assert found.page.settings["accuracy"] == "66.7% of 3 labelled images"
 
 
-def test_progress_goes_forward_to_its_total(whole):
+def test_progress_counts_images_and_goes_forward_to_their_number(whole):
     steps = whole[3]
     assert {stage for stage, _, _ in steps} == {"audit"}
     assert len({total for _, _, total in steps}) == 1
     done = [done for _, done, _ in steps]
     assert done == sorted(done)
     assert done[0] == 0
-    assert done[-1] == steps[0][2]
+    assert done[-1] == steps[0][2] == 3
 
 
 def test_the_record_holds_the_seven_answers_as_json(whole):

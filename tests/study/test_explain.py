@@ -111,7 +111,7 @@ def test_bad_images_are_listed_and_left_out(fragile, images, tmp_path, block):
     assert pl.read_csv(tmp_path / "status.csv")["image"].to_list() == [0, 1, 2, 3, 4]
     done = [done for _, done, _ in steps]
     assert done == sorted(done)
-    assert steps[-1][1] == steps[-1][2] == 10
+    assert steps[-1][1] == steps[-1][2] == 5
 
 
 def test_when_no_image_can_be_explained_that_is_said(model, images, tmp_path):

@@ -60,7 +60,7 @@ def attack(
             model, images = task.network(), len(chosen.indices)
             plan = Attacking(model, explainers, chosen_attack, images, blind, distance, task.seed, gallery, chosen.dataset.classes)
             check_folder(task.out)
-            data = chosen.describe(progress)
+        data = ranks.once(lambda: chosen.describe(progress))  # Hashing reads all files.
         settings = task.settings(
             model,
             data,

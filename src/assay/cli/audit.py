@@ -64,7 +64,7 @@ def audit(
             attacks = [build(spec, Attack) for spec in attack or ()]  # type: ignore[type-abstract]
             work = plan(model, images, explainers, measures, task.seed, masks=chosen.dataset.mask_kinds, gallery=gallery, attacks=attacks)
             check_folder(task.out)
-            data = chosen.describe(progress)
+        data = ranks.once(lambda: chosen.describe(progress))  # Hashing reads all files.
         settings = task.settings(
             model,
             data,

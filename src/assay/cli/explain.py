@@ -44,7 +44,7 @@ def explain(
             model = task.network()
             plan = Explaining(model, explainers, task.seed, maps, overlays, chosen.dataset.classes)
             check_folder(task.out)
-            data = chosen.describe(progress)
+        data = ranks.once(lambda: chosen.describe(progress))  # Hashing reads all files.
         settings = task.settings(model, data, explainer=[repr(one) for one in explainers], maps=maps, overlays=overlays)
         with Run.open(
             task.out,

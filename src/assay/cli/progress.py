@@ -31,7 +31,7 @@ _OVER = float("inf")
 
 @contextmanager
 def bar() -> Iterator[Report]:
-    """Show units done, units per second, time used and time left of each stage, on standard error."""
+    """Show images (or other units) done, how many a second, time used and time left of each stage, on standard error."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines(console)

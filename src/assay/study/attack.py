@@ -121,12 +121,12 @@ def attack_run(run: Run, plan: Attacking, source: Source, *, name: str, progress
         EmptyBatchError: No image could be read and explained.
         DataError: The disk is full or the folder cannot be written.
     """
-    share, steps = run.share(), len(plan.explainers)
-    total, done = sum(len(run.blocks.rows(block)) for block in share) * steps, 0
+    share = run.share()
+    total, done = sum(len(run.blocks.rows(block)) for block in share), 0
     for block, batch in zip(share, source.read(map(run.blocks.rows, share)), strict=True):
         rows = run.blocks.rows(block)
-        run.write(block, *_attack(plan, source, rows, batch, lambda units, done=done: progress("attack", done + units, total)))  # type: ignore[misc]
-        done += len(rows) * steps
+        run.write(block, *_attack(plan, source, rows, batch, lambda images, done=done: progress("attack", done + images, total)))  # type: ignore[misc]
+        done += len(rows)
         progress("attack", done, total)
     with run.ranks.together():
         if not run.ranks.first:
@@ -174,7 +174,7 @@ def _attack(
         held = np.array([at[place] - rows.start for place in fine.tolist()], int)
         parts = []
         for place, explainer in enumerate(plan.explainers):
-            tell(place * len(batch))
+            tell(place * len(batch) // len(plan.explainers))
             name, attack = short(explainer), plan.of(explainer)
             case = (model, explainer, images[fine], targets[fine], index[fine], plan.seed, logits[fine], maps[name][fine])
             results = [one.run(*case) for one in (attack, noise_like(attack))] if len(fine) else []

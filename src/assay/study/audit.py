@@ -265,12 +265,12 @@ def audit_blocks(work: Work, source: Source, sink: Sink, blocks: Blocks, share: 
         progress: Called as work goes on.
     """
     todo = list(share)
-    total = sum(len(blocks.rows(block)) for block in todo) * work.steps
+    total = sum(len(blocks.rows(block)) for block in todo)
     done = 0
     for block, batch in zip(todo, source.read(map(blocks.rows, todo)), strict=True):
-        tables = work.tables(source, blocks.rows(block), batch, lambda units, done=done: progress("audit", done + units, total))  # type: ignore[misc]
+        tables = work.tables(source, blocks.rows(block), batch, lambda images, done=done: progress("audit", done + images, total))  # type: ignore[misc]
         sink.write(block, tables)
-        done += len(blocks.rows(block)) * work.steps
+        done += len(blocks.rows(block))
         progress("audit", done, total)
 
 

@@ -121,13 +121,12 @@ def explain_run(run: Run, plan: Explaining, source: Source, progress: Progress =
 def _explain_share(run: Run, plan: Explaining, source: Source, progress: Progress) -> None:
     """This process's part of what is left."""
     share = run.share()
-    steps = len(plan.explainers)
-    total = sum(len(run.blocks.rows(block)) for block in share) * steps
+    total = sum(len(run.blocks.rows(block)) for block in share)
     done = 0
     for block, batch in zip(share, source.read(map(run.blocks.rows, share)), strict=True):
         rows = run.blocks.rows(block)
-        run.write(block, *_explain(plan, source, rows, batch, lambda units, done=done: progress("explain", done + units, total)))  # type: ignore[misc]
-        done += len(rows) * steps
+        run.write(block, *_explain(plan, source, rows, batch, lambda images, done=done: progress("explain", done + images, total)))  # type: ignore[misc]
+        done += len(rows)
         progress("explain", done, total)
 
 
@@ -157,7 +156,7 @@ def _explain(
         targets = logits.argmax(1)
         maps = {}
         for place, explainer in enumerate(plan.explainers):
-            tell(place * len(batch))
+            tell(place * len(batch) // len(plan.explainers))
             maps[short(explainer)] = explainer.attribute(plan.model, images, targets, index, plan.seed).cpu()
         told = lines_of(batch, logits, maps)
         lines |= zip(at, told, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -25,21 +26,21 @@ def chunk_files(arrays: Mapping[str, np.ndarray], blocks: Blocks, block: int) ->
         block: The block's number.
     """
     rows = blocks.rows(block)
-    group = MemoryStore()
-    zarr.create_group(group)
+    group: dict[str, Any] = {}
+    zarr.create_group(MemoryStore(group))
     files = {f"{MAPS}/{name}": content for name, content in _files(group).items()}
     for name, values in arrays.items():
         # Made in memory, so that one way of writing serves all files of a run.
-        store = MemoryStore()
+        held: dict[str, Any] = {}
         array = zarr.create_array(
-            store,
+            MemoryStore(held),
             shape=(blocks.images, *values.shape[1:]),
             chunks=(blocks.size, *values.shape[1:]),
             dtype=values.dtype,
             fill_value=np.nan if values.dtype.kind == "f" else -1,
         )
         array[rows.start : rows.stop] = values
-        files |= {f"{MAPS}/{name}/{file}": content for file, content in _files(store).items()}
+        files |= {f"{MAPS}/{name}/{file}": content for file, content in _files(held).items()}
     return files
 
 
@@ -48,5 +49,6 @@ def open_maps(folder: Path) -> zarr.Group:
     return zarr.open_group(str(folder / MAPS), mode="r")
 
 
-def _files(store: MemoryStore) -> dict[str, bytes]:
-    return {name: content.to_bytes() for name, content in store._store_dict.items()}
+def _files(held: Mapping[str, Any]) -> dict[str, bytes]:
+    """What a store has put into the mapping that it was given, file by file."""
+    return {name: content.to_bytes() for name, content in held.items()}

@@ -72,11 +72,6 @@ class Work:
         """Which class of each image is explained, in a word."""
         return "predicted" if self.targets is None else "given"
 
-    @property
-    def steps(self) -> int:
-        """Units of progress that one image is worth."""
-        return len(self.explainers) + 1 + len(self.measures)
-
     def record(self, data: Mapping[str, Any], indices: Sequence[int]) -> dict[str, Any]:
         """The seven reproducibility answers.
 
@@ -95,7 +90,7 @@ class Work:
             source: Where the batch is from.
             rows: The block's positions.
             batch: Its images.
-            tell: Called with the units of progress done.
+            tell: Called with the images done, where one half done counts by halves.
             shown_from: Positions from which images for the gallery are looked for within the block; by default those of the plan.
         """
         at, unread = placed(source, rows, batch)
@@ -128,14 +123,14 @@ class Work:
             *(None if mask is None else mask.to(home) for mask in (batch.truth, batch.distractor)),
         )
         case.__dict__["logits"] = logits
-        maps = []
+        maps, steps = [], len(self.everyone) + len(self.measures)
         for place, explainer in enumerate(self.everyone):
-            tell(count * place)
+            tell(count * place // steps)
             maps.append(explainer.attribute(self.model, images, targets, index, self.seed))
         clean = [one.nan_to_num(0.0, 0.0, 0.0) for one in maps]
         scored = []
         for place, measure in enumerate(self.measures):
-            tell(count * (len(maps) + place))
+            tell(count * (len(maps) + place) // steps)
             scored.append(measure.evaluate(case, clean, self.everyone))
         lost = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]) | ~logits.isfinite().all(1)
         return logits.cpu(), [one.cpu() for one in maps], torch.stack(scored).masked_fill(lost, math.nan).cpu()

@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -21,6 +23,19 @@ def test_shares_are_even_and_cover_everything_once(world):
     shares = [Ranks(rank, world).share(range(10)) for rank in range(world)]
     assert sorted(one for share in shares for one in share) == list(range(10))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_what_is_done_once_is_done_by_the_first_and_known_to_all(monkeypatch):
+    done = []
+
+    def work():
+        done.append(len(done))
+        return "hash"
+
+    monkeypatch.setattr(Ranks, "gather", lambda self, value: ["hash", value])
+    monkeypatch.setattr(Ranks, "together", lambda self: nullcontext())
+    assert [Ranks(rank, 2).once(work) for rank in (0, 1)] == ["hash", "hash"]
+    assert done == [0]
 
 
 def test_a_mistake_of_the_only_process_is_its_own():

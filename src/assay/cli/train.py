@@ -95,7 +95,6 @@ def _choices(
     adversarial: str | None,
 ) -> tuple[Architecture, Recipe]:
     """What to train and how, from what was asked for and the defaults."""
-    import assay.attack.adversary  # noqa: F401  (makes its specs known)
     from assay.core.registry import build
     from assay.models.adversary import Adversary
     from assay.models.defaults import default_architecture, default_recipe

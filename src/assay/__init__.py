@@ -81,6 +81,10 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.models.classifier import Classifier as Classifier
     from assay.study.audit import Audit as Audit
     from assay.study.audit import audit as audit
+    from assay.study.frontier import Frontier as Frontier
+    from assay.study.frontier import Knee as Knee
+    from assay.study.frontier import frontier as frontier
+    from assay.study.frontier import plot_frontiers as plot_frontiers
     from assay.tune.diet import DiET as DiET
     from assay.tune.diet import Tuned as Tuned
     from assay.tune.explainer import LearnedMask as LearnedMask
@@ -109,6 +113,7 @@ _HOMES = {
     "Distance": "assay.attack.distances",
     "DistractorShare": "assay.measure.localisation",
     "Explainer": "assay.explain.base",
+    "Frontier": "assay.study.frontier",
     "FullGrad": "assay.explain.fullgrad",
     "Gaussian": "assay.explain.kernels",
     "Glyph": "assay.data.plant_marks",
@@ -123,6 +128,7 @@ _HOMES = {
     "KeepTop": "assay.measure.keep",
     "Kernel": "assay.explain.kernels",
     "KernelShap": "assay.explain.surrogate",
+    "Knee": "assay.study.frontier",
     "LearnedMask": "assay.tune.explainer",
     "Lime": "assay.explain.surrogate",
     "LocalLinearError": "assay.measure.linearity",
@@ -161,9 +167,11 @@ _HOMES = {
     "data": "assay.data",
     "erasure_agreement": "assay.measure.erasure",
     "errors": "assay.errors",
+    "frontier": "assay.study.frontier",
     "load": "assay.models.checkpoint",
     "model_agreement": "assay.measure.agreement",
     "plant": "assay.data.plant",
+    "plot_frontiers": "assay.study.frontier",
     "register": "assay.core.registry",
     "registered": "assay.core.registry",
     "robust_accuracy": "assay.attack.pgd",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from assay.explain.base import Explainer
 from assay.explain.kernels import Uniform
 from assay.measure.base import Case, Measure
 
-__all__ = ["MaxSensitivity"]
+__all__ = ["MaxSensitivity", "changes"]
 
 
 @register
@@ -43,18 +44,41 @@ class MaxSensitivity(Measure):
         return torch.stack([self._largest(case, one, explainer) for one, explainer in zip(maps, explainers, strict=True)])
 
     def _largest(self, case: Case, clean: Tensor, explainer: Explainer) -> Tensor:
-        images, shape = case.images, tuple(case.images.shape[1:])
-        total = len(images) * self.samples
-        change = torch.empty(total, device=images.device)
-        start = 0
-        while start < total:
-            stop = min(total, start + case.model.chunk_size(total - start, shape, "gradient" in explainer.needs))
-            pairs = torch.arange(start, stop, device=images.device)
-            rows = pairs // self.samples
-            nearby = images[rows] + Uniform(self.radius).sample(case.seed, "MaxSensitivity", case.index[rows], pairs % self.samples, shape)
-            moved = explainer.attribute(case.model, nearby, case.targets[rows], case.index[rows], case.seed)
-            change[start:stop] = (moved - clean[rows]).flatten(1).norm(dim=1)
-            start = stop
+        kernel, shape = Uniform(self.radius), tuple(case.images.shape[1:])
+
+        def move(rows: Tensor, sample: Tensor) -> Tensor:
+            return kernel.sample(case.seed, "MaxSensitivity", case.index[rows], sample, shape)
+
+        moved, _ = changes(case, clean, explainer, self.samples, move)
         size: Tensor = clean.flatten(1).norm(dim=1)
-        largest: Tensor = change.view(len(images), self.samples).amax(1) / size.masked_fill(size == 0, torch.nan)
+        largest: Tensor = moved.amax(1) / size.masked_fill(size == 0, torch.nan)
         return largest
+
+
+def changes(
+    case: Case, clean: Tensor, explainer: Explainer, samples: int, move: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """How far maps move when images do: the lengths (L2) of the maps' changes (N, samples), and of the images'.
+
+    Args:
+        case: The images; targets and the explainer's own noise are held.
+        clean: Their maps.
+        explainer: What made them.
+        samples: Changes per image.
+        move: Gives the changes (P, C, H, W) of pairs of an image's place (P,) and a sample's number (P,).
+    """
+    images, shape = case.images, tuple(case.images.shape[1:])
+    total = len(images) * samples
+    found = torch.empty(2, total, device=images.device)
+    start = 0
+    while start < total:
+        stop = min(total, start + case.model.chunk_size(total - start, shape, "gradient" in explainer.needs))
+        pairs = torch.arange(start, stop, device=images.device)
+        rows = pairs // samples
+        delta = move(rows, pairs % samples)
+        moved = explainer.attribute(case.model, images[rows] + delta, case.targets[rows], case.index[rows], case.seed)
+        found[0, start:stop] = (moved - clean[rows]).flatten(1).norm(dim=1)
+        found[1, start:stop] = delta.flatten(1).norm(dim=1)
+        start = stop
+    one, other = found.view(2, len(images), samples)
+    return one, other

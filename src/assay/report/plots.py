@@ -15,9 +15,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-__all__ = ["Curve", "Dot", "curves", "dots", "sheet", "to_bytes"]
+__all__ = ["COLOURS", "GREY", "Curve", "Dot", "blank", "curves", "dots", "plain", "sheet", "to_bytes"]
 
-_COLOURS = (
+COLOURS = (
     "#0b5fa5",
     "#c2410c",
     "#157f3b",
@@ -32,7 +32,7 @@ _COLOURS = (
     "#9ca3af",
 )
 _STYLES = ("o-", "s--", "^-.", "D:", "v-", "P--", "X-.", "h:", "<-", ">--", "p-.")
-_GREY, _DPI = "#6b7280", 150
+GREY, _DPI = "#6b7280", 150
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ def dots(groups: Mapping[str, Sequence[Dot]], axis: str, limits: tuple[float, fl
         limits: Ends of the axis.
     """
     most = max(len(group) for group in groups.values())
-    figure = _figure(4.4 * len(groups) + 1.6, 0.9 + 0.27 * most)
+    figure = blank(4.4 * len(groups) + 1.6, 0.9 + 0.27 * most)
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     for panel, (title, group) in zip(panels, groups.items(), strict=True):
         for place, dot in enumerate(group):
-            colour = _COLOURS[1] if dot.strong else _COLOURS[0]
+            colour = COLOURS[1] if dot.strong else COLOURS[0]
             if np.isfinite(dot.low):
                 panel.plot([dot.low, dot.high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
             panel.plot(dot.value, place, "D" if dot.strong else "o", color=colour, markersize=5)
@@ -81,7 +81,7 @@ def dots(groups: Mapping[str, Sequence[Dot]], axis: str, limits: tuple[float, fl
         panel.grid(axis="x", color="#e5e7eb")
         if limits:
             panel.set_xlim(limits)
-        _plain(panel)
+        plain(panel)
     return figure
 
 
@@ -98,7 +98,7 @@ def curves(
     """
     columns = len(panels) if len(panels) <= 3 else math.ceil(len(panels) / 2)
     rows = math.ceil(len(panels) / columns)
-    figure = _figure(4.2 * columns + 2.4, 3.3 * rows)
+    figure = blank(4.2 * columns + 2.4, 3.3 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
     for empty in axes[len(panels) :]:
         empty.set_axis_off()
@@ -106,7 +106,7 @@ def curves(
     for panel, (title, group) in zip(axes, panels.items(), strict=False):
         for curve in group:
             number = labels.index(curve.label)
-            colour, style = _COLOURS[number % len(_COLOURS)], _STYLES[number % len(_STYLES)]
+            colour, style = COLOURS[number % len(COLOURS)], _STYLES[number % len(_STYLES)]
             panel.plot(curve.x, curve.y, style, color=colour, markersize=4, linewidth=1.4, label=curve.label)
             if curve.low is not None and curve.high is not None:
                 panel.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.14, linewidth=0)
@@ -117,7 +117,7 @@ def curves(
         panel.set_xlabel(x_axis)
         panel.set_title(title, fontsize=10, loc="left")
         panel.grid(color="#e5e7eb")
-        _plain(panel)
+        plain(panel)
     handles = {line.get_label(): line for panel in axes for line in panel.get_lines()}
     figure.legend(handles=[handles[label] for label in labels], loc="outside right center", frameon=False, fontsize=8)
     return figure
@@ -132,7 +132,7 @@ def sheet(rows: Sequence[Sequence[Image.Image]], columns: Sequence[str], names: 
         names: What stands before each row.
         side: Inches of a picture.
     """
-    figure = _figure(side * len(columns) + 0.7, side * len(rows) + 0.55)
+    figure = blank(side * len(columns) + 0.7, side * len(rows) + 0.55)
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
     for line, (pictures, name) in enumerate(zip(rows, names, strict=True)):
         for place, picture in enumerate(pictures):
@@ -155,13 +155,15 @@ def to_bytes(draw: Callable[[], Figure], form: Literal["png", "svg"]) -> bytes:
     return page.getvalue()
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
+    """An empty white figure of so many inches, drawn without a screen."""
     figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _plain(panel: Axes) -> None:
+def plain(panel: Axes) -> None:
+    """Take away the frame's upper and right lines, and grey the others."""
     panel.spines[["top", "right"]].set_visible(False)
-    panel.spines[["left", "bottom"]].set_color(_GREY)
-    panel.tick_params(colors=_GREY, labelcolor="black", labelsize=8)
+    panel.spines[["left", "bottom"]].set_color(GREY)
+    panel.tick_params(colors=GREY, labelcolor="black", labelsize=8)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import polars as pl
 from torch import Tensor
@@ -15,7 +15,7 @@ from assay.attack.base import Attack
 from assay.core.files import replacing
 from assay.core.inputs import check_images, check_index, check_masks, check_targets
 from assay.core.progress import Progress, silent
-from assay.core.registry import build, short
+from assay.core.registry import short
 from assay.data.base import Batch
 from assay.errors import DataError, ShapeError, SpecError
 from assay.explain.base import Explainer, check_model
@@ -33,6 +33,7 @@ from assay.models.classifier import Classifier
 from assay.report import Page, write
 from assay.study.blocks import BLOCK, Blocks
 from assay.study.findings import findings
+from assay.study.given import built
 from assay.study.sink import Memory, Sink
 from assay.study.source import Held, Source
 from assay.study.work import FLOOR, Work
@@ -59,8 +60,6 @@ MEASURES: tuple[Measure, ...] = (
 )
 
 _MASKS = frozenset({"truth", "distractor"})
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,9 +236,9 @@ def plan(
     Raises:
         SpecError: Explainers, measures, attacks or `gallery` make no audit.
     """
-    chosen = [one for one in _built("explainer", explainers, Explainer) if one != FLOOR]  # type: ignore[type-abstract]
+    chosen = [one for one in built("explainer", explainers, Explainer) if one != FLOOR]  # type: ignore[type-abstract]
     allowed = [one for one in MEASURES if _MASKS & one.needs <= masks] if measures is None else measures
-    rated = _built("measure", allowed, Measure)  # type: ignore[type-abstract]
+    rated = built("measure", allowed, Measure)  # type: ignore[type-abstract]
     if not chosen or not rated:
         raise SpecError("an audit needs at least one explainer, beside the random map, and one measure")
     for one in rated:
@@ -248,7 +247,7 @@ def plan(
             raise SpecError(f"{short(one)} needs masks of {what}, which these images do not have; leave it out or give {lack}=")
     if gallery < 1:
         raise SpecError(f"gallery must be at least 1, not {gallery}: the report shows some images")
-    attacked = [with_floor(one) for one in _built("attack", attacks, Attack)]  # type: ignore[type-abstract]
+    attacked = [with_floor(one) for one in built("attack", attacks, Attack)]  # type: ignore[type-abstract]
     rated += [one for pair in attacked for one in pair if one not in rated]
     return Work(model, chosen, list(dict.fromkeys(rated)), seed, images, gallery, targets, [one for one, _ in attacked])
 
@@ -272,18 +271,3 @@ def audit_blocks(work: Work, source: Source, sink: Sink, blocks: Blocks, share: 
         sink.write(block, tables)
         done += len(blocks.rows(block))
         progress("audit", done, total)
-
-
-def _built(kind: str, given: Sequence[T | str], base: type[T]) -> list[T]:
-    """Objects from objects or specs, all of the right kind and different."""
-    if isinstance(given, str):
-        raise SpecError(f"give the {kind}s as a list, such as [{given!r}]")
-    made: list[T] = []
-    for one in given:
-        found = build(one, base) if isinstance(one, str) else one
-        if not isinstance(found, base):
-            raise SpecError(f"{kind}s must be {base.__name__} objects or specs, not {found!r}")
-        if found in made:
-            raise SpecError(f"the {kind} {short(found)} is given twice; give each once")
-        made.append(found)
-    return made

@@ -1,0 +1,367 @@
+"""`frontier`: what the robustness of smoothed explanations costs in faithfulness to the model, notion by notion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from assay.attack.ball import Ball, LinfBall, ball
+from assay.attack.base import Attack
+from assay.attack.distances import Distance, TopK
+from assay.attack.map_attack import MapAttack
+from assay.core.files import replacing
+from assay.core.inputs import check_images, check_index, check_targets
+from assay.core.progress import Progress, silent
+from assay.core.registry import build, nearest, short
+from assay.data.base import Batch
+from assay.errors import DataError, NotFiniteError, ShapeError, SpecError
+from assay.explain.base import Explainer, check_model
+from assay.explain.gradient import Gradient
+from assay.explain.kernels import Gaussian, Kernel
+from assay.measure.base import Measure
+from assay.measure.linearity import Infidelity, LocalLinearError
+from assay.measure.perturbation import Deletion, Insertion
+from assay.models.classifier import Classifier
+from assay.report.frontier_plot import FORMS, trade_offs
+from assay.report.page import Sentence
+from assay.report.plots import to_bytes
+from assay.report.study_page import write_study
+from assay.study.blocks import BLOCK, Blocks
+from assay.study.findings import few, tally
+from assay.study.frontier_findings import frontier_summary, frontier_trends, knee_of, sentences
+from assay.study.frontier_page import frontier_page, lines_of_plot
+from assay.study.frontier_sweep import Sweep, sweep_blocks, width_of
+from assay.study.given import built
+from assay.study.sink import Memory
+from assay.study.source import Held
+
+__all__ = ["FAITHFULNESS", "SIGMAS", "Frontier", "Knee", "frontier", "frontiers_of", "plan_sweep", "plot_frontiers"]
+
+SIGMAS = (0.0, 0.01, 0.03, 0.1)
+FAITHFULNESS: tuple[Measure, ...] = (
+    LocalLinearError(radius=0.01, scaled=True, relative=True),
+    LocalLinearError(radius=0.1, scaled=True, relative=True),
+    Infidelity(scaled=True, relative=True),
+    Deletion(),
+    Insertion(),
+)
+
+
+@dataclass(frozen=True)
+class Knee:
+    """Where a trade-off bends.
+
+    Attributes:
+        width: Sigma, or radius, of the kernel.
+        kernel: Its spec.
+        height: How far the width's mean lies above the chord from the first to the last, both axes scaled to the chord's ends.
+        support: Share of bootstrap resamples whose knee is the same.
+    """
+
+    width: float
+    kernel: str
+    height: float
+    support: float
+
+
+@dataclass(frozen=True, eq=False)
+class Frontier:
+    """What smoothing one explainer of one model gives and costs, width by width.
+
+    Attributes:
+        table: Long table: image (global number), explainer, kernel ("none" at width 0), width, quantity, value (NaN where unknown, such
+            as attacks on images that were not attacked), kind ("robustness" or "faithfulness"), higher_is_better.
+        summary: One row for each width and quantity; see `assay.study.frontier_findings.frontier_summary`.
+        trends: One row for each quantity; see `assay.study.frontier_findings.frontier_trends`.
+        status: One row per image: image, name, status ("ok" or what was wrong), label, predicted class.
+        explainer: The explainer's short spec.
+        model: What the reader calls the model.
+        robustness: The quantity that robustness is told and drawn by.
+        seed: Of the run.
+        record: The seven reproducibility answers.
+        meanings: What each quantity says, in a sentence.
+    """
+
+    table: pl.DataFrame
+    summary: pl.DataFrame
+    trends: pl.DataFrame
+    status: pl.DataFrame
+    explainer: str
+    model: str
+    robustness: str
+    seed: int
+    record: Mapping[str, Any]
+    meanings: Mapping[str, str]
+
+    @property
+    def notions(self) -> tuple[str, ...]:
+        """The measures of faithfulness."""
+        return tuple(self.trends.filter(pl.col("kind") == "faithfulness")["quantity"])
+
+    @property
+    def sentences(self) -> tuple[Sentence, ...]:
+        """The verdict, with its tones."""
+        return tuple(sentences(self.table, self.summary, self.trends, self.robustness, self.seed))
+
+    @property
+    def verdict(self) -> tuple[str, ...]:
+        """The verdict in plain words."""
+        return tuple(one.text for one in self.sentences)
+
+    def knee(self, notion: str, robustness: str | None = None) -> Knee | None:
+        """The width after which a notion of faithfulness pays most for little robustness; None where nothing bends or trades.
+
+        Args:
+            notion: A measure of faithfulness, one of `notions`.
+            robustness: A quantity of robustness; that of this frontier when None.
+
+        Source: Satopaa et al. 2011 (Kneedle); the rule is in `assay.study.frontier_statistics.bend`.
+
+        Raises:
+            SpecError: There is no such quantity.
+        """
+        found = knee_of(self.table, self._known(robustness or self.robustness), self._known(notion), self.seed)
+        if found is None:
+            return None
+        row = self._rows(notion).row(found.place, named=True)
+        return Knee(row["width"], row["kernel"], found.height, found.support)
+
+    def reaching(self, level: float, quantity: str | None = None, surely: bool = False) -> float | None:
+        """The smallest width at which the mean of a quantity is `level` or better; None where no width reaches it.
+
+        Args:
+            level: What is wanted.
+            quantity: Any quantity; the robustness of this frontier when None.
+            surely: Ask it of the 95 % interval's worse end, and not of the mean.
+
+        Raises:
+            SpecError: There is no such quantity.
+        """
+        rows = self._rows(self._known(quantity or self.robustness))
+        up = rows["higher_is_better"][0]
+        values = rows["mean" if not surely else "low" if up else "high"]
+        return next((width for width, value in zip(rows["width"], values, strict=True) if (value >= level if up else value <= level)), None)
+
+    def plot(self) -> Figure:
+        """Robustness against each notion of faithfulness."""
+        return plot_frontiers([self])
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the report as one self-contained HTML file; returns its path.
+
+        Raises:
+            DataError: The path cannot be written.
+        """
+        return write_study(frontier_page([self]), path)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write report.html, frontier.parquet, summary.csv, trends.csv, status.csv, frontier.png, frontier.svg and environment.json.
+
+        Returns:
+            The folder.
+
+        Raises:
+            DataError: The folder cannot be made or written.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(folder / "frontier.parquet") as draft:
+                self.table.write_parquet(draft)
+            for name, table in (("summary", self.summary), ("trends", self.trends), ("status", self.status)):
+                with replacing(folder / f"{name}.csv") as draft:
+                    table.write_csv(draft)
+            for form in FORMS:
+                with replacing(folder / f"frontier.{form}") as draft:
+                    draft.write_bytes(to_bytes(self.plot, form))
+            with replacing(folder / "environment.json") as draft:
+                draft.write_text(json.dumps(self.record, indent=2) + "\n")
+        except OSError as error:
+            raise DataError(f"cannot write the frontier to {folder}: {error.strerror or error}") from error
+        self.to_html(folder / "report.html")
+        return folder
+
+    def _known(self, quantity: str) -> str:
+        names = self.trends["quantity"].to_list()
+        if quantity not in names:
+            raise SpecError(f"there is no quantity {quantity!r}{nearest(quantity, names)} (there are: {', '.join(names)})")
+        return quantity
+
+    def _rows(self, quantity: str) -> pl.DataFrame:
+        return self.summary.filter(pl.col("quantity") == quantity)
+
+
+def frontier(
+    model: Classifier,
+    images: Tensor,
+    targets: Tensor | None = None,
+    explainer: Explainer | str = Gradient(),  # noqa: B008  (frozen)
+    sigmas: Sequence[float] | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    *,
+    kernels: Sequence[Kernel | str] | None = None,
+    faithfulness: Sequence[Measure | str] = FAITHFULNESS,
+    attack: Attack | str | None = MapAttack(),  # noqa: B008  (frozen)
+    distance: Distance | str = TopK(),  # noqa: B008  (frozen)
+    attacked: int | None = None,
+    draws: int = 10,
+    within: Ball | str | None = None,
+    index: Tensor | None = None,
+    progress: Progress = silent,
+) -> Frontier:
+    """Smooth an explainer by wider and wider kernels, and tell what that does to its robustness and to its faithfulness to the model.
+
+    All widths share their noise: the same draws scaled by the width, the same attack's starting points, the same random changes. Noise
+    within the explainer itself (Lime's coalitions) is shared only where all widths have the same number of `samples`.
+
+    Args:
+        model: The model to explain; faithfulness is to it, not to the smoothed model.
+        images: (N, C, H, W), pixels in [0, 1].
+        targets: (N,) class ids; None for the predicted classes.
+        explainer: What is smoothed, or its spec.
+        sigmas: Standard deviations of Gaussian kernels; 0, 0.01, 0.03 and 0.1 when neither these nor `kernels` are given.
+        samples: Noisy copies per image at every width; None for the paper's rule, more at larger widths.
+        seed: Decides all randomness, together with `index`.
+        kernels: Kernels of one kind and several widths, in place of `sigmas`. Width 0, the explainer alone, is always there.
+        faithfulness: Measures of the maps on the model, each a curve of its own.
+        attack: The attack on the smoothed explainer; where it cannot be made, a black-box one in the same ball. None for none.
+        distance: What is left after an attack is 1 - this distance of the maps.
+        attacked: How many images are attacked, evenly spread; None for all.
+        draws: Random changes per image, for the mean and the largest change of the map.
+        within: The ball of these changes; the attack's by default, `LinfBall(8/255)` without an attack.
+        index: (N,) the images' global numbers, all different; 0..N-1 when None.
+        progress: Called as work goes on.
+
+    Raises:
+        AssayError: A wrong input, named in the message, before work starts.
+    """
+    check_model(model)
+    images = check_images(images)
+    count = len(images)
+    numbers = check_index(index, count, images.device)
+    if len(numbers.unique()) < count:
+        raise ShapeError("index gives two images the same number; each needs its own")
+    if targets is not None:
+        targets = check_targets(targets, count, model.count_classes(images.shape[1:]), images.device)
+    sweep = plan_sweep(
+        model, count, [explainer], sigmas, samples, seed,
+        kernels=kernels, faithfulness=faithfulness, attack=attack, distance=distance, attacked=attacked, draws=draws, within=within,
+        targets=targets,
+    )  # fmt: skip
+    source = Held(Batch(images, None, None, None, numbers, tuple(f"image {number}" for number in range(count))))
+    blocks, sink = Blocks.even(count, BLOCK), Memory()
+    sweep_blocks(sweep, source, sink, blocks, range(len(blocks)), progress)
+    counted = tally(sink)
+    if counted.first is None:
+        raise NotFiniteError(f"the model gives NaN or infinity for every image, so there is nothing to smooth: {few(counted)}")
+    table, status = (pl.concat(list(sink.tables(name))) for name in ("frontier", "status"))
+    answers = sweep.record({"name": "images given as a tensor"}, source.indices)
+    return frontiers_of(sweep, table, status, answers, model.name)[0]
+
+
+def plan_sweep(
+    model: Classifier,
+    images: int,
+    explainers: Sequence[Explainer | str],
+    sigmas: Sequence[float] | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    *,
+    kernels: Sequence[Kernel | str] | None = None,
+    faithfulness: Sequence[Measure | str] = FAITHFULNESS,
+    attack: Attack | str | None = MapAttack(),  # noqa: B008  (frozen)
+    distance: Distance | str = TopK(),  # noqa: B008  (frozen)
+    attacked: int | None = None,
+    draws: int = 10,
+    within: Ball | str | None = None,
+    targets: Tensor | None = None,
+) -> Sweep:
+    """What a sweep will do, checked before it does anything; the parameters are those of `frontier`, for several explainers.
+
+    Raises:
+        SpecError: They make no sweep.
+    """
+    if sigmas is not None and kernels is not None:
+        raise SpecError("give sigmas or kernels, not both")
+    given = [Gaussian(float(one)) for one in (SIGMAS if sigmas is None else sigmas)] if kernels is None else kernels
+    chosen = built("explainer", explainers, Explainer)  # type: ignore[type-abstract]
+    rated = built("measure", faithfulness, Measure)  # type: ignore[type-abstract]
+    wrong = [short(one) for one in rated if one.category != "faithfulness" or one.needs]
+    if wrong:
+        raise SpecError(f"{wrong[0]} is no measure of faithfulness to the model alone; robustness is measured in any case")
+    if not chosen or not rated:
+        raise SpecError("a frontier needs at least one explainer and one measure of faithfulness")
+    for name, value, least in (("draws", draws, 1), ("attacked", attacked, 2), ("samples", samples, 1)):
+        if value is not None and value < least:
+            raise SpecError(f"{name} must be at least {least}, not {value}")
+    hit = build(attack, Attack) if isinstance(attack, str) else attack  # type: ignore[type-abstract]
+    by = build(distance, Distance) if isinstance(distance, str) else distance  # type: ignore[type-abstract]
+    area = build(within, Ball) if isinstance(within, str) else within  # type: ignore[type-abstract]
+    area = area or (LinfBall(8 / 255) if hit is None else ball(hit.norm, hit.eps))
+    sweep = Sweep(model, chosen, _widths(given), samples, rated, hit, by, draws, attacked, area, images, seed, targets)
+    assert len(sweep.robustness) in (0, 2)  # a distance that is no similarity is refused here
+    return sweep
+
+
+def frontiers_of(sweep: Sweep, table: pl.DataFrame, status: pl.DataFrame, record: Mapping[str, Any], name: str) -> tuple[Frontier, ...]:
+    """One frontier for each explainer of a sweep.
+
+    Args:
+        sweep: What was done.
+        table: The long table of all blocks.
+        status: One row per image.
+        record: The seven reproducibility answers.
+        name: What the reader calls the model.
+    """
+    quantities = sweep.quantities
+    meanings = {one.name: one.meaning for one in quantities}
+    found = []
+    for explainer in map(short, sweep.explainers):
+        own = table.filter(pl.col("explainer") == explainer)
+        summary, trends = frontier_summary(own, sweep.seed), frontier_trends(own)
+        found.append(Frontier(own, summary, trends, status, explainer, name, quantities[0].name, sweep.seed, record, meanings))
+    return tuple(found)
+
+
+def plot_frontiers(frontiers: Sequence[Frontier], labels: Sequence[str] | None = None, robustness: str | None = None) -> Figure:
+    """Robustness against each notion of faithfulness, one panel for each notion, one line for each frontier.
+
+    Args:
+        frontiers: Of any explainers and models, with the same quantities.
+        labels: What to call them; by default explainer and, where there are several, model.
+        robustness: The quantity on the horizontal axis; that of the first frontier when None.
+
+    Raises:
+        ShapeError: There is no frontier, or not one label for each.
+        SpecError: A frontier lacks a quantity.
+    """
+    if not frontiers or (labels is not None and len(labels) != len(frontiers)):
+        raise ShapeError(
+            f"{0 if labels is None else len(labels)} labels for {len(frontiers)} frontiers; give one for each, of one at least"
+        )
+    for one in frontiers:
+        for quantity in (robustness or frontiers[0].robustness, *frontiers[0].notions):
+            one._known(quantity)
+    return trade_offs(*lines_of_plot(frontiers, labels, robustness or frontiers[0].robustness))
+
+
+def _widths(given: Sequence[Kernel | str]) -> list[Kernel | None]:
+    """Kernels of ascending width, width 0 first.
+
+    Raises:
+        SpecError: They are of several kinds, two have the same width, or there is none.
+    """
+    wide = [one for one in built("kernel", given, Kernel) if one.spread > 0]  # type: ignore[type-abstract]
+    if len({type(one) for one in wide}) != 1:
+        raise SpecError("the widths must be of one kind of kernel, at least one of them above 0")
+    if len({one.spread for one in wide}) < len(wide):
+        raise SpecError("two kernels have the same width; give each width once")
+    return [None, *sorted(wide, key=width_of)]

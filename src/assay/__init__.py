@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.attack.optimiser import SteepestAscent as SteepestAscent
     from assay.attack.pgd import PGD as PGD
     from assay.attack.pgd import robust_accuracy as robust_accuracy
+    from assay.bounds.certificate import Certificate as Certificate
+    from assay.bounds.certify import certify as certify
     from assay.core.registry import build as build
     from assay.core.registry import register as register
     from assay.core.registry import registered as registered
@@ -60,6 +62,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.segments import Slic as Slic
     from assay.explain.smooth import Smoothed as Smoothed
     from assay.explain.smooth import SmoothGrad as SmoothGrad
+    from assay.explain.sparse import Sparsified as Sparsified
     from assay.explain.surrogate import KernelShap as KernelShap
     from assay.explain.surrogate import Lime as Lime
     from assay.measure.agreement import model_agreement as model_agreement
@@ -105,6 +108,7 @@ _HOMES = {
     "BlackBoxMapAttack": "assay.attack.black_box",
     "Blur": "assay.explain.backgrounds",
     "CentreShift": "assay.attack.distances",
+    "Certificate": "assay.bounds.certificate",
     "Classifier": "assay.models.classifier",
     "Constant": "assay.explain.backgrounds",
     "Cosine": "assay.attack.distances",
@@ -154,6 +158,7 @@ _HOMES = {
     "Slic": "assay.explain.segments",
     "SmoothGrad": "assay.explain.smooth",
     "Smoothed": "assay.explain.smooth",
+    "Sparsified": "assay.explain.sparse",
     "Spearman": "assay.attack.distances",
     "SteepestAscent": "assay.attack.optimiser",
     "Stripe": "assay.data.plant_marks",
@@ -164,6 +169,7 @@ _HOMES = {
     "attack_curve": "assay.measure.attacked",
     "audit": "assay.study.audit",
     "build": "assay.core.registry",
+    "certify": "assay.bounds.certify",
     "data": "assay.data",
     "erasure_agreement": "assay.measure.erasure",
     "errors": "assay.errors",

@@ -20,6 +20,7 @@ SMALL = {
     "Lime": "Lime(samples=20, segments=Grid(rows=3, columns=3))",
     "SmoothGrad": "SmoothGrad(sigma=0.1, samples=5)",
     "Smoothed": "Smoothed(explainer=IntegratedGradients(steps=2), kernel=Uniform(radius=0.1), samples=3)",
+    "Sparsified": "Sparsified(explainer=Gradient(), fraction=0.2)",
     "IntegratedGradients": "IntegratedGradients(steps=4)",
     "Deletion": "Deletion(steps=5)",
     "Insertion": "Insertion(steps=5)",

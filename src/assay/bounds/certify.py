@@ -1,0 +1,117 @@
+"""`certify`: checks what it is given and hands it to the certificate that fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from assay.bounds.certificate import Certificate
+from assay.bounds.gradient import certify_gradient
+from assay.bounds.votes import certify_votes
+from assay.core.registry import build, short
+from assay.errors import ModelError, SpecError
+from assay.explain.base import Explainer, check_call
+from assay.explain.gradient import Gradient
+from assay.explain.kernels import Gaussian
+from assay.explain.smooth import Smoothed, SmoothGrad
+from assay.explain.sparse import Sparsified
+from assay.models.classifier import Classifier
+
+__all__ = ["certifiable", "certify"]
+
+_SAMPLES = 1000
+
+
+def certify(
+    model: Classifier,
+    images: Tensor,
+    smoothing: Explainer | str,
+    eps: float | Sequence[float],
+    confidence: float = 0.99,
+    targets: Tensor | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    *,
+    index: Tensor | None = None,
+) -> Certificate:
+    """Bounds on how far the smoothed explanation of an image can be from that of any image within L2 distance `eps`, same explained class.
+
+    Args:
+        model: The model. Gradients can be certified of probabilities only: `Classifier(net, output="probability")`.
+        images: (N, C, H, W), pixels in [0, 1].
+        smoothing: `SmoothGrad(sigma, samples)`, `Smoothed(Gradient(), Gaussian(sigma), samples)`, or `Smoothed(Sparsified(...),
+            Gaussian(sigma), samples)` for the certificate of top pixels; or the spec of one.
+        eps: Radius, or several: all radii share all passes. The bounds of an image hold at all of them at once.
+        confidence: Of each image's bounds.
+        targets: (N,) class ids; None for the predicted classes.
+        samples: Forward passes per image, beyond those of the map, that a gradient's certificate is made of; None for 1000. The
+            certificate of top pixels is made of the map's own copies and takes none.
+        seed: Decides all randomness, together with `index`.
+        index: (N,) the images' global numbers; 0..N-1 when None.
+
+    Raises:
+        ModelError: The model explains something else than a probability where that is needed.
+        SpecError: There is no certificate for `smoothing`, or a number is out of range.
+        AssayError: Another wrong input, named in the message.
+    """
+    if isinstance(smoothing, str):
+        smoothing = build(smoothing, Explainer)  # type: ignore[type-abstract]
+    chosen = certifiable(smoothing)
+    radii = (eps,) if isinstance(eps, int | float) else tuple(map(float, eps))
+    if not radii or not all(math.isfinite(one) and one >= 0 for one in radii):
+        raise SpecError(f"eps must be a radius of at least 0, or some of them, not {eps!r}")
+    if not 0 < confidence < 1:
+        raise SpecError(f"confidence must be in (0, 1), not {confidence!r}")
+    home = images.device if isinstance(images, Tensor) else None
+    images, targets, index = check_call(model, images, targets, index)
+    if isinstance(chosen.explainer, Sparsified):
+        if samples is not None:
+            raise SpecError("the certificate of top pixels is made of the map's own copies; set samples in the Smoothed(...)")
+        targets = model.predict(images) if targets is None else targets
+        found = certify_votes(model, images, targets, index, seed, chosen, radii, confidence)
+    else:
+        if model.output != "probability":
+            raise ModelError(
+                "a gradient is certified of a class probability, which is in [0, 1]; "
+                f"this model explains its {model.output.replace('_', ' ')}: "
+                'make it Classifier(net, output="probability")'
+            )
+        many = _SAMPLES if samples is None else samples
+        if many < 2 or many % 2:
+            raise SpecError(f"samples must be an even number of at least 2, for pairs of opposite noise, not {many}")
+        targets = model.predict(images) if targets is None else targets
+        found = certify_gradient(model, images, targets, index, seed, chosen, radii, confidence, many)
+    return _shaped(found, home, isinstance(eps, int | float))
+
+
+def certifiable(smoothing: Explainer) -> Smoothed:
+    """The explainer as the composition that is certified.
+
+    Raises:
+        SpecError: There is no certificate for it.
+    """
+    chosen = smoothing.smoothed if isinstance(smoothing, SmoothGrad) else smoothing
+    name = short(smoothing) if hasattr(smoothing, "__dataclass_fields__") else type(smoothing).__name__
+    if not isinstance(chosen, Smoothed) or not isinstance(chosen.explainer, Gradient | Sparsified):
+        raise SpecError(
+            f"there is no certificate for {name}; take SmoothGrad(sigma, samples), or Smoothed(Sparsified(...), Gaussian(sigma), samples)"
+        )
+    if not isinstance(chosen.kernel, Gaussian) or not chosen.kernel.sigma > 0:
+        raise SpecError(f"{name} has no certificate: the noise must be Gaussian(sigma) with sigma above 0, not {short(chosen.kernel)}")
+    paired = chosen.antithetic or isinstance(chosen.explainer, Gradient)
+    if chosen.count < 2 or (paired and chosen.count % 2):
+        raise SpecError(f"{name} has {chosen.count} copies; its certificate takes pairs of them: give it samples={chosen.count + 1}")
+    return chosen
+
+
+def _shaped(found: Certificate, home: torch.device | None, single: bool) -> Certificate:
+    """The certificate on the images' device, without the axis of radii where one radius was given."""
+    rows = {name: getattr(found, name).to(home) for name in ("cosine", "seen", "overlap", "needed")}
+    if single:
+        rows = {name: value[0] for name, value in rows.items()}
+    eps = found.eps[0] if single and isinstance(found.eps, tuple) else found.eps
+    return replace(found, eps=eps, maps=found.maps.to(home), norm=found.norm.to(home), radius=found.radius.to(home), **rows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,9 +12,8 @@ from matplotlib.figure import Figure
 
 from assay.report.plots import COLOURS, GREY, blank, plain
 
-__all__ = ["FORMS", "Axis", "Line", "Point", "trade_offs"]
+__all__ = ["Axis", "Line", "Point", "trade_offs"]
 
-FORMS: tuple[Literal["png", "svg"], ...] = ("png", "svg")
 _MARKERS, _DASHES = "osD^vPX", ("-", "--", ":", "-.")
 _COLUMNS, _WIDTH, _HEIGHT = 3, 3.7, 3.1
 _LETTER = (0.055, 0.11)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ from assay.measure.base import Measure
 from assay.measure.linearity import Infidelity, LocalLinearError
 from assay.measure.perturbation import Deletion, Insertion
 from assay.models.classifier import Classifier
-from assay.report.frontier_plot import FORMS, trade_offs
+from assay.report.frontier_plot import trade_offs
 from assay.report.page import Sentence
 from assay.report.plots import to_bytes
 from assay.report.study_page import write_study
@@ -42,8 +42,10 @@ from assay.study.given import built
 from assay.study.sink import Memory
 from assay.study.source import Held
 
-__all__ = ["FAITHFULNESS", "SIGMAS", "Frontier", "Knee", "frontier", "frontiers_of", "plan_sweep", "plot_frontiers"]
+__all__ = ["FAITHFULNESS", "FIGURE", "SIGMAS", "Frontier", "Knee", "frontier", "frontiers_of", "plan_sweep", "plot_frontiers"]
 
+FIGURE: tuple[Literal["png", "svg"], ...] = ("png", "svg")
+"""Forms in which the figure is written."""
 SIGMAS = (0.0, 0.01, 0.03, 0.1)
 FAITHFULNESS: tuple[Measure, ...] = (
     LocalLinearError(radius=0.01, scaled=True, relative=True),
@@ -162,7 +164,7 @@ class Frontier:
         return write_study(frontier_page([self]), path)
 
     def save(self, folder: str | Path) -> Path:
-        """Write report.html, frontier.parquet, summary.csv, trends.csv, status.csv, frontier.png, frontier.svg and environment.json.
+        """Write report.html, frontier.parquet, summary.csv, trends.csv, status.csv, figure.png, figure.svg and environment.json.
 
         Returns:
             The folder.
@@ -178,8 +180,8 @@ class Frontier:
             for name, table in (("summary", self.summary), ("trends", self.trends), ("status", self.status)):
                 with replacing(folder / f"{name}.csv") as draft:
                     table.write_csv(draft)
-            for form in FORMS:
-                with replacing(folder / f"frontier.{form}") as draft:
+            for form in FIGURE:
+                with replacing(folder / f"figure.{form}") as draft:
                     draft.write_bytes(to_bytes(self.plot, form))
             with replacing(folder / "environment.json") as draft:
                 draft.write_text(json.dumps(self.record, indent=2) + "\n")
@@ -210,6 +212,7 @@ def frontier(
     kernels: Sequence[Kernel | str] | None = None,
     faithfulness: Sequence[Measure | str] = FAITHFULNESS,
     attack: Attack | str | None = MapAttack(),  # noqa: B008  (frozen)
+    otherwise: Attack | str | None = None,
     distance: Distance | str = TopK(),  # noqa: B008  (frozen)
     attacked: int | None = None,
     draws: int = 10,
@@ -232,7 +235,9 @@ def frontier(
         seed: Decides all randomness, together with `index`.
         kernels: Kernels of one kind and several widths, in place of `sigmas`. Width 0, the explainer alone, is always there.
         faithfulness: Measures of the maps on the model, each a curve of its own.
-        attack: The attack on the smoothed explainer; where it cannot be made, a black-box one in the same ball. None for none.
+        attack: The attack on the smoothed explainer; None for none.
+        otherwise: The attack where `attack` cannot be made, as on explainers without derivatives; black-box search in the same ball
+            when None.
         distance: What is left after an attack is 1 - this distance of the maps.
         attacked: How many images are attacked, evenly spread; None for all.
         draws: Random changes per image, for the mean and the largest change of the map.
@@ -253,8 +258,8 @@ def frontier(
         targets = check_targets(targets, count, model.count_classes(images.shape[1:]), images.device)
     sweep = plan_sweep(
         model, count, [explainer], sigmas, samples, seed,
-        kernels=kernels, faithfulness=faithfulness, attack=attack, distance=distance, attacked=attacked, draws=draws, within=within,
-        targets=targets,
+        kernels=kernels, faithfulness=faithfulness, attack=attack, otherwise=otherwise, distance=distance, attacked=attacked,
+        draws=draws, within=within, targets=targets,
     )  # fmt: skip
     source = Held(Batch(images, None, None, None, numbers, tuple(f"image {number}" for number in range(count))))
     blocks, sink = Blocks.even(count, BLOCK), Memory()
@@ -278,6 +283,7 @@ def plan_sweep(
     kernels: Sequence[Kernel | str] | None = None,
     faithfulness: Sequence[Measure | str] = FAITHFULNESS,
     attack: Attack | str | None = MapAttack(),  # noqa: B008  (frozen)
+    otherwise: Attack | str | None = None,
     distance: Distance | str = TopK(),  # noqa: B008  (frozen)
     attacked: int | None = None,
     draws: int = 10,
@@ -302,11 +308,11 @@ def plan_sweep(
     for name, value, least in (("draws", draws, 1), ("attacked", attacked, 2), ("samples", samples, 1)):
         if value is not None and value < least:
             raise SpecError(f"{name} must be at least {least}, not {value}")
-    hit = build(attack, Attack) if isinstance(attack, str) else attack  # type: ignore[type-abstract]
+    hit, blind = (build(one, Attack) if isinstance(one, str) else one for one in (attack, otherwise))  # type: ignore[type-abstract]
     by = build(distance, Distance) if isinstance(distance, str) else distance  # type: ignore[type-abstract]
     area = build(within, Ball) if isinstance(within, str) else within  # type: ignore[type-abstract]
     area = area or (LinfBall(8 / 255) if hit is None else ball(hit.norm, hit.eps))
-    sweep = Sweep(model, chosen, _widths(given), samples, rated, hit, by, draws, attacked, area, images, seed, targets)
+    sweep = Sweep(model, chosen, _widths(given), samples, rated, hit, blind, by, draws, attacked, area, images, seed, targets)
     assert len(sweep.robustness) in (0, 2)  # a distance that is no similarity is refused here
     return sweep
 

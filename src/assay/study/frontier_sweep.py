@@ -69,6 +69,7 @@ class Sweep:
         samples: Noisy copies per image.
         faithfulness: Measures of the maps on the model.
         attack: Attacks every smoothed explainer; None for no attack.
+        otherwise: Attacks those that `attack` cannot; None for black-box search in the same ball.
         distance: What maps are compared by under attack.
         draws: Random changes of an image.
         attacked: Images that are attacked, evenly spread; None for all.
@@ -84,6 +85,7 @@ class Sweep:
     samples: int | None
     faithfulness: Sequence[Measure]
     attack: Attack | None
+    otherwise: Attack | None
     distance: Distance
     draws: int
     attacked: int | None
@@ -113,12 +115,10 @@ class Sweep:
     @property
     def robustness(self) -> tuple[AttackedSimilarity, ...]:
         """What is left under attack and under noise of its size; nothing without an attack."""
-        return () if self.attack is None else tuple(replace(one, distance=self.distance) for one in with_floor(self.attack))
-
-    @property
-    def steps(self) -> int:
-        """Units of progress that one image is worth."""
-        return len(self.explainers) * len(self.kernels) * (2 + len(self.robustness)) + len(self.faithfulness)
+        if self.attack is None:
+            return ()
+        pair = with_floor(self.attack)
+        return tuple(replace(one, distance=self.distance, otherwise=self.otherwise or one.otherwise) for one in pair)
 
     @property
     def everyone(self) -> list[Explainer]:
@@ -147,7 +147,7 @@ class Sweep:
             source: Where the batch is from.
             rows: The block's positions.
             batch: Its images.
-            tell: Called with the units of progress done.
+            tell: Called with the images done, where one half done counts by halves.
         """
         at, unread = placed(source, rows, batch)
         lines = lines_of_unread(unread)
@@ -174,11 +174,12 @@ class Sweep:
         """Values (N, explainers, widths, quantities), NaN where unknown, and the maps by name."""
         count, done = len(case.images), 0
         everyone = self.everyone
+        steps = len(everyone) * (2 + len(self.robustness)) + len(self.faithfulness)
 
         def step(units: int = 1) -> None:
             nonlocal done
             done += units
-            tell(count * done)
+            tell(count * done // steps)
 
         maps = []
         for explainer in everyone:
@@ -248,11 +249,11 @@ def sweep_blocks(sweep: Sweep, source: Source, sink: Sink, blocks: Blocks, share
         progress: Called as work goes on.
     """
     todo = list(share)
-    total, done = sum(len(blocks.rows(block)) for block in todo) * sweep.steps, 0
+    total, done = sum(len(blocks.rows(block)) for block in todo), 0
     for block, batch in zip(todo, source.read(map(blocks.rows, todo)), strict=True):
         rows = blocks.rows(block)
-        sink.write(block, sweep.tables(source, rows, batch, lambda units, done=done: progress("frontier", done + units, total)))  # type: ignore[misc]
-        done += len(rows) * sweep.steps
+        sink.write(block, sweep.tables(source, rows, batch, lambda images, done=done: progress("frontier", done + images, total)))  # type: ignore[misc]
+        done += len(rows)
         progress("frontier", done, total)
 
 

@@ -14,14 +14,14 @@ from assay.bounds.gradient import certify_gradient
 from assay.bounds.votes import certify_votes
 from assay.core.registry import build, short
 from assay.errors import ModelError, SpecError
-from assay.explain.base import Explainer, check_call
+from assay.explain.base import Explainer, check_call, check_model
 from assay.explain.gradient import Gradient
 from assay.explain.kernels import Gaussian
 from assay.explain.smooth import Smoothed, SmoothGrad
 from assay.explain.sparse import Sparsified
 from assay.models.classifier import Classifier
 
-__all__ = ["certifiable", "certify"]
+__all__ = ["certify", "check_certifiable"]
 
 _SAMPLES = 1000
 
@@ -60,35 +60,48 @@ def certify(
     """
     if isinstance(smoothing, str):
         smoothing = build(smoothing, Explainer)  # type: ignore[type-abstract]
-    chosen = certifiable(smoothing)
-    radii = (eps,) if isinstance(eps, int | float) else tuple(map(float, eps))
-    if not radii or not all(math.isfinite(one) and one >= 0 for one in radii):
-        raise SpecError(f"eps must be a radius of at least 0, or some of them, not {eps!r}")
-    if not 0 < confidence < 1:
-        raise SpecError(f"confidence must be in (0, 1), not {confidence!r}")
+    single = isinstance(eps, int | float)
+    radii = (float(eps),) if isinstance(eps, int | float) else tuple(map(float, eps))
+    chosen = check_certifiable(model, smoothing, radii, confidence, samples)
     home = images.device if isinstance(images, Tensor) else None
     images, targets, index = check_call(model, images, targets, index)
+    targets = model.predict(images) if targets is None else targets
+    if isinstance(chosen.explainer, Sparsified):
+        found = certify_votes(model, images, targets, index, seed, chosen, radii, confidence)
+    else:
+        found = certify_gradient(model, images, targets, index, seed, chosen, radii, confidence, _SAMPLES if samples is None else samples)
+    return _shaped(found, home, single)
+
+
+def check_certifiable(model: Classifier, smoothing: Explainer, eps: tuple[float, ...], confidence: float, samples: int | None) -> Smoothed:
+    """The explainer as the composition that `certify` certifies, all but the images checked before any work.
+
+    Raises:
+        ModelError: See `certify`.
+        SpecError: See `certify`.
+    """
+    check_model(model)
+    chosen = _smoothed(smoothing)
+    if not eps or not all(math.isfinite(one) and one >= 0 for one in eps):
+        raise SpecError(f"eps must be a radius of at least 0, or some of them, not {list(eps)}")
+    if not 0 < confidence < 1:
+        raise SpecError(f"confidence must be in (0, 1), not {confidence!r}")
     if isinstance(chosen.explainer, Sparsified):
         if samples is not None:
             raise SpecError("the certificate of top pixels is made of the map's own copies; set samples in the Smoothed(...)")
-        targets = model.predict(images) if targets is None else targets
-        found = certify_votes(model, images, targets, index, seed, chosen, radii, confidence)
-    else:
-        if model.output != "probability":
-            raise ModelError(
-                "a gradient is certified of a class probability, which is in [0, 1]; "
-                f"this model explains its {model.output.replace('_', ' ')}: "
-                'make it Classifier(net, output="probability")'
-            )
-        many = _SAMPLES if samples is None else samples
-        if many < 2 or many % 2:
-            raise SpecError(f"samples must be an even number of at least 2, for pairs of opposite noise, not {many}")
-        targets = model.predict(images) if targets is None else targets
-        found = certify_gradient(model, images, targets, index, seed, chosen, radii, confidence, many)
-    return _shaped(found, home, isinstance(eps, int | float))
+        return chosen
+    if model.output != "probability":
+        raise ModelError(
+            "a gradient is certified of a class probability, which is in [0, 1]; "
+            f"this model explains its {model.output.replace('_', ' ')}: "
+            'make it Classifier(net, output="probability"), or give --output probability'
+        )
+    if samples is not None and (samples < 2 or samples % 2):
+        raise SpecError(f"samples must be an even number of at least 2, for pairs of opposite noise, not {samples}")
+    return chosen
 
 
-def certifiable(smoothing: Explainer) -> Smoothed:
+def _smoothed(smoothing: Explainer) -> Smoothed:
     """The explainer as the composition that is certified.
 
     Raises:

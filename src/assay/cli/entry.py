@@ -22,7 +22,7 @@ def main() -> None:
     """Run the command line; a user's mistake ends with one line on standard error and exit code 2, Ctrl-C with 130."""
     try:
         # Imported here, so that an interruption while torch loads ends with its message too.
-        from assay.cli import attack, audit, bench, data, demo, explain, frontier, run, study, train, tune  # noqa: F401
+        from assay.cli import attack, audit, bench, certify, data, demo, explain, frontier, run, study, train, tune  # noqa: F401
 
         code = app(standalone_mode=False) or 0
     except AssayError as error:

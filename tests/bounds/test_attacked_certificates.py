@@ -18,7 +18,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def model():
-    return assay.Classifier(plain(torch.nn.GELU, channels=1, size=SIDE, gain=2.0), mean=0.5, output="probability")
+    return assay.Classifier(plain(torch.nn.GELU, channels=1, size=SIDE, gain=2.0), mean=0.5, output="probability", chunk=1024)
 
 
 def cosines(model, clean, moved, targets, groups=10, samples=300):

@@ -69,7 +69,7 @@ def test_the_bounds_hold_where_the_marks_are_known():
     """Moving the second pixel by eps against the leader is the worst change; the winner must stay where it is certified to."""
     images = pixels(60)
     eps = (0.0, 0.03, 0.1, 0.3)
-    found = assay.certify(assay.Classifier(Duel()), images, DUEL, eps, 0.999, zeros(60))
+    found = assay.certify(assay.Classifier(Duel(), chunk=2048), images, DUEL, eps, 0.999, zeros(60))
     here = exact_duel(images, 0.3)
     seen = found.maps.flatten(1)[:, [0, 2]].double()
     assert (found.norm <= here.norm(dim=1)).all()
@@ -94,7 +94,9 @@ def test_it_misses_as_seldom_as_its_confidence_promises(antithetic):
     images = torch.zeros(1, 1, SIDE, SIDE)
     images[0, 0, 0, 1] = 0.49
     smoothing = assay.Smoothed(Sparsified(assay.Gradient(), 1 / PIXELS), assay.Gaussian(0.3), 40, antithetic)
-    found = assay.certify(assay.Classifier(Duel()), images.expand(repeats, 1, SIDE, SIDE), smoothing, 0.0, confidence, zeros(repeats))
+    found = assay.certify(
+        assay.Classifier(Duel(), chunk=2048), images.expand(repeats, 1, SIDE, SIDE), smoothing, 0.0, confidence, zeros(repeats)
+    )
     here = exact_duel(images, 0.3)
     seen = found.maps.flatten(1)[:, [0, 2]].double()
     wrong = (found.overlap > 0) & (seen.argmax(1) != here.argmax(1))
@@ -105,7 +107,7 @@ def test_it_misses_as_seldom_as_its_confidence_promises(antithetic):
 def test_the_count_is_that_of_every_way_to_exchange_pixels():
     """Against a slow twin: the largest i such that no set of K - i + 1 pixels outside can all pass as many of the top."""
     smoothing = votes(samples=300)
-    found = assay.certify(assay.Classifier(plain(channels=1, size=SIDE)), pixels(4), smoothing, 0.02, 0.9)
+    found = assay.certify(assay.Classifier(plain(channels=1, size=SIDE), chunk=2048), pixels(4), smoothing, 0.02, 0.9)
     from assay.bounds.concentration import mean_lower, mean_upper
 
     top = 9
@@ -128,7 +130,7 @@ def test_the_count_is_that_of_every_way_to_exchange_pixels():
 
 
 def test_relaxed_marks_and_pairs_and_any_explainer_are_certified():
-    model = assay.Classifier(plain(channels=1, size=SIDE))
+    model = assay.Classifier(plain(channels=1, size=SIDE), chunk=2048)
     for smoothing in (
         votes(full=0.1),
         votes(antithetic=True),
@@ -143,7 +145,7 @@ def test_relaxed_marks_and_pairs_and_any_explainer_are_certified():
 
 
 def test_the_radius_is_where_the_bounds_end_and_needed_where_they_begin():
-    call = (assay.Classifier(Duel()), pixels(8))
+    call = (assay.Classifier(Duel(), chunk=2048), pixels(8))
     found = assay.certify(*call, DUEL, 0.02, 0.99, zeros(8))
     ends = torch.stack([found.radius * 0.999, found.radius * 1.001])
     for one in range(3):
@@ -157,7 +159,7 @@ def test_the_radius_is_where_the_bounds_end_and_needed_where_they_begin():
 
 
 def test_passes_are_those_of_the_map():
-    model = assay.Classifier(plain(channels=1, size=SIDE))
+    model = assay.Classifier(plain(channels=1, size=SIDE), chunk=2048)
     model.predict(pixels(3))
     model.passes.forward = 0
     certificate = assay.certify(model, pixels(3), votes(samples=50), [0.0, 0.1, 0.2])

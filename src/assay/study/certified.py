@@ -141,7 +141,7 @@ def certified_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
         row: dict[str, Any] = {
             "eps": eps,
             "images": len(part),
-            "certified": float(((part["cosine"] > 0) | (part["overlap"] > 0)).mean() or 0),
+            "certified": float(np.mean(((part["cosine"] > 0) | (part["overlap"] > 0)).to_numpy())),
         }
         for name, one in zip(_MEANS, bootstrap(values, seed), strict=True):
             row |= {name: one.mean, f"{name}_low": one.low, f"{name}_high": one.high}

@@ -8,7 +8,8 @@ import assay
 from assay.errors import DataError, SpecError
 from assay.study.diet_plan import Plan
 from assay.study.diet_presets import preset
-from assay.study.diet_settings import DietSettings, from_file, merged
+from assay.study.diet_settings import DietSettings
+from assay.study.settings import from_file, merged
 from reference.studies import tiny
 
 EVERY = pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def diet(
     from assay.study.diet import study as run
     from assay.study.diet_docs import publish
     from assay.study.diet_presets import chosen
-    from assay.study.diet_settings import from_file
+    from assay.study.settings import from_file
 
     asked = {"model": model, "tune_images": tune_images, "scored_images": scored_images}
     changes = {"seed": seed} | ({} if study is None else from_file(study))

@@ -19,11 +19,12 @@ from assay.study.diet_figures import figures
 from assay.study.diet_keep import Keeper
 from assay.study.diet_outcome import Outcome
 from assay.study.diet_plan import Plan
-from assay.study.diet_results import RESULTS, Found, write_all
+from assay.study.diet_results import Found, write_all
 from assay.study.diet_settings import DietSettings
 from assay.study.diet_summary import long_table, summarised, tables
 from assay.study.diet_verdict import Target, targets, verdict
 from assay.study.run import Run
+from assay.study.study_files import RESULTS
 
 __all__ = ["COMMAND", "DietStudy", "study"]
 

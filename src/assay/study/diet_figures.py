@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import polars as pl
@@ -16,29 +15,13 @@ from assay.report.picture import enlarge, outlined, overlay, photo
 from assay.report.plots import Curve, Dot, curves, dots, sheet
 from assay.study.diet_data import Part
 from assay.study.diet_outcome import BASELINE, MASK, NETWORK, Outcome
+from assay.study.study_files import Drawing
 from assay.tune.simplify import enlarge as at_size
 
-__all__ = ["Drawing", "figures"]
+__all__ = ["figures"]
 
 _SIDE = 128
 _OWN = (MASK, NETWORK)
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure to be drawn.
-
-    Attributes:
-        name: Stem of its files.
-        caption: What it shows.
-        draw: Draws it.
-        has_images: Whether images of the data set are in it, which must not leave the run folder.
-    """
-
-    name: str
-    caption: str
-    draw: Callable[[], Figure]
-    has_images: bool
 
 
 def figures(outcomes: Sequence[Outcome], summary: pl.DataFrame, keep: Sequence[float]) -> tuple[Drawing, ...]:

@@ -9,7 +9,8 @@ from typing import Any
 from assay.explain.backgrounds import Background, Blur
 from assay.models.recipe import Augmentation, Flip, Recipe, Shift
 from assay.models.resnet import SmallResNet
-from assay.study.diet_settings import Dataset, DietSettings, Preset, Variant, merged
+from assay.study.diet_settings import Dataset, DietSettings, Variant
+from assay.study.settings import Preset, merged
 from assay.tune.diet import PAPER, DiET
 from assay.tune.schedules import Converged
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
@@ -14,19 +14,17 @@ from assay.core.files import replacing
 from assay.models import checkpoint
 from assay.models.accuracy import Accuracy
 from assay.report.page import Sentence
-from assay.report.plots import to_bytes
-from assay.report.study_page import Grid, Picture, Section, StudyPage, write_study
-from assay.study.diet_figures import Drawing
+from assay.report.study_page import Picture, Section, StudyPage, write_study
 from assay.study.diet_keep import slug
 from assay.study.diet_outcome import Outcome
 from assay.study.diet_settings import DietSettings
 from assay.study.diet_verdict import RULES, Target
-from assay.study.tables import Table, cells, headings, write
+from assay.study.study_files import RESULTS, Drawing, grid, put, write_drawings, write_tables
+from assay.study.tables import Table
 from assay.tune.network import PixelNet
 
-__all__ = ["RESULTS", "Found", "write_all"]
+__all__ = ["Found", "write_all"]
 
-RESULTS = "results.json"
 _TITLE = "Do masks that a model was tuned for tell what it uses?"
 _LEAD = (
     "DiET tunes a copy f_v of a classifier f_b until erasing what its masks leave out changes nothing, and learns one mask per image. "
@@ -80,39 +78,23 @@ def write_all(found: Found, settings: DietSettings, folder: Path) -> list[str]:
     Raises:
         OSError: The folder cannot be written.
     """
-    files = []
-    for name in ("tables", "figures", "models"):
-        (folder / name).mkdir(exist_ok=True)
-    for table in found.tables:
-        files += [str(path.relative_to(folder)) for path in write(table, folder / "tables")]
-    pictures = {}
-    for drawing in found.drawings:
-        forms: tuple[Literal["png", "svg"], ...] = ("png", "svg")
-        drawn = {form: to_bytes(drawing.draw, form) for form in forms}
-        for form, content in drawn.items():
-            files.append(_put(folder, f"figures/{drawing.name}.{form}", content))
-        # Photographs as SVG are several times as large.
-        chosen: Literal["png", "svg"] = "png" if drawing.has_images else "svg"
-        pictures[drawing.name] = Picture(drawing.caption, drawn[chosen], chosen)
+    files = write_tables(found.tables, folder)
+    drawn, pictures = write_drawings(found.drawings, folder)
+    files += drawn
     with replacing(folder / "values.parquet") as draft:
         found.long.write_parquet(draft)
     said = {
         "verdict": [asdict(sentence) for sentence in found.verdict],
         "targets": [asdict(one) | {"met": one.met} for one in found.targets],
     }
-    files.append(_put(folder, RESULTS, (json.dumps(said, indent=2) + "\n").encode()))
+    files.append(put(folder, RESULTS, (json.dumps(said, indent=2) + "\n").encode()))
     write_study(_page(found, settings, pictures), folder / "report.html")
     return [*files, "values.parquet", "report.html", *_write_models(found, folder)]
 
 
-def _put(folder: Path, name: str, content: bytes) -> str:
-    with replacing(folder / name) as draft:
-        draft.write_bytes(content)
-    return name
-
-
 def _write_models(found: Found, folder: Path) -> list[str]:
     """Checkpoints of the models, where the baseline has a card; a model given without one is the user's to keep."""
+    (folder / "models").mkdir(exist_ok=True)
     files = []
     for outcome in found.outcomes:
         card = outcome.baseline.card
@@ -133,7 +115,7 @@ def _write_models(found: Found, folder: Path) -> list[str]:
 
 
 def _page(found: Found, settings: DietSettings, pictures: Mapping[str, Picture]) -> StudyPage:
-    tables = {table.name: _grid(table) for table in found.tables}
+    tables = {table.name: grid(table) for table in found.tables}
     sections = []
     for heading, text, grids, figures in _SECTIONS:
         drawn = tuple(picture for name, picture in pictures.items() if any(name == one or name.startswith(f"{one}-") for one in figures))
@@ -164,12 +146,6 @@ def _sentence(target: Target) -> Sentence:
     return Sentence(
         "good" if target.met else "bad", f"Target {word}: {target.name} is {target.value:.3f}; at least {target.bound:g} was wanted."
     )
-
-
-def _grid(table: Table) -> Grid:
-    shown = headings(table)
-    numeric = tuple(table.frame.schema[name].is_numeric() for name in shown)
-    return Grid(table.title, table.note, tuple(shown), tuple(map(tuple, cells(table))), numeric)
 
 
 def _text(value: Any) -> str:

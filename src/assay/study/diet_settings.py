@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from assay.errors import SpecError
+from assay.study.settings import Many, Preset, Strict
 
-__all__ = ["Dataset", "DietSettings", "Preset", "Variant", "from_file", "merged"]
+__all__ = ["Dataset", "DietSettings", "Variant"]
 
 Dataset = Literal["hard-digits", "hard-mnist", "chest-xray", "celeba"]
-Preset = Literal["small", "paper"]
-Many = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Variant(_Strict):
+class Variant(Strict):
     """One form of the data set: what is trained on, tuned on and tested on, as data set specs.
 
     Attributes:
@@ -39,7 +30,7 @@ class Variant(_Strict):
     reversed: str | None = None
 
 
-class DietSettings(_Strict):
+class DietSettings(Strict):
     """What the study does.
 
     Attributes:
@@ -77,38 +68,3 @@ class DietSettings(_Strict):
     scored_images: Many
     gallery: Many = 6
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-
-
-def from_file(path: Path) -> dict[str, Any]:
-    """The settings that a study file holds; it may leave out what its preset says.
-
-    Raises:
-        SpecError: The file cannot be read, or is no TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise SpecError(f"cannot read the study file {path}: {reason}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"the study file {path} is no TOML: {error}") from error
-
-
-def merged(preset: DietSettings, changes: dict[str, Any], source: str = "the study file") -> DietSettings:
-    """The preset with some settings in place of its own.
-
-    Args:
-        preset: What is changed.
-        changes: Settings by name.
-        source: Where they come from, for the message.
-
-    Raises:
-        SpecError: A setting is unknown or out of range; the message names it.
-    """
-    try:
-        # TOML has lists where settings have tuples, so the check goes by JSON, which has one kind of sequence.
-        return DietSettings.model_validate_json(json.dumps(preset.model_dump() | changes, default=str))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "settings"
-        raise SpecError(f"{source} is wrong at {where}: {first['msg'].lower()}") from error

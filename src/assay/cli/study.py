@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,11 +14,19 @@ from assay.cli.progress import bar
 
 if TYPE_CHECKING:
     from assay.study.diet import DietStudy
+    from assay.study.robustness import RobustnessStudy
 
 __all__ = ["study", "tell"]
 
 study = typer.Typer(help="The experiments of the two papers, and what they do not ask.", no_args_is_help=True)
 app.add_typer(study, name="study")
+
+Out = Annotated[Path, typer.Option(help="Run folder; the same command goes on with what is in it.")]
+Preset = Annotated[Literal["small", "paper"], typer.Option(help="The paper's setting, or the same sized for two cores.")]
+File = Annotated[Path | None, typer.Option("--study", help="TOML file of settings in place of the preset's.", show_default=False)]
+Docs = Annotated[
+    Path | None, typer.Option(help="Folder that gets a page of numbers and plots, without images of the data.", show_default=False)
+]
 
 
 @study.callback()
@@ -27,12 +36,12 @@ def _group() -> None:
 
 @study.command()
 def diet(
-    out: Annotated[Path, typer.Option(help="Run folder; the same command goes on with what is in it.")],
+    out: Out,
     dataset: Annotated[
         Literal["hard-digits", "hard-mnist", "chest-xray", "celeba"], typer.Option(help="Whose study it is.")
     ] = "hard-digits",
-    preset: Annotated[Literal["small", "paper"], typer.Option(help="The paper's setting, or the same sized for two cores.")] = "small",
-    study: Annotated[Path | None, typer.Option(help="TOML file of settings in place of the preset's.", show_default=False)] = None,
+    preset: Preset = "small",
+    study: File = None,
     model: Annotated[
         str | None, typer.Option(help="Start from this model instead of training one; see `assay audit --help`.", show_default=False)
     ] = None,
@@ -40,20 +49,15 @@ def diet(
     scored_images: Annotated[int | None, typer.Option(min=2, help="Images of each part whose maps are scored.", show_default=False)] = None,
     seed: options.Seed = 0,
     device: options.Device = None,
-    docs: Annotated[
-        Path | None,
-        typer.Option(help="Folder that gets a page of numbers and plots, without images of the data.", show_default=False),
-    ] = None,
+    docs: Docs = None,
 ) -> None:
     """Tune a classifier by DiET and hold its masks against the truth, beside the usual explainers: report, tables, figures."""
     from assay.study.diet import study as run
     from assay.study.diet_docs import publish
     from assay.study.diet_presets import chosen
-    from assay.study.settings import from_file
 
-    asked = {"model": model, "tune_images": tune_images, "scored_images": scored_images}
-    changes = {"seed": seed} | ({} if study is None else from_file(study))
-    settings = chosen(dataset, preset, changes | {name: value for name, value in asked.items() if value is not None})
+    changes = _changes(study, seed, model=model, tune_images=tune_images, scored_images=scored_images)
+    settings = chosen(dataset, preset, changes)
     with bar() as progress:
         found = run(settings, out, progress, device=device, file=study)
     if docs is not None:
@@ -61,8 +65,45 @@ def diet(
     tell(found)
 
 
-def tell(found: DietStudy) -> None:
-    """Print the verdict, the targets and the report's place."""
+@study.command()
+def robustness(
+    out: Out,
+    preset: Preset = "small",
+    study: File = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Shipped network or checkpoint; several times. NAME-robust is the robust twin of NAME. The preset's eight by default.",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Folder with NAME.safetensors of the networks, looked at first.", show_default=False)
+    ] = None,
+    images: Annotated[int | None, typer.Option(min=2, help="Images that are chosen at random by the seed.", show_default=False)] = None,
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    docs: Docs = None,
+) -> None:
+    """Put the three claims of the robustness paper to the test on standard and robust twins: report, tables, figures, verdict."""
+    from assay.core.progress import silent
+    from assay.core.ranks import join
+    from assay.study.robustness import study as run
+    from assay.study.robustness_docs import publish
+    from assay.study.robustness_settings import chosen
+
+    with join(device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
+        with ranks.together():
+            settings = chosen(preset, _changes(study, seed, models=models, weights=weights, images=images))
+        found = run(settings, out, progress, device=device, file=study, ranks=ranks)
+    if found is not None:
+        if docs is not None:
+            publish(out, docs, settings)
+        tell(found)
+
+
+def tell(found: DietStudy | RobustnessStudy) -> None:
+    """Print the verdict, the targets where there are any, and the report's place."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -70,7 +111,15 @@ def tell(found: DietStudy) -> None:
         console.print(f"{found.folder} holds the finished study; this is what it found", markup=False, soft_wrap=True)
     for sentence in found.verdict:
         console.print(f"- {sentence.text}", markup=False)
-    for target in found.targets:
+    for target in getattr(found, "targets", ()):
         word = "met" if target.met else "NOT met"
         console.print(f"- target {word}: {target.name} {target.value:.3f} (at least {target.bound:g})", markup=False)
     console.print(f"report: {found.report}", markup=False, soft_wrap=True)
+
+
+def _changes(file: Path | None, seed: int, **asked: Any) -> dict[str, Any]:
+    """What a study file says, and over it what the command line does."""
+    from assay.study.settings import from_file
+
+    told = {name: value for name, value in asked.items() if value is not None}
+    return {"seed": seed} | ({} if file is None else from_file(file)) | told

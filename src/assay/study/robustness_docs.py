@@ -1,0 +1,49 @@
+"""A finished robustness study as a page of documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from assay.study.robustness_settings import RobustnessSettings
+from assay.study.robustness_verdict import RULES
+from assay.study.study_docs import publish_study
+
+__all__ = ["publish"]
+
+_TABLES = {
+    "verdict": (),
+    "models": (),
+    "free-robustness": ("free-robustness",),
+    "free-faithfulness": ("free-faithfulness",),
+    "kernel-robustness": ("kernel-gaussian", "kernel-uniform"),
+    "kernel-faithfulness": ("cost-gaussian", "cost-uniform"),
+    "widths": ("trade-off-gaussian", "trade-off-uniform"),
+    "steps": (),
+}
+"""Tables, with the plots that follow them."""
+
+
+def publish(run: Path, docs: Path, settings: RobustnessSettings) -> Path:
+    """Write `robustness-PRESET.md`; see `assay.study.study_docs.publish_study`.
+
+    Raises:
+        DataError: A file cannot be read or written.
+    """
+    return publish_study(run, docs, f"robustness-{settings.preset}", lambda said: _head(said, settings), _TABLES, ("parts",))
+
+
+def _head(said: Mapping[str, Any], settings: RobustnessSettings) -> list[str]:
+    return [
+        "# Robust explanation: for free, or at the cost of faithfulness",
+        "",
+        f"Written by `assay study robustness --preset {settings.preset} --seed {settings.seed}`; the numbers are those of one run on the "
+        "machine named below.",
+        "",
+        "## Verdict",
+        "",
+        *(f"- {sentence['text']}" for sentence in said["verdict"]),
+        "",
+        f"Rules. {RULES}",
+    ]

@@ -1,0 +1,149 @@
+"""The networks of the robustness study: how each is trained, where its weights are, and what to do when they are missing."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from assay.attack.adversary import PGDTraining
+from assay.errors import SpecError, WeightsError
+from assay.models import checkpoint
+from assay.models.card import Card
+from assay.models.recipe import Flip, Recipe, Shift
+from assay.study.settings import Preset
+
+__all__ = ["ROBUST", "TRAININGS", "Network", "Training", "default_models", "networks", "training_command"]
+
+ROBUST = "-robust"
+"""What the name of a robust twin adds to that of the standard one."""
+_ADVERSARY = PGDTraining(eps=0.5, norm="l2")
+_AUGMENT = (Shift(4), Flip())
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained on CIFAR-10.
+
+    Attributes:
+        architecture: A name of `assay.models.named.NAMED`.
+        recipe: Its recipe, with the adversary for a robust twin.
+    """
+
+    architecture: str
+    recipe: Recipe
+
+
+def _both(name: str, architecture: str, recipe: Recipe, adversary: PGDTraining = _ADVERSARY) -> dict[str, Training]:
+    return {name: Training(architecture, recipe), name + ROBUST: Training(architecture, replace(recipe, adversary=adversary))}
+
+
+_SMALL = Recipe(epochs=16, augment=_AUGMENT)
+_SMALL_TOKENS = Recipe(epochs=40, optimiser="adamw", lr=1e-3, weight_decay=0.05, augment=_AUGMENT)
+# The paper's robust ResNets come from the `robustness` library: PGD of 7 steps.
+_PAPER = Recipe(epochs=150, lr=0.1, warmup=0.05, label_smoothing=0.0, augment=_AUGMENT)
+_PAPER_TOKENS = Recipe(epochs=200, optimiser="adamw", lr=5e-4, weight_decay=0.05, augment=_AUGMENT)
+_PAPER_ADVERSARY = PGDTraining(eps=0.5, norm="l2", steps=7)
+
+TRAININGS: dict[str, Training] = (
+    _both("resnet-cifar10", "resnet-small", _SMALL)
+    | _both("vit-cifar10", "vit-small", _SMALL_TOKENS)
+    | _both("convmixer-cifar10", "convmixer-small", _SMALL_TOKENS)
+    | _both("swin-cifar10", "swin-small", _SMALL_TOKENS)
+    | _both("resnet-cifar10-paper", "resnet-paper", _PAPER, _PAPER_ADVERSARY)
+    | _both("vit-cifar10-paper", "vit-paper", _PAPER_TOKENS, _PAPER_ADVERSARY)
+    | _both("convmixer-cifar10-paper", "convmixer-paper", _PAPER_TOKENS, _PAPER_ADVERSARY)
+    | _both("swin-cifar10-paper", "swin-paper", _PAPER_TOKENS, _PAPER_ADVERSARY)
+)
+"""Every network that the study takes by default, by name; cards, messages and documents follow this table."""
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network with its weights.
+
+    Attributes:
+        name: What the tables call it.
+        net: Takes normalised images.
+        card: Its card.
+    """
+
+    name: str
+    net: nn.Module
+    card: Card
+
+    @property
+    def backbone(self) -> str:
+        """The name that it shares with its twin."""
+        return self.name.removesuffix(ROBUST)
+
+    @property
+    def twin(self) -> str:
+        """Which of the two it is: "standard" or "robust"."""
+        return "robust" if self.name.endswith(ROBUST) else "standard"
+
+
+def default_models(preset: Preset) -> tuple[str, ...]:
+    """Names of the eight networks of a preset."""
+    return tuple(name for name in TRAININGS if ("-paper" in name) == (preset == "paper"))
+
+
+def training_command(name: str, folder: str | Path = ".") -> str:
+    """The command that makes the checkpoint of a network.
+
+    Args:
+        name: One of `TRAININGS`.
+        folder: Where it is written.
+    """
+    training = TRAININGS[name]
+    words = ["assay train --data cifar10 --architecture", training.architecture]
+    for option, value in (("--recipe", replace(training.recipe, adversary=None)), ("--adversarial", training.recipe.adversary)):
+        if value is not None:
+            # Specs take either kind of quotes, and double ones stay readable inside the shell's single ones.
+            words.append(f"{option} {shlex.quote(repr(value).replace(chr(39), chr(34)))}")
+    return " ".join([*words, "--half --out", shlex.quote(str(Path(folder) / f"{name}{checkpoint.SUFFIX}"))])
+
+
+def networks(models: Sequence[str], weights: Path | None) -> tuple[Network, ...]:
+    """The networks with their weights: NAME.safetensors of the folder where it is there, else shipped, else a checkpoint's path.
+
+    Args:
+        models: Shipped names, names of `TRAININGS`, or paths of checkpoints; a robust twin's name ends in `ROBUST`.
+        weights: A folder of checkpoints, or None.
+
+    Raises:
+        SpecError: A network is named twice.
+        WeightsError: Weights are missing, with the commands that make them, or cannot be used.
+    """
+    if weights is not None and not weights.is_dir():
+        raise WeightsError(f"there is no folder of weights {weights}")
+    places = {_stem(spec): _place(spec, weights) for spec in models}
+    if len(places) < len(models):
+        raise SpecError(f"a network is named twice in {', '.join(models)}; give each once")
+    missing = [name for name, place in places.items() if place is None]
+    if missing:
+        raise WeightsError(_message(missing, weights))
+    return tuple(Network(name, *checkpoint.read(place)) for name, place in places.items() if place is not None)
+
+
+def _stem(spec: str) -> str:
+    return Path(spec).stem if checkpoint.looks_like_path(spec) else spec
+
+
+def _place(spec: str, weights: Path | None) -> str | None:
+    own = None if weights is None else weights / f"{_stem(spec)}{checkpoint.SUFFIX}"
+    if own is not None and own.is_file():
+        return str(own)
+    return spec if spec in checkpoint.shipped() or Path(spec).is_file() else None
+
+
+def _message(missing: Sequence[str], weights: Path | None) -> str:
+    where = "the package" if weights is None else f"{weights} and not in the package"
+    known = [training_command(name, weights or "weights") for name in missing if name in TRAININGS]
+    text = f"the weights of {', '.join(missing)} are not in {where}"
+    if len(known) == len(missing):
+        return f"{text}; make them by {' ; '.join(known)} and give the folder by --weights"
+    return f"{text}; give names of shipped networks or paths of checkpoints (the study knows how to train {', '.join(TRAININGS)})"

@@ -1,0 +1,193 @@
+"""What the robustness study is to do: its settings as objects, checked before any work, and its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from assay.attack.base import Attack
+from assay.attack.distances import Distance
+from assay.core.environment import code, machine, packages
+from assay.core.registry import build, short
+from assay.data import Batch, Dataset, choose, read
+from assay.errors import DataError, SpecError
+from assay.measure.base import Measure
+from assay.models.classifier import Classifier, Precision
+from assay.study.blocks import Blocks
+from assay.study.frontier import plan_sweep
+from assay.study.frontier_sweep import Sweep
+from assay.study.given import built
+from assay.study.robustness_models import Network, networks
+from assay.study.robustness_settings import Part, RobustnessSettings
+
+__all__ = ["RobustnessPlan", "Step"]
+
+Kind = Literal["classes", "measure", "attack"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """The unit that is done, kept and resumed.
+
+    Attributes:
+        model: Name of the network.
+        kind: Its classes of all images, measured maps, or attacked maps.
+        part: Name of the part; "" for classes.
+        rows: Positions among the chosen images.
+    """
+
+    model: str
+    kind: Kind
+    part: str
+    rows: range
+
+
+@dataclass(frozen=True)
+class RobustnessPlan:
+    """The settings.
+
+    Attributes:
+        settings: The study's settings.
+        device: Where it is done.
+    """
+
+    settings: RobustnessSettings
+    device: torch.device
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The data set."""
+        return build(self.settings.data, Dataset)  # type: ignore[type-abstract]
+
+    @cached_property
+    def chosen(self) -> list[int]:
+        """Numbers of the chosen images, in the order in which parts take them."""
+        return choose(self.data, self.settings.images, self.settings.seed)
+
+    @cached_property
+    def batch(self) -> Batch:
+        """The chosen images.
+
+        Raises:
+            DataError: A file cannot be read, or there are no labels.
+        """
+        found = read(self.data, self.chosen)
+        if found.errors:
+            raise DataError(f"{found.errors[0].name} of {self.data.name} cannot be read: {found.errors[0].message}; replace or remove it")
+        if found.labels is None:
+            raise DataError(f"{self.data.name} has no labels, which the study needs")
+        return found
+
+    @cached_property
+    def networks(self) -> dict[str, Network]:
+        """The networks by name."""
+        folder = self.settings.weights
+        return {one.name: one for one in networks(self.settings.models, None if folder is None else Path(folder))}
+
+    @cached_property
+    def distances(self) -> list[Distance]:
+        """By which maps before and after an attack are compared."""
+        found = built("distance", self.settings.distances, Distance)  # type: ignore[type-abstract]
+        wrong = [short(one) for one in found if not one.bounded]
+        if wrong:
+            raise SpecError(f"1 - {wrong[0]} is no similarity; take TopK, Cosine, Spearman or SSIM")
+        return found
+
+    def classifier(self, name: str, precision: Precision) -> Classifier:
+        """A network in pixel space."""
+        one = self.networks[name]
+        return Classifier(one.net, one.card.mean, one.card.std, precision, classes=one.card.classes, device=self.device)
+
+    def sweep(self, part: Part, model: Classifier) -> Sweep:
+        """What is measured of a model: `assay.frontier`'s sweep, without its attack.
+
+        Raises:
+            SpecError: The part makes no sweep.
+        """
+        hit = self.attack(part)
+        sweep = plan_sweep(
+            model,
+            part.images,
+            part.explainers,
+            samples=part.samples,
+            seed=self.settings.seed,
+            kernels=part.kernels or None,
+            faithfulness=self.settings.faithfulness,
+            attack=hit,
+            draws=part.draws,
+        )
+        # The attack is a step of its own, on other images; its ball is that of the random changes.
+        return replace(sweep, attack=None, kernels=sweep.kernels if part.kernels else [None])
+
+    def attack(self, part: Part) -> Attack:
+        """The attack of a part."""
+        return build(part.attack, Attack)  # type: ignore[type-abstract]
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Everything that is to be done, in order."""
+        return tuple(step for name in self.networks for step in self._steps(name))
+
+    def check(self) -> None:
+        """Raise, before any work, where the settings cannot be carried out.
+
+        Raises:
+            AssayError: A spec is wrong, data or weights are missing, or a model has other classes than the data.
+        """
+        known = self.data.classes
+        for name, part in self.settings.parts.items():
+            if max(part.images, part.attacked) > self.settings.images or part.attacked > part.images:
+                raise SpecError(
+                    f"the part {name} takes {part.images} images and attacks {part.attacked} of them; there are {self.settings.images}"
+                )
+        for one in self.networks.values():
+            if len(one.card.classes) != len(known):
+                raise DataError(f"{one.name} has {len(one.card.classes)} classes, but {self.data.name} has {len(known)}")
+        _ = self.distances, self.chosen
+        first = self.classifier(next(iter(self.networks)), "float32")
+        for part in self.settings.parts.values():
+            self.sweep(part, first)
+        for name in self.networks:
+            self.classifier(name, "float32").count_classes(self.batch.images.shape[1:])
+
+    def answers(self) -> dict[str, Any]:
+        """The seven answers, as far as they are known before the work."""
+        settings = self.settings
+        model = self.classifier(next(iter(self.networks)), "float32")
+        sweeps = [self.sweep(part, model) for part in settings.parts.values()]
+        explainers = {repr(one): one.reference for sweep in sweeps for one in sweep.everyone}
+        measures = {repr(one): one.reference for one in built("measure", settings.faithfulness, Measure)}  # type: ignore[type-abstract]
+        attacks = {repr(one): one.reference for one in map(self.attack, settings.parts.values())}
+        return {
+            "algorithm": explainers | measures | attacks,
+            "code": code(),
+            "data": {self.data.split: {"images": {"spec": repr(self.data), "sha256": self.data.content_hash()}}},
+            "splits": {
+                self.data.split: {"chosen": self.chosen}
+                | {f"{name}, measured": self.chosen[: part.images] for name, part in settings.parts.items()}
+                | {f"{name}, attacked": self.chosen[: part.attacked] for name, part in settings.parts.items()}
+            },
+            "machine": machine(self.device),
+            "packages": packages(),
+            "setup": settings.model_dump(mode="json") | {"weights, SHA-256": self.weights},
+        }
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """The hashes of the networks' files by name."""
+        return {name: one.card.sha256 for name, one in self.networks.items()}
+
+    def _steps(self, model: str) -> Iterator[Step]:
+        settings = self.settings
+        yield Step(model, "classes", "", range(settings.images))
+        for name, part in settings.parts.items():
+            attacked = part.attacked if part.attacks == "both" or self.networks[model].twin == "standard" else 0
+            kinds: tuple[tuple[Kind, int], ...] = (("measure", part.images), ("attack", attacked))
+            for kind, images in kinds:
+                blocks = Blocks.even(images, settings.block)
+                yield from (Step(model, kind, name, blocks.rows(block)) for block in range(len(blocks)))

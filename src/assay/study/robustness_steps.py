@@ -1,0 +1,131 @@
+"""The steps of the robustness study: classes, measured maps and attacked maps, each as rows of tables."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from assay.attack.base import Attack
+from assay.attack.distances import Distance
+from assay.core.progress import Progress, silent
+from assay.core.registry import short
+from assay.data.base import Batch
+from assay.measure.attacked import with_floor
+from assay.models.classifier import Classifier
+from assay.study.frontier_sweep import ATTACKED, NOISE, PLAIN, Sweep, width_of
+from assay.study.robustness_plan import RobustnessPlan, Step
+from assay.study.sink import Sink
+from assay.study.source import Held
+
+__all__ = ["CLASSES", "STEPS", "VALUES", "attacked_values", "do_steps", "quantity"]
+
+VALUES, CLASSES, STEPS = "values", "classes", "steps"
+"""Tables: a row for each number per image; each image's class by each model; time and passes of each step."""
+
+
+def do_steps(plan: RobustnessPlan, sink: Sink, share: Iterable[int], progress: Progress = silent) -> None:
+    """Do the steps in `share`, by their numbers, each kept by the sink when it is finished.
+
+    Args:
+        plan: What to do.
+        sink: What keeps the results.
+        share: The steps to do.
+        progress: Called as work goes on.
+    """
+    todo = list(share)
+    held: dict[tuple[str, str], Classifier] = {}
+    for done, number in enumerate(todo):
+        step = plan.steps[number]
+        precision = plan.settings.attack_precision if step.kind == "attack" else plan.settings.precision
+        if (step.model, precision) not in held:
+            held = {key: one for key, one in held.items() if key[0] == step.model}
+            held[step.model, precision] = plan.classifier(step.model, precision)
+        model = held[step.model, precision]
+        told = f"{step.model}, {step.part or 'accuracy'}: {step.kind}"
+
+        def tell(units: int, whole: int, told: str = told, done: int = done) -> None:
+            progress(f"{told} (step {done + 1} of {len(todo)})", units, whole)
+
+        tell(0, 1)
+        began, before = time.perf_counter(), model.passes.copy()
+        tables = _tables(plan, step, model, tell)
+        spent = model.passes - before
+        one = plan.networks[step.model]
+        facts = {"model": one.name, "backbone": one.backbone, "twin": one.twin, "part": step.part}
+        cost = {"kind": step.kind, "images": len(step.rows), "seconds": round(time.perf_counter() - began, 3)}
+        tables[STEPS] = pl.DataFrame([cost | {"forward": spent.forward, "backward": spent.backward}])
+        sink.write(
+            number, {name: table.select(*(pl.lit(v).alias(k) for k, v in facts.items()), pl.all()) for name, table in tables.items()}
+        )
+
+
+def quantity(base: str, distance: Distance) -> str:
+    """The name of a similarity by a distance."""
+    return f"{base} ({short(distance)})"
+
+
+def attacked_values(
+    sweep: Sweep, attack: Attack, distances: Sequence[Distance], batch: Batch, tell: Callable[[int, int], None]
+) -> pl.DataFrame:
+    """What is left of the maps after an attack and after noise of its size, by several distances from one attack.
+
+    Args:
+        sweep: The explainers, widths and model.
+        attack: The attack; where it cannot be made, a black-box one in the same ball.
+        distances: What maps are compared by.
+        batch: The images; the explained class is the predicted one.
+        tell: Called with the units of work done and in all.
+
+    Returns:
+        Rows as those of `assay.Frontier.table`: image, explainer, kernel, width, quantity, value, kind, higher_is_better.
+    """
+    model, everyone = sweep.model, sweep.everyone
+    images, index = batch.images.to(model.device), batch.index.to(model.device)
+    logits = model.unchecked_logits(images)
+    targets, pair = logits.argmax(1), with_floor(attack)
+    found: list[Tensor] = []
+    for place, explainer in enumerate(everyone):
+        maps = explainer.attribute(model, images, targets, index, sweep.seed)
+        lost = ~maps.flatten(1).isfinite().all(1) | ~logits.isfinite().all(1)
+        clean = maps.nan_to_num(0.0, 0.0, 0.0)
+        moved = [
+            one.chosen(explainer).run(model, explainer, images, targets, index, sweep.seed, logits, clean).attacked_maps for one in pair
+        ]
+        left = torch.stack([1 - distance(clean, one) for distance in distances for one in moved])
+        found.append(left.masked_fill(lost, math.nan).cpu())
+        tell(place + 1, len(everyone))
+    names = [quantity(base, distance) for distance in distances for base in (ATTACKED, NOISE)]
+    values = torch.stack(found).permute(2, 0, 1)
+    kernels = [(short(one), kernel) for one in sweep.explainers for kernel in sweep.kernels]
+    inner = len(kernels) * len(names)
+    return pl.DataFrame(
+        {
+            "image": batch.index.repeat_interleave(inner).numpy(),
+            "explainer": [name for name, _ in kernels for _ in names] * len(index),
+            "kernel": [PLAIN if kernel is None else short(kernel) for _, kernel in kernels for _ in names] * len(index),
+            "width": [width_of(kernel) for _, kernel in kernels for _ in names] * len(index),
+            "quantity": names * (len(kernels) * len(index)),
+            "value": values.flatten().double().numpy(),
+        }
+    ).with_columns(pl.lit("robustness").alias("kind"), pl.lit(True).alias("higher_is_better"))
+
+
+def _tables(plan: RobustnessPlan, step: Step, model: Classifier, tell: Callable[[int, int], None]) -> dict[str, pl.DataFrame]:
+    rows = step.rows
+    source = Held(plan.batch)
+    (batch,) = source.read([rows])
+    if step.kind == "classes":
+        assert batch.labels is not None
+        predicted = model.unchecked_logits(batch.images).argmax(1)
+        return {CLASSES: pl.DataFrame({"image": batch.index.numpy(), "label": batch.labels.numpy(), "predicted": predicted.numpy()})}
+    part = plan.settings.parts[step.part]
+    sweep = plan.sweep(part, model)
+    if step.kind == "attack":
+        return {VALUES: attacked_values(sweep, plan.attack(part), plan.distances, batch, tell)}
+    whole = len(rows) * sweep.steps
+    return {VALUES: sweep.tables(source, rows, batch, lambda units: tell(units, whole))["frontier"]}

@@ -1,0 +1,70 @@
+"""A robustness study of seconds: two tiny networks on Hard Digits of 32 pixels, a few images, one width."""
+
+from assay.core.registry import build
+from assay.data import Dataset
+from assay.models import checkpoint
+from assay.models.accuracy import Accuracy
+from assay.models.card import Card, DataUsed
+from assay.models.resnet import SmallResNet
+from assay.study.robustness_settings import preset
+from assay.study.settings import merged
+
+DATA = 'HardDigits(split="test", size=32, count=40)'
+NET = SmallResNet(widths=(4,), blocks=(1,), strides=(2,), stem=4, stem_stride=2)
+NAMES = ("tiny", "tiny-robust")
+TINY = {
+    "data": DATA,
+    "images": 12,
+    "parts": {
+        "explainers": {
+            "explainers": ["Gradient", "GradientXInput"],
+            "images": 8,
+            "attacked": 4,
+            "attack": "MapAttack(steps=2)",
+            "draws": 2,
+        },
+        "Gaussian": {
+            "explainers": ["Gradient"],
+            "kernels": ["Gaussian(sigma=0.05)", "Gaussian(sigma=0.2)"],
+            "samples": 2,
+            "images": 6,
+            "attacked": 4,
+            "attack": "MapAttack(steps=2)",
+            "attacks": "standard",
+            "draws": 2,
+        },
+    },
+    "faithfulness": ["LocalLinearError(samples=8, scaled=True, relative=True)", "Deletion(steps=4)"],
+    "block": 6,
+}
+
+
+def make_weights(folder, names=NAMES):
+    """Checkpoints of untrained networks, each with other weights."""
+    classes = build(DATA, Dataset).classes
+    for seed, name in enumerate(names):
+        used, guess = DataUsed("hard-digits", "test", 40, "none"), Accuracy.of(4, 40)
+        card = Card(
+            repr(NET),
+            "Recipe()",
+            seed,
+            classes,
+            (0.5,) * 3,
+            (0.25,) * 3,
+            (16, 16),
+            used,
+            used,
+            guess,
+            "float32",
+            100,
+            0.0,
+            "",
+            "2026-01-01",
+        )
+        checkpoint.save(folder / f"{name}.safetensors", NET.make(seed), card)
+    return folder
+
+
+def tiny(weights, **changes):
+    """The settings, some of them changed."""
+    return merged(preset("small"), TINY | {"models": NAMES, "weights": str(weights)} | changes)

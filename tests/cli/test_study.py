@@ -3,23 +3,26 @@ import json
 import pytest
 
 from assay.study.diet_settings import DietSettings
+from reference.robustness import TINY as TINY_ROBUSTNESS
+from reference.robustness import make_weights
 from reference.studies import TINY
+
+
+def toml(value):
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {toml(one)}" for key, one in value.items()) + "}"
+    return json.dumps(value)
+
+
+def write(path, settings):
+    path.write_text("\n".join(f"{name} = {toml(value)}" for name, value in settings.items()))
+    return path
 
 
 @pytest.fixture
 def file(tmp_path):
     """A study file of the tiny study."""
-
-    def text(value):
-        return (
-            json.dumps(value)
-            if not isinstance(value, dict)
-            else "{" + ", ".join(f"{json.dumps(k)} = {text(v)}" for k, v in value.items()) + "}"
-        )
-
-    path = tmp_path / "tiny.toml"
-    path.write_text("\n".join(f"{name} = {text(value)}" for name, value in TINY.items()))
-    return path
+    return write(tmp_path / "tiny.toml", TINY)
 
 
 @pytest.fixture
@@ -105,3 +108,42 @@ def test_a_wrong_study_file_is_one_line(text, message, run, tmp_path):
     found = run("study", "diet", "--study", tmp_path / "bad.toml", "--out", tmp_path / "run")
     assert (found.code, len(found.lines)) == (2, 1), found.err
     assert f"study file is wrong at {message}" in found.lines[0]
+
+
+def test_the_robustness_study_runs_from_a_file_and_is_resumed(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    make_weights(tmp_path / "weights")
+    path = write(tmp_path / "tiny.toml", TINY_ROBUSTNESS)
+    words = ("study", "robustness", "--study", path, "--weights", "weights", "--models", "tiny", "--models", "tiny-robust")
+    found = run(*words, "--out", tmp_path / "run", "--docs", tmp_path / "docs")
+    assert found.code == 0, found.err
+    assert f"report: {tmp_path / 'run' / 'report.html'}" in found.out
+    assert (tmp_path / "docs" / "robustness-small.md").exists()
+    monkeypatch.chdir("/")
+    again = run("run", "resume", tmp_path / "run")
+    assert again.code == 0, again.err
+    assert "holds the finished study" in again.out
+    told = run("run", "status", tmp_path / "run")
+    assert "of 11 steps, 11 of 11 blocks are done" in told.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--models", "resnet-cifar10"), "make them by assay train --data cifar10 --architecture resnet-small"),
+        (("--weights", "nowhere"), "no folder of weights nowhere"),
+        (("--images", "1"), "--images"),
+        (("--preset", "large"), "--preset"),
+        (("--study", "missing.toml"), "cannot read the study file missing.toml"),
+    ],
+)
+def test_a_mistake_in_the_robustness_study_is_one_line_and_leaves_nothing(arguments, message, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("assay.models.checkpoint.shipped", lambda: ("hard-digits",))
+    write(tmp_path / "tiny.toml", TINY_ROBUSTNESS)
+    words = arguments if "--study" in arguments else ("--study", "tiny.toml", *arguments)
+    found = run("study", "robustness", *words, "--out", tmp_path / "run")
+    assert (found.code, len(found.lines)) == (2, 1), found.err
+    assert message in found.lines[0]
+    assert not (tmp_path / "run").exists()

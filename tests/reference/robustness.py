@@ -65,6 +65,6 @@ def make_weights(folder, names=NAMES):
     return folder
 
 
-def tiny(weights, **changes):
+def tiny(folder, **changes):
     """The settings, some of them changed."""
-    return merged(preset("small"), TINY | {"models": NAMES, "weights": str(weights)} | changes)
+    return merged(preset("small"), TINY | {"models": NAMES, "weights": str(folder)} | changes)

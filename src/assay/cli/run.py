@@ -31,11 +31,11 @@ def status(folder: Folder) -> None:
     state = "finished" if found.over else "going on" if found.running else "interrupted; go on with `assay run resume`"
     typer.echo(f"assay {found.command}, version {found.version}: {state}")
     if found.blocks.images:
-        typer.echo(f"{found.images} of {found.blocks.images} images, {found.done} of {len(found.blocks)} blocks are done")
+        typer.echo(f"{found.images} of {found.blocks.images} {found.blocks.unit}s, {found.done} of {len(found.blocks)} blocks are done")
     if found.states:
         typer.echo(f"states kept: {', '.join(found.states)}")
     if found.rate is not None and not found.over:
-        typer.echo(f"{found.rate:.3g} images/s in the last start; {_time(found.left or 0.0)} left at this rate")
+        typer.echo(f"{found.rate:.3g} {found.blocks.unit}s/s in the last start; {_time(found.left or 0.0)} left at this rate")
     typer.echo(f"{found.starts} start{'' if found.starts == 1 else 's'}")
 
 

@@ -18,10 +18,12 @@ class Blocks:
     Args:
         images: Images in all.
         size: Images in a block.
+        unit: What is counted where it is something else than images.
     """
 
     images: int
     size: int
+    unit: str = "image"
 
     @classmethod
     def even(cls, images: int, most: int = BLOCK) -> Blocks:

@@ -21,7 +21,7 @@ from assay.study.robustness_cells import smoothed_cells, twin_cells, width_cells
 from assay.study.robustness_figures import figures
 from assay.study.robustness_plan import RobustnessPlan
 from assay.study.robustness_settings import RobustnessSettings
-from assay.study.robustness_steps import CLASSES, STEPS, VALUES, do_steps
+from assay.study.robustness_steps import CLASSES, COSTS, VALUES, do_steps
 from assay.study.robustness_tables import tables
 from assay.study.robustness_verdict import RULES, judgements, sentences
 from assay.study.run import Run
@@ -100,12 +100,13 @@ def study(
     with ranks.together():
         plan = RobustnessPlan(settings, pick_device(device, ranks))
         plan.check()
+    hashed = ranks.once(lambda: plan.data.hashed(progress))
     with Run.open(
         folder,
         command=COMMAND,
-        settings=_flat(plan, file),
-        answers=plan.answers,
-        blocks=Blocks(len(plan.steps), 1),
+        settings=_flat(plan, file, hashed),
+        answers=lambda: plan.answers(hashed),
+        blocks=Blocks(len(plan.steps), 1, "step"),
         ranks=ranks,
     ) as run:
         with ranks.together():
@@ -119,18 +120,18 @@ def study(
             return RobustnessStudy(run.folder, tuple(Sentence(**one) for one in said["verdict"]), run.over)
 
 
-def _flat(plan: RobustnessPlan, file: Path | None) -> dict[str, Any]:
+def _flat(plan: RobustnessPlan, file: Path | None, hashed: str) -> dict[str, Any]:
     """The settings as a run keeps them: plain values, one level of mappings."""
     source = {} if file is None else {"study": str(file.resolve())}
     plain = plan.settings.model_dump(mode="json", exclude={"parts"}, exclude_none=True)
     parts = {f"part {name}": one.model_dump(mode="json", exclude_none=True) for name, one in plan.settings.parts.items()}
-    return source | plain | parts | {"weights SHA-256": plan.weights, "data SHA-256": plan.data.content_hash(), "device": plan.device.type}
+    return source | plain | parts | {"weights SHA-256": plan.weights, "data SHA-256": hashed, "device": plan.device.type}
 
 
 def _finish(plan: RobustnessPlan, run: Run) -> None:
     """Put the steps together, judge and write the results."""
     seed = plan.settings.seed
-    values, classes, steps = (pl.concat(list(run.tables(name))) for name in (VALUES, CLASSES, STEPS))
+    values, classes, steps = (pl.concat(list(run.tables(name))) for name in (VALUES, CLASSES, COSTS))
     twins, widths = twin_cells(values, seed), width_cells(values, seed)
     cells = smoothed_cells(values, widths)
     found = judgements(twins, cells)

@@ -155,8 +155,8 @@ class RobustnessPlan:
         for name in self.networks:
             self.classifier(name, "float32").count_classes(self.batch.images.shape[1:])
 
-    def answers(self) -> dict[str, Any]:
-        """The seven answers, as far as they are known before the work."""
+    def answers(self, hashed: str) -> dict[str, Any]:
+        """The seven answers, as far as they are known before the work; `hashed` is the data's content hash."""
         settings = self.settings
         model = self.classifier(next(iter(self.networks)), "float32")
         sweeps = [self.sweep(part, model) for part in settings.parts.values()]
@@ -166,7 +166,7 @@ class RobustnessPlan:
         return {
             "algorithm": explainers | measures | attacks,
             "code": code(),
-            "data": {self.data.split: {"images": {"spec": repr(self.data), "sha256": self.data.content_hash()}}},
+            "data": {self.data.split: {"images": {"spec": repr(self.data), "sha256": hashed}}},
             "splits": {
                 self.data.split: {"chosen": self.chosen}
                 | {f"{name}, measured": self.chosen[: part.images] for name, part in settings.parts.items()}

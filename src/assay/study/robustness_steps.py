@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import polars as pl
@@ -22,9 +23,9 @@ from assay.study.robustness_plan import RobustnessPlan, Step
 from assay.study.sink import Sink
 from assay.study.source import Held
 
-__all__ = ["CLASSES", "STEPS", "VALUES", "attacked_values", "do_steps", "quantity"]
+__all__ = ["CLASSES", "COSTS", "VALUES", "attacked_values", "do_steps", "quantity"]
 
-VALUES, CLASSES, STEPS = "values", "classes", "steps"
+VALUES, CLASSES, COSTS = "values", "classes", "costs"
 """Tables: a row for each number per image; each image's class by each model; time and passes of each step."""
 
 
@@ -37,31 +38,34 @@ def do_steps(plan: RobustnessPlan, sink: Sink, share: Iterable[int], progress: P
         share: The steps to do.
         progress: Called as work goes on.
     """
-    todo = list(share)
+    todo = [(number, plan.steps[number]) for number in share]
+    totals, done = Counter[str](), Counter[str]()
+    for _, step in todo:
+        totals[step.model] += len(step.rows)
     held: dict[tuple[str, str], Classifier] = {}
-    for done, number in enumerate(todo):
-        step = plan.steps[number]
+    for number, step in todo:
+        name, images = step.model, len(step.rows)
         precision = plan.settings.attack_precision if step.kind == "attack" else plan.settings.precision
-        if (step.model, precision) not in held:
-            held = {key: one for key, one in held.items() if key[0] == step.model}
-            held[step.model, precision] = plan.classifier(step.model, precision)
-        model = held[step.model, precision]
-        told = f"{step.model}, {step.part or 'accuracy'}: {step.kind}"
+        if (name, precision) not in held:
+            held = {key: one for key, one in held.items() if key[0] == name}
+            held[name, precision] = plan.classifier(name, precision)
+        model = held[name, precision]
 
-        def tell(units: int, whole: int, told: str = told, done: int = done) -> None:
-            progress(f"{told} (step {done + 1} of {len(todo)})", units, whole)
+        def tell(share: float, name: str = name, images: int = images) -> None:
+            progress(name, done[name] + int(share * images), totals[name])
 
-        tell(0, 1)
+        tell(0.0)
         began, before = time.perf_counter(), model.passes.copy()
         tables = _tables(plan, step, model, tell)
         spent = model.passes - before
-        one = plan.networks[step.model]
+        one = plan.networks[name]
         facts = {"model": one.name, "backbone": one.backbone, "twin": one.twin, "part": step.part}
-        cost = {"kind": step.kind, "images": len(step.rows), "seconds": round(time.perf_counter() - began, 3)}
-        tables[STEPS] = pl.DataFrame([cost | {"forward": spent.forward, "backward": spent.backward}])
-        sink.write(
-            number, {name: table.select(*(pl.lit(v).alias(k) for k, v in facts.items()), pl.all()) for name, table in tables.items()}
-        )
+        cost = {"kind": step.kind, "images": images, "seconds": round(time.perf_counter() - began, 3)}
+        tables[COSTS] = pl.DataFrame([cost | {"forward": spent.forward, "backward": spent.backward}])
+        told = [pl.lit(value).alias(key) for key, value in facts.items()]
+        sink.write(number, {key: table.select(*told, pl.all()) for key, table in tables.items()})
+        done[name] += images
+        tell(0.0)
 
 
 def quantity(base: str, distance: Distance) -> str:
@@ -70,7 +74,7 @@ def quantity(base: str, distance: Distance) -> str:
 
 
 def attacked_values(
-    sweep: Sweep, attack: Attack, distances: Sequence[Distance], batch: Batch, tell: Callable[[int, int], None]
+    sweep: Sweep, attack: Attack, distances: Sequence[Distance], batch: Batch, tell: Callable[[float], None]
 ) -> pl.DataFrame:
     """What is left of the maps after an attack and after noise of its size, by several distances from one attack.
 
@@ -79,7 +83,7 @@ def attacked_values(
         attack: The attack; where it cannot be made, a black-box one in the same ball.
         distances: What maps are compared by.
         batch: The images; the explained class is the predicted one.
-        tell: Called with the units of work done and in all.
+        tell: Called with the share of the work that is done.
 
     Returns:
         Rows as those of `assay.Frontier.table`: image, explainer, kernel, width, quantity, value, kind, higher_is_better.
@@ -98,7 +102,7 @@ def attacked_values(
         ]
         left = torch.stack([1 - distance(clean, one) for distance in distances for one in moved])
         found.append(left.masked_fill(lost, math.nan).cpu())
-        tell(place + 1, len(everyone))
+        tell((place + 1) / len(everyone))
     names = [quantity(base, distance) for distance in distances for base in (ATTACKED, NOISE)]
     values = torch.stack(found).permute(2, 0, 1)
     kernels = [(short(one), kernel) for one in sweep.explainers for kernel in sweep.kernels]
@@ -115,7 +119,7 @@ def attacked_values(
     ).with_columns(pl.lit("robustness").alias("kind"), pl.lit(True).alias("higher_is_better"))
 
 
-def _tables(plan: RobustnessPlan, step: Step, model: Classifier, tell: Callable[[int, int], None]) -> dict[str, pl.DataFrame]:
+def _tables(plan: RobustnessPlan, step: Step, model: Classifier, tell: Callable[[float], None]) -> dict[str, pl.DataFrame]:
     rows = step.rows
     source = Held(plan.batch)
     (batch,) = source.read([rows])
@@ -128,4 +132,4 @@ def _tables(plan: RobustnessPlan, step: Step, model: Classifier, tell: Callable[
     if step.kind == "attack":
         return {VALUES: attacked_values(sweep, plan.attack(part), plan.distances, batch, tell)}
     whole = len(rows) * sweep.steps
-    return {VALUES: sweep.tables(source, rows, batch, lambda units: tell(units, whole))["frontier"]}
+    return {VALUES: sweep.tables(source, rows, batch, lambda units: tell(units / whole))["frontier"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -187,19 +187,15 @@ def _floor(twins: pl.DataFrame) -> Iterator[Sentence]:
     """Cells in which the attack takes no more than noise of its size, so that the attacked similarity says little."""
     if twins.is_empty():
         return
-    means = {base: {(*key, distance): mean for *key, distance, mean in _by_distance(twins, base)} for base in (ATTACKED, NOISE)}
-    weak = [key for key, mean in means[ATTACKED].items() if mean >= means[NOISE].get(key, float("inf"))]
-    if weak:
-        names = ", ".join(dict.fromkeys(f"{backbone} {explainer}" for _, backbone, explainer, _ in weak))
-        yield Sentence(
-            "caution", f"The attack takes no more than noise of its size in {plural(len(weak), 'cell')} of standard networks: {names}."
+    cell = ("part", "backbone", "explainer")
+    one, other = (
+        twins.filter(pl.col("quantity").str.starts_with(f"{base} (")).select(
+            *cell, pl.col("quantity").str.slice(len(base)).alias("by"), pl.col("standard").alias(base)
         )
-
-
-def _by_distance(twins: pl.DataFrame, base: str) -> Iterable[tuple[str, ...]]:
-    rows = twins.filter(pl.col("quantity").str.starts_with(f"{base} ("))
-    return (
-        rows.with_columns(pl.col("quantity").str.slice(len(base)).alias("by"))
-        .select("part", "backbone", "explainer", "by", "standard")
-        .iter_rows()
+        for base in (ATTACKED, NOISE)
     )
+    weak = one.join(other, on=[*cell, "by"], maintain_order="left").filter(pl.col(ATTACKED) >= pl.col(NOISE))
+    if weak.height:
+        names = ", ".join(dict.fromkeys(f"{row['backbone']} {row['explainer']}" for row in weak.iter_rows(named=True)))
+        text = f"The attack takes no more than noise of its size in {plural(weak.height, 'cell')} of standard networks: {names}."
+        yield Sentence("caution", text)

@@ -239,7 +239,9 @@ class Run:
 
 
 def _document(command: str, settings: Mapping[str, Any], blocks: Blocks) -> dict[str, Any]:
-    cut = {"images": blocks.images, "size": blocks.size} if blocks.images else {}
+    cut: dict[str, Any] = {"images": blocks.images, "size": blocks.size} if blocks.images else {}
+    if blocks.unit != Blocks.unit:
+        cut["unit"] = blocks.unit
     return {"command": command, "assay": version("assay"), "blocks": cut, "settings": plain(settings)}
 
 

@@ -193,7 +193,7 @@ def _table(folder: Path, name: str, block: int) -> pl.DataFrame | None:
 
 def _blocks(document: dict[str, Any]) -> Blocks:
     cut = document.get("blocks") or {"images": 0, "size": 1}
-    return Blocks(cut["images"], cut["size"])
+    return Blocks(cut["images"], cut["size"], cut.get("unit", Blocks.unit))
 
 
 def _rate(folder: Path, start: int) -> float | None:

@@ -131,5 +131,4 @@ def _tables(plan: RobustnessPlan, step: Step, model: Classifier, tell: Callable[
     sweep = plan.sweep(part, model)
     if step.kind == "attack":
         return {VALUES: attacked_values(sweep, plan.attack(part), plan.distances, batch, tell)}
-    whole = len(rows) * sweep.steps
-    return {VALUES: sweep.tables(source, rows, batch, lambda units: tell(units / whole))["frontier"]}
+    return {VALUES: sweep.tables(source, rows, batch, lambda images: tell(images / len(rows)))["frontier"]}

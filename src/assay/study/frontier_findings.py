@@ -102,8 +102,8 @@ def frontier_trends(table: pl.DataFrame) -> pl.DataFrame:
 def knee_of(table: pl.DataFrame, robustness: str, notion: str, seed: int) -> Bend | None:
     """The knee of one notion of faithfulness against a robustness; see `assay.study.frontier_statistics.bend`."""
     values, signs, names = cube(table)
-    better = values * signs
-    return bend(*(better[:, :, names.index(name)] for name in (robustness, notion)), seed)
+    robust, faithful = ((values * signs)[:, :, names.index(name)] for name in (robustness, notion))
+    return bend(robust, faithful, seed)
 
 
 def sentences(table: pl.DataFrame, summary: pl.DataFrame, trends: pl.DataFrame, robustness: str, seed: int) -> Iterator[Sentence]:

@@ -35,6 +35,13 @@ TINY = {
         },
     },
     "faithfulness": ["LocalLinearError(samples=8, scaled=True, relative=True)", "Deletion(steps=4)"],
+    "certified": {
+        "smoothing": "SmoothGrad(sigma=0.5, samples=4)",
+        "eps": [0.01, 0.05],
+        "images": 4,
+        "samples": 20,
+        "attack": "MapAttack(norm='l2', steps=1)",
+    },
     "block": 6,
 }
 

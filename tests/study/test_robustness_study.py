@@ -51,10 +51,10 @@ def test_a_study_writes_report_tables_figures_values_and_record(finished):
     assert [one.text.split(",")[0] for one in finished.verdict[:5]] == ["Claim 1", "Claim 1", "Claim 2", "Claim 3", "Claim 3"]
     assert "<h1>" in finished.report.read_text()
     sides = ("free-robustness", "free-faithfulness", "kernel-robustness", "kernel-faithfulness")
-    for name in ("models", "verdict", *sides, "widths", "steps"):
+    for name in ("models", "verdict", *sides, "widths", "certified", "steps"):
         for form in ("csv", "md", "tex"):
             assert (folder / "tables" / f"{name}.{form}").stat().st_size
-    for name in ("free-robustness", "free-faithfulness", "kernel-gaussian", "cost-gaussian", "trade-off-gaussian"):
+    for name in ("free-robustness", "free-faithfulness", "kernel-gaussian", "cost-gaussian", "trade-off-gaussian", "certified"):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         ElementTree.parse(folder / "figures" / f"{name}.svg")
     record = json.loads((folder / "environment.json").read_text())
@@ -119,6 +119,24 @@ def test_the_tables_say_what_the_values_do(finished, values):
         assert line["alone" if width == 0 else "smoothed"] == pytest.approx(mean)
 
 
+def test_certificates_stand_beside_what_an_attack_leaves(finished, weights):
+    found = pl.read_parquet(finished.folder / "certificates.parquet").filter(pl.col("model") == "tiny")
+    assert found["eps"].unique().sort().to_list() == [0.01, 0.05]
+    assert found.group_by("eps").len()["len"].to_list() == [4, 4]
+    own = found.filter(pl.col("eps") == 0.01)
+    batch = assay.data.read(assay.build(DATA, assay.data.Dataset), own["image"].to_list())
+    model = assay.load(str(weights / "tiny.safetensors"), output="probability")
+    wanted = assay.certify(model, batch.images, "SmoothGrad(sigma=0.5, samples=4)", [0.01, 0.05], samples=20, index=batch.index)
+    assert own["cosine"].to_list() == pytest.approx(wanted.cosine[0].tolist(), abs=1e-4)
+    assert any("certificates within L2 distance 0.01 of standard networks" in one.text for one in finished.verdict)
+
+
+def test_a_study_without_certificates_has_none(weights, tmp_path, plain):
+    found = study(tiny(weights, certified=None, models=["tiny"]), tmp_path / "run")
+    assert not (found.folder / "certificates.parquet").exists()
+    assert not any("ertificate" in one.text for one in found.verdict)
+
+
 def test_accuracy_is_that_of_the_chosen_images(finished, weights):
     classes = pl.read_parquet(finished.folder / "classes.parquet").filter(pl.col("model") == "tiny")
     batch = assay.data.read(assay.build(DATA, assay.data.Dataset), classes["image"].to_list())
@@ -129,7 +147,7 @@ def test_accuracy_is_that_of_the_chosen_images(finished, weights):
 
 def test_the_steps_count_all_passes(finished):
     steps = pl.read_csv(finished.folder / "tables" / "steps.csv")
-    accuracy = steps.row(by_predicate=pl.col("part") == "accuracy", named=True)
+    accuracy = steps.row(by_predicate=pl.col("kind") == "classes", named=True)
     assert (accuracy["steps"], accuracy["images"], accuracy["forward"], accuracy["backward"]) == (2, 24, 24, 0)
     measured = steps.row(by_predicate=(pl.col("part") == "explainers") & (pl.col("kind") == "measure"), named=True)
     # Two explainers, each the map itself and two random changes.
@@ -187,6 +205,8 @@ def test_standard_networks_alone_leave_claim_1_out(weights, tmp_path, plain):
         ({"models": ["tiny", "tinny"]}, WeightsError, "weights of tinny are not in"),
         ({"weights": "nowhere"}, WeightsError, "no folder of weights nowhere"),
         ({"images": 4}, SpecError, "the part explainers takes 8 images"),
+        ({"certified": {"smoothing": "Gradient", "eps": [0.1], "images": 4}}, SpecError, "no certificate for Gradient"),
+        ({"certified": {"smoothing": "SmoothGrad", "eps": [0.1], "images": 40}}, SpecError, "certificates take 40 images"),
         ({"distances": ["L2"]}, SpecError, "1 - L2 is no similarity"),
         ({"faithfulness": ["MaxSensitivity"]}, SpecError, "no measure of faithfulness"),
         ({"data": "HardDigits(size=32, count=5)"}, DataError, "cannot choose 12 of the 5"),

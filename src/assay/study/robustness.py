@@ -18,10 +18,11 @@ from assay.report.page import Sentence
 from assay.report.study_page import Section, StudyPage, write_study
 from assay.study.blocks import Blocks
 from assay.study.robustness_cells import smoothed_cells, twin_cells, width_cells
+from assay.study.robustness_certified import certificates, certified_drawing, certified_means, certified_sentences
 from assay.study.robustness_figures import figures
 from assay.study.robustness_plan import RobustnessPlan
 from assay.study.robustness_settings import RobustnessSettings
-from assay.study.robustness_steps import CLASSES, COSTS, VALUES, do_steps
+from assay.study.robustness_steps import CERTIFICATES, CLASSES, COSTS, VALUES, do_steps
 from assay.study.robustness_tables import tables
 from assay.study.robustness_verdict import RULES, judgements, sentences
 from assay.study.run import Run
@@ -42,6 +43,7 @@ _SECTIONS = (
     ("Claim 1: for free", "", ("free-robustness", "free-faithfulness"), ("free-robustness", "free-faithfulness")),
     ("Claim 2: more robust with a kernel", "", ("kernel-robustness",), ("kernel-",)),
     ("Claim 3: at the cost of faithfulness", "", ("kernel-faithfulness", "widths"), ("cost-", "trade-off-")),
+    ("Beyond the paper: certificates", "", ("certified",), ("certified",)),
     ("What it took", "", ("steps",), ()),
 )
 """Heading, text, tables and figures (beginnings of their names) of each part of the report."""
@@ -79,8 +81,8 @@ def study(
     """Run the study, or go on with it: steps that an earlier start finished are not done again.
 
     The folder gets `report.html`, `tables/` (CSV, Markdown, LaTeX), `figures/` (PNG, SVG), `values.parquet` (every value, a row per image),
-    `classes.parquet`, `results.json` (the verdict), and what `assay.study.run` keeps: the settings in `run.toml`, the seven answers in
-    `environment.json`.
+    `classes.parquet`, `certificates.parquet`, `results.json` (the verdict), and what `assay.study.run` keeps: the settings in
+    `run.toml`, the seven answers in `environment.json`.
 
     Args:
         settings: What is done.
@@ -123,7 +125,10 @@ def study(
 def _flat(plan: RobustnessPlan, file: Path | None, hashed: str) -> dict[str, Any]:
     """The settings as a run keeps them: plain values, one level of mappings."""
     source = {} if file is None else {"study": str(file.resolve())}
-    plain = plan.settings.model_dump(mode="json", exclude={"parts"}, exclude_none=True)
+    plain = plan.settings.model_dump(mode="json", exclude={"parts", "certified"}, exclude_none=True)
+    certified = plan.settings.certified
+    if certified is not None:
+        plain["certified"] = certified.model_dump(mode="json", exclude_none=True)
     parts = {f"part {name}": one.model_dump(mode="json", exclude_none=True) for name, one in plan.settings.parts.items()}
     return source | plain | parts | {"weights SHA-256": plan.weights, "data SHA-256": hashed, "device": plan.device.type}
 
@@ -131,17 +136,24 @@ def _flat(plan: RobustnessPlan, file: Path | None, hashed: str) -> dict[str, Any
 def _finish(plan: RobustnessPlan, run: Run) -> None:
     """Put the steps together, judge and write the results."""
     seed = plan.settings.seed
-    values, classes, steps = (pl.concat(list(run.tables(name))) for name in (VALUES, CLASSES, COSTS))
+    values, classes, costs = (pl.concat(list(run.tables(name))) for name in (VALUES, CLASSES, COSTS))
     twins, widths = twin_cells(values, seed), width_cells(values, seed)
     cells = smoothed_cells(values, widths)
     found = judgements(twins, cells)
-    said = sentences(found, twins, widths)
-    made = tables(plan.networks, classes, found, twins, cells, widths, steps)
-    for name in (VALUES, CLASSES):
+    said, drawings = list(sentences(found, twins, widths)), list(figures(twins, widths))
+    made = list(tables(plan.networks, classes, found, twins, cells, widths, costs))
+    kept = [VALUES, CLASSES]
+    if plan.settings.certified is not None:
+        means = certified_means(pl.concat(list(run.tables(CERTIFICATES))), seed)
+        made.append(certificates(means, plan.settings.certified.smoothing, plan.settings.certified.confidence))
+        said += certified_sentences(means)
+        drawings.append(certified_drawing(means))
+        kept.append(CERTIFICATES)
+    for name in kept:
         run.merge(name, f"{name}.parquet")
     with run.writing():
         files = write_tables(made, run.folder)
-        drawn, pictures = write_drawings(figures(twins, widths), run.folder)
+        drawn, pictures = write_drawings(drawings, run.folder)
         shown = {table.name: grid(table) for table in made}
         sections = []
         for heading, text, grids, beginnings in _SECTIONS:
@@ -150,8 +162,8 @@ def _finish(plan: RobustnessPlan, run: Run) -> None:
         page = StudyPage(
             title=_TITLE,
             lead=_LEAD,
-            facts=_facts(plan, steps),
-            verdict=said,
+            facts=_facts(plan, costs),
+            verdict=tuple(said),
             rules=RULES,
             sections=tuple(one for one in sections if one.grids or one.pictures),
             settings={key: _text(value) for key, value in plan.settings.model_dump(mode="json").items()},
@@ -160,16 +172,16 @@ def _finish(plan: RobustnessPlan, run: Run) -> None:
         write_study(page, run.folder / "report.html")
         result = {"verdict": [asdict(one) for one in said], "claims": [asdict(one) | {"verdict": one.verdict} for one in found]}
         files.append(put(run.folder, RESULTS, (json.dumps(result, indent=2) + "\n").encode()))
-    run.finish([*files, *drawn, "report.html", f"{VALUES}.parquet", f"{CLASSES}.parquet"])
+    run.finish([*files, *drawn, "report.html", *(f"{name}.parquet" for name in kept)])
 
 
-def _facts(plan: RobustnessPlan, steps: pl.DataFrame) -> Mapping[str, str]:
+def _facts(plan: RobustnessPlan, costs: pl.DataFrame) -> Mapping[str, str]:
     return {
         "Data": f"{plan.data.name} {plan.data.split}",
         "Preset": plan.settings.preset,
         "Networks": str(len(plan.networks)),
         "Images": f"{plan.settings.images} chosen; parts take the first of them",
-        "Time": f"{steps['seconds'].sum() / 60:.0f} minutes",
+        "Time": f"{costs['seconds'].sum() / 60:.0f} minutes",
     }
 
 

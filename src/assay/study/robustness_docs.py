@@ -20,6 +20,7 @@ _TABLES = {
     "kernel-robustness": ("kernel-gaussian", "kernel-uniform"),
     "kernel-faithfulness": ("cost-gaussian", "cost-uniform"),
     "widths": ("trade-off-gaussian", "trade-off-uniform"),
+    "certified": ("certified",),
     "steps": (),
 }
 """Tables, with the plots that follow them."""

@@ -16,9 +16,11 @@ from assay.core.environment import code, machine, packages
 from assay.core.registry import build, short
 from assay.data import Batch, Dataset, choose, read
 from assay.errors import DataError, SpecError
+from assay.explain.base import Explainer
 from assay.measure.base import Measure
-from assay.models.classifier import Classifier, Precision
+from assay.models.classifier import Classifier, Output, Precision
 from assay.study.blocks import Blocks
+from assay.study.certified import Certifying
 from assay.study.frontier import plan_sweep
 from assay.study.frontier_sweep import Sweep
 from assay.study.given import built
@@ -27,7 +29,7 @@ from assay.study.robustness_settings import Part, RobustnessSettings
 
 __all__ = ["RobustnessPlan", "Step"]
 
-Kind = Literal["classes", "measure", "attack"]
+Kind = Literal["classes", "certify", "measure", "attack"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Step:
 
     Attributes:
         model: Name of the network.
-        kind: Its classes of all images, measured maps, or attacked maps.
-        part: Name of the part; "" for classes.
+        kind: Its classes of all images, certificates, measured maps, or attacked maps.
+        part: Name of the part; "" for classes and certificates.
         rows: Positions among the chosen images.
     """
 
@@ -98,10 +100,10 @@ class RobustnessPlan:
             raise SpecError(f"1 - {wrong[0]} is no similarity; take TopK, Cosine, Spearman or SSIM")
         return found
 
-    def classifier(self, name: str, precision: Precision) -> Classifier:
+    def classifier(self, name: str, precision: Precision, output: Output = "logit") -> Classifier:
         """A network in pixel space."""
         one = self.networks[name]
-        return Classifier(one.net, one.card.mean, one.card.std, precision, classes=one.card.classes, device=self.device)
+        return Classifier(one.net, one.card.mean, one.card.std, precision, output, classes=one.card.classes, device=self.device)
 
     def sweep(self, part: Part, model: Classifier) -> Sweep:
         """What is measured of a model: `assay.frontier`'s sweep, without its attack.
@@ -128,6 +130,25 @@ class RobustnessPlan:
         """The attack of a part."""
         return build(part.attack, Attack)  # type: ignore[type-abstract]
 
+    def certifying(self, name: str) -> Certifying | None:
+        """What is certified of a network, where that is wanted.
+
+        Raises:
+            SpecError: It cannot be.
+        """
+        wanted = self.settings.certified
+        if wanted is None:
+            return None
+        return Certifying(
+            self.classifier(name, self.settings.precision, "probability"),
+            build(wanted.smoothing, Explainer),  # type: ignore[type-abstract]
+            wanted.eps,
+            wanted.confidence,
+            wanted.samples,
+            build(wanted.attack, Attack),  # type: ignore[type-abstract]
+            self.settings.seed,
+        )
+
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Everything that is to be done, in order."""
@@ -149,7 +170,12 @@ class RobustnessPlan:
             if len(one.card.classes) != len(known):
                 raise DataError(f"{one.name} has {len(one.card.classes)} classes, but {self.data.name} has {len(known)}")
         _ = self.distances, self.chosen
-        first = self.classifier(next(iter(self.networks)), "float32")
+        certified = self.settings.certified
+        if certified is not None and certified.images > self.settings.images:
+            raise SpecError(f"certificates take {certified.images} images; there are {self.settings.images}")
+        name = next(iter(self.networks))
+        self.certifying(name)
+        first = self.classifier(name, "float32")
         for part in self.settings.parts.values():
             self.sweep(part, first)
         for name in self.networks:
@@ -158,20 +184,22 @@ class RobustnessPlan:
     def answers(self, hashed: str) -> dict[str, Any]:
         """The seven answers, as far as they are known before the work; `hashed` is the data's content hash."""
         settings = self.settings
-        model = self.classifier(next(iter(self.networks)), "float32")
+        name = next(iter(self.networks))
+        model, certifying = self.classifier(name, "float32"), self.certifying(name)
         sweeps = [self.sweep(part, model) for part in settings.parts.values()]
         explainers = {repr(one): one.reference for sweep in sweeps for one in sweep.everyone}
         measures = {repr(one): one.reference for one in built("measure", settings.faithfulness, Measure)}  # type: ignore[type-abstract]
+        parts = {f"{name}, measured": self.chosen[: part.images] for name, part in settings.parts.items()}
+        parts |= {f"{name}, attacked": self.chosen[: part.attacked] for name, part in settings.parts.items()}
         attacks = {repr(one): one.reference for one in map(self.attack, settings.parts.values())}
+        if certifying is not None and settings.certified is not None:
+            explainers[repr(certifying.smoothing)] = certifying.smoothing.reference
+            parts["certified"] = self.chosen[: settings.certified.images]
         return {
             "algorithm": explainers | measures | attacks,
             "code": code(),
             "data": {self.data.split: {"images": {"spec": repr(self.data), "sha256": hashed}}},
-            "splits": {
-                self.data.split: {"chosen": self.chosen}
-                | {f"{name}, measured": self.chosen[: part.images] for name, part in settings.parts.items()}
-                | {f"{name}, attacked": self.chosen[: part.attacked] for name, part in settings.parts.items()}
-            },
+            "splits": {self.data.split: {"chosen": self.chosen} | parts},
             "machine": machine(self.device),
             "packages": packages(),
             "setup": settings.model_dump(mode="json") | {"weights, SHA-256": self.weights},
@@ -185,9 +213,16 @@ class RobustnessPlan:
     def _steps(self, model: str) -> Iterator[Step]:
         settings = self.settings
         yield Step(model, "classes", "", range(settings.images))
+        if settings.certified is not None:
+            yield from _cut(model, "certify", "", settings.certified.images, settings.block)
         for name, part in settings.parts.items():
             attacked = part.attacked if part.attacks == "both" or self.networks[model].twin == "standard" else 0
             kinds: tuple[tuple[Kind, int], ...] = (("measure", part.images), ("attack", attacked))
             for kind, images in kinds:
-                blocks = Blocks.even(images, settings.block)
-                yield from (Step(model, kind, name, blocks.rows(block)) for block in range(len(blocks)))
+                yield from _cut(model, kind, name, images, settings.block)
+
+
+def _cut(model: str, kind: Kind, part: str, images: int, most: int) -> Iterator[Step]:
+    """The steps of the first so many images."""
+    blocks = Blocks.even(images, most)
+    return (Step(model, kind, part, blocks.rows(block)) for block in range(len(blocks)))

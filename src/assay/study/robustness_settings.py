@@ -13,7 +13,7 @@ from assay.study.frontier import FAITHFULNESS
 from assay.study.robustness_models import default_models
 from assay.study.settings import Many, Preset, Strict, merged
 
-__all__ = ["Part", "RobustnessSettings", "chosen", "preset"]
+__all__ = ["Certified", "Part", "RobustnessSettings", "chosen", "preset"]
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -42,6 +42,26 @@ class Part(Strict):
     draws: Many = 4
 
 
+class Certified(Strict):
+    """Certificates beside attacks.
+
+    Attributes:
+        smoothing: Spec of what is certified, of the class probability.
+        eps: L2 radii, ascending.
+        images: How many of the chosen images: the first ones.
+        samples: Forward passes per image beyond the map's; see `assay.certify`.
+        attack: Spec of an L2 attack, whose own radius does not count.
+        confidence: Of each image's bounds.
+    """
+
+    smoothing: str
+    eps: Annotated[tuple[float, ...], Field(min_length=1)]
+    images: Annotated[int, Field(ge=2)]
+    samples: Many | None = None
+    attack: str = "MapAttack(norm='l2', steps=20)"
+    confidence: float = 0.99
+
+
 class RobustnessSettings(Strict):
     """What the study does.
 
@@ -53,6 +73,7 @@ class RobustnessSettings(Strict):
         models: Shipped names or checkpoints; the robust twin of NAME is NAME-robust.
         weights: Folder with NAME.safetensors of the models, looked at first.
         parts: What is explained, by name.
+        certified: Certificates beside attacks; None for none.
         faithfulness: Specs of the measures of faithfulness, each a notion of its own.
         distances: Specs of the distances by which maps before and after an attack are compared.
         precision: What maps, their random changes and faithfulness are computed in.
@@ -67,6 +88,7 @@ class RobustnessSettings(Strict):
     models: Annotated[tuple[str, ...], Field(min_length=1)]
     weights: str | None = None
     parts: Annotated[dict[str, Part], Field(min_length=1)]
+    certified: Certified | None = None
     faithfulness: Annotated[tuple[str, ...], Field(min_length=1)]
     distances: Annotated[tuple[str, ...], Field(min_length=1)] = ("TopK", "Cosine")
     precision: Precision = "float32"
@@ -77,6 +99,7 @@ class RobustnessSettings(Strict):
 _GRADIENTS, _SURROGATES = tuple(map(short, PAPER[:4])), tuple(map(short, PAPER[4:]))
 _GAUSSIAN, _UNIFORM = ("Gaussian(sigma={})", (0.01, 0.03, 0.1, 0.2)), ("Uniform(radius={})", (0.02, 0.05, 0.17, 0.35))
 """Widths; those of the uniform kernel have about the standard deviations of the Gaussian ones."""
+_CERTIFIED = "SmoothGrad(sigma=0.25, samples={})"
 _FEWER = (
     "LocalLinearError(radius=0.01, samples=50, scaled=True, relative=True)",
     "LocalLinearError(radius=0.1, samples=50, scaled=True, relative=True)",
@@ -98,17 +121,25 @@ def preset(name: Preset, seed: int = 0) -> RobustnessSettings:
     if name == "paper":
         everyone = (*_GRADIENTS, *_SURROGATES)
         smoothed = (*_GRADIENTS[:3], *_SURROGATES)  # SmoothGrad is the smoothed gradient already.
-        attack = "MapAttack(steps=50)"
+        attack = "MapAttack({}steps=50)"
+        hit = attack.format("")
         return RobustnessSettings(
             preset=name,
             seed=seed,
             images=1000,
             models=default_models(name),
             parts={
-                "explainers": Part(explainers=everyone, images=1000, attacked=1000, attack=attack, draws=10),
-                "Gaussian": Part(explainers=smoothed, kernels=_widths(*_GAUSSIAN), images=1000, attacked=1000, attack=attack, draws=10),
-                "uniform": Part(explainers=smoothed, kernels=_widths(*_UNIFORM), images=1000, attacked=1000, attack=attack, draws=10),
+                "explainers": Part(explainers=everyone, images=1000, attacked=1000, attack=hit, draws=10),
+                "Gaussian": Part(explainers=smoothed, kernels=_widths(*_GAUSSIAN), images=1000, attacked=1000, attack=hit, draws=10),
+                "uniform": Part(explainers=smoothed, kernels=_widths(*_UNIFORM), images=1000, attacked=1000, attack=hit, draws=10),
             },
+            certified=Certified(
+                smoothing=_CERTIFIED.format(1000),
+                eps=(0.02, 0.05, 0.1, 0.2),
+                images=200,
+                samples=10000,
+                attack=attack.format("norm='l2', "),
+            ),
             faithfulness=tuple(map(short, FAITHFULNESS)),
         )
     gaussian, uniform = (_widths(form, widths[1:]) for form, widths in (_GAUSSIAN, _UNIFORM))
@@ -128,6 +159,9 @@ def preset(name: Preset, seed: int = 0) -> RobustnessSettings:
             "Gaussian, path": Part(explainers=_GRADIENTS[2:3], kernels=gaussian, samples=6, images=12, draws=2),
             "Gaussian, surrogate": Part(explainers=(surrogate,), kernels=gaussian[-1:], samples=6, images=12, draws=2),
         },
+        certified=Certified(
+            smoothing=_CERTIFIED.format(100), eps=(0.02, 0.1), images=8, samples=1000, attack="MapAttack(norm='l2', steps=10)"
+        ),
         faithfulness=_FEWER,
         attack_precision="bfloat16",
     )

@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import polars as pl
 import torch
@@ -17,16 +18,17 @@ from assay.core.progress import Progress, silent
 from assay.core.registry import short
 from assay.data.base import Batch
 from assay.measure.attacked import with_floor
-from assay.models.classifier import Classifier
+from assay.models.classifier import Classifier, Output, Precision
 from assay.study.frontier_sweep import ATTACKED, NOISE, PLAIN, Sweep, width_of
+from assay.study.robustness_certified import certified_values
 from assay.study.robustness_plan import RobustnessPlan, Step
 from assay.study.sink import Sink
 from assay.study.source import Held
 
-__all__ = ["CLASSES", "COSTS", "VALUES", "attacked_values", "do_steps", "quantity"]
+__all__ = ["CERTIFICATES", "CLASSES", "COSTS", "VALUES", "attacked_values", "do_steps", "quantity"]
 
-VALUES, CLASSES, COSTS = "values", "classes", "costs"
-"""Tables: a row for each number per image; each image's class by each model; time and passes of each step."""
+VALUES, CLASSES, CERTIFICATES, COSTS = "values", "classes", "certificates", "costs"
+"""Tables: a row for each number per image; each image's class by each model; its certificates; time and passes of each step."""
 
 
 def do_steps(plan: RobustnessPlan, sink: Sink, share: Iterable[int], progress: Progress = silent) -> None:
@@ -42,14 +44,15 @@ def do_steps(plan: RobustnessPlan, sink: Sink, share: Iterable[int], progress: P
     totals, done = Counter[str](), Counter[str]()
     for _, step in todo:
         totals[step.model] += len(step.rows)
-    held: dict[tuple[str, str], Classifier] = {}
+    held: dict[tuple[str, str, str], Classifier] = {}
     for number, step in todo:
         name, images = step.model, len(step.rows)
         precision = plan.settings.attack_precision if step.kind == "attack" else plan.settings.precision
-        if (name, precision) not in held:
-            held = {key: one for key, one in held.items() if key[0] == name}
-            held[name, precision] = plan.classifier(name, precision)
-        model = held[name, precision]
+        key: tuple[str, Precision, Output] = (name, precision, "probability" if step.kind == "certify" else "logit")
+        if key not in held:
+            held = {other: one for other, one in held.items() if other[0] == name}
+            held[key] = plan.classifier(*key)
+        model = held[key]
 
         def tell(share: float, name: str = name, images: int = images) -> None:
             progress(name, done[name] + int(share * images), totals[name])
@@ -62,8 +65,8 @@ def do_steps(plan: RobustnessPlan, sink: Sink, share: Iterable[int], progress: P
         facts = {"model": one.name, "backbone": one.backbone, "twin": one.twin, "part": step.part}
         cost = {"kind": step.kind, "images": images, "seconds": round(time.perf_counter() - began, 3)}
         tables[COSTS] = pl.DataFrame([cost | {"forward": spent.forward, "backward": spent.backward}])
-        told = [pl.lit(value).alias(key) for key, value in facts.items()]
-        sink.write(number, {key: table.select(*told, pl.all()) for key, table in tables.items()})
+        told = [pl.lit(value).alias(column) for column, value in facts.items()]
+        sink.write(number, {table: rows.select(*told, pl.all()) for table, rows in tables.items()})
         done[name] += images
         tell(0.0)
 
@@ -127,6 +130,10 @@ def _tables(plan: RobustnessPlan, step: Step, model: Classifier, tell: Callable[
         assert batch.labels is not None
         predicted = model.unchecked_logits(batch.images).argmax(1)
         return {CLASSES: pl.DataFrame({"image": batch.index.numpy(), "label": batch.labels.numpy(), "predicted": predicted.numpy()})}
+    if step.kind == "certify":
+        certifying = plan.certifying(step.model)
+        assert certifying is not None
+        return {CERTIFICATES: certified_values(replace(certifying, model=model), batch)}
     part = plan.settings.parts[step.part]
     sweep = plan.sweep(part, model)
     if step.kind == "attack":

@@ -54,7 +54,15 @@ def test_a_study_writes_report_tables_figures_values_and_record(finished):
     for name in ("models", "verdict", *sides, "widths", "certified", "steps"):
         for form in ("csv", "md", "tex"):
             assert (folder / "tables" / f"{name}.{form}").stat().st_size
-    for name in ("free-robustness", "free-faithfulness", "kernel-gaussian", "cost-gaussian", "trade-off-gaussian", "certified"):
+    for name in (
+        "free-robustness",
+        "free-faithfulness",
+        "kernel-gaussian",
+        "cost-gaussian-standard",
+        "cost-gaussian-robust",
+        "trade-off-gaussian",
+        "certified",
+    ):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         ElementTree.parse(folder / "figures" / f"{name}.svg")
     record = json.loads((folder / "environment.json").read_text())

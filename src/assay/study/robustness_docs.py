@@ -18,7 +18,7 @@ _TABLES = {
     "free-robustness": ("free-robustness",),
     "free-faithfulness": ("free-faithfulness",),
     "kernel-robustness": ("kernel-gaussian", "kernel-uniform"),
-    "kernel-faithfulness": ("cost-gaussian", "cost-uniform"),
+    "kernel-faithfulness": ("cost-gaussian-standard", "cost-gaussian-robust", "cost-uniform-standard", "cost-uniform-robust"),
     "widths": ("trade-off-gaussian", "trade-off-uniform"),
     "certified": ("certified",),
     "steps": (),

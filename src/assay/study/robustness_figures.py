@@ -76,10 +76,12 @@ def _of_widths(widths: pl.DataFrame) -> Iterator[Drawing]:
             )
             yield Drawing(f"trade-off-{stem}", caption, partial(_trade_off, rows), False)
         faithful = rows.filter(pl.col("kind") == "faithfulness")
-        caption = (
-            f"Faithfulness to the unsmoothed network as the {family} kernel widens, one panel for each notion; bands are 95 % intervals."
-        )
-        yield Drawing(f"cost-{stem}", caption, partial(_by_width, faithful), False)
+        for (twin,), own in faithful.group_by("twin", maintain_order=True):
+            caption = (
+                f"Faithfulness of {twin} networks' maps to the network alone as the {family} kernel widens, one panel for each notion; "
+                "bands are 95 % intervals."
+            )
+            yield Drawing(f"cost-{stem}-{twin}", caption, partial(_by_width, own), False)
 
 
 def _by_width(rows: pl.DataFrame) -> Figure:

@@ -151,6 +151,6 @@ def _steps(steps: pl.DataFrame) -> Table:
         "Time and passes.",
         "Over all networks: images explained, images through the network forward and backward, and seconds on the start that finished "
         "the step.",
-        total.with_columns(pl.col("part").replace({"": "accuracy"})),
+        total,
         decimals=1,
     )

@@ -30,7 +30,7 @@ def test_every_spec_of_every_preset_builds(name, model):
     for part in settings.parts.values():
         sweep = plan.sweep(part, model)
         assert (sweep.attack, len(sweep.faithfulness), len(plan.distances)) == (None, 5, 2)
-        assert plan.attack(part).norm == "linf"
+        assert (plan.attack(part).norm, plan.attack(part).eps) == ("l2", 0.5)
         assert len(sweep.kernels) == 1 + len(part.kernels)
     assert build(settings.certified.attack).norm == "l2"
     assert settings.images == 1000

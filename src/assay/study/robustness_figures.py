@@ -86,7 +86,7 @@ def _of_widths(widths: pl.DataFrame) -> Iterator[Drawing]:
 
 def _by_width(rows: pl.DataFrame) -> Figure:
     panels: dict[str, list[Curve]] = {}
-    for (quantity, model, explainer), own in rows.group_by("quantity", "model", "explainer", maintain_order=True):
+    for (quantity, model, _, explainer), own in rows.group_by("quantity", "model", "part", "explainer", maintain_order=True):
         ordered = own.sort("width")
         low, high = (tuple(ordered[end]) for end in ("low", "high"))
         up = "higher" if own["higher_is_better"][0] else "lower"
@@ -99,10 +99,9 @@ def _trade_off(rows: pl.DataFrame) -> Figure:
     across = next(name for name in rows["quantity"] if name.startswith(ATTACKED))
     attacked = rows.filter((pl.col("quantity") == across) & pl.col("mean").is_not_nan())
     panels: dict[str, tuple[Axis, list[Line]]] = {}
-    for (quantity, model, explainer), own in rows.filter(pl.col("kind") == "faithfulness").group_by(
-        "quantity", "model", "explainer", maintain_order=True
-    ):
-        x = attacked.filter((pl.col("model") == model) & (pl.col("explainer") == explainer))
+    faithful = rows.filter(pl.col("kind") == "faithfulness")
+    for (quantity, model, part, explainer), own in faithful.group_by("quantity", "model", "part", "explainer", maintain_order=True):
+        x = attacked.filter((pl.col("model") == model) & (pl.col("part") == part) & (pl.col("explainer") == explainer))
         if x.is_empty():
             continue
         ends = ("mean", "low", "high")

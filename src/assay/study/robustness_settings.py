@@ -27,7 +27,8 @@ class Part(Strict):
         samples: Noisy copies per image at every width; None for the paper's rule, more at larger widths.
         images: How many of the chosen images: the first ones.
         attacked: How many of these are attacked: the first ones.
-        attack: Spec of the attack; explainers that it cannot attack are attacked by a black-box one in the same ball.
+        attack: Spec of the attack, by default in the ball that the robust twins were trained in; explainers that it cannot attack are
+            attacked by a black-box one in the same ball.
         attacks: Which twins are attacked.
         draws: Random changes per image, for the mean and the largest change of the map.
     """
@@ -37,7 +38,7 @@ class Part(Strict):
     samples: Many | None = None
     images: Annotated[int, Field(ge=2)]
     attacked: NonNegativeInt = 0
-    attack: str = "MapAttack(steps=20)"
+    attack: str = "MapAttack(eps=0.5, norm='l2', steps=20)"
     attacks: Literal["both", "standard"] = "both"
     draws: Many = 4
 
@@ -121,8 +122,7 @@ def preset(name: Preset, seed: int = 0) -> RobustnessSettings:
     if name == "paper":
         everyone = (*_GRADIENTS, *_SURROGATES)
         smoothed = (*_GRADIENTS[:3], *_SURROGATES)  # SmoothGrad is the smoothed gradient already.
-        attack = "MapAttack({}steps=50)"
-        hit = attack.format("")
+        hit = "MapAttack(eps=0.5, norm='l2', steps=50)"
         return RobustnessSettings(
             preset=name,
             seed=seed,
@@ -138,7 +138,7 @@ def preset(name: Preset, seed: int = 0) -> RobustnessSettings:
                 eps=(0.02, 0.05, 0.1, 0.2),
                 images=200,
                 samples=10000,
-                attack=attack.format("norm='l2', "),
+                attack=hit,
             ),
             faithfulness=tuple(map(short, FAITHFULNESS)),
         )
@@ -151,7 +151,7 @@ def preset(name: Preset, seed: int = 0) -> RobustnessSettings:
         models=default_models(name),
         parts={
             "explainers": Part(explainers=_GRADIENTS, images=96, attacked=24),
-            "surrogates": Part(explainers=_SURROGATES, images=32, attacked=12, attack="MapAttack(steps=8)", draws=3),
+            "surrogates": Part(explainers=_SURROGATES, images=32, attacked=12, attack="MapAttack(eps=0.5, norm='l2', steps=8)", draws=3),
             "Gaussian": Part(
                 explainers=_GRADIENTS[:2], kernels=_widths(*_GAUSSIAN), samples=10, images=40, attacked=16, attacks="standard"
             ),

@@ -30,7 +30,7 @@ def twin_cells(values: pl.DataFrame, seed: int) -> pl.DataFrame:
         Columns part, backbone, explainer, quantity, kind, higher_is_better, standard, robust (means), change, change_low, change_high
         (mean paired difference with its 95 % bootstrap interval, positive meaning that the robust twin is better), p (Wilcoxon's
         signed-rank test, two-sided), p_holm (corrected over the cells of the quantity), outcome ("gains", "costs", "free",
-        "undecided"; the first two only where p_holm is below the level) and images.
+        "undecided"; where p_holm is not below the level, a gain by the interval is free, and a cost undecided) and images.
     """
     plain = values.group_by("part").agg((pl.col("kernel") == PLAIN).all().alias("plain")).filter("plain")["part"].to_list()
     rows: list[dict[str, Any]] = []
@@ -138,5 +138,5 @@ def _judged(frame: pl.DataFrame, family: Sequence[str], base: str) -> pl.DataFra
     for row in frame.iter_rows(named=True):
         word = outcome(row["change_low"], row["change_high"], abs(row[base])) if np.isfinite(row["change_low"]) else "undecided"
         sure = np.isfinite(row["p_holm"]) and row["p_holm"] < LEVEL
-        words.append(word if sure or word in ("free", "undecided") else "undecided")
+        words.append(word if sure or word in ("free", "undecided") else "free" if word == "gains" else "undecided")
     return frame.with_columns(pl.Series("outcome", words, dtype=pl.String))

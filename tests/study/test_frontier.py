@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import assay
-from assay.errors import NotFiniteError, ShapeError, SpecError
+from assay.errors import ModelError, NotFiniteError, ShapeError, SpecError
 from assay.report.plots import to_bytes
-from assay.study.frontier_sweep import ATTACKED, CHANGE, LARGEST, LIPSCHITZ, NOISE
+from assay.study.frontier import plan_sweep
+from assay.study.frontier_sweep import ATTACKED, CERTIFIED, CHANGE, LARGEST, LIPSCHITZ, NOISE
 from reference.nets import Function
 
 SIGMAS = (0.0, 0.05, 0.1, 0.2, 0.4)
@@ -155,6 +156,35 @@ def test_only_the_wanted_number_of_images_is_attacked(model, images):
 def test_explainers_without_derivatives_are_attacked_blindly(model, images):
     found = assay.frontier(model, images(3), explainer="RandomMap", sigmas=[0, 0.1], attack=ATTACK, **QUICK)
     assert np.isfinite(values(found, ATTACKED)).all()
+
+
+def test_no_attack_beats_the_certified_cosine_and_nothing_is_certified_without_smoothing(images):
+    from reference.nets import plain
+
+    model = assay.Classifier(plain(gain=1.0), output="probability")
+    goal = assay.MaximiseDistance(distance=assay.Cosine())
+    found = assay.frontier(
+        model, images(4), sigmas=[0, 0.5], samples=64, draws=1, faithfulness=FEW, certified=0.005, distance="Cosine",
+        attack=assay.MapAttack(eps=0.005, norm="l2", steps=5, goal=goal),
+    )  # fmt: skip
+    proved = values(found, CERTIFIED, 0.5)
+    assert (values(found, CERTIFIED, 0.0) == -1).all()
+    assert (proved > 0.5).any()
+    assert (values(found, ATTACKED, 0.5) >= proved - 1e-3).all()
+
+
+def test_what_has_no_certificate_has_none(images):
+    from reference.nets import plain
+
+    model = assay.Classifier(plain(), output="probability")
+    both = plan_sweep(model, 2, ["Gradient", "GradientXInput"], [0.3], 2, attack=None, draws=1, faithfulness=FEW, certified=0.01)
+    assert CERTIFIED in [one.name for one in both.quantities]
+    with pytest.raises(SpecError, match="one of the explainers Gradient, Sparsified"):
+        plan_sweep(model, 2, ["GradientXInput"], [0.3], certified=0.01)
+    with pytest.raises(SpecError, match="must be Gaussian"):
+        plan_sweep(model, 2, ["Gradient"], kernels=["Uniform(radius=0.1)"], certified=0.01)
+    with pytest.raises(ModelError, match="class probability"):
+        plan_sweep(assay.Classifier(plain()), 2, ["Gradient"], [0.3], certified=0.01)
 
 
 def test_any_kernel_will_do_and_widths_are_put_in_order(model, images):

@@ -49,6 +49,9 @@ def frontier(
     ] = None,
     compare: Annotated[str, typer.Option(help="Distance that maps are compared by under attack.")] = "TopK",
     draws: Annotated[int, typer.Option(min=1, help="Random changes of each image in the same ball.")] = 10,
+    certified: Annotated[
+        float | None, typer.Option(help="L2 radius of certificates for Gradient and Sparsified; none by default.", show_default=False)
+    ] = None,
 ) -> None:
     """Smooth explainers by wider and wider kernels: robustness against faithfulness, notion by notion, in a run folder with a report."""
     from assay.attack.ball import ball
@@ -88,6 +91,7 @@ def frontier(
                 attacked=attacked,
                 draws=draws,
                 within=ball(norm, radius) if hit is None else None,
+                certified=certified,
             )
             check_folder(task.out)
         data = ranks.once(lambda: chosen.describe(progress))  # Hashing reads all files.
@@ -105,6 +109,7 @@ def frontier(
             attacked=attacked,
             compare=repr(sweep.distance),
             draws=draws,
+            certified=certified,
         )
         with Run.open(
             task.out,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,17 @@ from assay.attack.ball import Ball, LinfBall, ball
 from assay.attack.base import Attack
 from assay.attack.distances import Distance, TopK
 from assay.attack.map_attack import MapAttack
+from assay.bounds.certify import certifiable
 from assay.core.files import replacing
 from assay.core.inputs import check_images, check_index, check_targets
 from assay.core.progress import Progress, silent
 from assay.core.registry import build, nearest, short
 from assay.data.base import Batch
-from assay.errors import DataError, NotFiniteError, ShapeError, SpecError
+from assay.errors import DataError, ModelError, NotFiniteError, ShapeError, SpecError
 from assay.explain.base import Explainer, check_model
 from assay.explain.gradient import Gradient
 from assay.explain.kernels import Gaussian, Kernel
+from assay.explain.smooth import Smoothed
 from assay.measure.base import Measure
 from assay.measure.linearity import Infidelity, LocalLinearError
 from assay.measure.perturbation import Deletion, Insertion
@@ -37,7 +40,7 @@ from assay.study.blocks import BLOCK, Blocks
 from assay.study.findings import few, tally
 from assay.study.frontier_findings import frontier_summary, frontier_trends, knee_of, sentences
 from assay.study.frontier_page import frontier_page, lines_of_plot
-from assay.study.frontier_sweep import Sweep, sweep_blocks, width_of
+from assay.study.frontier_sweep import CERTIFIABLE, Sweep, sweep_blocks, width_of
 from assay.study.given import built
 from assay.study.sink import Memory
 from assay.study.source import Held
@@ -217,6 +220,7 @@ def frontier(
     attacked: int | None = None,
     draws: int = 10,
     within: Ball | str | None = None,
+    certified: float | None = None,
     index: Tensor | None = None,
     progress: Progress = silent,
 ) -> Frontier:
@@ -242,6 +246,8 @@ def frontier(
         attacked: How many images are attacked, evenly spread; None for all.
         draws: Random changes per image, for the mean and the largest change of the map.
         within: The ball of these changes; the attack's by default, `LinfBall(8/255)` without an attack.
+        certified: L2 radius at which smoothed gradients and `Sparsified` explainers get a certificate (`assay.certify`, 1000 forward
+            passes more per image and width for gradients); None for none. A gradient needs `Classifier(net, output="probability")`.
         index: (N,) the images' global numbers, all different; 0..N-1 when None.
         progress: Called as work goes on.
 
@@ -259,7 +265,7 @@ def frontier(
     sweep = plan_sweep(
         model, count, [explainer], sigmas, samples, seed,
         kernels=kernels, faithfulness=faithfulness, attack=attack, otherwise=otherwise, distance=distance, attacked=attacked,
-        draws=draws, within=within, targets=targets,
+        draws=draws, within=within, certified=certified, targets=targets,
     )  # fmt: skip
     source = Held(Batch(images, None, None, None, numbers, tuple(f"image {number}" for number in range(count))))
     blocks, sink = Blocks.even(count, BLOCK), Memory()
@@ -288,12 +294,14 @@ def plan_sweep(
     attacked: int | None = None,
     draws: int = 10,
     within: Ball | str | None = None,
+    certified: float | None = None,
     targets: Tensor | None = None,
 ) -> Sweep:
     """What a sweep will do, checked before it does anything; the parameters are those of `frontier`, for several explainers.
 
     Raises:
         SpecError: They make no sweep.
+        ModelError: The model's gradients can have no certificate, and one is wanted.
     """
     if sigmas is not None and kernels is not None:
         raise SpecError("give sigmas or kernels, not both")
@@ -312,7 +320,10 @@ def plan_sweep(
     by = build(distance, Distance) if isinstance(distance, str) else distance  # type: ignore[type-abstract]
     area = build(within, Ball) if isinstance(within, str) else within  # type: ignore[type-abstract]
     area = area or (LinfBall(8 / 255) if hit is None else ball(hit.norm, hit.eps))
-    sweep = Sweep(model, chosen, _widths(given), samples, rated, hit, blind, by, draws, attacked, area, images, seed, targets)
+    widths = _widths(given)
+    if certified is not None:
+        _check_certified(model, chosen, widths, samples, certified)
+    sweep = Sweep(model, chosen, widths, samples, rated, hit, blind, by, draws, attacked, area, images, seed, targets, certified)
     assert len(sweep.robustness) in (0, 2)  # a distance that is no similarity is refused here
     return sweep
 
@@ -357,6 +368,22 @@ def plot_frontiers(frontiers: Sequence[Frontier], labels: Sequence[str] | None =
         for quantity in (robustness or frontiers[0].robustness, *frontiers[0].notions):
             one._known(quantity)
     return trade_offs(*lines_of_plot(frontiers, labels, robustness or frontiers[0].robustness))
+
+
+def _check_certified(
+    model: Classifier, explainers: Sequence[Explainer], kernels: Sequence[Kernel | None], samples: int | None, eps: float
+) -> None:
+    """Raise SpecError or ModelError unless certificates can be had for one of the explainers at every width."""
+    able = [one for one in explainers if isinstance(one, CERTIFIABLE)]
+    if not able or not 0 < eps < math.inf:
+        known = ", ".join(one.__name__ for one in CERTIFIABLE)
+        raise SpecError(f"certificates take a positive radius and one of the explainers {known}; leave certified out, or give them")
+    if model.output != "probability" and any(isinstance(one, Gradient) for one in able):
+        raise ModelError("a gradient is certified of a class probability: make the model explain it, output='probability'")
+    for one in able:
+        for kernel in kernels:
+            if kernel is not None:
+                certifiable(Smoothed(one, kernel, samples))
 
 
 def _widths(given: Sequence[Kernel | str]) -> list[Kernel | None]:

@@ -14,13 +14,16 @@ from torch import Tensor
 from assay.attack.ball import Ball
 from assay.attack.base import Attack
 from assay.attack.distances import Distance
+from assay.bounds.certify import certify
 from assay.core.noise import normal
 from assay.core.progress import Progress, silent
 from assay.core.registry import short
 from assay.data.base import Batch
 from assay.explain.base import Explainer
+from assay.explain.gradient import Gradient
 from assay.explain.kernels import Kernel
 from assay.explain.smooth import Smoothed
+from assay.explain.sparse import Sparsified
 from assay.measure.attacked import AttackedSimilarity, with_floor
 from assay.measure.base import Case, Measure
 from assay.measure.robustness import changes
@@ -32,12 +35,29 @@ from assay.study.sink import Sink
 from assay.study.source import Source, placed
 from assay.study.work import lines_of, lines_of_unread, status_table
 
-__all__ = ["ATTACKED", "CHANGE", "LARGEST", "LIPSCHITZ", "NOISE", "PLAIN", "Quantity", "Sweep", "sweep_blocks", "width_of"]
+__all__ = [
+    "ATTACKED",
+    "CERTIFIABLE",
+    "CERTIFIED",
+    "CHANGE",
+    "CONFIDENCE",
+    "LARGEST",
+    "LIPSCHITZ",
+    "NOISE",
+    "PLAIN",
+    "Quantity",
+    "Sweep",
+    "sweep_blocks",
+    "width_of",
+]
 
 PLAIN = "none"
 """The kernel's name at width 0, where the explainer stands alone."""
 ATTACKED, NOISE = "attacked similarity", "similarity after noise"
 CHANGE, LARGEST, LIPSCHITZ = "mean change", "largest change", "local Lipschitz"
+CERTIFIED, CONFIDENCE = "certified cosine", 0.99
+CERTIFIABLE = (Gradient, Sparsified)
+"""What has certificates when it is smoothed."""
 Kind = Literal["robustness", "faithfulness"]
 
 
@@ -77,6 +97,7 @@ class Sweep:
         images: Images in all.
         seed: Decides all randomness, together with the images' numbers.
         targets: (images,) class ids; None for the predicted classes.
+        certified: L2 radius of the certificates; None for none.
     """
 
     model: Classifier
@@ -93,6 +114,7 @@ class Sweep:
     images: int
     seed: int
     targets: Tensor | None = None
+    certified: float | None = None
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
@@ -109,6 +131,10 @@ class Sweep:
             Quantity(LARGEST, "robustness", False, "The largest of these moves."),
             Quantity(LIPSCHITZ, "robustness", False, "The largest length of the map's move over that of the image's, in the map's unit."),
         ]
+        if self.certified is not None:
+            words = f"cosine between the exact smoothed maps of the image and of any image within L2 distance {self.certified:g}"
+            meaning = f"Lower bound, with {CONFIDENCE:.0%} confidence, of the {words}; -1 where nothing is proved."
+            found.append(Quantity(CERTIFIED, "robustness", True, meaning))
         named = zip(_names(self.faithfulness), self.faithfulness, strict=True)
         return *found, *(Quantity(name, "faithfulness", one.higher_is_better, one.meaning) for name, one in named)
 
@@ -136,6 +162,7 @@ class Sweep:
             "kernels": [_kernel_name(one) for one in self.kernels],
             "samples": self.samples,
             "attacked images": self.attacked,
+            "certified L2 radius": self.certified,
             "random changes": {"draws": self.draws, "ball": repr(self.ball)},
         }
         return record(self.model, self.everyone, [*self.robustness, *self.faithfulness], data, indices, self.seed, settings)
@@ -174,7 +201,7 @@ class Sweep:
         """Values (N, explainers, widths, quantities), NaN where unknown, and the maps by name."""
         count, done = len(case.images), 0
         everyone = self.everyone
-        steps = len(everyone) * (2 + len(self.robustness)) + len(self.faithfulness)
+        steps = len(everyone) * (2 + len(self.robustness) + (self.certified is not None)) + len(self.faithfulness)
 
         def step(units: int = 1) -> None:
             nonlocal done
@@ -198,6 +225,9 @@ class Sweep:
             sampled.append(self._sampled(case, one, explainer))
             step()
         found += torch.stack(sampled, 1)
+        if self.certified is not None:
+            found.append(torch.stack([self._certified(case, explainer, self.certified) for explainer in everyone]))
+            step(len(everyone))
         for rated in self.faithfulness:
             found.append(rated.evaluate(case, clean, everyone))
             step()
@@ -217,6 +247,13 @@ class Sweep:
         size = clean.flatten(1).norm(dim=1, keepdim=True)
         relative = moved / size.masked_fill(size == 0, math.nan)
         return torch.stack([relative.mean(1), relative.amax(1), (moved / length).amax(1)])
+
+    def _certified(self, case: Case, explainer: Explainer, eps: float) -> Tensor:
+        """Certified cosines (N,) of an explainer at a width; -1 without smoothing, NaN for what no certificate is known of."""
+        base = explainer.explainer if isinstance(explainer, Smoothed) else explainer
+        if base is explainer or not isinstance(base, CERTIFIABLE):
+            return torch.full((len(case.images),), -1.0 if isinstance(base, CERTIFIABLE) else math.nan, device=case.images.device)
+        return certify(case.model, case.images, explainer, eps, CONFIDENCE, case.targets, seed=case.seed, index=case.index).cosine
 
     def _rows(self, index: Tensor, values: Tensor) -> pl.DataFrame:
         """A row for each image, explainer, width and quantity, in this order, so that blocks can be put one after another."""

@@ -47,6 +47,10 @@ def test_blocks_change_nothing(place, run):
     assert one.drop("value").equals(other.drop("value"))
     assert (one["value"] - other["value"]).abs().max() < 1e-5
     assert "attacked similarity" not in set(one["quantity"])
+    compared = run("run", "compare", "one", "all")
+    assert compared.code == 0
+    assert "Gradient, kernel Gaussian(sigma=0.1)" in compared.out
+    assert "LocalLinearError" in compared.out
 
 
 @pytest.mark.parametrize(

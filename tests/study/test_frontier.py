@@ -179,7 +179,7 @@ def test_what_has_no_certificate_has_none(images):
     model = assay.Classifier(plain(), output="probability")
     both = plan_sweep(model, 2, ["Gradient", "GradientXInput"], [0.3], 2, attack=None, draws=1, faithfulness=FEW, certified=0.01)
     assert CERTIFIED in [one.name for one in both.quantities]
-    with pytest.raises(SpecError, match="one of the explainers Gradient, Sparsified"):
+    with pytest.raises(SpecError, match="Gradient and Sparsified only"):
         plan_sweep(model, 2, ["GradientXInput"], [0.3], certified=0.01)
     with pytest.raises(SpecError, match="must be Gaussian"):
         plan_sweep(model, 2, ["Gradient"], kernels=["Uniform(radius=0.1)"], certified=0.01)

@@ -63,7 +63,7 @@ class Comparison:
 
 
 def compare(first: Path, second: Path, seed: int = 0) -> Comparison:
-    """Compare two runs of `assay audit`, or two of `assay explain`.
+    """Compare two runs of `assay audit`, of `assay frontier` or of `assay explain`.
 
     Args:
         first: A run folder.
@@ -94,10 +94,14 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _scores(folder: Path) -> pl.LazyFrame:
-    whole, parts = folder / "scores.parquet", sorted((folder / "parts" / "scores").glob("*.parquet"))
-    if not whole.exists() and not parts:
-        raise DataError(f"{folder} holds no scores and no maps yet")
-    return pl.scan_parquet(whole if whole.exists() else parts)
+    """Scores by explainer and measure; of `assay frontier` every quantity of every smoothed explainer."""
+    for name in ("scores", "frontier"):
+        whole, parts = folder / f"{name}.parquet", sorted((folder / "parts" / name).glob("*.parquet"))
+        if whole.exists() or parts:
+            rows = pl.scan_parquet(whole if whole.exists() else parts)
+            smoothed = pl.format("{}, kernel {}", "explainer", "kernel").alias("explainer")
+            return rows if name == "scores" else rows.with_columns(smoothed, pl.col("quantity").alias("measure"))
+    raise DataError(f"{folder} holds no scores and no maps yet")
 
 
 def _line(tables: tuple[pl.LazyFrame, pl.LazyFrame], explainer: str, measure: str, seed: int) -> Line:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,13 @@ from assay.attack.ball import Ball, LinfBall, ball
 from assay.attack.base import Attack
 from assay.attack.distances import Distance, TopK
 from assay.attack.map_attack import MapAttack
-from assay.bounds.certify import certifiable
+from assay.bounds.certify import check_certifiable
 from assay.core.files import replacing
 from assay.core.inputs import check_images, check_index, check_targets
 from assay.core.progress import Progress, silent
 from assay.core.registry import build, nearest, short
 from assay.data.base import Batch
-from assay.errors import DataError, ModelError, NotFiniteError, ShapeError, SpecError
+from assay.errors import DataError, NotFiniteError, ShapeError, SpecError
 from assay.explain.base import Explainer, check_model
 from assay.explain.gradient import Gradient
 from assay.explain.kernels import Gaussian, Kernel
@@ -40,7 +39,7 @@ from assay.study.blocks import BLOCK, Blocks
 from assay.study.findings import few, tally
 from assay.study.frontier_findings import frontier_summary, frontier_trends, knee_of, sentences
 from assay.study.frontier_page import frontier_page, lines_of_plot
-from assay.study.frontier_sweep import CERTIFIABLE, Sweep, sweep_blocks, width_of
+from assay.study.frontier_sweep import CERTIFIABLE, CONFIDENCE, Sweep, sweep_blocks, width_of
 from assay.study.given import built
 from assay.study.sink import Memory
 from assay.study.source import Held
@@ -373,17 +372,15 @@ def plot_frontiers(frontiers: Sequence[Frontier], labels: Sequence[str] | None =
 def _check_certified(
     model: Classifier, explainers: Sequence[Explainer], kernels: Sequence[Kernel | None], samples: int | None, eps: float
 ) -> None:
-    """Raise SpecError or ModelError unless certificates can be had for one of the explainers at every width."""
+    """Raise SpecError or ModelError unless one explainer is of a kind that has certificates, and each of that kind has them at every width."""
     able = [one for one in explainers if isinstance(one, CERTIFIABLE)]
-    if not able or not 0 < eps < math.inf:
-        known = ", ".join(one.__name__ for one in CERTIFIABLE)
-        raise SpecError(f"certificates take a positive radius and one of the explainers {known}; leave certified out, or give them")
-    if model.output != "probability" and any(isinstance(one, Gradient) for one in able):
-        raise ModelError("a gradient is certified of a class probability: make the model explain it, output='probability'")
+    if not able:
+        known = " and ".join(one.__name__ for one in CERTIFIABLE)
+        raise SpecError(f"certificates are known of {known} only, when they are smoothed; add one of them, or leave certified out")
     for one in able:
         for kernel in kernels:
             if kernel is not None:
-                certifiable(Smoothed(one, kernel, samples))
+                check_certifiable(model, Smoothed(one, kernel, samples), (eps,), CONFIDENCE, None)
 
 
 def _widths(given: Sequence[Kernel | str]) -> list[Kernel | None]:

@@ -372,7 +372,7 @@ def plot_frontiers(frontiers: Sequence[Frontier], labels: Sequence[str] | None =
 def _check_certified(
     model: Classifier, explainers: Sequence[Explainer], kernels: Sequence[Kernel | None], samples: int | None, eps: float
 ) -> None:
-    """Raise SpecError or ModelError unless one explainer is of a kind that has certificates, and each of that kind has them at every width."""
+    """Raise SpecError or ModelError unless some explainer is of a kind with certificates, and all of that kind have them at every width."""
     able = [one for one in explainers if isinstance(one, CERTIFIABLE)]
     if not able:
         known = " and ".join(one.__name__ for one in CERTIFIABLE)

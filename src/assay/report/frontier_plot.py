@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from assay.report.plots import COLOURS, GREY, blank, plain
+from assay.report.plots import COLOURS, blank, plain
 
 __all__ = ["Axis", "Line", "Point", "trade_offs"]
 
@@ -18,6 +18,8 @@ _MARKERS, _DASHES = "osD^vPX", ("-", "--", ":", "-.")
 _COLUMNS, _WIDTH, _HEIGHT = 3, 3.7, 3.1
 _LETTER = (0.055, 0.11)
 """Inches that a letter of a point's label takes."""
+_DOT = 0.03
+"""Half the side of a point, in inches."""
 _OFFSETS = ((5, 4), (5, -10), (-5, 4), (-5, -10))
 
 
@@ -63,13 +65,14 @@ def trade_offs(across: Axis, panels: Mapping[str, tuple[Axis, Sequence[Line]]], 
     everyone = [line for _, lines in panels.values() for line in lines]
     colours, styles = (list(dict.fromkeys(names)) for names in ([one.colour for one in everyone], [one.style for one in everyone]))
     for panel, (title, (up, lines)) in zip(axes, panels.items(), strict=False):
-        for line in lines:
-            _draw(panel, line, COLOURS[colours.index(line.colour) % len(COLOURS)], styles.index(line.style))
+        own = [COLOURS[colours.index(line.colour) % len(COLOURS)] for line in lines]
+        for line, colour in zip(lines, own, strict=True):
+            _draw(panel, line, colour, styles.index(line.style))
         panel.margins(0.14)
         for axis, invert in ((across, panel.invert_xaxis), (up, panel.invert_yaxis)):
             if not axis.higher_is_better:
                 invert()
-        _name(panel, lines)
+        _name(panel, lines, own)
         panel.set_title(title, fontsize=9.5, loc="left")
         panel.set_xlabel(_told(across), fontsize=8)
         panel.set_ylabel(_told(up), fontsize=8)
@@ -85,7 +88,7 @@ def trade_offs(across: Axis, panels: Mapping[str, tuple[Axis, Sequence[Line]]], 
         ncols=min(3, len(handles)),
         frameon=False,
         fontsize=8,
-        title=f"points are labelled by {width} (0: not smoothed); bars are 95 % intervals",
+        title=f"points are labelled by {width} (0, hollow: not smoothed); bars are 95 % intervals",
         title_fontsize=8,
     )
     return figure
@@ -111,20 +114,26 @@ def _draw(panel: Axes, line: Line, colour: str, style: int) -> None:
     panel.plot(x[:1, 0], y[:1, 0], marker=marker, color=colour, markerfacecolor="white", markersize=4.5)
 
 
-def _name(panel: Axes, lines: Sequence[Line]) -> None:
-    """Label points where there is room, the ends of each line first."""
+def _name(panel: Axes, lines: Sequence[Line], colours: Sequence[str]) -> None:
+    """Label points in the colour of their line where neither a point nor another label is in the way, the ends of the lines first."""
     spans = [(limits[0], limits[1] - limits[0]) for limits in (panel.get_xlim(), panel.get_ylim())]
     inches = (_WIDTH - 0.8, _HEIGHT - 0.9)
-    taken: list[tuple[float, float, float, float]] = []
-    ends = [line.points[at] for line in lines for at in (-1, 0)]
-    for point in dict.fromkeys((*ends, *(point for line in lines for point in line.points[1:-1]))):
-        if not (math.isfinite(point.x[0]) and math.isfinite(point.y[0])):
-            continue
-        place = [(value - start) / span * inch for value, (start, span), inch in zip((point.x[0], point.y[0]), spans, inches, strict=True)]
+    named = [
+        (at not in (0, len(line.points) - 1), colour, point)
+        for line, colour in zip(lines, colours, strict=True)
+        for at, point in enumerate(line.points)
+    ]
+    known = [one for one in sorted(named, key=lambda one: one[0]) if math.isfinite(one[2].x[0]) and math.isfinite(one[2].y[0])]
+    places = [
+        [(value - start) / span * inch for value, (start, span), inch in zip((point.x[0], point.y[0]), spans, inches, strict=True)]
+        for _, _, point in known
+    ]
+    taken = [(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in places]
+    for (_, colour, point), place in zip(known, places, strict=True):
         size = _LETTER[0] * len(point.label), _LETTER[1]
         for right, up in _OFFSETS:
-            left = place[0] + right / 72 - (size[0] if right < 0 else 0)
-            box = (left, place[1] + up / 72, left + size[0], place[1] + up / 72 + size[1])
+            left, low = place[0] + right / 72 - (size[0] if right < 0 else 0), place[1] + up / 72
+            box = (left, low, left + size[0], low + size[1])
             if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
                 taken.append(box)
                 panel.annotate(
@@ -134,11 +143,10 @@ def _name(panel: Axes, lines: Sequence[Line]) -> None:
                     textcoords="offset points",
                     ha="left" if right > 0 else "right",
                     fontsize=7,
-                    color=GREY,
-                    bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
+                    color=colour,
                 )
                 break
 
 
 def _told(axis: Axis) -> str:
-    return f"{axis.name} ({'higher is better' if axis.higher_is_better else 'lower is better, axis reversed'})"
+    return f"{axis.name} ({'higher is better' if axis.higher_is_better else 'lower is better, reversed'})"

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-__all__ = ["COLOURS", "GREY", "Curve", "Dot", "blank", "curves", "dots", "plain", "sheet", "to_bytes"]
+__all__ = ["COLOURS", "Curve", "Dot", "blank", "curves", "dots", "plain", "sheet", "to_bytes"]
 
 COLOURS = (
     "#0b5fa5",
@@ -32,7 +32,7 @@ COLOURS = (
     "#9ca3af",
 )
 _STYLES = ("o-", "s--", "^-.", "D:", "v-", "P--", "X-.", "h:", "<-", ">--", "p-.")
-GREY, _DPI = "#6b7280", 150
+_GREY, _DPI = "#6b7280", 150
 
 
 @dataclass(frozen=True)
@@ -165,5 +165,5 @@ def blank(width: float, height: float) -> Figure:
 def plain(panel: Axes) -> None:
     """Take away the frame's upper and right lines, and grey the others."""
     panel.spines[["top", "right"]].set_visible(False)
-    panel.spines[["left", "bottom"]].set_color(GREY)
-    panel.tick_params(colors=GREY, labelcolor="black", labelsize=8)
+    panel.spines[["left", "bottom"]].set_color(_GREY)
+    panel.tick_params(colors=_GREY, labelcolor="black", labelsize=8)

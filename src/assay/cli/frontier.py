@@ -153,7 +153,7 @@ def _table(found: Frontier) -> Any:
     )
     table.add_column("", overflow="fold")
     for width in dict.fromkeys(row["width"] for row in rows):
-        table.add_column(f"{width:g}", justify="right")
+        table.add_column(f"{width:g}", justify="right", overflow="fold")
     for name in quantities:
         own = [row for row in rows if row["quantity"] == name]
         table.add_row(f"{name} {'↑' if own[0]['higher_is_better'] else '↓'}", *_cells(own))

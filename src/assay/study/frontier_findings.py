@@ -151,7 +151,7 @@ def _notion(explainer: str, name: str, lines: list[dict[str, Any]], move: Mappin
     heads: dict[Outcome, tuple[Tone, str]] = {
         "gains": ("good", "gains"),
         "free": ("good", "free"),
-        "costs": ("caution", f"at a cost of {_share(last)}"),
+        "costs": ("caution", f"at a cost: {_cost(last)}"),
         "undecided": ("note", "undecided"),
     }
     tone, head = heads[word]
@@ -178,11 +178,14 @@ def _from_to(lines: list[dict[str, Any]]) -> str:
     return f"{number(lines[0]['mean'])} at width 0 and {number(lines[-1]['mean'])} at {lines[-1]['width']:g}"
 
 
-def _share(line: Mapping[str, Any]) -> str:
-    """The loss, as a share of the value at width 0 where that is not 0."""
-    if math.isnan(line["loss"]):
-        return f"{number(-line['change'])} ({number(-line['change_high'])} to {number(-line['change_low'])})"
-    return f"{line['loss']:.0%} ({line['loss_low']:.0%} to {line['loss_high']:.0%})"
+def _cost(line: Mapping[str, Any]) -> str:
+    """The loss: as a share of the value at width 0, as a multiple of it above twice, as it is where that value is 0."""
+    loss, low, high = (line[name] for name in ("loss", "loss_low", "loss_high"))
+    if math.isnan(loss):
+        return f"{number(-line['change'])} worse ({number(-line['change_high'])} to {number(-line['change_low'])})"
+    if loss > 1 and not line["higher_is_better"]:
+        return f"{1 + loss:.2g} times the value at width 0 ({1 + low:.2g} to {1 + high:.2g})"
+    return f"{loss:.0%} worse ({low:.0%} to {high:.0%})"
 
 
 def _trend_words(move: Mapping[str, Any]) -> str:

@@ -56,7 +56,7 @@ def test_the_paper_s_preset_has_the_paper_s_figures():
 def test_chest_x_rays_are_studied_at_both_strengths_with_the_tag_reversed():
     variants = preset("chest-xray", "small").variants
     assert [variant.test for variant in variants.values()] == [
-        f'ChestXray(split="test", size=112, tag="NORMAL", strength={strength})' for strength in ("0.05", "0.2")
+        f'ChestXray(split="test", size=112, tag="NORMAL", strength={strength}, tag_size=32)' for strength in ("0.05", "0.2")
     ]
     assert all('tag="PNEUMONIA"' in variant.reversed for variant in variants.values())
 

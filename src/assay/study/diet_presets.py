@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from assay.explain.backgrounds import Background, Blur
-from assay.models.recipe import Augmentation, Flip, Recipe, Shift
+from assay.models.recipe import Flip, Recipe, Shift
 from assay.models.resnet import SmallResNet
 from assay.study.diet_settings import Dataset, DietSettings, Variant
 from assay.study.settings import Preset, merged
@@ -51,8 +51,7 @@ class _Form:
         tune: Split that DiET is tuned on.
         tune_images: Images that DiET is tuned on in the small preset.
         scored_images: Images of each part whose maps are scored in the small preset.
-        epochs: Training epochs in the small preset.
-        augment: Training's augmentations there.
+        training: How the baseline is trained in the small preset.
         variants: The forms that are studied.
         judges: Backgrounds by which our recipe's round is chosen.
     """
@@ -63,25 +62,25 @@ class _Form:
     tune: str
     tune_images: int
     scored_images: int
-    epochs: int
-    augment: tuple[Augmentation, ...]
+    training: Recipe
     variants: tuple[_Words, ...] = (_Words(),)
     judges: tuple[Background, ...] = DiET().judges
 
 
 def _tagged(strength: str) -> _Words:
-    """Chest X-rays with the tag on one class, and the test images with it on the other."""
-    usual, other = (f', tag="{tag}", strength={strength}' for tag in ("NORMAL", "PNEUMONIA"))
+    """Chest X-rays with the tag on one class, and the test images with it on the other; 16 pixels wide at every size."""
+    usual, other = (f', tag="{tag}", strength={strength}, tag_size={{tag_size}}' for tag in ("NORMAL", "PNEUMONIA"))
     return _Words(f"tag strength {strength}", usual, usual, other)
 
 
 _GLASSES = _Words("", ", per_class=2000", ", per_class=500", ', per_class=500, glasses="reversed"')
+_QUICK = Recipe(epochs=5, optimiser="adamw", lr=2e-3, label_smoothing=0.0)
 _FORMS: dict[Dataset, _Form] = {
-    "hard-digits": _Form(10, 64, "HardDigits", "val", 400, 200, 16, (Shift(8),)),
-    "hard-mnist": _Form(10, 64, "HardMNIST", "tune", 1500, 300, 16, (Shift(8),)),
-    # Noise as a background would pass for the tag.
-    "chest-xray": _Form(2, 112, "ChestXray", "train", 400, 200, 5, (), (_tagged("0.05"), _tagged("0.2")), (Blur(),)),
-    "celeba": _Form(3, 112, "CelebA", "train", 600, 300, 5, (Flip(),), (_GLASSES,)),
+    "hard-digits": _Form(10, 64, "HardDigits", "val", 400, 200, Recipe(epochs=16, augment=(Shift(8),))),
+    "hard-mnist": _Form(10, 64, "HardMNIST", "tune", 1500, 300, Recipe(epochs=16, augment=(Shift(8),))),
+    # The default recipe's SGD does not find the tag in so few steps; noise as a background would pass for it.
+    "chest-xray": _Form(2, 112, "ChestXray", "train", 400, 200, _QUICK, (_tagged("0.05"), _tagged("0.2")), (Blur(),)),
+    "celeba": _Form(3, 112, "CelebA", "train", 600, 300, Recipe(epochs=5, augment=(Flip(),)), (_GLASSES,)),
 }
 
 
@@ -102,7 +101,7 @@ def preset(dataset: Dataset, name: Preset, seed: int = 0) -> DietSettings:
         preset=name,
         seed=seed,
         architecture=repr(_small_net(form.classes, side) if small else _paper_net(form.classes)),
-        recipe=repr(Recipe(epochs=form.epochs, augment=form.augment) if small else _PAPER_TRAINING),
+        recipe=repr(form.training if small else _PAPER_TRAINING),
         variants={words.title or dataset: _variant(form, side, words) for words in form.variants},
         methods=_methods(small, side, form.judges),
         explainers=_EXPLAINERS,
@@ -146,7 +145,7 @@ def demo(seed: int) -> DietSettings:
 
 def _variant(form: _Form, side: int, words: _Words) -> Variant:
     def spec(split: str, more: str) -> str:
-        return f'{form.data}(split="{split}", size={side}{more})'
+        return f'{form.data}(split="{split}", size={side}{more.format(tag_size=round(16 * _PAPER_SIDE / side))})'
 
     return Variant(
         train=spec("train", words.train),

@@ -161,10 +161,13 @@ def _table(found: Frontier) -> Any:
 
 
 def _cells(rows: Sequence[dict[str, Any]]) -> list[str]:
+    from assay.report.text import number
+
     signs = {"gains": " +", "costs": " -", "free": " =", "undecided": " ?", "": ""}
     return [
         "n/a"
         if math.isnan(row["mean"])
-        else f"{row['mean']:.3f}{signs[row['outcome']]}" + ("" if math.isnan(row["low"]) else f"\n{row['low']:.3f}-{row['high']:.3f}")
+        else f"{row['mean']:.3f}{signs[row['outcome']]}"
+        + ("" if math.isnan(row["low"]) else f"\n{number(row['low'], 2)}-{number(row['high'], 2)}")
         for row in rows
     ]

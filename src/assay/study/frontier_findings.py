@@ -45,8 +45,8 @@ def frontier_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
     Returns:
         Columns explainer, kernel, width, quantity, kind, higher_is_better, mean, low, high (95 % interval of the mean), change,
         change_low, change_high (mean paired difference to width 0, positive being better), loss, loss_low, loss_high (minus the
-        change as a share of the mean at width 0), outcome ("gains", "free", "costs", "undecided"; empty at width 0 and where nothing
-        is known) and count (images).
+        change as a share of the mean at width 0, and the interval of this ratio of means), outcome ("gains", "free", "costs",
+        "undecided"; empty at width 0 and where nothing is known) and count (images).
     """
     values, signs, _ = cube(table)
     images, widths, many = values.shape
@@ -55,15 +55,17 @@ def frontier_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
     columns = np.concatenate([values, differences], 1).reshape(images, -1)
     drawn = resampled(columns, seed).reshape(-1, 2, widths, many)
     counts = np.isfinite(columns).sum(0).reshape(2, widths, many)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         means = np.where(np.isfinite(columns), columns, 0.0).sum(0).reshape(2, widths, many) / counts
+        shares = -drawn[:, 1] / np.abs(drawn[:, 0, :1])
     heads = table.head(widths * many)
     rows = []
     for at, head in enumerate(heads.iter_rows(named=True)):
         width, quantity = divmod(at, many)
         low, high = (_ends(drawn[:, kind, width, quantity], counts[kind, width, quantity]) for kind in (0, 1))
         mean, change, size = (float(one) for one in (*means[:, width, quantity], abs(means[0, 0, quantity])))
-        losses = [0.0 - one / size if size else math.nan for one in (change, high[1], high[0])]
+        share = _ends(shares[:, width, quantity], counts[1, width, quantity] if size else 0)
+        losses = (0.0 - change / size if size else math.nan, *share)
         known = width > 0 and not math.isnan(high[0])
         rows.append(
             {name: head[name] for name in ("explainer", "kernel", "width", "quantity", "kind", "higher_is_better")}
@@ -218,5 +220,6 @@ def _ends(drawn: np.ndarray, count: int) -> tuple[float, float]:
     """A 95 % interval; none of a single value, which says nothing of how far another would lie."""
     if count < 2:
         return math.nan, math.nan
-    low, high = np.nanquantile(drawn, [LEVEL / 2, 1 - LEVEL / 2])
+    with np.errstate(invalid="ignore"):  # ratios to a mean of 0 are infinite
+        low, high = np.nanquantile(drawn, [LEVEL / 2, 1 - LEVEL / 2])
     return float(low), float(high)

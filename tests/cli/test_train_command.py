@@ -79,6 +79,20 @@ def test_the_command_on_the_card_makes_the_same_weights(tmp_path):
     assert (tmp_path / "net.safetensors").read_bytes() == first
 
 
+def test_training_may_start_from_the_weights_of_a_checkpoint(tmp_path):
+    run(*QUICK, "--seed", 3, "--out", tmp_path / "first.safetensors")
+    still = "Recipe(lr=1e-30, weight_decay=0, precision='float32')"
+    result = run(
+        *DATA, "--recipe", still, "--epochs", 1, "--start", tmp_path / "first.safetensors", "--out", tmp_path / "second.safetensors"
+    )
+    assert result.exit_code == 0, result.output
+    (one, first), (other, second) = (checkpoint.read(tmp_path / f"{name}.safetensors") for name in ("first", "second"))
+    assert second.start == first.sha256
+    assert second.architecture == first.architecture
+    torch.testing.assert_close(dict(other.named_parameters()), dict(one.named_parameters()), rtol=0, atol=1e-20)
+    assert f"--start {tmp_path / 'first.safetensors'}" in second.command
+
+
 def test_a_folder_with_train_and_test_inside_is_enough(folder, tmp_path):
     result = run("--data", folder, "--epochs", 1, "--out", tmp_path / "net.safetensors")
     assert result.exit_code == 0, result.output
@@ -198,6 +212,8 @@ def test_threads_are_set_only_when_asked(tmp_path, monkeypatch):
         ((*DATA, "--architecture", "SmallResNet(classes=3)", "--out", "net.safetensors"), ModelError, "classes=3"),
         ((*QUICK, "--recipe", "Recipe(epoch=3)", "--out", "net.safetensors"), SpecError, "did you mean epochs"),
         (("--data", "images/train", "--out", "net.safetensors"), DataError, "no folder train"),
+        ((*QUICK, "--start", "hard-digits", "--out", "net.safetensors"), WeightsError, r"start from.*does not fit"),
+        ((*QUICK, "--start", "none.safetensors", "--out", "net.safetensors"), WeightsError, "no checkpoint none"),
         ((*QUICK, "--device", "gpu", "--out", "net.safetensors"), ModelError, "'gpu'"),
     ],
 )

@@ -47,6 +47,9 @@ def train(
         str | None,
         typer.Option(help="Attack that the test images are put to as well; for adversarial training PGD with 20 steps by default."),
     ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Shipped network or checkpoint whose weights training begins with, instead of random ones.")
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of downloaded data sets (default: ASSAY_DATA).", show_default=False)] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.")] = None,
     seed: Annotated[int, typer.Option(help="Decides initial weights, order and augmentation.")] = 0,
@@ -65,7 +68,7 @@ def train(
     from assay.core.progress import silent
     from assay.core.ranks import join
     from assay.models import checkpoint
-    from assay.models.training import check_fit
+    from assay.models.training import Trained, check_fit
     from assay.study.train import TrainingPlan, checkpoint_of, folder_of, train_run
 
     out = checkpoint_of(out)
@@ -75,12 +78,13 @@ def train(
         with ranks.together():
             checkpoint.check_destination(out, overwrite or folder_of(out).is_dir())
             train_set, test_set = _parts(data, test_data, size, root)
-            shape, way = _choices(train_set, architecture, recipe, epochs, precision, adversarial)
+            begin = None if start is None else Trained(*checkpoint.read(start))
+            shape, way = _choices(train_set, architecture, recipe, epochs, precision, adversarial, begin)
             check_fit(shape, train_set, test_set)
             attack = _attack(robust_accuracy, way)
-        own: dict[str, object] = {"data": data, "test_data": test_data, "size": size, "threads": threads}
+        own: dict[str, object] = {"data": data, "test_data": test_data, "size": size, "start": start, "threads": threads}
         told = own | {"architecture": shape, "recipe": way, "seed": seed, "half": half, "device": device, "robust_accuracy": attack}
-        plan = TrainingPlan(shape, train_set, test_set, way, seed, device, half, attack, _command(told | {"out": out}, ranks.world))
+        plan = TrainingPlan(shape, train_set, test_set, way, seed, device, half, begin, attack, _command(told | {"out": out}, ranks.world))
         trained = train_run(out, plan, own | {"root": root}, overwrite=overwrite, ranks=ranks, progress=progress)
     if ranks.first:
         _tell(out, trained)
@@ -93,16 +97,21 @@ def _choices(
     epochs: int | None,
     precision: Literal["bfloat16", "float32"] | None,
     adversarial: str | None,
+    start: Trained | None,
 ) -> tuple[Architecture, Recipe]:
     """What to train and how, from what was asked for and the defaults."""
     from assay.core.registry import build
     from assay.models.adversary import Adversary
+    from assay.models.architecture import Architecture
     from assay.models.defaults import default_architecture, default_recipe
     from assay.models.named import named_architecture
     from assay.models.recipe import Recipe
 
     classes, side = len(train_set.classes), min(train_set[0].image.shape[1:])
-    shape = named_architecture(architecture, classes) if architecture else default_architecture(classes, side)
+    if architecture is None and start is not None:
+        shape = build(start.card.architecture, Architecture)  # type: ignore[type-abstract]
+    else:
+        shape = named_architecture(architecture, classes) if architecture else default_architecture(classes, side)
     way = build(recipe, Recipe) if recipe else default_recipe(train_set.name, side)
     adversary = build(adversarial, Adversary) if adversarial else way.adversary  # type: ignore[type-abstract]
     return shape, replace(way, epochs=epochs or way.epochs, precision=precision or way.precision, adversary=adversary)

@@ -69,6 +69,8 @@ class Card:
     """What every epoch came to."""
     robust: Robust | None = None
     """Under attack, where it was measured."""
+    start: str | None = None
+    """SHA-256 of the weights file that training began with; None for random weights."""
     sha256: str = ""
     """Of the weights file; set when it is written."""
 

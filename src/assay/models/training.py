@@ -22,7 +22,7 @@ from assay.models.card import Card, DataUsed
 from assay.models.classifier import Classifier
 from assay.models.fitting import Epoch, Examples, Fitting, State, batch_size
 from assay.models.recipe import Recipe
-from assay.models.statedict import round_to_half
+from assay.models.statedict import fit, round_to_half
 
 __all__ = ["Epoch", "States", "Trained", "accuracy", "channel_statistics", "check_fit", "pick_device", "train"]
 
@@ -69,6 +69,7 @@ def train(
     command: str = "",
     ranks: Ranks | None = None,
     states: States | None = None,
+    start: Trained | None = None,
 ) -> Trained:
     """Train on `train_set`, then measure once on `test_set`, which plays no part in any choice.
 
@@ -84,21 +85,25 @@ def train(
         command: The command line to note in the card.
         ranks: The processes that train together, each calling this with the same arguments; each gets the result.
         states: Keeps the state after every epoch, and holds the one to go on from; asked on the first process only.
+        start: Whose weights training begins with, instead of random ones (fine-tuning).
 
     Raises:
         DataError: A data set has no labels, unreadable files, or other classes than the other one.
         ModelError: The architecture does not fit the data, the device cannot be used, or the loss is no longer finite.
         SpecError: The batch cannot be split evenly over the processes.
+        WeightsError: The weights of `start` do not fit the architecture.
     """
     ranks = ranks or Ranks()
     progress = progress if ranks.first else silent
     with ranks.together():
         check_fit(architecture, train_set, test_set)
-        place = pick_device(device, ranks)
+        fresh, place = architecture.make(seed), pick_device(device, ranks)
+        if start is not None:
+            fit(fresh, start.net.state_dict(), f"the network to start from, {start.card.architecture},")
         images, labels = stack(train_set, progress)
         mean, std = channel_statistics(images)
         batch_size(recipe, len(images), ranks)
-    net = _on_device(architecture.make(seed), place, ranks)
+    net = _on_device(fresh, place, ranks)
     fitting = Fitting(net, Examples(images.to(place), labels.to(place), mean, std), recipe, seed, ranks, progress)
     seconds = _fit(fitting, ranks, states)
     trained = architecture.make(seed).eval()
@@ -121,6 +126,7 @@ def train(
         stored="float16" if half else "float32",
         parameters=sum(parameter.numel() for parameter in trained.parameters()),
         seconds=round(seconds, 1),
+        start=None if start is None else start.card.sha256,
         command=command,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         packages=packages(),

@@ -44,6 +44,7 @@ class TrainingPlan:
         seed: Decides all randomness.
         device: Where; None for a GPU when there is one.
         half: Keep the weights in 16 bits.
+        start: Whose weights training begins with; None for random ones.
         attack: Under which the robust accuracy is measured; None for none.
         command: The command line to note in the card.
     """
@@ -55,6 +56,7 @@ class TrainingPlan:
     seed: int = 0
     device: torch.device | str | None = None
     half: bool = False
+    start: Trained | None = None
     attack: PGD | None = None
     command: str = ""
 
@@ -72,7 +74,7 @@ class TrainingPlan:
             "choices": {field.name: _value(getattr(self.recipe, field.name)) for field in fields(self.recipe)},
             "training images": _described(self.train_set),
             "test images": _described(self.test_set),
-        }
+        } | ({} if self.start is None else {"start, SHA-256": self.start.card.sha256})
 
     def record(self, ranks: Ranks) -> dict[str, Any]:
         """The seven reproducibility answers; splits are used whole."""
@@ -158,6 +160,7 @@ def train_run(
                 command=plan.command,
                 ranks=ranks,
                 states=_Kept(run),
+                start=plan.start,
             )
             if plan.attack is not None:
                 attack, place = plan.attack, pick_device(plan.device, ranks)

@@ -4,13 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from assay.attack.pgd import PGD
 from assay.core.registry import build, short
 from assay.data import Dataset
 from assay.errors import DataError, SpecError
 from assay.explain.smooth import Smoothed, samples_for
 from assay.models.named import NAMED
 from assay.study.audit import PAPER
-from assay.study.robustness_models import ROBUST, TRAININGS, default_models, training_command
+from assay.study.robustness_models import JUDGE, ROBUST, TRAININGS, default_models, training_command
 from assay.study.robustness_plan import RobustnessPlan
 from assay.study.robustness_settings import RobustnessSettings, chosen, preset
 
@@ -62,7 +63,9 @@ def test_each_preset_has_four_backbones_and_their_robust_twins(name):
         assert training.architecture in NAMED
         assert (training.recipe.adversary is not None) == one.endswith(ROBUST)
         assert one.removesuffix(ROBUST) in models
-        assert TRAININGS[one.removesuffix(ROBUST)].recipe == replace(training.recipe, adversary=None)
+        standard = TRAININGS[one.removesuffix(ROBUST)]
+        assert (training.architecture, training.recipe.optimiser) == (standard.architecture, standard.recipe.optimiser)
+        assert training.start == (one.removesuffix(ROBUST) if name == "small" and one.endswith(ROBUST) else None)
 
 
 def test_a_training_s_command_is_read_by_the_command_line_as_the_table_has_it():
@@ -73,10 +76,12 @@ def test_a_training_s_command_is_read_by_the_command_line_as_the_table_has_it():
 
     words = shlex.split(training_command("swin-cifar10-robust", "some folder"))
     assert words[:2] == ["assay", "train"]
-    told = dict(zip(words[2:-3:2], words[3:-3:2], strict=True))
-    assert build(told["--recipe"], Recipe) != TRAININGS["swin-cifar10-robust"].recipe
-    assert build(told["--adversarial"], Adversary) == TRAININGS["swin-cifar10-robust"].recipe.adversary
-    assert build(told["--recipe"], Recipe) == TRAININGS["swin-cifar10"].recipe
+    told, training = dict(zip(words[2:-3:2], words[3:-3:2], strict=True)), TRAININGS["swin-cifar10-robust"]
+    assert build(told["--adversarial"], Adversary) == training.recipe.adversary
+    assert replace(build(told["--recipe"], Recipe), adversary=training.recipe.adversary) == training.recipe
+    assert build(told["--robust-accuracy"], PGD) == JUDGE
+    assert told["--start"] == "some folder/swin-cifar10.safetensors"
+    assert "--start" not in training_command("swin-cifar10")
     assert words[-3:] == ["--half", "--out", "some folder/swin-cifar10-robust.safetensors"]
 
 

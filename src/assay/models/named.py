@@ -12,8 +12,8 @@ __all__ = ["NAMED", "named_architecture"]
 
 NAMED: dict[str, Architecture] = {
     "resnet-small": SmallResNet(widths=(64, 128, 256)),
-    "vit-small": ViT(width=128, depth=4, heads=4, mlp=2.0),
-    "convmixer-small": ConvMixer(width=192, depth=8, kernel=3, patch=4),
+    "vit-small": ViT(width=96, depth=4, heads=3, mlp=2.0),
+    "convmixer-small": ConvMixer(width=160, depth=6, kernel=3, patch=4),
     "swin-small": Swin(width=64, depths=(2, 4), heads=(2, 4), patch=4),
     # ResNet-18 as for CIFAR: 3x3 stem, no pooling.
     "resnet-paper": SmallResNet(widths=(64, 128, 256, 512), blocks=(2, 2, 2, 2), strides=(1, 2, 2, 2), stem=64),

@@ -10,16 +10,19 @@ from pathlib import Path
 from torch import nn
 
 from assay.attack.adversary import PGDTraining
+from assay.attack.pgd import PGD
 from assay.errors import SpecError, WeightsError
 from assay.models import checkpoint
 from assay.models.card import Card
 from assay.models.recipe import Flip, Recipe, Shift
 from assay.study.settings import Preset
 
-__all__ = ["ROBUST", "TRAININGS", "Network", "Training", "default_models", "networks", "training_command"]
+__all__ = ["JUDGE", "ROBUST", "TRAININGS", "Network", "Training", "default_models", "networks", "training_command"]
 
 ROBUST = "-robust"
 """What the name of a robust twin adds to that of the standard one."""
+JUDGE = PGD(eps=0.5, norm="l2", steps=20)
+"""The attack by which the cards' robust accuracy is measured."""
 _ADVERSARY = PGDTraining(eps=0.5, norm="l2")
 _AUGMENT = (Shift(4), Flip())
 
@@ -31,32 +34,41 @@ class Training:
     Attributes:
         architecture: A name of `assay.models.named.NAMED`.
         recipe: Its recipe, with the adversary for a robust twin.
+        start: The network of this table whose weights training begins with; None for random ones.
     """
 
     architecture: str
     recipe: Recipe
+    start: str | None = None
 
 
-def _both(name: str, architecture: str, recipe: Recipe, adversary: PGDTraining = _ADVERSARY) -> dict[str, Training]:
-    return {name: Training(architecture, recipe), name + ROBUST: Training(architecture, replace(recipe, adversary=adversary))}
+def _twins(name: str, architecture: str, recipe: Recipe, epochs: int, lr: float) -> dict[str, Training]:
+    """A network, and its robust twin that goes on from its weights: fewer epochs than from random ones."""
+    robust = replace(recipe, epochs=epochs, lr=lr, adversary=_ADVERSARY)
+    return {name: Training(architecture, recipe), name + ROBUST: Training(architecture, robust, name)}
 
 
-_SMALL = Recipe(epochs=16, augment=_AUGMENT)
-_SMALL_TOKENS = Recipe(epochs=40, optimiser="adamw", lr=1e-3, weight_decay=0.05, augment=_AUGMENT)
+def _strangers(name: str, architecture: str, recipe: Recipe) -> dict[str, Training]:
+    """A network and its robust twin, each from random weights as in the paper."""
+    return {name: Training(architecture, recipe), name + ROBUST: Training(architecture, replace(recipe, adversary=_PAPER_ADVERSARY))}
+
+
+_SMALL = Recipe(epochs=12, augment=_AUGMENT)
+_SMALL_TOKENS = Recipe(epochs=20, optimiser="adamw", lr=1.5e-3, weight_decay=0.05, augment=_AUGMENT)
 # The paper's robust ResNets come from the `robustness` library: PGD of 7 steps.
 _PAPER = Recipe(epochs=150, lr=0.1, warmup=0.05, label_smoothing=0.0, augment=_AUGMENT)
 _PAPER_TOKENS = Recipe(epochs=200, optimiser="adamw", lr=5e-4, weight_decay=0.05, augment=_AUGMENT)
 _PAPER_ADVERSARY = PGDTraining(eps=0.5, norm="l2", steps=7)
 
 TRAININGS: dict[str, Training] = (
-    _both("resnet-cifar10", "resnet-small", _SMALL)
-    | _both("vit-cifar10", "vit-small", _SMALL_TOKENS)
-    | _both("convmixer-cifar10", "convmixer-small", _SMALL_TOKENS)
-    | _both("swin-cifar10", "swin-small", _SMALL_TOKENS)
-    | _both("resnet-cifar10-paper", "resnet-paper", _PAPER, _PAPER_ADVERSARY)
-    | _both("vit-cifar10-paper", "vit-paper", _PAPER_TOKENS, _PAPER_ADVERSARY)
-    | _both("convmixer-cifar10-paper", "convmixer-paper", _PAPER_TOKENS, _PAPER_ADVERSARY)
-    | _both("swin-cifar10-paper", "swin-paper", _PAPER_TOKENS, _PAPER_ADVERSARY)
+    _twins("resnet-cifar10", "resnet-small", _SMALL, epochs=5, lr=0.1)
+    | _twins("vit-cifar10", "vit-small", _SMALL_TOKENS, epochs=7, lr=1e-3)
+    | _twins("convmixer-cifar10", "convmixer-small", replace(_SMALL_TOKENS, epochs=10, lr=4e-3), epochs=6, lr=2e-3)
+    | _twins("swin-cifar10", "swin-small", replace(_SMALL_TOKENS, epochs=16), epochs=7, lr=1e-3)
+    | _strangers("resnet-cifar10-paper", "resnet-paper", _PAPER)
+    | _strangers("vit-cifar10-paper", "vit-paper", _PAPER_TOKENS)
+    | _strangers("convmixer-cifar10-paper", "convmixer-paper", _PAPER_TOKENS)
+    | _strangers("swin-cifar10-paper", "swin-paper", _PAPER_TOKENS)
 )
 """Every network that the study takes by default, by name; cards, messages and documents follow this table."""
 
@@ -98,13 +110,20 @@ def training_command(name: str, folder: str | Path = ".") -> str:
         name: One of `TRAININGS`.
         folder: Where it is written.
     """
-    training = TRAININGS[name]
+    training, place = TRAININGS[name], Path(folder)
     words = ["assay train --data cifar10 --architecture", training.architecture]
-    for option, value in (("--recipe", replace(training.recipe, adversary=None)), ("--adversarial", training.recipe.adversary)):
+    specs = {
+        "--recipe": replace(training.recipe, adversary=None),
+        "--adversarial": training.recipe.adversary,
+        "--robust-accuracy": JUDGE,
+    }
+    for option, value in specs.items():
         if value is not None:
             # Specs take either kind of quotes, and double ones stay readable inside the shell's single ones.
             words.append(f"{option} {shlex.quote(repr(value).replace(chr(39), chr(34)))}")
-    return " ".join([*words, "--half --out", shlex.quote(str(Path(folder) / f"{name}{checkpoint.SUFFIX}"))])
+    if training.start is not None:
+        words.append(f"--start {shlex.quote(str(place / f'{training.start}{checkpoint.SUFFIX}'))}")
+    return " ".join([*words, "--half --out", shlex.quote(str(place / f"{name}{checkpoint.SUFFIX}"))])
 
 
 def networks(models: Sequence[str], weights: Path | None) -> tuple[Network, ...]:

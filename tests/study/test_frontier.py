@@ -9,7 +9,7 @@ import torch
 import assay
 from assay.errors import ModelError, NotFiniteError, ShapeError, SpecError
 from assay.report.plots import to_bytes
-from assay.study.frontier import plan_sweep
+from assay.study.frontier_plan import plan_sweep
 from assay.study.frontier_sweep import ATTACKED, CERTIFIED, CHANGE, LARGEST, LIPSCHITZ, NOISE
 from reference.nets import Function
 

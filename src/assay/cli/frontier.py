@@ -62,7 +62,7 @@ def frontier(
     from assay.core.ranks import join
     from assay.core.registry import build
     from assay.errors import SpecError
-    from assay.study.frontier import FAITHFULNESS, plan_sweep
+    from assay.study.frontier_plan import FAITHFULNESS, plan_sweep
     from assay.study.frontier_run import frontier_run
     from assay.study.run import Run, check_folder
 

@@ -21,7 +21,7 @@ from assay.measure.base import Measure
 from assay.models.classifier import Classifier, Output, Precision
 from assay.study.blocks import Blocks
 from assay.study.certified import Certifying
-from assay.study.frontier import plan_sweep
+from assay.study.frontier_plan import plan_sweep
 from assay.study.frontier_sweep import Sweep
 from assay.study.given import built
 from assay.study.robustness_models import Network, networks

@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeInt
 from assay.core.registry import short
 from assay.explain.surrogate import KernelShap
 from assay.study.audit import PAPER
-from assay.study.frontier import FAITHFULNESS
+from assay.study.frontier_plan import FAITHFULNESS
 from assay.study.robustness_models import default_models
 from assay.study.settings import Many, Preset, Strict, merged
 

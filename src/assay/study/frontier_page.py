@@ -53,7 +53,8 @@ def frontier_page(frontiers: Sequence[Frontier], problems: Sequence[tuple[str, s
         lead=_LEAD,
         facts={
             "model": first.model,
-            "images": f"{images}, explained the {setup['targets']} class",
+            "images": str(images),
+            "explained class": str(setup["targets"]),
             "data": str(first.record["data"].get("name")),
         },
         verdict=tuple(sentence for one in frontiers for sentence in one.sentences),

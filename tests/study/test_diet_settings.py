@@ -61,6 +61,15 @@ def test_chest_x_rays_are_studied_at_both_strengths_with_the_tag_reversed():
     assert all('tag="PNEUMONIA"' in variant.reversed for variant in variants.values())
 
 
+def test_chest_x_rays_are_erased_to_what_has_no_tag_and_erasure_is_tried_with_that_too():
+    for name in ("small", "paper"):
+        settings = preset("chest-xray", name)
+        ours = assay.build(settings.methods["DiET"])
+        assert [type(one).__name__ for one in ours.background.choices] == ["Blur", "DatasetMean"]
+        assert ours.background in [assay.build(one) for one in settings.backgrounds]
+        assert not set(ours.judges) & set(ours.background.choices)
+
+
 def test_a_study_file_changes_what_it_says_and_nothing_else(tmp_path):
     path = tmp_path / "study.toml"
     path.write_text('seed = 3\nexplainers = ["Gradient"]\nkeep = [0.2]\n[methods]\nmine = "DiET(rounds=2)"\n')

@@ -5,11 +5,13 @@ import polars as pl
 import pytest
 import torch
 
+from assay.core.registry import short
+from assay.explain.backgrounds import Blur
 from assay.models.accuracy import Accuracy
 from assay.study.diet_outcome import BASELINE, MASK, NETWORK, Scored
 from assay.study.diet_summary import summarised
 from assay.study.diet_verdict import targets, verdict
-from assay.tune.backgrounds import RandomColour
+from assay.tune.backgrounds import OneOf, RandomColour
 
 COUNT = 40
 INDEX = torch.arange(COUNT)
@@ -103,6 +105,18 @@ def test_a_spurious_signal_is_relied_on_when_moving_it_costs_accuracy(reversed_,
     found = said(outcome(reversed_=reversed_))[0]
     assert found[0] == tone
     assert words in found[1]
+
+
+def test_each_of_several_backgrounds_tuned_with_is_no_other_background():
+    several = OneOf((RandomColour(), Blur()))
+    one = outcome(worst=0.5)
+    one.tuned["DiET"] = SimpleNamespace(settings=SimpleNamespace(background=several))
+    for each in one.scored:
+        if (each.kind, each.attribution) == ("erasure", MASK):
+            each.values.update({short(several): shares(1.0), "GaussianNoise": shares(0.975)})
+    (found,) = (text for _, text in said(one) if "worst other background" in text)
+    assert "97.5% before GaussianNoise" in found
+    assert "carries over" in found
 
 
 def test_other_images_as_background_are_no_erasure_to_be_robust_to():

@@ -3,7 +3,7 @@ import torch
 
 import assay
 from assay.errors import NotFiniteError, SpecError
-from assay.tune.backgrounds import DatasetMean, FromImages, GaussianNoise, OneOf, OtherImages, RandomColour, fill, fitted
+from assay.tune.backgrounds import DatasetMean, FromImages, GaussianNoise, OneOf, OtherImages, RandomColour, fill, fitted, kept
 from reference.specs import own
 
 IMAGES = torch.rand(6, 3, 5, 7, generator=torch.Generator().manual_seed(0))
@@ -91,3 +91,42 @@ def test_wrong_settings_and_callables_are_refused():
 
     with pytest.raises(NotFiniteError, match="background returns NaN"):
         fill(poisoned, IMAGES, INDEX, 0)
+
+
+class Counting(assay.Background):
+    """A steady background that counts the images that it was made for."""
+
+    steady = True
+
+    def __init__(self):
+        self.made = 0
+
+    def fill(self, images, index, seed):
+        self.made += len(images)
+        return assay.Blur(1.0).fill(images, index, seed)
+
+
+@pytest.mark.parametrize("most", [2**20, 3 * IMAGES[0].numel() * 4])
+def test_a_steady_background_is_made_once_for_each_image_as_far_as_it_can_be_held(most):
+    counting = Counting()
+    held = kept(counting, most)
+    for rows in ([0, 1, 2], [2, 1, 4], [5, 3, 4, 0]):
+        torch.testing.assert_close(fill(held, IMAGES[rows], INDEX[rows], 0), assay.Blur(1.0).fill(IMAGES[rows], INDEX[rows], 0))
+    assert counting.made == (6 if most == 2**20 else 7)
+
+
+def test_each_of_several_backgrounds_is_made_once_and_drawn_as_before():
+    counting = Counting()
+    several = OneOf((counting, RandomColour()))
+    held = kept(several)
+    for seed in range(8):
+        torch.testing.assert_close(fill(held, IMAGES, INDEX, seed), fill(several, IMAGES, INDEX, seed))
+    drawn_in_all = counting.made
+    for seed in range(8):
+        fill(held, IMAGES, INDEX, seed)
+    assert counting.made == drawn_in_all
+
+
+def test_a_background_that_draws_or_costs_nothing_is_left_as_it_is():
+    for background in (RandomColour(), DatasetMean((0.5,)), lambda images, *_: images):
+        assert kept(background) is background

@@ -81,6 +81,15 @@ def test_masks_do_not_depend_on_the_chunk_size():
         torch.testing.assert_close(explainer(assay.Classifier(plain(), chunk=chunk), images), whole, rtol=1e-4, atol=1e-4)
 
 
+def test_changed_copies_of_one_image_have_masks_of_their_own_before_a_steady_background():
+    images, model = noise(2, 3, 8, 8), assay.Classifier(plain())
+    explainer = assay.LearnedMask(rounds=1, epochs=4, lr=0.1, lambda_data=10.0, background=assay.Blur(1.0), sparsity=Falling())
+    together = explainer(model, images, index=torch.tensor([5, 5]))
+    assert not torch.equal(together[0], together[1])
+    for place in (0, 1):
+        torch.testing.assert_close(explainer(model, images[[place]], index=torch.tensor([5])), together[[place]], rtol=1e-4, atol=1e-4)
+
+
 def test_smoothness_makes_masks_smoother():
     rough, smooth = (
         assay.LearnedMask(rounds=1, epochs=10, lr=0.05, lambda_data=10.0, smoothness=weight, sparsity=Falling()) for weight in (0.0, 1.0)

@@ -19,6 +19,8 @@ class Background(ABC):
 
     shared: ClassVar[bool] = False
     """Whether it is the same for every image, so that one pass serves all."""
+    steady: ClassVar[bool] = False
+    """Whether an image gets the same whatever the seed, and making it costs enough to keep it where it is needed again and again."""
 
     @abstractmethod
     def fill(self, images: Tensor, index: Tensor, seed: int) -> Tensor:
@@ -55,6 +57,7 @@ class Blur(Background):
     """Each image blurred by a Gaussian of `sigma` pixels."""
 
     sigma: float = 5.0
+    steady: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_positive(self, "sigma")

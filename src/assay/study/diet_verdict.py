@@ -16,7 +16,7 @@ from assay.report.text import plural
 from assay.study.diet_outcome import BASELINE, MASK, NETWORK, Outcome
 from assay.study.diet_presets import PAPER_BASELINES
 from assay.study.statistics import Interval, bootstrap
-from assay.tune.backgrounds import OtherImages
+from assay.tune.backgrounds import OneOf, OtherImages
 
 __all__ = ["RULES", "Target", "targets", "verdict"]
 
@@ -146,9 +146,11 @@ def _robust(rows: pl.DataFrame, method: str, outcome: Outcome) -> list[Sentence]
     means = _means(rows.filter(pl.col("attribution") == MASK), "erasure")
     own = {measure: value for (model, measure), value in means.items() if model == method}
     base = {measure: value for (model, measure), value in means.items() if model == BASELINE}
-    used = short(outcome.tuned[method].settings.background)
+    background = outcome.tuned[method].settings.background
+    used = short(background)
+    known = {used, *(short(one) for one in (background.choices if isinstance(background, OneOf) else ()))}
     # Another image shows evidence for its own class, which the model does right to see.
-    others = [name for name in own if name != used and not name.startswith(OtherImages.__name__)]
+    others = [name for name in own if name not in known and not name.startswith(OtherImages.__name__)]
     if used not in own or not others:
         return []
     worst = min(others, key=lambda name: own[name])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,12 +16,14 @@ from assay.core.registry import check_at_least, register
 from assay.errors import NotFiniteError, ShapeError, SpecError
 from assay.explain.backgrounds import Background
 
-__all__ = ["Backdrop", "DatasetMean", "FromImages", "GaussianNoise", "OneOf", "OtherImages", "RandomColour", "fill", "fitted"]
+__all__ = ["Backdrop", "DatasetMean", "FromImages", "GaussianNoise", "OneOf", "OtherImages", "RandomColour", "fill", "fitted", "kept"]
 
 Backdrop = Background | Callable[[Tensor, Tensor, int], Tensor]
 """A background, or any callable `(images (N, C, H, W), index (N,), seed) -> (N, C, H, W)`."""
 
 _MEAN, _STD = (0.527, 0.447, 0.403), (0.229, 0.224, 0.225)
+_MOST = 2**30
+"""Bytes of backgrounds that `kept` holds at most."""
 T = TypeVar("T", bound=Backdrop)
 
 
@@ -171,6 +173,44 @@ class OneOf(FromImages):
 def fitted(background: T, pool: Tensor) -> T | Background:
     """The background with what it has to know of a set of images (P, C, H, W)."""
     return background.fit(pool) if isinstance(background, FromImages) else background
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept(Background):
+    """A steady background that is made once for each image; images are told apart by their numbers."""
+
+    inner: Background
+    most: int
+    steady: ClassVar[bool] = True
+    rows: dict[int, Tensor] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return repr(self.inner)
+
+    def fill(self, images: Tensor, index: Tensor, seed: int) -> Tensor:
+        """See `Background.fill`."""
+        numbers = index.tolist()
+        new = [place for place, number in enumerate(numbers) if number not in self.rows]
+        if not new:
+            return torch.stack([self.rows[number] for number in numbers])
+        rows = torch.tensor(new, device=images.device)
+        made = self.inner.fill(images[rows], index[rows.to(index.device)], seed)
+        found = dict(zip((numbers[place] for place in new), made.unbind(), strict=True))
+        if (len(self.rows) + len(found)) * images[0].numel() * images.element_size() <= self.most:
+            self.rows.update(found)
+        return torch.stack([found[number] if number in found else self.rows[number] for number in numbers])
+
+
+def kept(background: T, most: int = _MOST) -> T | Background:
+    """The background, made once for each image where it is steady, for repeated use on one set of images.
+
+    Args:
+        background: Any.
+        most: Bytes that are held at most, of each of several; images beyond them get theirs made anew each time.
+    """
+    if isinstance(background, OneOf):
+        return OneOf(tuple(kept(one, most) for one in background.choices))
+    return _Kept(background, most) if isinstance(background, Background) and background.steady else background
 
 
 def fill(background: Backdrop, images: Tensor, index: Tensor, seed: int) -> Tensor:

@@ -17,7 +17,7 @@ from assay.errors import EmptyBatchError, ImageTypeError, ShapeError
 from assay.explain.backgrounds import Background, Blur
 from assay.models.classifier import Classifier
 from assay.tune.amortised import MaskTraining, PredictedMask
-from assay.tune.backgrounds import Backdrop, GaussianNoise, RandomColour, fitted
+from assay.tune.backgrounds import Backdrop, GaussianNoise, RandomColour, fitted, kept
 from assay.tune.choice import Choice, LastRound, LastSound
 from assay.tune.explainer import LearnedMask
 from assay.tune.masks import MaskRule
@@ -138,7 +138,7 @@ class DiET:
     def plan(self, images: Tensor) -> Plan:
         """What is done with these images."""
         height, width = images.shape[2:]
-        background = fitted(self.background, images)
+        background = kept(fitted(self.background, images))
         return Plan(
             rounds=self.rounds,
             grid=cells(height, width, upsampling(height, width, self.upsample)),

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from assay.core.noise import derive
 from assay.core.registry import check_at_least, check_positive, register
+from assay.explain.backgrounds import Background
 from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
-from assay.tune.backgrounds import Backdrop, RandomColour, fitted
+from assay.tune.backgrounds import Backdrop, RandomColour, fitted, kept
 from assay.tune.masks import Learned, MaskRule, learn
 from assay.tune.predictions import probabilities
 from assay.tune.schedules import Falling, Sparsity
@@ -64,7 +65,11 @@ class LearnedMask(Explainer):
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `Explainer.attribute`; maps (N, 1, H, W) in [0, 1]."""
         height, width = images.shape[2:]
-        rule = MaskRule(self.lr, self.optimiser, 1, self.lambda_data, self.smoothness, fitted(self.background, images))
+        background = fitted(self.background, images)
+        if isinstance(background, Background) and background.steady:
+            # Changed copies of an image bear one number; nothing is drawn here, so places can stand for the numbers.
+            background, index = kept(background), torch.arange(len(images), device=index.device)
+        rule = MaskRule(self.lr, self.optimiser, 1, self.lambda_data, self.smoothness, background)
         own = probabilities(model, images)
         total = torch.zeros(())
         learned = Learned.whole(len(images), cells(height, width, upsampling(height, width, self.upsample)), rule, model.device)

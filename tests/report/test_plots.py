@@ -22,6 +22,20 @@ def test_a_dot_plot_has_a_panel_for_each_group_and_a_line_for_each_interval():
     assert first.get_xlim() == (0.0, 1.0)
 
 
+def test_labels_that_all_panels_share_stand_once_beside_a_line_to_compare_with():
+    first, second = dots(dict.fromkeys(("left", "right"), DOTS["digits"]), "difference", reference=0.0).axes
+    assert [label.get_text() for label in first.get_yticklabels()] == ["mask", "Gradient"]
+    assert second.get_yticklabels() == []
+    assert [list(panel.get_lines()[-1].get_xdata()) for panel in (first, second)] == [[0.0, 0.0]] * 2
+
+
+def test_panels_stand_in_as_many_columns_as_asked_with_a_line_to_compare_with():
+    figure = curves({str(number): [Curve("a", (1, 2), (0.1, 0.2))] for number in range(4)}, "width", columns=4, level=0.0)
+    assert len({panel.get_position().y0 for panel in figure.axes}) == 1
+    assert all([0.0, 0.0] in [list(line.get_ydata()) for line in panel.get_lines()] for panel in figure.axes)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a"]
+
+
 def test_a_label_keeps_its_colour_in_all_panels():
     one, other = Curve("a", (1, 2), (0.1, 0.2)), Curve("b", (1, 2), (0.3, 0.4), (0.2, 0.3), (0.4, 0.5))
     first, second = curves({"left": [one, other], "right": [other]}, "round").axes

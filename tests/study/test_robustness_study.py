@@ -11,7 +11,6 @@ from assay.core.ranks import Ranks
 from assay.errors import DataError, SpecError, WeightsError
 from assay.study.robustness import study
 from assay.study.robustness_docs import publish
-from assay.study.robustness_models import TRAININGS
 from assay.study.robustness_plan import RobustnessPlan
 from assay.study.robustness_steps import do_steps
 from assay.study.run_status import status, verify
@@ -234,20 +233,12 @@ def test_a_wrong_setting_is_told_before_the_work_and_leaves_nothing(changes, err
 
 def test_missing_weights_come_with_the_commands_that_make_them(tmp_path):
     with pytest.raises(WeightsError) as caught:
-        study(tiny(tmp_path, models=["vit-cifar10", "vit-cifar10-robust"]), tmp_path / "run")
+        study(tiny(tmp_path, models=["vit-cifar10-paper", "vit-cifar10-paper-robust"]), tmp_path / "run")
     text = str(caught.value)
-    assert "vit-cifar10, vit-cifar10-robust are not in" in text
-    assert f"--half --out {tmp_path / 'vit-cifar10.safetensors'}" in text
-    assert text.count("assay train --data cifar10 --architecture vit-small") == 2
+    assert "vit-cifar10-paper, vit-cifar10-paper-robust are not in" in text
+    assert f"--half --out {tmp_path / 'vit-cifar10-paper.safetensors'}" in text
+    assert text.count("assay train --data cifar10 --architecture vit-paper") == 2
     assert text.count("PGDTraining(") == 1
-
-
-def test_shipped_networks_were_trained_as_the_table_says():
-    from assay.models import checkpoint
-
-    for name in set(checkpoint.shipped()) & TRAININGS.keys():
-        card = checkpoint.read(name)[1]
-        assert card.recipe == repr(TRAININGS[name].recipe)
 
 
 def test_the_document_has_numbers_plots_and_rules(finished, weights, tmp_path):

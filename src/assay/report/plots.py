@@ -57,16 +57,20 @@ class Curve:
     high: tuple[float, ...] | None = None
 
 
-def dots(groups: Mapping[str, Sequence[Dot]], axis: str, limits: tuple[float, float] | None = None) -> Figure:
-    """Values with their intervals, one panel for each group, one line for each value.
+def dots(
+    groups: Mapping[str, Sequence[Dot]], axis: str, limits: tuple[float, float] | None = None, reference: float | None = None
+) -> Figure:
+    """Values with their intervals, one panel for each group, one line for each value; labels that all panels share stand once.
 
     Args:
         groups: Panels by their titles.
         axis: What is measured.
         limits: Ends of the axis.
+        reference: Where a vertical line is drawn to compare with.
     """
-    most = max(len(group) for group in groups.values())
-    figure = blank(4.4 * len(groups) + 1.6, 0.9 + 0.27 * most)
+    most, names = max(len(group) for group in groups.values()), [[dot.label for dot in group] for group in groups.values()]
+    same = all(one == names[0] for one in names)
+    figure = blank((2.8 if same else 4.4) * len(groups) + (3.4 if same else 1.6), 0.9 + 0.27 * most)
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     for panel, (title, group) in zip(panels, groups.items(), strict=True):
         for place, dot in enumerate(group):
@@ -74,11 +78,15 @@ def dots(groups: Mapping[str, Sequence[Dot]], axis: str, limits: tuple[float, fl
             if np.isfinite(dot.low):
                 panel.plot([dot.low, dot.high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
             panel.plot(dot.value, place, "D" if dot.strong else "o", color=colour, markersize=5)
-        panel.set_yticks(range(len(group)), [dot.label for dot in group])
+        told = group if panel is panels[0] or not same else ()
+        panel.set_yticks(range(len(told)), [dot.label for dot in told])
         panel.set_ylim(len(group) - 0.4, -0.6)
         panel.set_title(title, fontsize=10, loc="left")
         panel.set_xlabel(axis)
+        panel.locator_params(axis="x", nbins=5)
         panel.grid(axis="x", color="#e5e7eb")
+        if reference is not None:
+            panel.axvline(reference, color=_GREY, linewidth=1, zorder=0)
         if limits:
             panel.set_xlim(limits)
         plain(panel)
@@ -86,7 +94,12 @@ def dots(groups: Mapping[str, Sequence[Dot]], axis: str, limits: tuple[float, fl
 
 
 def curves(
-    panels: Mapping[str, Sequence[Curve]], x_axis: str, scale: Literal["linear", "log"] = "linear", ticks: Sequence[float] | None = None
+    panels: Mapping[str, Sequence[Curve]],
+    x_axis: str,
+    scale: Literal["linear", "log"] = "linear",
+    ticks: Sequence[float] | None = None,
+    columns: int | None = None,
+    level: float | None = None,
 ) -> Figure:
     """Curves over a common quantity, one panel for each measured one; each label keeps its colour and sign throughout.
 
@@ -95,8 +108,10 @@ def curves(
         x_axis: What the horizontal axes measure.
         scale: Of the horizontal axes.
         ticks: Places of their ticks.
+        columns: Panels side by side; by default all of up to three, else half of them.
+        level: Where a horizontal line is drawn to compare with.
     """
-    columns = len(panels) if len(panels) <= 3 else math.ceil(len(panels) / 2)
+    columns = columns or (len(panels) if len(panels) <= 3 else math.ceil(len(panels) / 2))
     rows = math.ceil(len(panels) / columns)
     figure = blank(4.2 * columns + 2.4, 3.3 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
@@ -110,6 +125,8 @@ def curves(
             panel.plot(curve.x, curve.y, style, color=colour, markersize=4, linewidth=1.4, label=curve.label)
             if curve.low is not None and curve.high is not None:
                 panel.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.14, linewidth=0)
+        if level is not None:
+            panel.axhline(level, color=_GREY, linewidth=1)
         panel.set_xscale(scale)
         if ticks is not None:
             panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
@@ -118,7 +135,7 @@ def curves(
         panel.set_title(title, fontsize=10, loc="left")
         panel.grid(color="#e5e7eb")
         plain(panel)
-    handles = {line.get_label(): line for panel in axes for line in panel.get_lines()}
+    handles = {str(line.get_label()): line for panel in axes for line in panel.get_lines()}
     figure.legend(handles=[handles[label] for label in labels], loc="outside right center", frameon=False, fontsize=8)
     return figure
 

@@ -87,7 +87,10 @@ def certified_sentences(means: pl.DataFrame) -> Iterator[Sentence]:
 
 def certified_drawing(means: pl.DataFrame) -> Drawing:
     """Certified and attacked cosine over the radius."""
-    caption = "The cosine that is certified and that an attack leaves, over the radius; bands are 95 % intervals."
+    caption = (
+        "The cosine that is certified and that an attack leaves, over the radius (bands are 95 % intervals), and the median number of "
+        "copies that would be enough to certify something, where any number would."
+    )
     return Drawing("certified", caption, partial(_figure, means), False)
 
 
@@ -97,4 +100,7 @@ def _figure(means: pl.DataFrame) -> Figure:
         for name, word in (("cosine", "certified"), ("attacked_cosine", "attacked")):
             curve = Curve(f"{backbone}, {word}", *(tuple(own[column]) for column in ("eps", name, f"{name}_low", f"{name}_high")))
             panels.setdefault(f"cosine, {twin} networks", []).append(curve)
-    return curves(panels, "L2 distance eps")
+        finite = own.filter(pl.col("needed").is_finite())
+        needed = Curve(f"{backbone}, certified", tuple(finite["eps"]), tuple(finite["needed"]))
+        panels.setdefault(f"copies needed (median), {twin} networks", []).append(needed)
+    return curves(panels, "L2 distance eps", ticks=sorted(set(means["eps"])), columns=2)

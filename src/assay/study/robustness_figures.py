@@ -52,7 +52,7 @@ def _differences(rows: pl.DataFrame) -> Figure:
         ]
         for (quantity,), own in rows.group_by("quantity", maintain_order=True)
     }
-    return dots(groups, "difference, better to the right")
+    return dots(groups, "difference, better to the right", reference=0.0)
 
 
 def _sure(row: Mapping[str, str]) -> bool:
@@ -67,9 +67,10 @@ def _of_widths(widths: pl.DataFrame) -> Iterator[Drawing]:
         robust = rows.filter(pl.col("quantity").str.starts_with(ATTACKED) & pl.col("mean").is_not_nan())
         if robust.height:
             caption = (
-                f"What an attack leaves of the maps as the {family} kernel widens, one panel for each distance; bands are 95 % intervals."
+                f"What an attack leaves of the maps as the {family} kernel widens, one panel for each explainer and distance; bands are "
+                "95 % intervals."
             )
-            yield Drawing(f"kernel-{stem}", caption, partial(_by_width, robust), False)
+            yield Drawing(f"kernel-{stem}", caption, partial(_by_width, robust, change=False), False)
             caption = (
                 f"Robustness (to the right) against each notion of faithfulness (up) as the {family} kernel widens; points are labelled "
                 "by the width. Attacked images are a subset of those that faithfulness is measured on."
@@ -78,21 +79,24 @@ def _of_widths(widths: pl.DataFrame) -> Iterator[Drawing]:
         faithful = rows.filter(pl.col("kind") == "faithfulness")
         for (twin,), own in faithful.group_by("twin", maintain_order=True):
             caption = (
-                f"Faithfulness of {twin} networks' maps to the network alone as the {family} kernel widens, one panel for each notion; "
-                "bands are 95 % intervals."
+                f"What the {family} kernel does to the faithfulness of {twin} networks' maps to the network alone, less that at width 0, "
+                "image by image: one row for each explainer, one column for each notion, above zero is better. Bands are 95 % intervals."
             )
-            yield Drawing(f"cost-{stem}-{twin}", caption, partial(_by_width, own), False)
+            yield Drawing(f"cost-{stem}-{twin}", caption, partial(_by_width, own, change=True), False)
 
 
-def _by_width(rows: pl.DataFrame) -> Figure:
+def _by_width(rows: pl.DataFrame, change: bool) -> Figure:
+    """A row of panels for each explainer, a column for each quantity, a curve for each network: means, or changes against width 0."""
+    mean, *ends = ("change", "change_low", "change_high") if change else ("mean", "low", "high")
     panels: dict[str, list[Curve]] = {}
-    for (quantity, model, _, explainer), own in rows.group_by("quantity", "model", "part", "explainer", maintain_order=True):
-        ordered = own.sort("width")
-        low, high = (tuple(ordered[end]) for end in ("low", "high"))
-        up = "higher" if own["higher_is_better"][0] else "lower"
-        panel = panels.setdefault(f"{quantity}, {up} is better", [])
-        panel.append(Curve(f"{model}, {str(explainer).partition('(')[0]}", tuple(ordered["width"]), tuple(ordered["mean"]), low, high))
-    return curves(panels, "width")
+    order = {name: rows[name].unique(maintain_order=True).to_list() for name in ("part", "explainer", "quantity", "model")}
+    places = [pl.col(name).replace_strict(known, range(len(known))) for name, known in order.items()]
+    ordered = rows.sort(*places, "width", maintain_order=True)
+    for (_, explainer, quantity, model), own in ordered.group_by(*order, maintain_order=True):
+        low, high = (tuple(own[end].fill_nan(None).fill_null(own[mean])) for end in ends)
+        panel = panels.setdefault(f"{str(explainer).partition('(')[0]}: {quantity}", [])
+        panel.append(Curve(str(model), tuple(own["width"]), tuple(own[mean]), low, high))
+    return curves(panels, "width", columns=len(order["quantity"]), level=0.0 if change else None)
 
 
 def _trade_off(rows: pl.DataFrame) -> Figure:

@@ -166,10 +166,11 @@ def _choice(widths: pl.DataFrame) -> Iterator[Sentence]:
         for (notion,), group in own.filter(pl.col("kind") == "faithfulness").group_by("quantity", maintain_order=True):
             free = group.group_by("width").agg(pl.col("outcome").is_in(("gains", "free")).mean().alias("share")).sort("width")
             parts.append(f"{notion} {_widest(free)}")
-        gain = own.filter(pl.col("quantity").str.starts_with(ATTACKED)).group_by("quantity", "width", maintain_order=True)
-        changes = gain.agg(pl.col("change").mean()).sort("quantity", "width", descending=[True, False])
-        won = [f"{name} by {number(change, 2)} at {width:g}" for name, width, change in changes.iter_rows()]
-        brought = f" Meanwhile means move towards the robust side: {', '.join(won)}." if won else ""
+        won = []
+        for (name,), group in own.filter(pl.col("quantity").str.starts_with(ATTACKED)).group_by("quantity", maintain_order=True):
+            changes = group.group_by("width").agg(pl.col("change").mean()).sort("width")
+            won.append(f"{name} by {', '.join(f'{number(change, 2)} at {width:g}' for width, change in changes.iter_rows())}")
+        brought = f" Meanwhile means move towards the robust side: {'; '.join(won)}." if won else ""
         yield Sentence("note", f"Choosing the width of a {family} kernel for standard networks: {'; '.join(parts)}.{brought}")
 
 

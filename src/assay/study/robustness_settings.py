@@ -151,7 +151,7 @@ def preset(name: Preset, seed: int = 0) -> RobustnessSettings:
         models=default_models(name),
         parts={
             "explainers": Part(explainers=_GRADIENTS, images=96, attacked=24),
-            "surrogates": Part(explainers=_SURROGATES, images=48, attacked=24, attack="MapAttack(eps=0.5, norm='l2', steps=8)", draws=3),
+            "surrogates": Part(explainers=_SURROGATES, images=32, attacked=12, attack="MapAttack(eps=0.5, norm='l2', steps=8)", draws=3),
             "Gaussian": Part(
                 explainers=_GRADIENTS[:2], kernels=_widths(*_GAUSSIAN), samples=10, images=40, attacked=16, attacks="standard"
             ),
@@ -160,7 +160,7 @@ def preset(name: Preset, seed: int = 0) -> RobustnessSettings:
             "Gaussian, surrogate": Part(explainers=(surrogate,), kernels=gaussian[-1:], samples=6, images=12, draws=2),
         },
         certified=Certified(
-            smoothing=_CERTIFIED.format(100), eps=(0.01, 0.02, 0.04), images=16, samples=1000, attack="MapAttack(norm='l2', steps=10)"
+            smoothing=_CERTIFIED.format(100), eps=(0.01, 0.02, 0.04), images=8, samples=1000, attack="MapAttack(norm='l2', steps=10)"
         ),
         faithfulness=_FEWER,
         attack_precision="bfloat16",

@@ -31,7 +31,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("reached", [0, 1, 2, 3])
-@pytest.mark.parametrize("chosen", [("sgd", "bfloat16"), ("sgd", "float32"), ("adamw", "float32")])
+@pytest.mark.parametrize("chosen", [("sgd", "bfloat16"), ("sgd", "float32"), ("adamw", "float32"), ("muon", "float32")])
 def test_a_state_goes_on_to_the_same_bits(reached, chosen):
     recipe = dataclasses.replace(RECIPE, optimiser=chosen[0], precision=chosen[1])
     undisturbed, first, second = fitting(recipe), fitting(recipe), fitting(recipe)

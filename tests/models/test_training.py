@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from assay.core.precision import settled
 from assay.core.registry import build
 from assay.data import Dataset, HardDigits, Item
 from assay.errors import DataError, ModelError, SpecError
@@ -18,7 +19,7 @@ from assay.models.recipe import Flip, Recipe, Shift
 from assay.models.training import accuracy, channel_statistics, train
 
 TINY = SmallResNet(classes=2, widths=(8,), blocks=(1,), strides=(2,), stem=8, stem_stride=2)
-QUICK = Recipe(epochs=2, batch_size=16, lr=0.05, augment=(Shift(pixels=2), Flip()))
+QUICK = Recipe(epochs=2, batch_size=16, lr=0.05, augment=(Shift(pixels=2), Flip()), precision="bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +61,18 @@ def test_training_learns_what_can_be_learnt():
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])
-@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw", "muon"])
 def test_the_same_seed_gives_the_same_bits(precision, optimiser):
     recipe = dataclasses.replace(QUICK, precision=precision, optimiser=optimiser)
     first, again, other = (train(TINY, Squares(), Squares("test", 8), recipe, seed=seed) for seed in (7, 7, 8))
     assert bits(first.net) == bits(again.net)
     assert first.history == again.history
     assert bits(first.net) != bits(other.net)
+
+
+def test_the_card_tells_what_the_faster_precision_was():
+    trained = train(TINY, Squares(), Squares("test", 8), dataclasses.replace(QUICK, precision="auto"))
+    assert build(trained.card.recipe, Recipe).precision == settled("auto", "cpu")
 
 
 def test_training_leaves_the_global_generator_alone():

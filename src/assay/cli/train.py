@@ -14,7 +14,10 @@ from assay.cli.app import app
 from assay.cli.progress import bar
 
 if TYPE_CHECKING:
+    import torch
+
     from assay.attack.pgd import PGD
+    from assay.core.precision import AnyPrecision
     from assay.data import Dataset
     from assay.models.architecture import Architecture
     from assay.models.recipe import Recipe
@@ -38,7 +41,9 @@ def train(
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Such as Recipe(epochs=20, lr=0.1, augment=(Shift(4), Flip())).")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's.")] = None,
-    precision: Annotated[Literal["bfloat16", "float32"] | None, typer.Option(help="In place of the recipe's.")] = None,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"] | None, typer.Option(help="In place of the recipe's; auto is the faster one.")
+    ] = None,
     adversarial: Annotated[
         str | None,
         typer.Option(help="Train on attacked images, such as PGDTraining(eps=0.5, norm='l2', steps=1); in place of the recipe's."),
@@ -68,7 +73,7 @@ def train(
     from assay.core.progress import silent
     from assay.core.ranks import join
     from assay.models import checkpoint
-    from assay.models.training import Trained, check_fit
+    from assay.models.training import Trained, check_fit, pick_device
     from assay.study.train import TrainingPlan, checkpoint_of, folder_of, train_run
 
     out = checkpoint_of(out)
@@ -79,7 +84,7 @@ def train(
             checkpoint.check_destination(out, overwrite or folder_of(out).is_dir())
             train_set, test_set = _parts(data, test_data, size, root)
             begin = None if start is None else Trained(*checkpoint.read(start))
-            shape, way = _choices(train_set, architecture, recipe, epochs, precision, adversarial, begin)
+            shape, way = _choices(train_set, architecture, recipe, epochs, precision, adversarial, begin, pick_device(device, ranks))
             check_fit(shape, train_set, test_set)
             attack = _attack(robust_accuracy, way)
         own: dict[str, object] = {"data": data, "test_data": test_data, "size": size, "start": start, "threads": threads}
@@ -95,11 +100,13 @@ def _choices(
     architecture: str | None,
     recipe: str | None,
     epochs: int | None,
-    precision: Literal["bfloat16", "float32"] | None,
+    precision: AnyPrecision | None,
     adversarial: str | None,
     start: Trained | None,
+    place: torch.device,
 ) -> tuple[Architecture, Recipe]:
     """What to train and how, from what was asked for and the defaults."""
+    from assay.core.precision import settled
     from assay.core.registry import build
     from assay.models.adversary import Adversary
     from assay.models.architecture import Architecture
@@ -114,7 +121,8 @@ def _choices(
         shape = named_architecture(architecture, classes) if architecture else default_architecture(classes, side)
     way = build(recipe, Recipe) if recipe else default_recipe(train_set.name, side)
     adversary = build(adversarial, Adversary) if adversarial else way.adversary  # type: ignore[type-abstract]
-    return shape, replace(way, epochs=epochs or way.epochs, precision=precision or way.precision, adversary=adversary)
+    wanted = settled(precision or way.precision, place)
+    return shape, replace(way, epochs=epochs or way.epochs, precision=wanted, adversary=adversary)
 
 
 def _attack(robust_accuracy: str | None, recipe: Recipe) -> PGD | None:

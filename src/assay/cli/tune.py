@@ -13,6 +13,8 @@ from assay.cli.app import app
 from assay.cli.progress import bar
 
 if TYPE_CHECKING:
+    import torch
+
     from assay.study.tune import Images
     from assay.tune.diet import DiET, Tuned
 
@@ -58,7 +60,6 @@ def tune(
 
     with join(device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
         with ranks.together():
-            diet = _method(method, preset)
             found = source(model, weights, pretrained=pretrained, random_weights=random_weights, seed=seed)
             if isinstance(found, Classifier):
                 raise SpecError(
@@ -66,6 +67,7 @@ def tune(
                 )
             check_folder(out)
             place = pick_device(device)
+            diet = _method(method, preset, place)
             data = _images(images, split, size, count, seed)
             other = None if validation is None else _images(validation, None, size, None, seed)
         told = {
@@ -90,16 +92,18 @@ def tune(
         _tell(tuned, out, over)
 
 
-def _method(method: str | None, preset: str) -> DiET:
+def _method(method: str | None, preset: str, place: torch.device) -> DiET:
+    from dataclasses import replace
+
+    from assay.core.precision import settled
     from assay.core.registry import build
     from assay.errors import SpecError
     from assay.tune.diet import PAPER, DiET
 
     if method is not None and preset == "paper":
         raise SpecError("--preset paper brings its own settings; give either it or --method")
-    if preset == "paper":
-        return PAPER
-    return DiET() if method is None else build(method, DiET)
+    wanted = PAPER if preset == "paper" else DiET() if method is None else build(method, DiET)
+    return replace(wanted, precision=settled(wanted.precision, place))
 
 
 def _images(name: str, split: str | None, size: int | None, count: int | None, seed: int) -> Images:

@@ -14,12 +14,13 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import nn
 
+from assay.core.precision import Precision
 from assay.core.registry import build, nearest
 from assay.errors import SpecError, WeightsError
 from assay.models import statedict
 from assay.models.architectures import Architecture
 from assay.models.card import Card, from_json, to_json
-from assay.models.classifier import Classifier, Output, Precision
+from assay.models.classifier import Classifier, Output
 
 __all__ = ["SUFFIX", "card_path", "check_destination", "load", "looks_like_path", "read", "save", "shipped"]
 

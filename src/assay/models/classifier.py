@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from assay.core.chunk import Chunks, most_useful, out_of_memory
 from assay.core.inputs import check_finite, check_images
+from assay.core.precision import Precision
 from assay.core.registry import nearest
 from assay.errors import ModelError, SpecError
 from assay.models.prepare import fold_batch_norm, frozen_copy
 
 __all__ = ["Classifier", "Output", "Passes", "Precision", "Select", "selected"]
 
-Precision = Literal["float32", "bfloat16"]
 Output = Literal["logit", "probability", "log_probability"]
 Select = Callable[[Any], Tensor] | str | int
 

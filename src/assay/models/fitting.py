@@ -18,10 +18,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from assay.core.noise import derive
+from assay.core.precision import settled
 from assay.core.progress import Progress, silent
 from assay.core.ranks import Ranks
 from assay.errors import ModelError, SpecError
 from assay.models.draws import Draws
+from assay.models.muon import Muon
 from assay.models.recipe import Recipe
 from assay.models.seeded import seeded
 
@@ -90,6 +92,7 @@ class Fitting:
         self.device = examples.images.device
         # Pixels of one image side by side: augmentation copies whole pixels, and batches come out channels last.
         self.pixels = examples.images.permute(0, 2, 3, 1).contiguous()
+        self.precision = settled(recipe.precision, self.device)
         self.batch_size = batch_size(recipe, len(self.pixels), self.ranks)
         self.steps = len(self.pixels) // self.batch_size
         centre, spread = (torch.tensor(each, device=self.device).view(-1, 1, 1) for each in (examples.mean, examples.std))
@@ -187,7 +190,7 @@ class Fitting:
         return logits.float()
 
     def _autocast(self) -> AbstractContextManager[None]:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def _parameters(self) -> list[nn.Parameter]:
         return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
@@ -229,10 +232,22 @@ def optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     named_by = getattr(net, "no_weight_decay", None)
     spared: set[str] = named_by() if callable(named_by) else set()
     named = [(name, parameter) for name, parameter in net.named_parameters() if parameter.requires_grad]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for name, p in named if p.ndim > 1 and name not in spared], "weight_decay": recipe.weight_decay},
         {"params": [p for name, p in named if p.ndim <= 1 or name in spared], "weight_decay": 0.0},
     ]
+    if recipe.optimiser == "muon":
+        # The last matrix gives the logits, whose rows are not to be made orthogonal to each other.
+        *inner, last = groups[0]["params"]
+        return Muon(
+            [
+                {"params": inner, "weight_decay": recipe.weight_decay, "orthogonal": True},
+                {"params": [last], "weight_decay": recipe.weight_decay, "orthogonal": False},
+                {**groups[1], "orthogonal": False},
+            ],
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+        )
     if recipe.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999))
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)

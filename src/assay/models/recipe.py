@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from assay.core.precision import AnyPrecision
 from assay.core.registry import check_at_least, check_positive, register
 from assay.errors import SpecError
 from assay.models.adversary import Adversary
@@ -64,27 +65,27 @@ class Recipe:
     Args:
         epochs: Passes over the training images.
         batch_size: Images per step; the images left over in an epoch wait for the next one.
-        optimiser: "sgd" with Nesterov momentum, or "adamw".
+        optimiser: "sgd" with Nesterov momentum, "adamw", or `assay.models.muon`'s "muon", with learning rates like those of "adamw".
         lr: Highest learning rate, reached after the warm-up; it ends at zero along half a cosine.
         warmup: Share of all steps during which the learning rate rises from zero in a straight line.
-        momentum: Momentum of SGD, or the first beta of AdamW.
+        momentum: Momentum of SGD and Muon, or the first beta of AdamW.
         weight_decay: Decay of the weights; biases and normalisation have none.
         label_smoothing: Share of each label that is spread over all classes.
         augment: Random changes to the training images, in order.
-        precision: "bfloat16" computes under autocast (weights and sums stay float32), "float32" throughout.
+        precision: "bfloat16" computes under autocast (weights and sums stay float32), "float32" throughout; "auto" is the faster one.
         adversary: Trains on the images that it makes of the augmented ones; None for those themselves.
     """
 
     epochs: int = 16
     batch_size: int = 128
-    optimiser: Literal["sgd", "adamw"] = "sgd"
+    optimiser: Literal["sgd", "adamw", "muon"] = "sgd"
     lr: float = 0.2
     warmup: float = 0.2
     momentum: float = 0.9
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
     augment: tuple[Augmentation, ...] = ()
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    precision: AnyPrecision = "auto"
     adversary: Adversary | None = None
 
     def __post_init__(self) -> None:

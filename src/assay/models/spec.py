@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from assay.core.precision import Precision
 from assay.core.registry import build, nearest, registered
 from assay.errors import SpecError
 from assay.models import checkpoint, statedict
 from assay.models.architectures import Architecture
 from assay.models.card import Card
-from assay.models.classifier import Classifier, Output, Precision
+from assay.models.classifier import Classifier, Output
 from assay.models.factory import from_factory
 from assay.models.zoo import ZOOS
 

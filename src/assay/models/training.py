@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -114,7 +114,7 @@ def train(
     measured = ranks.once(lambda: accuracy(classifier, *stack(test_set, progress), progress))
     card = Card(
         architecture=repr(architecture),
-        recipe=repr(recipe),
+        recipe=repr(replace(recipe, precision=fitting.precision)),
         seed=seed,
         classes=train_set.classes,
         mean=mean,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from assay.core.precision import Precision, settled
 from assay.core.progress import Progress
 from assay.core.registry import short
 from assay.explain.backgrounds import Background
@@ -72,9 +73,14 @@ class Experiment:
         """The study's settings."""
         return self.plan.settings
 
+    @property
+    def precision(self) -> Precision:
+        """What evaluation runs in."""
+        return settled(self.settings.precision, self.plan.device)
+
     def run(self) -> Outcome:
         """Do all steps that are not done yet."""
-        settings, precision = self.settings, self.settings.precision
+        settings, precision = self.settings, self.precision
         base = self._baseline()
         whole, model = base.classifier("float32"), base.classifier(precision)
         tune_part, test_part = (read_part(self.plan.data[name], self.plan.chosen[name]) for name in ("tune", "test"))
@@ -148,7 +154,7 @@ class Experiment:
         """Masks of the scored images, at the images' size: those learned while tuning, and those of new images."""
 
         def work() -> State:
-            model = tuned.classifier(self.settings.precision)
+            model = tuned.classifier(self.precision)
             stage = self._stage(f"{method}: masks of test images")
             return {"masks": learned_masks(tuned, model, scene.parts["test"], self.settings.seed, self.progress, stage)}, {}
 
@@ -157,7 +163,7 @@ class Experiment:
 
     def _mask_maps(self, method: str, tuned: Tuned, masks: Mapping[str, Tensor], scene: Scene) -> None:
         """Score the masks as maps; those of the tune images were made while tuning, so they have no time of their own."""
-        model = tuned.classifier(self.settings.precision)
+        model = tuned.classifier(self.precision)
         each = {"tune": 0.0, "test": self.keeper.seconds[self._name("masks", method)] / len(scene.parts["test"])}
         for name, made in masks.items():
             self._score(method, model, MASK, tuned.explainer(), name, scene, made, each[name])
@@ -209,7 +215,7 @@ class Experiment:
         kept, _ = self.keeper.do(self._name("network", method), work)
         net = MaskNet(scene.images.shape[1], upsampling(*tuned.size, tuned.settings.upsample), training.widths)
         net.load_state_dict(kept)
-        explainer, model = PredictedMask(net.eval().requires_grad_(False)), tuned.classifier(self.settings.precision)
+        explainer, model = PredictedMask(net.eval().requires_grad_(False)), tuned.classifier(self.precision)
         for name in scene.parts:
             self._score(method, model, NETWORK, explainer, name, scene)
         masks = {name: explainer(model, part.pixels) for name, part in scene.parts.items()}

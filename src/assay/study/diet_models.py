@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from assay.core.precision import Precision
 from assay.core.progress import Progress
 from assay.core.registry import build
 from assay.data import Dataset
 from assay.models.architecture import Architecture
 from assay.models.card import Card, from_json, to_json
-from assay.models.classifier import Classifier, Precision
+from assay.models.classifier import Classifier
 from assay.models.recipe import Recipe
 from assay.models.spec import Source, source
 from assay.models.training import train

@@ -107,7 +107,7 @@ def preset(dataset: Dataset, name: Preset, seed: int = 0) -> DietSettings:
     Args:
         dataset: Whose study it is.
         name: "paper" is the paper's setting: a network with ResNet-18's stages, 224 pixels, its rates, sizes and numbers of
-            images; "small" is the same experiment on smaller images, networks and samples, in bfloat16.
+            images; "small" is the same experiment on smaller images, networks and samples, in bfloat16 where that is fast.
         seed: Decides all randomness.
     """
     form = _FORMS[dataset]
@@ -125,7 +125,7 @@ def preset(dataset: Dataset, name: Preset, seed: int = 0) -> DietSettings:
         backgrounds=_tried(form.ours.background),
         tune_images=form.tune_images if small else 1500,
         scored_images=form.scored_images if small else 1000,
-        precision="bfloat16" if small else "float32",
+        precision="auto" if small else "float32",
     )
 
 
@@ -182,7 +182,7 @@ def _methods(small: bool, side: int, ours: DiET) -> dict[str, str]:
     """Our recipe, and the paper's with its authors' rate for the masks, on a grid of 28 to 32 cells as theirs."""
     paper = replace(PAPER, upsample=max(1, round(side / 28)), mask_lr=2000.0)
     if small:
-        paper = replace(paper, precision="bfloat16", mask_stop=Converged(most=15), model_stop=Converged(low=0.97, below=0.025, most=8))
+        paper = replace(paper, precision="auto", mask_stop=Converged(most=15), model_stop=Converged(low=0.97, below=0.025, most=8))
     return {DIET: repr(ours), PAPER_RECIPE: repr(paper)}
 
 

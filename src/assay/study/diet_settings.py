@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from assay.core.precision import AnyPrecision
 from assay.study.settings import Many, Preset, Strict
 
 __all__ = ["Dataset", "DietSettings", "Variant"]
@@ -49,7 +50,7 @@ class DietSettings(Strict):
         tune_images: Images that DiET is tuned on, chosen by the seed; all where there are fewer.
         scored_images: Images of each part whose maps are made and scored, likewise.
         gallery: Images drawn in the figures.
-        precision: What evaluation runs in; accuracy and agreement on plain images are always taken in float32.
+        precision: What evaluation runs in, "auto" for the faster one; accuracy and agreement on plain images are always taken in float32.
     """
 
     dataset: Dataset
@@ -67,4 +68,4 @@ class DietSettings(Strict):
     tune_images: Many
     scored_images: Many
     gallery: Many = 6
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: AnyPrecision = "auto"

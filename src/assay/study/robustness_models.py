@@ -53,15 +53,15 @@ def _strangers(name: str, architecture: str, recipe: Recipe) -> dict[str, Traini
     return {name: Training(architecture, recipe), name + ROBUST: Training(architecture, replace(recipe, adversary=_PAPER_ADVERSARY))}
 
 
-_SMALL = Recipe(epochs=12, augment=_AUGMENT)
-_SMALL_TOKENS = Recipe(epochs=20, optimiser="adamw", lr=1.5e-3, weight_decay=0.05, augment=_AUGMENT)
+_SMALL = Recipe(epochs=10, optimiser="muon", lr=0.03, weight_decay=0.05, augment=_AUGMENT, precision="float32")
+_SMALL_TOKENS = Recipe(epochs=20, optimiser="adamw", lr=1.5e-3, weight_decay=0.05, augment=_AUGMENT, precision="bfloat16")
 # The paper's robust ResNets come from the `robustness` library: PGD of 7 steps.
 _PAPER = Recipe(epochs=150, lr=0.1, warmup=0.05, label_smoothing=0.0, augment=_AUGMENT)
 _PAPER_TOKENS = Recipe(epochs=200, optimiser="adamw", lr=5e-4, weight_decay=0.05, augment=_AUGMENT)
 _PAPER_ADVERSARY = PGDTraining(eps=0.5, norm="l2", steps=7)
 
 TRAININGS: dict[str, Training] = (
-    _twins("resnet-cifar10", "resnet-small", _SMALL, epochs=5, lr=0.1)
+    _twins("resnet-cifar10", "resnet-small", _SMALL, epochs=3, lr=0.01)
     | _twins("vit-cifar10", "vit-small", _SMALL_TOKENS, epochs=7, lr=1e-3)
     | _twins("convmixer-cifar10", "convmixer-small", replace(_SMALL_TOKENS, epochs=10, lr=4e-3), epochs=6, lr=2e-3)
     | _twins("swin-cifar10", "swin-small", replace(_SMALL_TOKENS, epochs=16), epochs=7, lr=1e-3)

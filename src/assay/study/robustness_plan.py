@@ -13,12 +13,13 @@ import torch
 from assay.attack.base import Attack
 from assay.attack.distances import Distance
 from assay.core.environment import code, machine, packages
+from assay.core.precision import Precision
 from assay.core.registry import build, short
 from assay.data import Batch, Dataset, choose, read
 from assay.errors import DataError, SpecError
 from assay.explain.base import Explainer
 from assay.measure.base import Measure
-from assay.models.classifier import Classifier, Output, Precision
+from assay.models.classifier import Classifier, Output
 from assay.study.blocks import Blocks
 from assay.study.certified import Certifying
 from assay.study.frontier_plan import plan_sweep

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt
 
+from assay.core.precision import Precision
 from assay.core.registry import short
 from assay.explain.surrogate import KernelShap
 from assay.study.audit import PAPER
@@ -14,8 +15,6 @@ from assay.study.robustness_models import default_models
 from assay.study.settings import Many, Preset, Strict, merged
 
 __all__ = ["Certified", "Part", "RobustnessSettings", "chosen", "preset"]
-
-Precision = Literal["float32", "bfloat16"]
 
 
 class Part(Strict):
@@ -163,7 +162,6 @@ def preset(name: Preset, seed: int = 0) -> RobustnessSettings:
             smoothing=_CERTIFIED.format(100), eps=(0.01, 0.02, 0.04), images=8, samples=1000, attack="MapAttack(norm='l2', steps=10)"
         ),
         faithfulness=_FEWER,
-        attack_precision="bfloat16",
     )
 
 

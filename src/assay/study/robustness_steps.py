@@ -14,11 +14,12 @@ from torch import Tensor
 
 from assay.attack.base import Attack
 from assay.attack.distances import Distance
+from assay.core.precision import Precision
 from assay.core.progress import Progress, silent
 from assay.core.registry import short
 from assay.data.base import Batch
 from assay.measure.attacked import with_floor
-from assay.models.classifier import Classifier, Output, Precision
+from assay.models.classifier import Classifier, Output
 from assay.study.frontier_sweep import ATTACKED, NOISE, PLAIN, Sweep, width_of
 from assay.study.robustness_certified import certified_values
 from assay.study.robustness_plan import RobustnessPlan, Step

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate, pad, pixel_unshuffle
 
 from assay.core.noise import derive
+from assay.core.precision import AnyPrecision, settled
 from assay.core.progress import Progress, silent
 from assay.core.registry import check_at_least, check_positive, register
 from assay.errors import ShapeError
@@ -87,14 +88,14 @@ class MaskTraining:
         lr: Largest step size, reached after a fifth of the steps; it falls to zero along half a cosine.
         batch_size: Images per step.
         widths: See `MaskNet`.
-        precision: "bfloat16" computes under autocast (weights and sums stay float32), "float32" throughout.
+        precision: "bfloat16" computes under autocast (weights and sums stay float32), "float32" throughout; "auto" is the faster one.
     """
 
     epochs: int = 15
     lr: float = 4e-3
     batch_size: int = 32
     widths: tuple[int, ...] = (32, 64, 96, 128)
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    precision: AnyPrecision = "auto"
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "epochs", "batch_size")
@@ -110,6 +111,7 @@ class MaskTraining:
         if masks.shape != (len(images), 1, *grid):
             raise ShapeError(f"masks of {len(images)} images on this grid have shape {(len(images), 1, *grid)}, not {tuple(masks.shape)}")
         device = masks.device
+        short = settled(self.precision, device) == "bfloat16"
         with seeded(derive(seed, "MaskNet")):
             net = MaskNet(images.shape[1], upsample, self.widths).to(device)
         optimiser = torch.optim.Adam(net.parameters(), lr=self.lr)
@@ -121,7 +123,7 @@ class MaskTraining:
                     group["lr"] = cycle.rate(step, steps)
                 step += 1
                 batch = pixels(images[rows.to(images.device)], device)
-                with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                with torch.autocast(device.type, torch.bfloat16, enabled=short):
                     logits = net(batch)
                 loss = binary_cross_entropy_with_logits(logits.float(), masks[rows.to(device)])
                 optimiser.zero_grad(set_to_none=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.core.inputs import check_images
+from assay.core.precision import AnyPrecision, Precision, settled
 from assay.core.progress import Progress, silent
 from assay.core.ranks import Ranks
 from assay.core.registry import check_at_least, check_positive, register
@@ -54,7 +55,8 @@ class DiET:
         model_stop: When a model phase is over.
         smoothness: Weight of differences between neighbouring mask cells.
         train_mode: Whether the model is tuned in train mode (batch statistics, dropout); False freezes the statistics.
-        precision: "bfloat16" learns masks through a 16-bit copy of the model and tunes it under autocast; "float32" neither.
+        precision: "bfloat16" learns masks through a 16-bit copy of the model and tunes it under autocast; "float32" neither; "auto" is
+            the faster one on the model's device.
         judges: Backgrounds that no mask or model is tuned with, under which every round's agreement is measured.
         choice: Which round is taken.
 
@@ -76,7 +78,7 @@ class DiET:
     model_stop: Stop = Epochs(8)
     smoothness: float = 0.0
     train_mode: bool = False
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    precision: AnyPrecision = "auto"
     judges: tuple[Background, ...] = (GaussianNoise(), Blur())
     choice: Choice = LastSound()
     reference: ClassVar[str] = "Bhalla, Srinivas, Lakkaraju: Discriminative Feature Attributions, NeurIPS 2023"
@@ -130,12 +132,11 @@ class DiET:
         validation = None if validation is None else _checked(validation, "validation images")
         if len(images) < ranks.world:
             raise ShapeError(f"{len(images)} images cannot be shared by {ranks.world} processes")
-        plan = self.plan(images)
-        return Tuning(
-            plan, trainable(net), original(net), images[ranks.rank :: ranks.world], len(images), validation, seed, progress, ranks
-        )
+        base = original(net)
+        plan = self.plan(images, settled(self.precision, base.device))
+        return Tuning(plan, trainable(net), base, images[ranks.rank :: ranks.world], len(images), validation, seed, progress, ranks)
 
-    def plan(self, images: Tensor) -> Plan:
+    def plan(self, images: Tensor, precision: Precision) -> Plan:
         """What is done with these images."""
         height, width = images.shape[2:]
         background = kept(fitted(self.background, images))
@@ -143,9 +144,7 @@ class DiET:
             rounds=self.rounds,
             grid=cells(height, width, upsampling(height, width, self.upsample)),
             masks=MaskRule(self.mask_lr, self.mask_optimiser, self.batch_size, self.lambda_data, self.smoothness, background),
-            model=ModelRule(
-                self.batch_size, self.lambda_model, self.lambda_data, background, self.precision == "bfloat16", self.train_mode
-            ),
+            model=ModelRule(self.batch_size, self.lambda_model, self.lambda_data, background, precision, self.train_mode),
             model_lr=self.model_lr,
             sparsity=self.sparsity,
             rounding=self.rounding,
@@ -211,7 +210,7 @@ class Tuned:
         """What each round came to, and which was chosen: share kept, agreements with f_b on images and on simplified ones."""
         return tuple({**one.facts, "chosen": number == self.chosen} for number, one in enumerate(self.rounds))
 
-    def classifier(self, precision: Literal["float32", "bfloat16"] = "float32") -> Classifier:
+    def classifier(self, precision: Precision = "float32") -> Classifier:
         """The tuned model in pixel space."""
         return wrapped(self.model, self.base, precision)
 

@@ -10,6 +10,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from assay.core.noise import derive
+from assay.core.precision import Precision
 from assay.core.ranks import Ranks
 from assay.models.seeded import seeded
 from assay.tune.backgrounds import Backdrop, fill
@@ -29,7 +30,7 @@ class ModelRule:
         lambda_model: Weight of the distance of f_v from f_b on the images.
         lambda_data: Weight of the distance of f_v on the simplified images from f_v on the images.
         background: What erased pixels are replaced by.
-        bfloat16: Whether the model computes in 16 bits, under autocast.
+        precision: What the model computes in, "bfloat16" under autocast.
         train_mode: Whether batch norm uses the batch's statistics, and dropout is on.
     """
 
@@ -37,7 +38,7 @@ class ModelRule:
     lambda_model: float
     lambda_data: float
     background: Backdrop
-    bfloat16: bool
+    precision: Precision
     train_mode: bool
 
 
@@ -103,7 +104,7 @@ def tune(
             rows = own // ranks.world
             clean, masked = pixels(images[rows.to(images.device)], device), masks[rows.to(device)]
             simple = simplify(clean, masked, fill(rule.background, clean, own.to(device), seed))
-            with torch.autocast(device.type, torch.bfloat16, enabled=rule.bfloat16):
+            with torch.autocast(device.type, torch.bfloat16, enabled=rule.precision == "bfloat16"):
                 logits = pair(clean, simple)
             now, then = (one.float().softmax(1) for one in logits)
             model_gap, data_gap = gap(now, wanted[rows.to(device)]), gap(now, then)

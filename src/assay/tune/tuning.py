@@ -190,7 +190,7 @@ class Tuning:
             return (self.plan.rounding.rounded(self.learned.masks, number, self.plan.rounds),)
         if not self.losses:
             self.learned.forget()
-        model = wrapped(self.net, self.base, "bfloat16" if self.plan.model.bfloat16 else "float32")
+        model = wrapped(self.net, self.base, self.plan.model.precision)
         own = probabilities(model, self.images)
         return model, own, self.plan.model.lambda_model * gap(own, self.wanted)
 

@@ -29,7 +29,9 @@ def test_a_card_tells_the_training_of_the_table(name):
     training = TRAININGS[name]
     assert build(card.architecture, Architecture) == named_architecture(training.architecture, 10)
     assert build(card.recipe, Recipe) == training.recipe
-    assert card.start == (None if training.start is None else checkpoint.read(training.start)[1].sha256)
+    assert (card.start is None) == (training.start is None)
+    if training.start in NAMES:
+        assert card.start == checkpoint.read(training.start)[1].sha256
     assert (card.seed, card.stored, card.train.count, card.test.count) == (0, "float16", 50000, 5000)
     assert card.command.startswith("assay train --data cifar10")
 

@@ -49,7 +49,8 @@ def test_a_bound_that_says_nothing_counts_as_zero():
     assert found["certified"].to_list() == [0.5, 0.0]
     assert found["cosine"].to_list() == pytest.approx([0.4, 0.0])
     assert found["attacked_cosine"].to_list() == pytest.approx([0.8, 0.5])
-    assert found["needed"].to_list() == [math.inf, math.inf]
+    assert found["needed"].to_list() == [100.0, math.inf]
+    assert found["reachable"].to_list() == [0.5, 0.0]
     assert found["attacked_overlap"].is_nan().all()
     picture = certified_figure(found, 0.99)
     assert picture == certified_figure(found, 0.99)

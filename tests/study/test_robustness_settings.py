@@ -1,3 +1,4 @@
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,11 +8,12 @@ import torch
 from assay.attack.pgd import PGD
 from assay.core.registry import build, short
 from assay.data import Dataset
-from assay.errors import DataError, SpecError
+from assay.errors import DataError, SpecError, WeightsError
 from assay.explain.smooth import Smoothed, samples_for
+from assay.models import checkpoint
 from assay.models.named import NAMED
 from assay.study.audit import PAPER
-from assay.study.robustness_models import JUDGE, ROBUST, TRAININGS, default_models, training_command
+from assay.study.robustness_models import JUDGE, ROBUST, TRAININGS, default_models, networks, training_command
 from assay.study.robustness_plan import RobustnessPlan
 from assay.study.robustness_settings import RobustnessSettings, chosen, preset
 
@@ -65,12 +67,23 @@ def test_each_preset_has_four_backbones_and_their_robust_twins(name):
         assert one.removesuffix(ROBUST) in models
         standard = TRAININGS[one.removesuffix(ROBUST)]
         assert (training.architecture, training.recipe.optimiser) == (standard.architecture, standard.recipe.optimiser)
-        assert training.start == (one.removesuffix(ROBUST) if name == "small" and one.endswith(ROBUST) else None)
+        if one.endswith(ROBUST):
+            assert training.start == (one.removesuffix(ROBUST) if name == "small" else None)
+        else:
+            assert training.start in (None, f"{one}-first")
+
+
+def test_missing_weights_are_told_with_the_commands_of_all_that_they_go_on_from(monkeypatch, tmp_path):
+    monkeypatch.setattr(checkpoint, "shipped", lambda: ())
+    with pytest.raises(WeightsError) as told:
+        networks(["resnet-cifar10", "resnet-cifar10-robust"], tmp_path)
+    made = [word for word in shlex.split(str(told.value).partition("make them by ")[2]) if word.endswith(".safetensors")]
+    first, standard, robust = (str(tmp_path / f"resnet-cifar10{end}.safetensors") for end in ("-first", "", "-robust"))
+    # What each command starts from and what it writes.
+    assert made == [first, first, standard, standard, robust]
 
 
 def test_a_training_s_command_is_read_by_the_command_line_as_the_table_has_it():
-    import shlex
-
     from assay.models.adversary import Adversary
     from assay.models.recipe import Recipe
 
@@ -80,7 +93,8 @@ def test_a_training_s_command_is_read_by_the_command_line_as_the_table_has_it():
     assert build(told["--adversarial"], Adversary) == training.recipe.adversary
     assert replace(build(told["--recipe"], Recipe), adversary=training.recipe.adversary) == training.recipe
     assert build(told["--robust-accuracy"], PGD) == JUDGE
-    assert told["--start"] == "some folder/swin-cifar10.safetensors"
+    assert told["--start"] == "swin-cifar10"
+    assert "--start 'some folder/resnet-cifar10-first.safetensors'" in training_command("resnet-cifar10", "some folder")
     assert "--start" not in training_command("swin-cifar10")
     assert words[-3:] == ["--half", "--out", "some folder/swin-cifar10-robust.safetensors"]
 

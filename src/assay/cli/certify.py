@@ -83,14 +83,24 @@ def _tell(found: Certified, over: bool) -> None:
 
     console = Console(highlight=False)
     table = Table(title="certified and attacked: means; a bound that says nothing counts as 0", title_justify="left")
-    names = ("certified", "cosine", "seen", "overlap", "attacked_cosine", "attacked_overlap", "needed")
-    for heading in ("eps", *(name.replace("_", " ") for name in names)):
+    names = ("certified", "cosine", "seen", "overlap", "attacked_cosine", "attacked_overlap")
+    for heading in ("eps", *(name.replace("_", " ") for name in names), "copies needed (images)"):
         table.add_column(heading, justify="right", overflow="fold")
     for row in found.summary.iter_rows(named=True):
-        table.add_row(f"{row['eps']:g}", f"{row['certified']:.1%}", *(f"{row[name]:.3f}" for name in names[1:-1]), f"{row['needed']:.0f}")
+        table.add_row(
+            f"{row['eps']:g}",
+            f"{row['certified']:.1%}",
+            *(f"{row[name]:.3f}" for name in names[1:]),
+            _needed(row["needed"], row["reachable"]),
+        )
     console.print(table)
     if found.problems:
         console.print(f"- {plural(found.problems, 'image')} had problems; status.csv lists them.", markup=False)
     console.print(f"figure: {found.figure}", markup=False, soft_wrap=True)
     if over:
         console.print("This run was finished before; nothing was left to do.")
+
+
+def _needed(median: float, share: float) -> str:
+    """How many copies would certify something, and of how many images."""
+    return f"{median:.0f} ({share:.0%})" if share else "none would do"

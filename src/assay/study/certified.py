@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -127,9 +128,10 @@ def certified_table(plan: Certifying, images: Tensor, targets: Tensor, index: Te
 
 
 def certified_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """One row for each radius: share of images of which something is certified, means with 95 % intervals, and the median copies needed.
+    """One row for each radius: share of images of which something is certified, means with 95 % intervals, and the copies needed.
 
-    A bound that says nothing counts as 0 in the means.
+    A bound that says nothing counts as 0 in the means. `needed` is the median over the images for which some number of copies would
+    certify something, infinite without any; `reachable` is their share.
 
     Args:
         table: As `certified_table` makes it.
@@ -145,7 +147,9 @@ def certified_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
         }
         for name, one in zip(_MEANS, bootstrap(values, seed), strict=True):
             row |= {name: one.mean, f"{name}_low": one.low, f"{name}_high": one.high}
-        rows.append(row | {"needed": part["needed"].median(), "samples": part["samples"][0]})
+        enough = part["needed"].filter(part["needed"].is_finite())
+        needed = {"needed": enough.median() if len(enough) else math.inf, "reachable": len(enough) / len(part)}
+        rows.append(row | needed | {"samples": part["samples"][0]})
     return pl.DataFrame(rows)
 
 

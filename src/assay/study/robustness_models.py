@@ -21,6 +21,8 @@ __all__ = ["JUDGE", "ROBUST", "TRAININGS", "Network", "Training", "default_model
 
 ROBUST = "-robust"
 """What the name of a robust twin adds to that of the standard one."""
+_FIRST = "-first"
+"""What the name of a network adds whose training another one goes on from, and which is not studied itself."""
 JUDGE = PGD(eps=0.5, norm="l2", steps=20)
 """The attack by which the cards' robust accuracy is measured."""
 _ADVERSARY = PGDTraining(eps=0.5, norm="l2")
@@ -42,10 +44,10 @@ class Training:
     start: str | None = None
 
 
-def _twins(name: str, architecture: str, recipe: Recipe, epochs: int, lr: float) -> dict[str, Training]:
+def _twins(name: str, architecture: str, recipe: Recipe, epochs: int, lr: float, start: str | None = None) -> dict[str, Training]:
     """A network, and its robust twin that goes on from its weights: fewer epochs than from random ones."""
     robust = replace(recipe, epochs=epochs, lr=lr, adversary=_ADVERSARY)
-    return {name: Training(architecture, recipe), name + ROBUST: Training(architecture, robust, name)}
+    return {name: Training(architecture, recipe, start), name + ROBUST: Training(architecture, robust, name)}
 
 
 def _strangers(name: str, architecture: str, recipe: Recipe) -> dict[str, Training]:
@@ -53,6 +55,7 @@ def _strangers(name: str, architecture: str, recipe: Recipe) -> dict[str, Traini
     return {name: Training(architecture, recipe), name + ROBUST: Training(architecture, replace(recipe, adversary=_PAPER_ADVERSARY))}
 
 
+# The first of two cycles of the learning rate; the second goes on from its weights.
 _SMALL = Recipe(epochs=10, optimiser="muon", lr=0.03, weight_decay=0.05, augment=_AUGMENT, precision="float32")
 _SMALL_TOKENS = Recipe(epochs=20, optimiser="adamw", lr=1.5e-3, weight_decay=0.05, augment=_AUGMENT, precision="bfloat16")
 # The paper's robust ResNets come from the `robustness` library: PGD of 7 steps.
@@ -61,7 +64,8 @@ _PAPER_TOKENS = Recipe(epochs=200, optimiser="adamw", lr=5e-4, weight_decay=0.05
 _PAPER_ADVERSARY = PGDTraining(eps=0.5, norm="l2", steps=7)
 
 TRAININGS: dict[str, Training] = (
-    _twins("resnet-cifar10", "resnet-small", _SMALL, epochs=3, lr=0.01)
+    {f"resnet-cifar10{_FIRST}": Training("resnet-small", _SMALL)}
+    | _twins("resnet-cifar10", "resnet-small", replace(_SMALL, epochs=5, lr=0.015, warmup=0.1), 2, 0.01, f"resnet-cifar10{_FIRST}")
     | _twins("vit-cifar10", "vit-small", _SMALL_TOKENS, epochs=7, lr=1e-3)
     | _twins("convmixer-cifar10", "convmixer-small", replace(_SMALL_TOKENS, epochs=10, lr=4e-3), epochs=6, lr=2e-3)
     | _twins("swin-cifar10", "swin-small", replace(_SMALL_TOKENS, epochs=16), epochs=7, lr=1e-3)
@@ -70,7 +74,7 @@ TRAININGS: dict[str, Training] = (
     | _strangers("convmixer-cifar10-paper", "convmixer-paper", _PAPER_TOKENS)
     | _strangers("swin-cifar10-paper", "swin-paper", _PAPER_TOKENS)
 )
-"""Every network that the study takes by default, by name; cards, messages and documents follow this table."""
+"""Every network that the study takes by default, and what they go on from, by name; cards, messages and documents follow this table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +104,8 @@ class Network:
 
 def default_models(preset: Preset) -> tuple[str, ...]:
     """Names of the eight networks of a preset."""
-    return tuple(name for name in TRAININGS if ("-paper" in name) == (preset == "paper"))
+    studied = (name for name in TRAININGS if not name.endswith(_FIRST))
+    return tuple(name for name in studied if ("-paper" in name) == (preset == "paper"))
 
 
 def training_command(name: str, folder: str | Path = ".") -> str:
@@ -108,7 +113,7 @@ def training_command(name: str, folder: str | Path = ".") -> str:
 
     Args:
         name: One of `TRAININGS`.
-        folder: Where it is written.
+        folder: Where it is written, and where what it goes on from is where the package has it not.
     """
     training, place = TRAININGS[name], Path(folder)
     words = ["assay train --data cifar10 --architecture", training.architecture]
@@ -122,7 +127,8 @@ def training_command(name: str, folder: str | Path = ".") -> str:
             # Specs take either kind of quotes, and double ones stay readable inside the shell's single ones.
             words.append(f"{option} {shlex.quote(repr(value).replace(chr(39), chr(34)))}")
     if training.start is not None:
-        words.append(f"--start {shlex.quote(str(place / f'{training.start}{checkpoint.SUFFIX}'))}")
+        begin = _place(training.start, place) or str(place / f"{training.start}{checkpoint.SUFFIX}")
+        words.append(f"--start {shlex.quote(begin)}")
     return " ".join([*words, "--half --out", shlex.quote(str(place / f"{name}{checkpoint.SUFFIX}"))])
 
 
@@ -161,8 +167,17 @@ def _place(spec: str, weights: Path | None) -> str | None:
 
 def _message(missing: Sequence[str], weights: Path | None) -> str:
     where = "the package" if weights is None else f"{weights} and not in the package"
-    known = [training_command(name, weights or "weights") for name in missing if name in TRAININGS]
+    known = [name for name in missing if name in TRAININGS]
     text = f"the weights of {', '.join(missing)} are not in {where}"
     if len(known) == len(missing):
-        return f"{text}; make them by {' ; '.join(known)} and give the folder by --weights"
+        lineages = dict.fromkeys(each for name in known for each in _lineage(name))
+        needed = [name for name in lineages if _place(name, weights) is None]
+        commands = (training_command(name, weights or "weights") for name in needed)
+        return f"{text}; make them by {' ; '.join(commands)} and give the folder by --weights"
     return f"{text}; give names of shipped networks or paths of checkpoints (the study knows how to train {', '.join(TRAININGS)})"
+
+
+def _lineage(name: str) -> tuple[str, ...]:
+    """A network of the table after those that it goes on from."""
+    start = TRAININGS[name].start
+    return (name,) if start is None else (*_lineage(start), name)

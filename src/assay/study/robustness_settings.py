@@ -42,6 +42,9 @@ class Part(Strict):
     draws: Many = 4
 
 
+_AGAINST_COSINE = "MapAttack(norm='l2', goal=MaximiseDistance(distance=Cosine()), steps={})"
+
+
 class Certified(Strict):
     """Certificates beside attacks.
 
@@ -50,7 +53,7 @@ class Certified(Strict):
         eps: L2 radii, ascending.
         images: How many of the chosen images: the first ones.
         samples: Forward passes per image beyond the map's; see `assay.certify`.
-        attack: Spec of an L2 attack, whose own radius does not count.
+        attack: Spec of an L2 attack on what is certified, whose own radius does not count.
         confidence: Of each image's bounds.
     """
 
@@ -58,7 +61,7 @@ class Certified(Strict):
     eps: Annotated[tuple[float, ...], Field(min_length=1)]
     images: Annotated[int, Field(ge=2)]
     samples: Many | None = None
-    attack: str = "MapAttack(norm='l2', steps=20)"
+    attack: str = _AGAINST_COSINE.format(20)
     confidence: float = 0.99
 
 
@@ -137,7 +140,7 @@ def preset(name: Preset, seed: int = 0) -> RobustnessSettings:
                 eps=(0.02, 0.05, 0.1, 0.2),
                 images=200,
                 samples=10000,
-                attack=hit,
+                attack=_AGAINST_COSINE.format(50),
             ),
             faithfulness=tuple(map(short, FAITHFULNESS)),
         )
@@ -159,7 +162,7 @@ def preset(name: Preset, seed: int = 0) -> RobustnessSettings:
             "Gaussian, surrogate": Part(explainers=(surrogate,), kernels=gaussian[-1:], samples=6, images=12, draws=2),
         },
         certified=Certified(
-            smoothing=_CERTIFIED.format(100), eps=(0.01, 0.02, 0.04), images=8, samples=1000, attack="MapAttack(norm='l2', steps=10)"
+            smoothing=_CERTIFIED.format(100), eps=(0.01, 0.02, 0.04), images=8, samples=1000, attack=_AGAINST_COSINE.format(10)
         ),
         faithfulness=_FEWER,
     )

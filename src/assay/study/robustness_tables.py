@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from assay.core.registry import build, short
 from assay.models.accuracy import Accuracy
 from assay.study.robustness_models import Network
 from assay.study.robustness_verdict import Judgement
@@ -55,7 +56,7 @@ def _models(networks: Mapping[str, Network], classes: pl.DataFrame) -> Table:
             {"network": name, "architecture": card.architecture.partition("(")[0], "parameters": card.parameters}
             | {"test accuracy, %": card.test_accuracy.value}
             | {"under attack, %": None if card.robust is None else card.robust.accuracy.value}
-            | {"attack": None if card.robust is None else card.robust.attack}
+            | {"attack": None if card.robust is None else short(build(card.robust.attack))}
             | {"chosen images, %": here.value, f"chosen images, %{LOW}": here.low, f"chosen images, %{HIGH}": here.high}
         )
     schema = {"under attack, %": pl.Float64, "attack": pl.String}

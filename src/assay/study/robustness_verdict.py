@@ -164,8 +164,12 @@ def _choice(widths: pl.DataFrame) -> Iterator[Sentence]:
     for (family,), own in rows.group_by("family", maintain_order=True):
         parts = []
         for (notion,), group in own.filter(pl.col("kind") == "faithfulness").group_by("quantity", maintain_order=True):
-            free = group.group_by("width").agg(pl.col("outcome").is_in(("gains", "free")).mean().alias("share")).sort("width")
-            parts.append(f"{notion} {_widest(free)}")
+            counted = group.group_by("width").agg(
+                pl.col("outcome").is_in(("gains", "free")).sum().alias("kept"),
+                (pl.col("outcome") == "costs").sum().alias("costs"),
+                pl.len(),
+            )
+            parts.append(f"{notion} {_widest(counted.sort('width'))}")
         won = []
         for (name,), group in own.filter(pl.col("quantity").str.starts_with(ATTACKED)).group_by("quantity", maintain_order=True):
             changes = group.group_by("width").agg(pl.col("change").mean()).sort("width")
@@ -174,14 +178,15 @@ def _choice(widths: pl.DataFrame) -> Iterator[Sentence]:
         yield Sentence("note", f"Choosing the width of a {family} kernel for standard networks: {'; '.join(parts)}.{brought}")
 
 
-def _widest(free: pl.DataFrame) -> str:
-    """The widest width up to which most cells lose nothing."""
+def _widest(counted: pl.DataFrame) -> str:
+    """The widest width up to which most cells gain or lose nothing, and what stands against the next."""
     widest = None
-    for width, share in free.iter_rows():
-        if share < MOST:
-            break
+    for width, kept, costs, cells in counted.iter_rows():
+        if kept < MOST * cells:
+            known = "is not shown to be kept" if widest is None else f"is kept up to {widest:g}, not shown to be"
+            return f"{known} at {width:g} ({costs} of {plural(cells, 'cell')} pay, {cells - kept - costs} undecided)"
         widest = width
-    return f"pays in more than {1 - MOST:.0%} of the cells from the smallest width on" if widest is None else f"is kept up to {widest:g}"
+    return f"is kept up to {widest:g}"
 
 
 def _floor(twins: pl.DataFrame) -> Iterator[Sentence]:

@@ -71,6 +71,8 @@ def frontier(
             radius = eps if eps is not None else {"linf": 8 / 255, "l2": 0.5, "l1": None}[norm]
             if radius is None:
                 raise SpecError("--norm l1 has no usual radius; give --eps")
+            if attack not in (None, "none") and eps is not None:
+                raise SpecError(f"--attack {attack} brings its own radius; leave --eps out")
             hit: Attack | None = MapAttack(radius, norm, steps)
             if attack is not None:
                 hit = None if attack == "none" else build(attack, Attack)  # type: ignore[type-abstract]
@@ -86,7 +88,7 @@ def frontier(
                 kernels=kernel,
                 faithfulness=measure or FAITHFULNESS,
                 attack=hit,
-                otherwise=None if hit is None else BlackBoxMapAttack(hit.eps, hit.norm, steps, hit.goal),
+                otherwise=BlackBoxMapAttack(radius, norm, steps) if attack is None else None,
                 distance=compare,
                 attacked=attacked,
                 draws=draws,
@@ -103,7 +105,7 @@ def frontier(
             samples=samples,
             measure=[repr(one) for one in sweep.faithfulness],
             eps=sweep.ball.eps,
-            norm=norm,
+            norm=norm if hit is None else hit.norm,
             steps=steps,
             attack="none" if hit is None else repr(hit),
             attacked=attacked,

@@ -47,7 +47,9 @@ def diet(
     ] = None,
     tune_images: Annotated[int | None, typer.Option(min=2, help="Images that DiET is tuned on.", show_default=False)] = None,
     scored_images: Annotated[int | None, typer.Option(min=2, help="Images of each part whose maps are scored.", show_default=False)] = None,
-    seed: options.Seed = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides all randomness; 0 unless a study file says otherwise.", show_default=False)
+    ] = None,
     device: options.Device = None,
     docs: Docs = None,
 ) -> None:
@@ -56,7 +58,7 @@ def diet(
     from assay.study.diet_docs import publish
     from assay.study.diet_presets import chosen
 
-    changes = _changes(study, seed, model=model, tune_images=tune_images, scored_images=scored_images)
+    changes = _changes(study, seed=seed, model=model, tune_images=tune_images, scored_images=scored_images)
     settings = chosen(dataset, preset, changes)
     with bar() as progress:
         found = run(settings, out, progress, device=device, file=study)
@@ -81,7 +83,9 @@ def robustness(
         Path | None, typer.Option(help="Folder with NAME.safetensors of the networks, looked at first.", show_default=False)
     ] = None,
     images: Annotated[int | None, typer.Option(min=2, help="Images that are chosen at random by the seed.", show_default=False)] = None,
-    seed: options.Seed = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides all randomness; 0 unless a study file says otherwise.", show_default=False)
+    ] = None,
     device: options.Device = None,
     docs: Docs = None,
 ) -> None:
@@ -94,7 +98,7 @@ def robustness(
 
     with join(device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
         with ranks.together():
-            settings = chosen(preset, _changes(study, seed, models=models, weights=weights, images=images))
+            settings = chosen(preset, _changes(study, seed=seed, models=models, weights=weights, images=images))
         found = run(settings, out, progress, device=device, file=study, ranks=ranks)
     if found is not None:
         if docs is not None:
@@ -117,9 +121,9 @@ def tell(found: DietStudy | RobustnessStudy) -> None:
     console.print(f"report: {found.report}", markup=False, soft_wrap=True)
 
 
-def _changes(file: Path | None, seed: int, **asked: Any) -> dict[str, Any]:
+def _changes(file: Path | None, **asked: Any) -> dict[str, Any]:
     """What a study file says, and over it what the command line does."""
     from assay.study.settings import from_file
 
     told = {name: value for name, value in asked.items() if value is not None}
-    return {"seed": seed} | ({} if file is None else from_file(file)) | told
+    return ({} if file is None else from_file(file)) | told

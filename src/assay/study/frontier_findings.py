@@ -124,14 +124,14 @@ def sentences(table: pl.DataFrame, summary: pl.DataFrame, trends: pl.DataFrame, 
     own, move = rows[robustness], moves[robustness]
     rises = move["trend"] == "better" and own[-1]["outcome"] == "gains"
     told = f"{robustness} is {_from_to(own)}; {_trend_words(move)}"
+    notions = {name: _word(lines[-1], moves[name]) for name, lines in rows.items() if lines[0]["kind"] == "faithfulness"}
     if rises:
-        yield Sentence("good", f"{explainer}: smoothing makes its maps more robust. {_capital(told)}.")
+        yield Sentence("good", f"{explainer}: smoothing makes its maps more robust, {_price(notions)}. {_capital(told)}.")
     else:
         yield Sentence("bad", f"{explainer}: no gain. Smoothing is not shown to make its maps more robust: {told}.")
-    for name, lines in rows.items():
-        if lines[0]["kind"] == "faithfulness":
-            bent = knee_of(table, robustness, name, seed) if rises else None
-            yield _notion(explainer, name, lines, moves[name], rises, lines[bent.place]["width"] if bent else None)
+    for name, word in notions.items():
+        bent = knee_of(table, robustness, name, seed) if rises else None
+        yield _notion(explainer, name, rows[name], moves[name], word, rises, rows[name][bent.place]["width"] if bent else None)
     if own[0]["count"] < FEW:
         yield Sentence(
             "caution",
@@ -145,11 +145,25 @@ def p_words(p: float) -> str:
     return "not tested" if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def _notion(explainer: str, name: str, lines: list[dict[str, Any]], move: Mapping[str, Any], rises: bool, knee: float | None) -> Sentence:
-    last = lines[-1]
+def _word(last: Mapping[str, Any], move: Mapping[str, Any]) -> Outcome:
+    """What the largest width does to a quantity; a cost or a gain only where the trend agrees."""
     word: Outcome = last["outcome"] or "undecided"
     if (word == "costs" and move["trend"] != "worse") or (word == "gains" and move["trend"] != "better"):
-        word = "undecided"
+        return "undecided"
+    return word
+
+
+def _price(notions: Mapping[str, Outcome]) -> str:
+    """What robustness costs, by each notion of faithfulness."""
+    heads: dict[Outcome, str] = {"free": "free by", "costs": "at a cost by", "gains": "with a gain by", "undecided": "undecided by"}
+    groups = {head: [name for name, word in notions.items() if word == own] for own, head in heads.items()}
+    return "; ".join(f"{head} {', '.join(names)}" for head, names in groups.items() if names)
+
+
+def _notion(
+    explainer: str, name: str, lines: list[dict[str, Any]], move: Mapping[str, Any], word: Outcome, rises: bool, knee: float | None
+) -> Sentence:
+    last = lines[-1]
     heads: dict[Outcome, tuple[Tone, str]] = {
         "gains": ("good", "gains"),
         "free": ("good", "free"),

@@ -80,8 +80,10 @@ def lines_of_plot(
     across = _axis(frontiers[0], robustness)
     panels = {}
     for notion in frontiers[0].notions:
+        # Twins are of one class of network: what the caller tells apart is drawn apart.
         lines = [
-            Line(label, one.explainer, one.model, _points(one, robustness, notion)) for label, one in zip(told, frontiers, strict=True)
+            Line(label, one.explainer, label if labels else one.model, _points(one, robustness, notion))
+            for label, one in zip(told, frontiers, strict=True)
         ]
         panels[notion] = (_axis(frontiers[0], notion), lines)
     kernels = {name.partition("(")[2].partition("=")[0] for one in frontiers for name in one.summary["kernel"] if "=" in name}

@@ -58,7 +58,8 @@ def trend(values: np.ndarray) -> Trend:
     independent of each other, must agree by a t test. With two widths Page's test is the sign test.
 
     Args:
-        values: (images, widths), widths ascending; images with a NaN are left out, differences within rounding are ties.
+        values: (images, widths), widths ascending; images with a NaN are left out, differences within rounding of an image's largest
+            value are ties.
 
     Source: Page, JASA 1963; ties share their mean rank.
     """
@@ -66,8 +67,8 @@ def trend(values: np.ndarray) -> Trend:
     images, widths = known.shape
     if images < 2 or widths < 2:
         return Trend(np.nan, np.nan, np.nan, images)
-    grid = SAME * np.abs(known).max()
-    ranks = stats.rankdata(np.round(known / grid) if grid else known, axis=1)
+    grid = SAME * np.abs(known).max(1, keepdims=True)
+    ranks = stats.rankdata(np.round(known / np.where(grid == 0, 1.0, grid)), axis=1)
     centred, order = ranks - ranks.mean(1, keepdims=True), np.arange(widths) - (widths - 1) / 2
     sizes = np.sqrt((centred**2).sum(1) * (order**2).sum())
     own = (centred @ order) / np.where(sizes == 0, 1.0, sizes)

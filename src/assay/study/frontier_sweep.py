@@ -249,11 +249,12 @@ class Sweep:
         return torch.stack([relative.mean(1), relative.amax(1), (moved / length).amax(1)])
 
     def _certified(self, case: Case, explainer: Explainer, eps: float) -> Tensor:
-        """Certified cosines (N,) of an explainer at a width; -1 without smoothing, NaN for what no certificate is known of."""
+        """Certified cosines (N,) at a width: 0 where nothing is, as without smoothing; NaN for explainers without certificates."""
         base = explainer.explainer if isinstance(explainer, Smoothed) else explainer
         if base is explainer or not isinstance(base, CERTIFIABLE):
-            return torch.full((len(case.images),), -1.0 if isinstance(base, CERTIFIABLE) else math.nan, device=case.images.device)
-        return certify(case.model, case.images, explainer, eps, CONFIDENCE, case.targets, seed=case.seed, index=case.index).cosine
+            return torch.full((len(case.images),), 0.0 if isinstance(base, CERTIFIABLE) else math.nan, device=case.images.device)
+        found = certify(case.model, case.images, explainer, eps, CONFIDENCE, case.targets, seed=case.seed, index=case.index)
+        return found.cosine.clamp_min(0.0)
 
     def _rows(self, index: Tensor, values: Tensor) -> pl.DataFrame:
         """A row for each image, explainer, width and quantity, in this order, so that blocks can be put one after another."""

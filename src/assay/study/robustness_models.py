@@ -44,10 +44,10 @@ class Training:
     start: str | None = None
 
 
-def _twins(name: str, architecture: str, recipe: Recipe, epochs: int, lr: float, start: str | None = None) -> dict[str, Training]:
+def _twins(name: str, architecture: str, recipe: Recipe, epochs: int, lr: float) -> dict[str, Training]:
     """A network, and its robust twin that goes on from its weights: fewer epochs than from random ones."""
     robust = replace(recipe, epochs=epochs, lr=lr, adversary=_ADVERSARY)
-    return {name: Training(architecture, recipe, start), name + ROBUST: Training(architecture, robust, name)}
+    return {name: Training(architecture, recipe), name + ROBUST: Training(architecture, robust, name)}
 
 
 def _strangers(name: str, architecture: str, recipe: Recipe) -> dict[str, Training]:
@@ -65,7 +65,8 @@ _PAPER_ADVERSARY = PGDTraining(eps=0.5, norm="l2", steps=7)
 
 TRAININGS: dict[str, Training] = (
     {f"resnet-cifar10{_FIRST}": Training("resnet-small", _SMALL)}
-    | _twins("resnet-cifar10", "resnet-small", replace(_SMALL, epochs=5, lr=0.015, warmup=0.1), 2, 0.01, f"resnet-cifar10{_FIRST}")
+    | _twins("resnet-cifar10", "resnet-small", _SMALL, epochs=2, lr=0.01)
+    | {"resnet-cifar10": Training("resnet-small", replace(_SMALL, epochs=5, lr=0.015, warmup=0.1), f"resnet-cifar10{_FIRST}")}
     | _twins("vit-cifar10", "vit-small", _SMALL_TOKENS, epochs=7, lr=1e-3)
     | _twins("convmixer-cifar10", "convmixer-small", replace(_SMALL_TOKENS, epochs=10, lr=4e-3), epochs=6, lr=2e-3)
     | _twins("swin-cifar10", "swin-small", replace(_SMALL_TOKENS, epochs=16), epochs=7, lr=1e-3)

@@ -6,9 +6,9 @@ from torch.nn.functional import cross_entropy
 
 from assay.core.ranks import Ranks
 from assay.errors import SpecError
-from assay.models.architectures import Swin, ViT
+from assay.models.architectures import SmallResNet, Swin, ViT
 from assay.models.draws import Draws
-from assay.models.fitting import Examples, Fitting, optimiser
+from assay.models.fitting import Examples, Fitting, memory_format, optimiser
 from assay.models.recipe import Flip, Recipe, Shift
 
 DROPPING = ViT(classes=2, size=8, width=8, depth=1, heads=2, dropout=0.3)
@@ -106,3 +106,17 @@ def test_what_timm_spares_of_decay_is_spared():
     assert any("relative_position_bias_table" in names[id(one)] for one in spared["params"])
     assert not any("bias" in names[id(one)] for one in decayed["params"])
     assert len(decayed["params"]) + len(spared["params"]) == len(names)
+
+
+@pytest.mark.parametrize(("stem", "device", "last"), [(4, "cpu", False), (4, "cuda", True), (8, "cpu", True)])
+def test_networks_whose_gradient_onednn_would_write_past_its_memory_are_not_channels_last(stem, device, last):
+    net = SmallResNet(classes=2, widths=(8,), blocks=(1,), strides=(2,), stem=stem).make()
+    assert (memory_format(net, torch.device(device)) == torch.channels_last) == last
+
+
+def test_a_narrow_network_trains_without_writing_past_its_memory():
+    net = SmallResNet(classes=2, widths=(4,), blocks=(1,), strides=(2,), stem=4).make()
+    one = Fitting(net, examples(80), dataclasses.replace(RECIPE, epochs=3, precision="float32"), 0)
+    for _ in range(3):
+        one.epoch()
+    assert all(torch.isfinite(parameter).all() for parameter in net.parameters())

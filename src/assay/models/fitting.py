@@ -27,7 +27,7 @@ from assay.models.muon import Muon
 from assay.models.recipe import Recipe
 from assay.models.seeded import seeded
 
-__all__ = ["Epoch", "Examples", "Fitting", "State", "batch_size", "optimiser"]
+__all__ = ["Epoch", "Examples", "Fitting", "State", "batch_size", "memory_format", "optimiser"]
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors, on the CPU, and plain values, by name."""
@@ -90,6 +90,7 @@ class Fitting:
         self.ranks = ranks or Ranks()
         self.labels = examples.labels
         self.device = examples.images.device
+        self._format = memory_format(net, self.device)
         # Pixels of one image side by side: augmentation copies whole pixels, and batches come out channels last.
         self.pixels = examples.images.permute(0, 2, 3, 1).contiguous()
         self.precision = settled(recipe.precision, self.device)
@@ -186,7 +187,7 @@ class Fitting:
 
     def _logits(self, net: nn.Module, pixels: Tensor) -> Tensor:
         with self._autocast():
-            logits: Tensor = net(torch.addcmul(self._shift, pixels, self._scale))
+            logits: Tensor = net(torch.addcmul(self._shift, pixels, self._scale).contiguous(memory_format=self._format))
         return logits.float()
 
     def _autocast(self) -> AbstractContextManager[None]:
@@ -213,6 +214,21 @@ class Fitting:
         distributed.all_reduce(mean)
         for buffer, part in zip(held, (mean / self.ranks.world).split([buffer.numel() for buffer in held]), strict=True):
             buffer.copy_(part.view_as(buffer))
+
+
+def memory_format(net: nn.Module, device: torch.device) -> torch.memory_format:
+    """How a network's weights and images lie in memory while it is trained: channels last, which is the fastest.
+
+    But not on CPUs where a 1x1 convolution with a stride has fewer than 8 input channels: the gradient of its weights would be
+    written past the end of oneDNN's memory on processors with AVX2 only.
+
+    Source: uxlfoundation/oneDNN issue 6035.
+    """
+    narrow = any(
+        isinstance(one, nn.Conv2d) and one.kernel_size == (1, 1) and one.stride != (1, 1) and one.in_channels // one.groups < 8
+        for one in net.modules()
+    )
+    return torch.contiguous_format if narrow and device.type == "cpu" else torch.channels_last
 
 
 def batch_size(recipe: Recipe, images: int, ranks: Ranks) -> int:

@@ -20,7 +20,7 @@ from assay.models.accuracy import Accuracy
 from assay.models.architecture import Architecture
 from assay.models.card import Card, DataUsed
 from assay.models.classifier import Classifier
-from assay.models.fitting import Epoch, Examples, Fitting, State, batch_size
+from assay.models.fitting import Epoch, Examples, Fitting, State, batch_size, memory_format
 from assay.models.recipe import Recipe
 from assay.models.statedict import fit, round_to_half
 
@@ -164,7 +164,7 @@ def accuracy(model: Classifier, images: Tensor, labels: Tensor, progress: Progre
 
 
 def _on_device(net: nn.Module, place: torch.device, ranks: Ranks) -> nn.Module:
-    moved: nn.Module = net.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    moved: nn.Module = net.to(place, memory_format=memory_format(net, place))  # type: ignore[call-overload]
     if ranks.world > 1 and place.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(moved)  # type: ignore[no-any-return]
     return moved

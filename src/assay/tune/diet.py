@@ -132,9 +132,9 @@ class DiET:
         validation = None if validation is None else _checked(validation, "validation images")
         if len(images) < ranks.world:
             raise ShapeError(f"{len(images)} images cannot be shared by {ranks.world} processes")
-        base = original(net)
+        copied, base = trainable(net), original(net)
         plan = self.plan(images, settled(self.precision, base.device))
-        return Tuning(plan, trainable(net), base, images[ranks.rank :: ranks.world], len(images), validation, seed, progress, ranks)
+        return Tuning(plan, copied, base, images[ranks.rank :: ranks.world], len(images), validation, seed, progress, ranks)
 
     def plan(self, images: Tensor, precision: Precision) -> Plan:
         """What is done with these images."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from assay.study.robustness_settings import RobustnessSettings
+from assay.study.robustness_settings import RobustnessSettings, preset
 from assay.study.robustness_verdict import RULES
 from assay.study.study_docs import publish_study
 
@@ -36,11 +36,14 @@ def publish(run: Path, docs: Path, settings: RobustnessSettings) -> Path:
 
 
 def _head(said: Mapping[str, Any], settings: RobustnessSettings) -> list[str]:
+    usual = preset(settings.preset, settings.seed)
+    changed = [name for name in RobustnessSettings.model_fields if getattr(settings, name) != getattr(usual, name)]
+    besides = f", with other settings of {', '.join(changed)} (see the experiment setup)" if changed else ""
     return [
         "# Robust explanation: for free, or at the cost of faithfulness",
         "",
-        f"Written by `assay study robustness --preset {settings.preset} --seed {settings.seed}`; the numbers are those of one run on the "
-        "machine named below.",
+        f"Written by `assay study robustness --preset {settings.preset} --seed {settings.seed}`{besides}; the numbers are those of "
+        "one run on the machine named below.",
         "",
         "## Verdict",
         "",

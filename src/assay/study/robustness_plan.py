@@ -165,7 +165,8 @@ class RobustnessPlan:
         for name, part in self.settings.parts.items():
             if max(part.images, part.attacked) > self.settings.images or part.attacked > part.images:
                 raise SpecError(
-                    f"the part {name} takes {part.images} images and attacks {part.attacked} of them; there are {self.settings.images}"
+                    f"the part {name} takes {part.images} images and attacks {part.attacked} of them; there are {self.settings.images}: "
+                    "choose more by --images, or set fewer for the part in a study file"
                 )
         for one in self.networks.values():
             if len(one.card.classes) != len(known):

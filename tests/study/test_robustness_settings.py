@@ -1,11 +1,14 @@
 import shlex
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from assay.attack.pgd import PGD
+from assay.core.ranks import Ranks
 from assay.core.registry import build, short
 from assay.data import Dataset
 from assay.errors import DataError, SpecError, WeightsError
@@ -13,6 +16,7 @@ from assay.explain.smooth import Smoothed, samples_for
 from assay.models import checkpoint
 from assay.models.named import NAMED
 from assay.study.audit import PAPER
+from assay.study.robustness import share_steps
 from assay.study.robustness_models import JUDGE, ROBUST, TRAININGS, default_models, networks, training_command
 from assay.study.robustness_plan import RobustnessPlan
 from assay.study.robustness_settings import RobustnessSettings, chosen, preset
@@ -123,3 +127,13 @@ def test_settings_survive_their_own_text():
     settings = preset("small")
     assert RobustnessSettings.model_validate_json(settings.model_dump_json()) == settings
     assert short(build(settings.parts["surrogates"].explainers[1])) == settings.parts["surrogates"].explainers[1]
+
+
+def test_two_processes_take_as_many_steps_of_each_part_and_kind():
+    plan = RobustnessPlan(preset("small"), torch.device("cpu"))
+    steps = plan.steps
+    pending = list(range(3, len(steps)))
+    shares = [share_steps(plan, SimpleNamespace(pending=lambda: pending, ranks=Ranks(rank, 2))) for rank in (0, 1)]
+    assert sorted(shares[0] + shares[1]) == pending
+    one, other = (Counter((steps[number].part, steps[number].kind) for number in share) for share in shares)
+    assert all(abs(one[kind] - other[kind]) <= 1 for kind in one | other)

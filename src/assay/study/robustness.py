@@ -28,7 +28,7 @@ from assay.study.robustness_verdict import RULES, judgements, sentences
 from assay.study.run import Run
 from assay.study.study_files import RESULTS, grid, put, write_drawings, write_tables
 
-__all__ = ["COMMAND", "RobustnessStudy", "study"]
+__all__ = ["COMMAND", "RobustnessStudy", "share_steps", "study"]
 
 COMMAND = "study robustness"
 _TITLE = "Robust explanation: for free, or at the cost of faithfulness?"
@@ -112,7 +112,7 @@ def study(
         ranks=ranks,
     ) as run:
         with ranks.together():
-            do_steps(plan, run, run.share(), progress)
+            do_steps(plan, run, share_steps(plan, run), progress)
         with ranks.together():
             if not ranks.first:
                 return None
@@ -120,6 +120,13 @@ def study(
                 _finish(plan, run)
             said = json.loads((run.folder / RESULTS).read_text("utf-8"))
             return RobustnessStudy(run.folder, tuple(Sentence(**one) for one in said["verdict"]), run.over)
+
+
+def share_steps(plan: RobustnessPlan, run: Run) -> list[int]:
+    """This process's part of the pending steps, in order: as many as any other's of each part and kind, whose steps cost about the same."""
+    steps = plan.steps
+    alike = sorted(run.pending(), key=lambda number: (steps[number].part, steps[number].kind))
+    return sorted(run.ranks.share(alike))
 
 
 def _flat(plan: RobustnessPlan, file: Path | None, hashed: str) -> dict[str, Any]:

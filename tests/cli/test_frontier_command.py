@@ -63,6 +63,7 @@ def test_blocks_change_nothing(place, run):
         (("--explainer", "Gradient", "--measure", "MaxSensitivity"), "no measure of faithfulness"),
         (("--explainer", "Gradient", "--compare", "L2"), "no similarity"),
         (("--explainer", "Gradient", "--attack", "Gradient"), "is not an Attack"),
+        (("--explainer", "Gradient", "--attack", "MapAttack(eps=0.1)", "--eps", "0.2"), "its own radius, 0.1; leave --eps 0.2 out"),
         (("--explainer", "Gradient", "--explainer", "Gradient()"), "given twice"),
     ],
 )

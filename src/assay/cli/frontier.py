@@ -71,11 +71,11 @@ def frontier(
             radius = eps if eps is not None else {"linf": 8 / 255, "l2": 0.5, "l1": None}[norm]
             if radius is None:
                 raise SpecError("--norm l1 has no usual radius; give --eps")
-            if attack not in (None, "none") and eps is not None:
-                raise SpecError(f"--attack {attack} brings its own radius; leave --eps out")
             hit: Attack | None = MapAttack(radius, norm, steps)
             if attack is not None:
                 hit = None if attack == "none" else build(attack, Attack)  # type: ignore[type-abstract]
+            if hit is not None and eps not in (None, hit.eps):
+                raise SpecError(f"--attack brings its own radius, {hit.eps:g}; leave --eps {eps:g} out")
             chosen = task.inputs()
             model, images = task.network(), len(chosen.indices)
             sweep = plan_sweep(
@@ -88,7 +88,9 @@ def frontier(
                 kernels=kernel,
                 faithfulness=measure or FAITHFULNESS,
                 attack=hit,
-                otherwise=BlackBoxMapAttack(radius, norm, steps) if attack is None else None,
+                otherwise=None
+                if hit is None
+                else BlackBoxMapAttack(hit.eps, hit.norm, steps, hit.goal, keep_class=hit.keep_class, tolerance=hit.tolerance),
                 distance=compare,
                 attacked=attacked,
                 draws=draws,

@@ -13,6 +13,7 @@ from assay.core.noise import derive
 from assay.errors import SpecError
 from assay.explain.kernels import draw
 from assay.explain.path import quadrature
+from assay.explain.smooth import with_copies
 from reference.nets import plain
 
 COUNT, SIZE = 3, 8
@@ -86,7 +87,7 @@ def smoothed_map(model, x, inner=gradient_map):
     ids=lambda part: getattr(part, "__name__", repr(part)),
 )
 def test_the_slope_is_that_of_the_whole_explanation_at_any_chunk_size(explainer, make, held, chunk):
-    made = form(explainer, None)
+    made = form(explainer)
     assert made.holds == held
     model = smooth_model(chunk)
     close(made.pull(task(model)), whole(smooth_model(), make, held))
@@ -96,15 +97,17 @@ def test_memory_does_not_grow_with_samples():
     """With chunks of 4 no more than 4 inputs go through the network at once, whatever the samples."""
     model, sizes = smooth_model(4), []
     model.module.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
-    form(assay.SmoothGrad(0.1, samples=30), None).pull(task(model))
+    form(assay.SmoothGrad(0.1, samples=30)).pull(task(model))
     assert max(sizes) <= 4
 
 
 def test_samples_replace_an_explainers_own_only_where_it_averages_over_noise():
-    assert form(assay.SmoothGrad(0.1, samples=30), 8).each == 8
-    assert form(assay.Smoothed(assay.IntegratedGradients(3), samples=30), 8).each == 24
-    assert form(assay.IntegratedGradients(30), 8).each == 30
-    assert form(assay.SmoothGrad(0.1, samples=30), None).each == 30
+    assert form(with_copies(assay.SmoothGrad(0.1, samples=30), 8)).each == 8
+    assert form(with_copies(assay.Smoothed(assay.IntegratedGradients(3), samples=30), 8)).each == 24
+    assert form(with_copies(assay.IntegratedGradients(30), 8)).each == 30
+    assert form(with_copies(assay.SmoothGrad(0.1, samples=30), None)).each == 30
+    nested = assay.Smoothed(assay.SmoothGrad(0.1, samples=30), samples=20)
+    assert form(with_copies(nested, 3)).each == 9
 
 
 @pytest.mark.parametrize(
@@ -122,8 +125,8 @@ def test_other_slopes_are_those_of_finite_differences(explainer):
     if isinstance(explainer, assay.Lime):
         explainer = dataclasses.replace(explainer, kernel_width=1e6)
     model = smooth_model()
-    slope = form(explainer, None).pull(task(model))
-    if form(explainer, None).holds:
+    slope = form(explainer).pull(task(model))
+    if form(explainer).holds:
         x = pixels().requires_grad_()
         slope = slope + torch.autograd.grad(model.forward(x).square().sum(), x)[0]
     way = torch.randn(pixels().shape, generator=torch.Generator().manual_seed(1))
@@ -139,13 +142,13 @@ def test_other_slopes_are_those_of_finite_differences(explainer):
 def test_what_has_no_derivative_is_refused_by_name():
     for explainer in (assay.RandomMap(), assay.Smoothed(assay.Lime(samples=4)), gradient_map):
         with pytest.raises(SpecError, match="BlackBoxMapAttack"):
-            form(explainer, None)
+            form(explainer)
     with pytest.raises(SpecError, match="RandomMap"):
         assay.MapAttack()(smooth_model(), assay.RandomMap(), pixels())
 
 
 def test_an_explainer_of_ones_own_can_be_added():
-    class Twice(type(form(assay.Gradient(), None))):
+    class Twice(type(form(assay.Gradient()))):
         def part(self, task, pixels, rows, sample):
             logits, slopes = super().part(task, pixels, rows, sample)
             return logits, 2 * slopes
@@ -153,5 +156,5 @@ def test_an_explainer_of_ones_own_can_be_added():
     class Own:
         pass
 
-    form.register(Own, lambda *_: Twice())
-    close(form(Own(), None).pull(task(smooth_model())), whole(smooth_model(), lambda model, x: 2 * gradient_map(model, x), True))
+    form.register(Own, lambda _: Twice())
+    close(form(Own()).pull(task(smooth_model())), whole(smooth_model(), lambda model, x: 2 * gradient_map(model, x), True))

@@ -19,7 +19,7 @@ def differentiable():
     found = []
     for cls in own(assay.Explainer):
         try:
-            form(cheap(cls), 4)
+            form(cheap(cls))
         except SpecError:
             continue
         found.append(cheap(cls))

@@ -82,7 +82,7 @@ class Attack(ABC):
             AssayError: A wrong input, named in the message, or an explainer that this attack cannot attack.
         """
         if isinstance(explainer, str):
-            explainer = build(explainer, Explainer)  # type: ignore[type-abstract]
+            explainer = build(explainer, Explainer)
         if not callable(explainer):
             raise ImageTypeError(f"the explainer must be an assay.Explainer, its spec or a callable, not {type(explainer).__name__}")
         home = images.device if isinstance(images, Tensor) else None
@@ -106,12 +106,13 @@ class Attack(ABC):
             self.search(scene, judge)
         return AttackResult(judge.images, maps, judge.maps, judge.value, judge.kept, targets, logits)
 
-    def check(self, explainer: Explain) -> None:  # noqa: B027
-        """Refuse, before any work, an explainer that cannot be attacked this way.
+    def check(self, explainer: Explain) -> None:
+        """Refuse, before any work, an explainer that cannot be attacked this way; here, none.
 
         Raises:
             SpecError: It cannot.
         """
+        del explainer
 
     @property
     def ball_words(self) -> str:

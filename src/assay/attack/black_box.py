@@ -88,7 +88,7 @@ class BlackBoxMapAttack(Attack):
                 found += (worth(pixels + probe, rows) - worth(pixels - probe, rows)).view(-1, 1, 1, 1) * way
             return found
 
-        def look(rows: Tensor, pixels: Tensor, done: int) -> Tensor | None:  # noqa: ARG001
+        def look(rows: Tensor, pixels: Tensor, _done: int) -> Tensor | None:
             judge.consider(rows, pixels)
             return judge.short(rows, self.stop)
 

@@ -61,17 +61,12 @@ class Form(ABC):
 
 
 @functools.singledispatch
-def form(explainer: object, samples: int | None) -> Form:
+def form(explainer: object) -> Form:
     """The differentiable form of an explainer; explainers of one's own are added by `form.register`.
-
-    Args:
-        explainer: The explainer.
-        samples: Noisy copies per image where it averages over noise; None for its own number.
 
     Raises:
         SpecError: It has none.
     """
-    del samples
     name = short(explainer) if hasattr(explainer, "__dataclass_fields__") else type(explainer).__name__
     raise SpecError(f"{name} cannot be differentiated by MapAttack; attack it by BlackBoxMapAttack")
 
@@ -79,11 +74,13 @@ def form(explainer: object, samples: int | None) -> Form:
 class SumForm(Form):
     """A map that is a sum over inputs of the network: one for a gradient, many for a path or noisy copies."""
 
-    each: int = 1
-    """Inputs per image."""
+    @property
+    def each(self) -> int:
+        """Inputs per image."""
+        return 1
 
     @abstractmethod
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
         """Logits and parts of the maps of P pairs, with a graph to `pixels`.
 
         Args:

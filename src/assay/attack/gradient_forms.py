@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from assay.attack.forms import SumForm, Task, form
+from assay.attack.forms import Form, SumForm, Task, form
 from assay.core.noise import derive
 from assay.core.registry import short
 from assay.errors import SpecError
+from assay.explain.base import Explainer
 from assay.explain.gradient import Gradient, GradientXInput
 from assay.explain.kernels import draw
 from assay.explain.path import IntegratedGradients, quadrature
 from assay.explain.smooth import Smoothed, SmoothGrad
 
-__all__: list[str] = []
+__all__ = ["FORMS"]
 
 
 class _Gradient(SumForm):
     holds = True
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def part(self, task: Task, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
         return task.soft.slopes(pixels, task.targets[rows])
 
 
 class _GradientXInput(SumForm):
     holds = True
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def part(self, task: Task, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
         logits, slopes = task.soft.slopes(pixels, task.targets[rows])
         return logits, slopes * pixels
 
@@ -41,10 +44,10 @@ class _Path(SumForm):
     explainer: IntegratedGradients
 
     @property
-    def each(self) -> int:  # type: ignore[override]
+    def each(self) -> int:
         return self.explainer.steps
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
         base = self.explainer.baseline.fill(pixels.detach(), task.index[rows], task.seed)
         points, weights = (
             torch.tensor(values, dtype=pixels.dtype, device=pixels.device)[sample].view(-1, 1, 1, 1)
@@ -61,45 +64,31 @@ class _Smoothed(SumForm):
 
     explainer: Smoothed
     inner: SumForm
-    copies: int
 
     @property
-    def each(self) -> int:  # type: ignore[override]
-        return self.copies * self.inner.each
+    def each(self) -> int:
+        return self.explainer.count * self.inner.each
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
         copy, shape = sample // self.inner.each, tuple(pixels.shape[1:])
         seed = derive(task.seed, "Smoothed.attacked")
         noise = draw(self.explainer.kernel, seed, "Smoothed", task.index[rows], copy, shape, self.explainer.antithetic)
         logits, parts = self.inner.part(task, pixels + noise, rows, sample % self.inner.each)
-        return logits, parts / self.copies
+        return logits, parts / self.explainer.count
 
 
-@form.register
-def _(explainer: Gradient, samples: int | None) -> SumForm:  # noqa: ARG001
-    return _Gradient()
-
-
-@form.register
-def _(explainer: GradientXInput, samples: int | None) -> SumForm:  # noqa: ARG001
-    return _GradientXInput()
-
-
-@form.register
-def _(explainer: IntegratedGradients, samples: int | None) -> SumForm:  # noqa: ARG001
-    return _Path(explainer)
-
-
-@form.register
-def _(explainer: Smoothed, samples: int | None) -> SumForm:
-    inner = form(explainer.explainer, samples)
+def _smoothed(explainer: Smoothed) -> SumForm:
+    inner = form(explainer.explainer)
     if not isinstance(inner, SumForm):
         raise SpecError(f"{short(explainer)} cannot be differentiated by MapAttack; attack it by BlackBoxMapAttack")
-    return _Smoothed(explainer, inner, samples or explainer.count)
+    return _Smoothed(explainer, inner)
 
 
-@form.register
-def _(explainer: SmoothGrad, samples: int | None) -> SumForm:
-    made = form(explainer.smoothed, samples)
-    assert isinstance(made, SumForm)
-    return made
+FORMS: dict[type[Explainer], Callable[[Any], Form]] = {
+    Gradient: lambda _: _Gradient(),
+    GradientXInput: lambda _: _GradientXInput(),
+    IntegratedGradients: _Path,
+    Smoothed: _smoothed,
+    SmoothGrad: lambda explainer: _smoothed(explainer.smoothed),
+}
+"""What makes the form of an explainer, by its class."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from assay.attack.forms import SumForm, Task, form
+from assay.attack.forms import Form, SumForm, Task
 from assay.errors import ModelError
+from assay.explain.base import Explainer
 from assay.explain.cam import GradCAM
 from assay.explain.fullgrad import FullGrad, SimpleFullGrad, Watch, rescaled
 from assay.explain.layers import as_grid, check_layer, uncompiled, watched
 
-__all__: list[str] = []
+__all__ = ["FORMS"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class _GradCAM(SumForm):
     explainer: GradCAM
     holds = True
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def part(self, task: Task, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
         soft, shape = task.soft, pixels.shape[1:]
         name = self.explainer.layer
         layer = soft.last_layer(shape) if name is None else check_layer(soft, name)
@@ -58,7 +60,7 @@ class _FullGrad(SumForm):
     explainer: FullGrad | SimpleFullGrad
     holds = True
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def part(self, task: Task, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
         soft, size = task.soft, (pixels.shape[2], pixels.shape[3])
         parts: list[Tensor] = []
 
@@ -73,12 +75,5 @@ class _FullGrad(SumForm):
         return logits, torch.stack(parts).sum(0)
 
 
-@form.register(FullGrad)
-@form.register(SimpleFullGrad)
-def _(explainer: FullGrad | SimpleFullGrad, samples: int | None) -> SumForm:  # noqa: ARG001
-    return _FullGrad(explainer)
-
-
-@form.register
-def _(explainer: GradCAM, samples: int | None) -> SumForm:  # noqa: ARG001
-    return _GradCAM(explainer)
+FORMS: dict[type[Explainer], Callable[[Any], Form]] = {GradCAM: _GradCAM, FullGrad: _FullGrad, SimpleFullGrad: _FullGrad}
+"""What makes the form of an explainer, by its class."""

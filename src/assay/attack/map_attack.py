@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from assay.attack import gradient_forms, layer_forms, surrogate_forms  # noqa: F401  (they add their explainers to `form`)
+from assay.attack import gradient_forms, layer_forms, surrogate_forms
 from assay.attack.ascent import Climb, ascend
 from assay.attack.ball import Norm
 from assay.attack.base import Attack, check_common
@@ -19,8 +19,12 @@ from assay.attack.prediction import loss_gradient
 from assay.attack.smooth import Softened
 from assay.core.noise import derive
 from assay.core.registry import check_at_least, check_positive, register
+from assay.explain.smooth import with_copies
 
 __all__ = ["MapAttack"]
+
+for _cls, _make in (gradient_forms.FORMS | layer_forms.FORMS | surrogate_forms.FORMS).items():
+    form.register(_cls, _make)
 
 
 @register
@@ -71,11 +75,11 @@ class MapAttack(Attack):
 
     def check(self, explainer: Explain) -> None:
         """See `Attack.check`."""
-        form(explainer, self.samples)
+        form(with_copies(explainer, self.samples))
 
     def search(self, scene: Scene, judge: Judge) -> None:
         """See `Attack.search`."""
-        shape = form(scene.explainer, self.samples)
+        shape = form(with_copies(scene.explainer, self.samples))
         soft = Softened(scene.model, self.beta)
         for restart in range(self.restarts):
 

@@ -86,7 +86,7 @@ class PGD:
                 number = torch.full_like(todo, restart)
                 start = area.start(images[todo], noise.normal(seed, "PGD", index[todo], number, tuple(images.shape[1:])))
 
-            def climb(pixels: Tensor, rows: Tensor, step: int, todo: Tensor = todo) -> Tensor:  # noqa: ARG001
+            def climb(pixels: Tensor, rows: Tensor, _step: int, todo: Tensor = todo) -> Tensor:
                 here, gone = todo[rows], torch.zeros_like(rows, dtype=torch.bool)
 
                 def loss(logits: Tensor, part: slice) -> Tensor:

@@ -130,7 +130,7 @@ def _leaky(mode: _Softplus, func: Callable[..., Any], input: Tensor, negative_sl
     return _write(input, negative_slope * x + (1 - negative_slope) * mode.bend(x), inplace)
 
 
-def _prelu(mode: _Softplus, func: Callable[..., Any], input: Tensor, weight: Tensor) -> Tensor:  # noqa: ARG001
+def _prelu(mode: _Softplus, _func: Callable[..., Any], input: Tensor, weight: Tensor) -> Tensor:
     slope = weight.view(-1, *[1] * (input.ndim - 2)) if weight.numel() > 1 else weight
     return slope * input + (1 - slope) * mode.bend(input)
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from assay.attack.forms import Form, Task, form
+from assay.attack.forms import Form, Task
 from assay.explain import coalitions
 from assay.explain.backgrounds import Background, background_scores
+from assay.explain.base import Explainer
 from assay.explain.coalitions import Coalitions
 from assay.explain.segments import Segments
 from assay.explain.surrogate import KernelShap, Lime, cosine_distances
 from assay.models.passes import gradients, segment_sum
 
-__all__: list[str] = []
+__all__ = ["FORMS"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class _Surrogate(Form):
         """Coalitions for images with `counts` (N,) superpixels."""
 
     @abstractmethod
-    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor) -> Tensor:
+    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
         """Coefficients (N, n), differentiable in the coalitions' scores (N, S) and the images' own (N,)."""
 
     def pull(self, task: Task) -> Tensor:
@@ -81,7 +84,7 @@ class _Lime(_Surrogate):
     def draw(self, task: Task, counts: Tensor) -> Coalitions:
         return coalitions.bernoulli(task.seed, task.index, counts, self.explainer.samples)
 
-    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor) -> Tensor:  # noqa: ARG002
+    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, _full: Tensor, /) -> Tensor:
         members, weights = drawn.members.members, drawn.members.weights
         far = cosine_distances(task.images, drawn.filled, drawn.labels, members)
         near = torch.exp(-(far**2) / (2 * self.explainer.kernel_width**2))
@@ -100,7 +103,7 @@ class _KernelShap(_Surrogate):
         paired = self.explainer.sampling == "paired"
         return coalitions.shapley(task.seed, task.index, counts, self.explainer.samples - 2, paired)
 
-    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor) -> Tensor:
+    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
         empty = background_scores(task.model, self.explainer.background, drawn.filled, task.targets)
         return coalitions.solve_shapley(drawn.members.members, scores, drawn.members.weights, empty, full, drawn.counts)
 
@@ -118,7 +121,7 @@ def _pull_scores(task: Task, drawn: _Drawn, pulls: Tensor, found: Tensor) -> Non
         here = rows[start:stop]
         return torch.where(stays(start, stop), images[here], drawn.filled[here])
 
-    def take(start: int, stop: int, scores: Tensor, slopes: Tensor) -> None:  # noqa: ARG001
+    def take(start: int, stop: int, _scores: Tensor, slopes: Tensor) -> None:
         here = rows[start:stop]
         segment_sum(found, here, pulls[here, columns[start:stop]], slopes * stays(start, stop))
 
@@ -129,17 +132,11 @@ def _pull_full(task: Task, pulls: Tensor, found: Tensor) -> None:
     """Add to `found` the gradients of the images' own scores, each times its `pulls` (N,)."""
     rows = torch.arange(len(found), device=found.device)
 
-    def take(start: int, stop: int, scores: Tensor, slopes: Tensor) -> None:  # noqa: ARG001
+    def take(start: int, stop: int, _scores: Tensor, slopes: Tensor) -> None:
         found[start:stop] += pulls[start:stop].view(-1, 1, 1, 1) * slopes
 
     gradients(task.model, task.targets, rows, found.shape[1:], lambda start, stop: task.images[start:stop], take)
 
 
-@form.register
-def _(explainer: Lime, samples: int | None) -> Form:  # noqa: ARG001
-    return _Lime(explainer)
-
-
-@form.register
-def _(explainer: KernelShap, samples: int | None) -> Form:  # noqa: ARG001
-    return _KernelShap(explainer)
+FORMS: dict[type[Explainer], Callable[[Any], Form]] = {Lime: _Lime, KernelShap: _KernelShap}
+"""What makes the form of an explainer, by its class."""

@@ -59,7 +59,7 @@ def certify(
         AssayError: Another wrong input, named in the message.
     """
     if isinstance(smoothing, str):
-        smoothing = build(smoothing, Explainer)  # type: ignore[type-abstract]
+        smoothing = build(smoothing, Explainer)
     single = isinstance(eps, int | float)
     radii = (float(eps),) if isinstance(eps, int | float) else tuple(map(float, eps))
     chosen = check_certifiable(model, smoothing, radii, confidence, samples)

@@ -48,14 +48,14 @@ def attack(
 
     with join(task.device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
         with ranks.together():
-            wanted = build(goal, Goal)  # type: ignore[type-abstract]
+            wanted = build(goal, Goal)
             radius = eps if eps is not None else {"linf": 8 / 255, "l2": 0.5, "l1": None}[norm]
             if radius is None:
                 raise SpecError("--norm l1 has no usual radius; give --eps")
-            chosen_attack = build(attack, Attack) if attack else MapAttack(radius, norm, steps, wanted)  # type: ignore[type-abstract]
+            chosen_attack = build(attack, Attack) if attack else MapAttack(radius, norm, steps, wanted)
             blind = BlackBoxMapAttack(chosen_attack.eps, chosen_attack.norm, steps, chosen_attack.goal)
-            explainers = [build(spec, Explainer) for spec in explainer]  # type: ignore[type-abstract]
-            distance = build(compare, Distance)  # type: ignore[type-abstract]
+            explainers = [build(spec, Explainer) for spec in explainer]
+            distance = build(compare, Distance)
             chosen = task.inputs()
             model, images = task.network(), len(chosen.indices)
             plan = Attacking(model, explainers, chosen_attack, images, blind, distance, task.seed, gallery, chosen.dataset.classes)

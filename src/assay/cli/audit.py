@@ -57,11 +57,11 @@ def audit(
             if explainer and preset == "paper":
                 raise SpecError("--preset paper brings its own explainers; give either it or --explainer")
             standard = PAPER if preset == "paper" else EXPLAINERS
-            explainers = [build(spec, Explainer) for spec in explainer] if explainer else standard  # type: ignore[type-abstract]
-            measures = [build(spec, Measure) for spec in measure] if measure else None  # type: ignore[type-abstract]
+            explainers = [build(spec, Explainer) for spec in explainer] if explainer else standard
+            measures = [build(spec, Measure) for spec in measure] if measure else None
             chosen = task.inputs()
             model, images = task.network(), len(chosen.indices)
-            attacks = [build(spec, Attack) for spec in attack or ()]  # type: ignore[type-abstract]
+            attacks = [build(spec, Attack) for spec in attack or ()]
             work = plan(model, images, explainers, measures, task.seed, masks=chosen.dataset.mask_kinds, gallery=gallery, attacks=attacks)
             check_folder(task.out)
         data = ranks.once(lambda: chosen.describe(progress))  # Hashing reads all files.

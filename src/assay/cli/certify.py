@@ -45,8 +45,8 @@ def certify(
 
     with join(task.device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
         with ranks.together():
-            chosen_attack = None if attack == "none" else build(attack, Attack)  # type: ignore[type-abstract]
-            explainer = build(smoothing, Explainer)  # type: ignore[type-abstract]
+            chosen_attack = None if attack == "none" else build(attack, Attack)
+            explainer = build(smoothing, Explainer)
             chosen = task.inputs()
             model, images = task.network(), len(chosen.indices)
             plan = Certifying(model, explainer, tuple(sorted(set(eps))), confidence, samples, chosen_attack, task.seed)

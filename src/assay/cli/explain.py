@@ -40,7 +40,7 @@ def explain(
     with join(task.device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
         with ranks.together():
             chosen = task.inputs()
-            explainers = [build(spec, Explainer) for spec in explainer]  # type: ignore[type-abstract]
+            explainers = [build(spec, Explainer) for spec in explainer]
             model = task.network()
             plan = Explaining(model, explainers, task.seed, maps, overlays, chosen.dataset.classes)
             check_folder(task.out)

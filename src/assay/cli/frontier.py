@@ -73,7 +73,7 @@ def frontier(
                 raise SpecError("--norm l1 has no usual radius; give --eps")
             hit: Attack | None = MapAttack(radius, norm, steps)
             if attack is not None:
-                hit = None if attack == "none" else build(attack, Attack)  # type: ignore[type-abstract]
+                hit = None if attack == "none" else build(attack, Attack)
             if hit is not None and eps not in (None, hit.eps):
                 raise SpecError(f"--attack brings its own radius, {hit.eps:g}; leave --eps {eps:g} out")
             chosen = task.inputs()

@@ -116,11 +116,11 @@ def _choices(
 
     classes, side = len(train_set.classes), min(train_set[0].image.shape[1:])
     if architecture is None and start is not None:
-        shape = build(start.card.architecture, Architecture)  # type: ignore[type-abstract]
+        shape = build(start.card.architecture, Architecture)
     else:
         shape = named_architecture(architecture, classes) if architecture else default_architecture(classes, side)
     way = build(recipe, Recipe) if recipe else default_recipe(train_set.name, side)
-    adversary = build(adversarial, Adversary) if adversarial else way.adversary  # type: ignore[type-abstract]
+    adversary = build(adversarial, Adversary) if adversarial else way.adversary
     wanted = settled(precision or way.precision, place)
     return shape, replace(way, epochs=epochs or way.epochs, precision=wanted, adversary=adversary)
 

@@ -13,7 +13,7 @@ import pkgutil
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform, overload
 
 import numpy as np
 
@@ -58,13 +58,19 @@ def register(cls: type[T]) -> type[T]:
     return made
 
 
-def registered(base: type[T]) -> dict[str, type[T]]:
+# Bases are typed as what makes a T: mypy lets no abstract class stand for a type[T], which could be called.
+def registered(base: Callable[..., T]) -> dict[str, type[T]]:
     """Names and classes of everything registered that is a `base`, sorted by name: the package's own and what was imported beside it."""
     _import_own()
-    return {name: cls for name, cls in sorted(_REGISTRY.items()) if issubclass(cls, base)}
+    kind = cast("type[T]", base)
+    return {name: cls for name, cls in sorted(_REGISTRY.items()) if issubclass(cls, kind)}
 
 
-def build(spec: str, base: type[T] = object) -> T:  # type: ignore[assignment]
+@overload
+def build(spec: str) -> Any: ...
+@overload
+def build(spec: str, base: Callable[..., T]) -> T: ...
+def build(spec: str, base: Any = object) -> Any:
     """Turn a spec such as `"SmoothGrad(sigma=0.03, samples=30)"` into the object that it describes.
 
     Args:

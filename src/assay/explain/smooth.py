@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import replace
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,7 +16,10 @@ from assay.explain.kernels import Gaussian, Kernel, draw
 from assay.models.classifier import Classifier
 from assay.models.passes import segment_sum
 
-__all__ = ["SmoothGrad", "Smoothed", "samples_for"]
+__all__ = ["SmoothGrad", "Smoothed", "samples_for", "with_copies"]
+
+
+T = TypeVar("T")
 
 
 def samples_for(sigma: float) -> int:
@@ -109,3 +113,12 @@ class SmoothGrad(Explainer):
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""
         return self.smoothed.attribute(model, images, targets, index, seed)
+
+
+def with_copies(explainer: T, samples: int | None) -> T:
+    """The explainer with another number of noisy copies wherever it averages over them; as it is where None or where it does not."""
+    if samples is None:
+        return explainer
+    if isinstance(explainer, Smoothed):
+        return replace(explainer, explainer=with_copies(explainer.explainer, samples), samples=samples)
+    return replace(explainer, samples=samples) if isinstance(explainer, SmoothGrad) else explainer

@@ -95,7 +95,7 @@ def read(name: str | Path) -> tuple[nn.Module, Card]:
             raise WeightsError(f"{path.name} is not the file that its card {card_path(path).name} describes (the SHA-256 differs)")
         state = statedict.read(path)
         try:
-            architecture = build(card.architecture, Architecture)  # type: ignore[type-abstract]
+            architecture = build(card.architecture, Architecture)
         except SpecError as error:
             raise WeightsError(f"{card_path(path)} names an architecture that cannot be built: {error}") from error
         net = architecture.make()

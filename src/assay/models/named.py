@@ -37,7 +37,7 @@ def named_architecture(text: str, classes: int) -> Architecture:
     """
     if text in NAMED:
         return replace(NAMED[text], classes=classes)  # type: ignore[type-var]
-    if text.partition("(")[0].strip() not in registered(Architecture):  # type: ignore[type-abstract]
-        known = [*NAMED, *registered(Architecture)]  # type: ignore[type-abstract]
+    if text.partition("(")[0].strip() not in registered(Architecture):
+        known = [*NAMED, *registered(Architecture)]
         raise SpecError(f"unknown architecture {text!r}{nearest(text.partition('(')[0], known)} (known: {', '.join(known)})")
-    return build(text, Architecture)  # type: ignore[type-abstract]
+    return build(text, Architecture)

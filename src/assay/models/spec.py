@@ -126,9 +126,9 @@ def source(
         if weights is not None and isinstance(made, nn.Module):
             statedict.fit(made, statedict.read(weights), str(weights))
         return made if isinstance(made, Classifier) else Source(made)
-    if spec.partition("(")[0].strip() in registered(Architecture):  # type: ignore[type-abstract]
+    if spec.partition("(")[0].strip() in registered(Architecture):
         _check_ways(spec, given, ("weights", "random_weights"), required=True)
-        net = build(spec, Architecture).make(seed)  # type: ignore[type-abstract]
+        net = build(spec, Architecture).make(seed)
         if weights is not None:
             statedict.fit(net, statedict.read(weights), str(weights))
         return Source(net)
@@ -165,7 +165,7 @@ def _check_known(spec: str) -> None:
     """What is neither shipped nor looks like a path is a mistyped name of some kind."""
     if checkpoint.looks_like_path(spec) or spec in checkpoint.shipped():
         return
-    known = [*checkpoint.shipped(), *registered(Architecture), *(f"{zoo}:" for zoo in ZOOS), "python:"]  # type: ignore[type-abstract]
+    known = [*checkpoint.shipped(), *registered(Architecture), *(f"{zoo}:" for zoo in ZOOS), "python:"]
     raise SpecError(
         f"unknown model {spec!r}{nearest(spec.partition('(')[0], known)}; a model is timm:NAME, torchvision:NAME, python:module:factory, "
         f"a .safetensors checkpoint, a shipped network ({', '.join(checkpoint.shipped())}) or an architecture such as SmallResNet()"

@@ -236,9 +236,9 @@ def plan(
     Raises:
         SpecError: Explainers, measures, attacks or `gallery` make no audit.
     """
-    chosen = [one for one in built("explainer", explainers, Explainer) if one != FLOOR]  # type: ignore[type-abstract]
+    chosen = [one for one in built("explainer", explainers, Explainer) if one != FLOOR]
     allowed = [one for one in MEASURES if _MASKS & one.needs <= masks] if measures is None else measures
-    rated = built("measure", allowed, Measure)  # type: ignore[type-abstract]
+    rated = built("measure", allowed, Measure)
     if not chosen or not rated:
         raise SpecError("an audit needs at least one explainer, beside the random map, and one measure")
     for one in rated:
@@ -247,7 +247,7 @@ def plan(
             raise SpecError(f"{short(one)} needs masks of {what}, which these images do not have; leave it out or give {lack}=")
     if gallery < 1:
         raise SpecError(f"gallery must be at least 1, not {gallery}: the report shows some images")
-    attacked = [with_floor(one) for one in built("attack", attacks, Attack)]  # type: ignore[type-abstract]
+    attacked = [with_floor(one) for one in built("attack", attacks, Attack)]
     rated += [one for pair in attacked for one in pair if one not in rated]
     return Work(model, chosen, list(dict.fromkeys(rated)), seed, images, gallery, targets, [one for one, _ in attacked])
 

@@ -69,7 +69,7 @@ def trained(
 
     tensors, values = keeper.do(name, work)
     card = from_json(values["card"], f"the state {name}")
-    net = build(card.architecture, Architecture).make()  # type: ignore[type-abstract]
+    net = build(card.architecture, Architecture).make()
     net.load_state_dict(tensors)
     return _of_net(Source(net.eval(), card.mean, card.std, card.classes, card), device)
 

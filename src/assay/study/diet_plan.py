@@ -45,7 +45,7 @@ class Plan:
         """The data sets by part: "train", "tune", "test", and "reversed" where there is one."""
         form = self.settings.variants[self.variant]
         specs = {"train": form.train, "tune": form.tune, "test": form.test, "reversed": form.reversed}
-        return {part: build(spec, Dataset) for part, spec in specs.items() if spec is not None}  # type: ignore[type-abstract]
+        return {part: build(spec, Dataset) for part, spec in specs.items() if spec is not None}
 
     @cached_property
     def chosen(self) -> dict[str, list[int]]:
@@ -62,7 +62,7 @@ class Plan:
     @cached_property
     def explainers(self) -> tuple[Explainer, ...]:
         """What is compared with DiET's masks, a random map last."""
-        built = [build(spec, Explainer) for spec in self.settings.explainers]  # type: ignore[type-abstract]
+        built = [build(spec, Explainer) for spec in self.settings.explainers]
         if len(set(built)) < len(built):
             raise SpecError(f"an explainer is given twice in {', '.join(self.settings.explainers)}; give each once")
         return (*(one for one in built if one != RandomMap()), RandomMap())
@@ -75,12 +75,12 @@ class Plan:
     @cached_property
     def backgrounds(self) -> tuple[Background, ...]:
         """What erased pixels are replaced by in the trial of backgrounds."""
-        return tuple(build(spec, Background) for spec in self.settings.backgrounds)  # type: ignore[type-abstract]
+        return tuple(build(spec, Background) for spec in self.settings.backgrounds)
 
     @cached_property
     def training(self) -> tuple[Architecture, Recipe]:
         """The baseline's architecture and recipe."""
-        return build(self.settings.architecture, Architecture), build(self.settings.recipe, Recipe)  # type: ignore[type-abstract]
+        return build(self.settings.architecture, Architecture), build(self.settings.recipe, Recipe)
 
     @cached_property
     def given(self) -> Baseline | None:

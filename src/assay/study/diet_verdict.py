@@ -228,7 +228,7 @@ def _unread(outcome: Outcome) -> list[Sentence]:
 
 def _paper_names(rows: pl.DataFrame) -> list[str]:
     names = rows.filter((pl.col("kind") == "maps") & (pl.col("model") == BASELINE))["attribution"].unique(maintain_order=True)
-    return [name for name in names if type(build(name, Explainer)).__name__ in PAPER_BASELINES]  # type: ignore[type-abstract]
+    return [name for name in names if type(build(name, Explainer)).__name__ in PAPER_BASELINES]
 
 
 def _values(part: pl.DataFrame, model: str, attribution: str) -> np.ndarray:

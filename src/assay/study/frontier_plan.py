@@ -63,8 +63,8 @@ def plan_sweep(
     if sigmas is not None and kernels is not None:
         raise SpecError("give sigmas or kernels, not both")
     given = [Gaussian(float(one)) for one in (SIGMAS if sigmas is None else sigmas)] if kernels is None else kernels
-    chosen = built("explainer", explainers, Explainer)  # type: ignore[type-abstract]
-    rated = built("measure", faithfulness, Measure)  # type: ignore[type-abstract]
+    chosen = built("explainer", explainers, Explainer)
+    rated = built("measure", faithfulness, Measure)
     wrong = [short(one) for one in rated if one.category != "faithfulness" or one.needs]
     if wrong:
         raise SpecError(f"{wrong[0]} is no measure of faithfulness to the model alone; robustness is measured in any case")
@@ -73,9 +73,9 @@ def plan_sweep(
     for name, value, least in (("draws", draws, 1), ("attacked", attacked, 2), ("samples", samples, 1)):
         if value is not None and value < least:
             raise SpecError(f"{name} must be at least {least}, not {value}")
-    hit, blind = (build(one, Attack) if isinstance(one, str) else one for one in (attack, otherwise))  # type: ignore[type-abstract]
-    by = build(distance, Distance) if isinstance(distance, str) else distance  # type: ignore[type-abstract]
-    area = build(within, Ball) if isinstance(within, str) else within  # type: ignore[type-abstract]
+    hit, blind = (build(one, Attack) if isinstance(one, str) else one for one in (attack, otherwise))
+    by = build(distance, Distance) if isinstance(distance, str) else distance
+    area = build(within, Ball) if isinstance(within, str) else within
     area = area or (LinfBall(8 / 255) if hit is None else ball(hit.norm, hit.eps))
     widths = _widths(given)
     if certified is not None:
@@ -105,7 +105,7 @@ def _widths(given: Sequence[Kernel | str]) -> list[Kernel | None]:
     Raises:
         SpecError: They are of several kinds, two have the same width, or there is none.
     """
-    wide = [one for one in built("kernel", given, Kernel) if one.spread > 0]  # type: ignore[type-abstract]
+    wide = [one for one in built("kernel", given, Kernel) if one.spread > 0]
     if len({type(one) for one in wide}) != 1:
         raise SpecError("the widths must be of one kind of kernel, at least one of them above 0")
     if len({one.spread for one in wide}) < len(wide):

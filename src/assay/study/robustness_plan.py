@@ -65,7 +65,7 @@ class RobustnessPlan:
     @cached_property
     def data(self) -> Dataset:
         """The data set."""
-        return build(self.settings.data, Dataset)  # type: ignore[type-abstract]
+        return build(self.settings.data, Dataset)
 
     @cached_property
     def chosen(self) -> list[int]:
@@ -95,7 +95,7 @@ class RobustnessPlan:
     @cached_property
     def distances(self) -> list[Distance]:
         """By which maps before and after an attack are compared."""
-        found = built("distance", self.settings.distances, Distance)  # type: ignore[type-abstract]
+        found = built("distance", self.settings.distances, Distance)
         wrong = [short(one) for one in found if not one.bounded]
         if wrong:
             raise SpecError(f"1 - {wrong[0]} is no similarity; take TopK, Cosine, Spearman or SSIM")
@@ -129,7 +129,7 @@ class RobustnessPlan:
 
     def attack(self, part: Part) -> Attack:
         """The attack of a part."""
-        return build(part.attack, Attack)  # type: ignore[type-abstract]
+        return build(part.attack, Attack)
 
     def certifying(self, name: str) -> Certifying | None:
         """What is certified of a network, where that is wanted.
@@ -142,11 +142,11 @@ class RobustnessPlan:
             return None
         return Certifying(
             self.classifier(name, self.settings.precision, "probability"),
-            build(wanted.smoothing, Explainer),  # type: ignore[type-abstract]
+            build(wanted.smoothing, Explainer),
             wanted.eps,
             wanted.confidence,
             wanted.samples,
-            build(wanted.attack, Attack),  # type: ignore[type-abstract]
+            build(wanted.attack, Attack),
             self.settings.seed,
         )
 
@@ -190,7 +190,7 @@ class RobustnessPlan:
         model, certifying = self.classifier(name, "float32"), self.certifying(name)
         sweeps = [self.sweep(part, model) for part in settings.parts.values()]
         explainers = {repr(one): one.reference for sweep in sweeps for one in sweep.everyone}
-        measures = {repr(one): one.reference for one in built("measure", settings.faithfulness, Measure)}  # type: ignore[type-abstract]
+        measures = {repr(one): one.reference for one in built("measure", settings.faithfulness, Measure)}
         parts = {f"{name}, measured": self.chosen[: part.images] for name, part in settings.parts.items()}
         parts |= {f"{name}, attacked": self.chosen[: part.attacked] for name, part in settings.parts.items()}
         attacks = {repr(one): one.reference for one in map(self.attack, settings.parts.values())}

@@ -4,7 +4,7 @@ from torch import nn
 
 import assay
 from assay.errors import SpecError
-from assay.measure.attacked import noise_like
+from assay.measure.attacked import blind_like, noise_like
 from reference.nets import Function, plain
 
 ATTACK = assay.MapAttack(eps=0.05, steps=8)
@@ -76,6 +76,8 @@ def test_the_curve_falls_from_one_faster_under_attack_than_under_noise():
 def test_the_floor_has_the_attacks_ball_goal_and_constraints():
     attack = assay.MapAttack(0.3, "l2", goal=assay.MoveCentre(), keep_class=False, tolerance=0.1)
     assert noise_like(attack) == assay.NoiseMapAttack(0.3, "l2", assay.MoveCentre(), 1, False, 0.1)
+    blind = assay.BlackBoxMapAttack(0.3, "l2", 7, assay.MoveCentre(), keep_class=False, tolerance=0.1)
+    assert (blind_like(attack, 7), blind_like(attack).steps) == (blind, 50)
 
 
 def test_smoothing_helps_against_attacks_on_a_curved_network():

@@ -116,7 +116,13 @@ def test_networks_whose_gradient_onednn_would_write_past_its_memory_are_not_chan
 
 def test_a_narrow_network_trains_without_writing_past_its_memory():
     net = SmallResNet(classes=2, widths=(4,), blocks=(1,), strides=(2,), stem=4).make()
+    usual = []
+    for module in net.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_pre_hook(lambda _, given: usual.append(given[0].is_contiguous()))
     one = Fitting(net, examples(80), dataclasses.replace(RECIPE, epochs=3, precision="float32"), 0)
     for _ in range(3):
         one.epoch()
     assert all(torch.isfinite(parameter).all() for parameter in net.parameters())
+    assert usual
+    assert all(usual)

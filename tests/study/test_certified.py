@@ -32,6 +32,16 @@ def test_the_table_has_the_certificate_and_an_attack_that_cannot_be_differentiat
     assert table["attacked_overlap"].is_between(0, 1).all()
 
 
+def test_gradients_have_no_certificate_of_top_pixels_and_no_curve_of_one():
+    plan = Certifying(assay.Classifier(plain(), output="probability"), assay.SmoothGrad(0.3, samples=20), (0.001,), 0.9, samples=40)
+    table = rows(plan)
+    assert table["overlap"].is_nan().all()
+    summary = certified_summary(table, 0)
+    assert summary["overlap"].is_nan().all()
+    assert summary["certified"].item() == (table["cosine"] > 0).mean()
+    assert b"top pixels kept" not in certified_figure(summary, 0.9)
+
+
 def test_a_bound_that_says_nothing_counts_as_zero():
     table = pl.DataFrame(
         {

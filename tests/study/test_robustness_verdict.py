@@ -135,7 +135,8 @@ def test_the_sentences_say_verdicts_counts_and_how_wide_a_kernel_may_be():
     assert [one.tone for one in told] == ["good", "caution", "good", "good", "note"]
     assert "unchanged: reproduced. attacked similarity (TopK): reproduced (4 of 4 cells for, 0 against)" in told[0].text
     assert told[4].text.startswith(
-        "Choosing the width of a Gaussian kernel for standard networks: LocalLinearError is kept up to 0.1, not shown"
+        "Choosing the width of a Gaussian kernel for standard networks: LocalLinearError is kept up to 0.1, "
+        "not shown to be at 0.2 (4 of 4 cells pay, 0 undecided). Meanwhile"
     )
     assert "attacked similarity (TopK) by 0." in told[4].text
 

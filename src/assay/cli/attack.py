@@ -34,7 +34,6 @@ def attack(
 ) -> None:
     """Attack explanations, the prediction kept, with noise of the same size as the floor: tables, arrays and a report in a run folder."""
     from assay.attack.base import Attack
-    from assay.attack.black_box import BlackBoxMapAttack
     from assay.attack.distances import Distance
     from assay.attack.goals import Goal
     from assay.attack.map_attack import MapAttack
@@ -43,6 +42,7 @@ def attack(
     from assay.core.registry import build
     from assay.errors import SpecError
     from assay.explain.base import Explainer
+    from assay.measure.attacked import blind_like
     from assay.study.attack import Attacking, attack_run
     from assay.study.run import Run, check_folder
 
@@ -53,7 +53,7 @@ def attack(
             if radius is None:
                 raise SpecError("--norm l1 has no usual radius; give --eps")
             chosen_attack = build(attack, Attack) if attack else MapAttack(radius, norm, steps, wanted)
-            blind = BlackBoxMapAttack(chosen_attack.eps, chosen_attack.norm, steps, chosen_attack.goal)
+            blind = blind_like(chosen_attack, steps)
             explainers = [build(spec, Explainer) for spec in explainer]
             distance = build(compare, Distance)
             chosen = task.inputs()

@@ -83,14 +83,14 @@ def _tell(found: Certified, over: bool) -> None:
 
     console = Console(highlight=False)
     table = Table(title="certified and attacked: means; a bound that says nothing counts as 0", title_justify="left")
-    names = ("certified", "cosine", "seen", "overlap", "attacked_cosine", "attacked_overlap")
-    for heading in ("eps", *(name.replace("_", " ") for name in names), "copies needed (images)"):
+    shown = [name for name in ("cosine", "seen", "overlap", "attacked_cosine", "attacked_overlap") if found.summary[name].is_finite().any()]
+    for heading in ("eps", "certified", *(name.replace("_", " ") for name in shown), "copies needed (images)"):
         table.add_column(heading, justify="right", overflow="fold")
     for row in found.summary.iter_rows(named=True):
         table.add_row(
             f"{row['eps']:g}",
             f"{row['certified']:.1%}",
-            *(f"{row[name]:.3f}" for name in names[1:]),
+            *(f"{row[name]:.3f}" for name in shown),
             _needed(row["needed"], row["reachable"]),
         )
     console.print(table)

@@ -56,12 +56,12 @@ def frontier(
     """Smooth explainers by wider and wider kernels: robustness against faithfulness, notion by notion, in a run folder with a report."""
     from assay.attack.ball import ball
     from assay.attack.base import Attack
-    from assay.attack.black_box import BlackBoxMapAttack
     from assay.attack.map_attack import MapAttack
     from assay.core.progress import silent
     from assay.core.ranks import join
     from assay.core.registry import build
     from assay.errors import SpecError
+    from assay.measure.attacked import blind_like
     from assay.study.frontier_plan import FAITHFULNESS, plan_sweep
     from assay.study.frontier_run import frontier_run
     from assay.study.run import Run, check_folder
@@ -88,9 +88,7 @@ def frontier(
                 kernels=kernel,
                 faithfulness=measure or FAITHFULNESS,
                 attack=hit,
-                otherwise=None
-                if hit is None
-                else BlackBoxMapAttack(hit.eps, hit.norm, steps, hit.goal, keep_class=hit.keep_class, tolerance=hit.tolerance),
+                otherwise=None if hit is None else blind_like(hit, steps),
                 distance=compare,
                 attacked=attacked,
                 draws=draws,

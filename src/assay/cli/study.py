@@ -24,6 +24,7 @@ app.add_typer(study, name="study")
 Out = Annotated[Path, typer.Option(help="Run folder; the same command goes on with what is in it.")]
 Preset = Annotated[Literal["small", "paper"], typer.Option(help="The paper's setting, or the same sized for two cores.")]
 File = Annotated[Path | None, typer.Option("--study", help="TOML file of settings in place of the preset's.", show_default=False)]
+Seed = Annotated[int | None, typer.Option(help="Decides all randomness; 0 unless a study file says otherwise.", show_default=False)]
 Docs = Annotated[
     Path | None, typer.Option(help="Folder that gets a page of numbers and plots, without images of the data.", show_default=False)
 ]
@@ -47,9 +48,7 @@ def diet(
     ] = None,
     tune_images: Annotated[int | None, typer.Option(min=2, help="Images that DiET is tuned on.", show_default=False)] = None,
     scored_images: Annotated[int | None, typer.Option(min=2, help="Images of each part whose maps are scored.", show_default=False)] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Decides all randomness; 0 unless a study file says otherwise.", show_default=False)
-    ] = None,
+    seed: Seed = None,
     device: options.Device = None,
     docs: Docs = None,
 ) -> None:
@@ -83,9 +82,7 @@ def robustness(
         Path | None, typer.Option(help="Folder with NAME.safetensors of the networks, looked at first.", show_default=False)
     ] = None,
     images: Annotated[int | None, typer.Option(min=2, help="Images that are chosen at random by the seed.", show_default=False)] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Decides all randomness; 0 unless a study file says otherwise.", show_default=False)
-    ] = None,
+    seed: Seed = None,
     device: options.Device = None,
     docs: Docs = None,
 ) -> None:

@@ -16,8 +16,7 @@ AnyPrecision = Literal["auto", "float32", "bfloat16"]
 def settled(precision: AnyPrecision, device: torch.device | str) -> Precision:
     """The precision; for "auto" bfloat16 where the device has instructions for it, else float32.
 
-    Without them torch emulates bfloat16, many times slower than float32 (14 times in training a small residual network on a processor
-    with AVX2 only).
+    Without them torch emulates bfloat16, many times slower than float32.
 
     Args:
         precision: What is asked for.

@@ -20,7 +20,7 @@ from assay.explain.base import Explainer
 from assay.measure.base import Case, Measure
 from assay.models.classifier import Classifier
 
-__all__ = ["AttackCurve", "AttackedSimilarity", "attack_curve", "noise_like", "with_floor"]
+__all__ = ["AttackCurve", "AttackedSimilarity", "attack_curve", "blind_like", "noise_like", "with_floor"]
 
 
 @register
@@ -127,7 +127,12 @@ def noise_like(attack: Attack) -> NoiseMapAttack:
     return NoiseMapAttack(attack.eps, attack.norm, attack.goal, 1, attack.keep_class, attack.tolerance)
 
 
+def blind_like(attack: Attack, steps: int = BlackBoxMapAttack.steps) -> BlackBoxMapAttack:
+    """Black-box search in the same ball, with the same goal and constraints, for explainers that `attack` cannot attack."""
+    return BlackBoxMapAttack(attack.eps, attack.norm, steps, attack.goal, keep_class=attack.keep_class, tolerance=attack.tolerance)
+
+
 def with_floor(attack: Attack) -> tuple[AttackedSimilarity, AttackedSimilarity]:
     """What is left after the attack (after a black-box one in the same ball where it cannot be made), and after noise."""
-    blind = BlackBoxMapAttack(attack.eps, attack.norm, goal=attack.goal, keep_class=attack.keep_class, tolerance=attack.tolerance)
+    blind = blind_like(attack)
     return AttackedSimilarity(attack, otherwise=blind), AttackedSimilarity(noise_like(attack), otherwise=blind)

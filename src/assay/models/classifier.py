@@ -17,7 +17,7 @@ from assay.core.registry import nearest
 from assay.errors import ModelError, SpecError
 from assay.models.prepare import fold_batch_norm, frozen_copy
 
-__all__ = ["Classifier", "Output", "Passes", "Precision", "Select", "selected"]
+__all__ = ["Classifier", "Output", "Passes", "Select", "selected"]
 
 Output = Literal["logit", "probability", "log_probability"]
 Select = Callable[[Any], Tensor] | str | int

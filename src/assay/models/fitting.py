@@ -254,16 +254,10 @@ def optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     ]
     if recipe.optimiser == "muon":
         # The last matrix gives the logits, whose rows are not to be made orthogonal to each other.
-        *inner, last = groups[0]["params"]
-        return Muon(
-            [
-                {"params": inner, "weight_decay": recipe.weight_decay, "orthogonal": True},
-                {"params": [last], "weight_decay": recipe.weight_decay, "orthogonal": False},
-                {**groups[1], "orthogonal": False},
-            ],
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-        )
+        matrices, others = groups
+        *inner, last = matrices["params"]
+        split = [{**matrices, "params": inner, "orthogonal": True}, {**matrices, "params": [last], "orthogonal": False}]
+        return Muon([*split, {**others, "orthogonal": False}], recipe.lr, recipe.momentum)
     if recipe.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999))
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)

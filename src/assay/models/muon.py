@@ -61,8 +61,8 @@ class Muon(torch.optim.AdamW):
 def orthogonalised(matrix: Tensor) -> Tensor:
     """The nearest matrix (m, n) whose singular values are all one, roughly: they come out between 0.6 and 1.3.
 
-    Five rounds of Jordan's quintic Newton-Schulz iteration; directions with less than about a thousandth of the largest
-    singular value come out shorter.
+    Five rounds of Jordan's quintic Newton-Schulz iteration; singular values below about 0.0014 of the matrix's norm come out
+    smaller.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     a, b, c = _QUINTIC

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from assay.attack.base import Attack
-from assay.attack.black_box import BlackBoxMapAttack
 from assay.attack.distances import Cosine, TopK
 from assay.bounds.certificate import Certificate
 from assay.bounds.certify import certify, check_certifiable
@@ -24,6 +23,7 @@ from assay.errors import EmptyBatchError, SpecError
 from assay.explain.base import Explainer
 from assay.explain.smooth import Smoothed
 from assay.explain.sparse import Sparsified
+from assay.measure.attacked import blind_like
 from assay.models.classifier import Classifier
 from assay.report.plots import Curve, curves, to_bytes
 from assay.study.findings import few, tally
@@ -74,7 +74,7 @@ class Certifying:
         """The attack within `eps`, or a black-box one with the same goal where that cannot be made."""
         assert self.attack is not None
         chosen: Attack = replace(self.attack, eps=eps)  # type: ignore[type-var]
-        return chosen if chosen.can(self.smoothing) else BlackBoxMapAttack(eps, "l2", goal=chosen.goal, keep_class=chosen.keep_class)
+        return chosen if chosen.can(self.smoothing) else blind_like(chosen)
 
     def record(self, data: Mapping[str, Any], indices: Sequence[int]) -> dict[str, Any]:
         """The seven reproducibility answers, of images with those numbers in those data."""
@@ -98,7 +98,7 @@ class Certified:
 
 
 def certified_table(plan: Certifying, images: Tensor, targets: Tensor, index: Tensor, logits: Tensor) -> pl.DataFrame:
-    """A row for each image and radius: the certificate, and what is left of the seen map under attack (1 without one).
+    """A row for each image and radius: the certificate, and what is left of the seen map under attack; NaN for what there is not.
 
     Args:
         plan: What to do.
@@ -114,6 +114,8 @@ def certified_table(plan: Certifying, images: Tensor, targets: Tensor, index: Te
         cosine[row] = 1 - Cosine()(found.maps, result.attacked_maps).double()
         overlap[row] = 1 - TopK(_fraction(found))(found.maps, result.attacked_maps).double()
     columns = {name: getattr(found, name) for name in ("cosine", "seen", "overlap", "needed")}
+    if not isinstance(found.smoothing.explainer, Sparsified):
+        columns["overlap"] = torch.full_like(found.overlap, torch.nan)
     columns |= {"attacked_cosine": cosine, "attacked_overlap": overlap}
     many = len(plan.eps)
     return pl.DataFrame(
@@ -143,7 +145,7 @@ def certified_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
         row: dict[str, Any] = {
             "eps": eps,
             "images": len(part),
-            "certified": float(np.mean(((part["cosine"] > 0) | (part["overlap"] > 0)).to_numpy())),
+            "certified": float(np.mean(((part["cosine"] > 0) | (part["overlap"].fill_nan(0.0) > 0)).to_numpy())),
         }
         for name, one in zip(_MEANS, bootstrap(values, seed), strict=True):
             row |= {name: one.mean, f"{name}_low": one.low, f"{name}_high": one.high}
@@ -160,20 +162,21 @@ def certified_figure(summary: pl.DataFrame, confidence: float) -> bytes:
         summary: As `certified_summary` makes it.
         confidence: Of the certificates.
     """
-    bound = f"certified, {confidence:.4g}"
-    panels = {
-        "cosine to the map there": [_curve(summary, "cosine", bound), _curve(summary, "seen", f"{bound}, seen map")],
-        "top pixels kept": [_curve(summary, "overlap", bound)],
+    bound, attacked = f"certified, {confidence:.4g}", "attacked, seen maps"
+    wanted = {
+        "cosine to the map there": {"cosine": bound, "seen": f"{bound}, seen map", "attacked_cosine": attacked},
+        "top pixels kept": {"overlap": bound, "attacked_overlap": attacked},
     }
-    for group, name in zip(panels.values(), ("attacked_cosine", "attacked_overlap"), strict=True):
-        if summary[name].is_finite().any():
-            group.append(_curve(summary, name, "attacked, seen maps"))
+    panels = {
+        title: [_curve(summary, name, label) for name, label in names.items() if summary[name].is_finite().any()]
+        for title, names in wanted.items()
+    }
     finite = summary.filter(pl.col("needed").is_finite())
     panels["copies needed, median"] = [
         Curve("needed", tuple(finite["eps"]), tuple(finite["needed"])),
         Curve("taken", tuple(summary["eps"]), tuple(map(float, summary["samples"]))),
     ]
-    return to_bytes(lambda: curves(panels, "L2 distance eps"), "svg")
+    return to_bytes(lambda: curves({title: group for title, group in panels.items() if group}, "L2 distance eps"), "svg")
 
 
 def certified_run(run: Run, plan: Certifying, source: Source, *, progress: Progress = silent) -> Certified | None:

@@ -56,7 +56,7 @@ def certificates(means: pl.DataFrame, smoothing: str, confidence: float) -> Tabl
     shown = [
         pl.col(f"{name}{end}").alias(title + {"": "", "_low": LOW, "_high": HIGH}[end])
         for name, title in _COLUMNS.items()
-        if means[name].is_finite().any() and (name != "overlap" or "Sparsified" in smoothing)
+        if means[name].is_finite().any()
         for end in ("", "_low", "_high")
     ]
     return Table(

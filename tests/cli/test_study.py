@@ -73,6 +73,8 @@ def test_a_study_file_chooses_its_own_preset(run, done, tmp_path):
     settings = done[0][0]
     assert (settings.dataset, settings.preset, settings.seed) == ("celeba", "paper", 2)
     assert "CelebA" in settings.variants["celeba"].train
+    assert run("study", "diet", "--study", tmp_path / "one.toml", "--seed", 0, "--out", tmp_path / "run").code == 0
+    assert done[1][0].seed == 0
 
 
 def test_verdict_and_targets_are_told(run, done, tmp_path):

@@ -298,6 +298,11 @@ def test_several_frontiers_go_on_one_plot_and_must_fit(small, model, images):
     figure = assay.plot_frontiers([found, other], ["one", "two"])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
     assert [panel.get_title("left") for panel in figure.axes if panel.axison] == ["LocalLinearError", "Deletion"]
+    twins = assay.plot_frontiers([found, found])
+    labels = [text.get_text() for text in twins.legends[0].get_texts()]
+    assert labels == ["Gradient, Sequential", "Gradient, Sequential (2)"]
+    one, two = (line for line in twins.axes[0].get_lines() if not line.get_label().startswith("_"))
+    assert (one.get_linestyle(), one.get_marker()) != (two.get_linestyle(), two.get_marker())
     with pytest.raises(ShapeError, match="one for each"):
         assay.plot_frontiers([found], ["one", "two"])
     bare = assay.frontier(model, images(2), sigmas=[0, 0.1], attack=None, **QUICK)

@@ -36,6 +36,7 @@ def test_the_notion_that_pays_and_the_one_that_gains_are_named_with_what_it_cost
     found = table(RISES, (0.2, 0.2, 0.3, 0.5), (0.3, 0.35, 0.4, 0.45))
     first, error, area = told(found)
     assert (first.tone, error.tone, area.tone) == ("good", "caution", "good")
+    assert first.text.startswith("Gradient: smoothing makes its maps more robust, at a cost by error; with a gain by area. ")
     assert "Gradient by error: at a cost: 2.5 times the value at width 0" in error.text
     assert "free at 0.01, costs at 0.03 and 0.1" in error.text
     assert "Gradient by area: gains" in area.text
@@ -49,6 +50,7 @@ def test_a_notion_that_does_not_move_is_free():
     found = table(RISES, (0.5,) * 4, spread=0.01)
     assert outcomes(found, "error") == ["", "free", "free", "free"]
     assert "Gradient by error: free" in told(found)[1].text
+    assert "more robust, free by error, area. " in told(found)[0].text
 
 
 def test_few_noisy_images_leave_it_undecided():

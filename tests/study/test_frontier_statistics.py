@@ -50,6 +50,13 @@ def test_ties_and_rounding_are_no_trend():
     assert trend(np.zeros((5, 4))).p == 1
 
 
+def test_one_image_with_large_values_makes_no_ties_of_the_others():
+    values = noise().normal(size=(40, 4)) + np.arange(4)
+    huge = np.vstack([values, 1e9 * np.ones((1, 4))])
+    assert trend(huge).p < 1e-4
+    assert trend(huge).rank_correlation == pytest.approx(trend(values).rank_correlation * 40 / 41)
+
+
 def test_images_with_gaps_are_left_out_and_one_image_is_no_test():
     values = noise().normal(size=(12, 4))
     gaps = np.concatenate([values, np.full((3, 4), np.nan)])

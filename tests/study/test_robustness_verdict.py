@@ -139,6 +139,8 @@ def test_the_sentences_say_verdicts_counts_and_how_wide_a_kernel_may_be():
         "not shown to be at 0.2 (4 of 4 cells pay, 0 undecided). Meanwhile"
     )
     assert "attacked similarity (TopK) by 0." in told[4].text
+    early = width_cells(pl.concat([twins([0.7] * 4), smoothed([0.3, 0.5, 0.7, 0.9], [0.5, 0.8, 1.2, 1.8])]), 0)
+    assert "LocalLinearError is not shown to be kept at 0.1 (4 of 4 cells pay, 0 undecided)." in sentences((), pairs, early)[-1].text
 
 
 def test_an_attack_that_does_no_more_than_noise_is_named():

@@ -75,15 +75,19 @@ def lines_of_plot(
         labels: What to call them; None for explainer and, where there are several, model.
         robustness: The quantity on the horizontal axes.
     """
-    models = dict.fromkeys(one.model for one in frontiers)
-    told = labels or [one.explainer if len(models) == 1 else f"{one.explainer}, {one.model}" for one in frontiers]
+    # Twins are of one class of network: a second line of the same explainer and model is told and drawn apart by its number.
+    pairs = [(one.explainer, one.model) for one in frontiers]
+    numbers = [pairs[:at].count(pair) + 1 for at, pair in enumerate(pairs)]
+    models = [model if number == 1 else f"{model} ({number})" for (_, model), number in zip(pairs, numbers, strict=True)]
+    told = labels or [
+        one.explainer if len(set(models)) == 1 else f"{one.explainer}, {model}" for one, model in zip(frontiers, models, strict=True)
+    ]
     across = _axis(frontiers[0], robustness)
     panels = {}
     for notion in frontiers[0].notions:
-        # Twins are of one class of network: what the caller tells apart is drawn apart.
         lines = [
-            Line(label, one.explainer, label if labels else one.model, _points(one, robustness, notion))
-            for label, one in zip(told, frontiers, strict=True)
+            Line(label, one.explainer, model, _points(one, robustness, notion))
+            for label, one, model in zip(told, frontiers, models, strict=True)
         ]
         panels[notion] = (_axis(frontiers[0], notion), lines)
     kernels = {name.partition("(")[2].partition("=")[0] for one in frontiers for name in one.summary["kernel"] if "=" in name}

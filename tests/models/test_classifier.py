@@ -63,8 +63,8 @@ WRONG = {
     "an attribute that is missing": (lambda out: types.SimpleNamespace(scores=out), lambda out: out.tail, "tail"),
     "None": (lambda _: None, None, "returns a NoneType"),
     "a map": (lambda out: out[:, :, None, None], None, r"shape \(1, 4, 1, 1\) .* logits \(1, K\)"),
-    "one column": (lambda out: out[:, :1], None, r"shape \(1, 1\).*K >= 2"),
-    "a vector": (lambda out: out[:, 0], None, r"shape \(1,\)"),
+    "a number": (lambda out: out.sum(), None, r"shape \(\)"),
+    "no column": (lambda out: out[:, :0], None, r"shape \(1, 0\).*K >= 2"),
     "class ids": (lambda out: out.round().long(), None, r"\(1, K\)"),
     "too many rows": (lambda out: out.repeat(2, 1), None, r"shape \(2, 4\) for 1 images"),
 }

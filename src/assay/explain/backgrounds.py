@@ -10,6 +10,7 @@ from torch import Tensor
 from assay.core.registry import check_positive, register
 from assay.errors import SpecError
 from assay.models.classifier import Classifier
+from assay.models.heads import Output
 
 __all__ = ["Background", "Blur", "Constant", "MeanColour", "background_scores"]
 
@@ -71,7 +72,7 @@ class Blur(Background):
         return gaussian_blur(images, [2 * max(reach, 1) + 1] * 2, [self.sigma] * 2) if reach > 0 else images
 
 
-def background_scores(model: Classifier, background: Background, filled: Tensor, targets: Tensor) -> Tensor:
+def background_scores(model: Classifier, background: Background, filled: Tensor, targets: Tensor, output: Output | None = None) -> Tensor:
     """Scores (N,) of the backgrounds for each image's target; one pass when all images share their background."""
-    distinct = filled[:1] if background.shared else filled
-    return model.score(model.unchecked_logits(distinct).expand(len(targets), -1), targets)
+    logits = model.unchecked_logits(filled[:1] if background.shared else filled)
+    return model.score(logits.expand(len(targets), *logits.shape[1:]), targets, output)

@@ -7,9 +7,10 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from assay.core.inputs import check_finite, check_images, check_index, check_targets
+from assay.core.inputs import check_finite, check_images, check_index
 from assay.errors import ModelError
 from assay.models.classifier import Classifier
+from assay.models.targets import Targets, aim
 
 __all__ = ["Explainer", "check_call", "check_model"]
 
@@ -31,14 +32,14 @@ class Explainer(ABC):
 
     @final
     def __call__(
-        self, model: Classifier, images: Tensor, targets: Tensor | None = None, *, seed: int = 0, index: Tensor | None = None
+        self, model: Classifier, images: Tensor, targets: Targets | None = None, *, seed: int = 0, index: Tensor | None = None
     ) -> Tensor:
         """Explain the score of `targets` at `images`.
 
         Args:
             model: The model to explain.
             images: (N, C, H, W), pixels in [0, 1].
-            targets: (N,) class ids; None for the predicted classes.
+            targets: (N,) class ids, or what else is explained (`Targets`); None for the predicted classes.
             seed: Decides all randomness, together with `index`.
             index: (N,) the images' global numbers; 0..N-1 when None.
 
@@ -49,10 +50,10 @@ class Explainer(ABC):
             AssayError: A wrong input, named in the message, or a map that is not finite.
         """
         home = images.device if isinstance(images, Tensor) else None
-        images, targets, index = check_call(model, images, targets, index)
-        if targets is None and not self.finds_targets:
-            targets = model.predict(images)
-        maps = self.attribute(model, images, targets, index, seed)
+        images, aims, index = check_call(model, images, targets, index)
+        if aims is None and not self.finds_targets:
+            aims = model.choose(model.logits(images))
+        maps = self.attribute(model, images, aims, index, seed)
         return check_finite(maps, f"the {type(self).__name__} map").to(home)
 
     @abstractmethod
@@ -66,7 +67,7 @@ def check_model(model: object) -> None:
         raise ModelError(f"the model must be an assay.Classifier, not {type(model).__name__}; wrap the network: assay.Classifier(net)")
 
 
-def check_call(model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+def check_call(model: Classifier, images: Tensor, targets: Targets | None, index: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
     """What every call on images takes, checked and on the model's device: images, targets (None stays None) and index.
 
     Raises:
@@ -74,6 +75,5 @@ def check_call(model: Classifier, images: Tensor, targets: Tensor | None, index:
     """
     check_model(model)
     images = check_images(images).to(model.device)
-    if targets is not None:
-        targets = check_targets(targets, len(images), model.count_classes(images.shape[1:]), model.device)
-    return images, targets, check_index(index, len(images), model.device)
+    aims = None if targets is None else aim(targets, len(images), model.count_classes(images.shape[1:]), model.device)
+    return images, aims, check_index(index, len(images), model.device)

@@ -81,7 +81,7 @@ def _features(model: Classifier, layer: str, images: Tensor, targets: Tensor | N
         if not leaves:
             found = others[-1] if others else "nothing: it does not run"
             raise ModelError(f"GradCAM needs features that lie over the image, but the layer {layer} of {model.name} gives {found}")
-        score = model.score(logits, logits.argmax(1) if targets is None else targets)
+        score = model.score(logits, model.choose(logits) if targets is None else targets)
         gradient = torch.autograd.grad(score.sum(), leaves[0], allow_unused=True)[0] if score.requires_grad else None
     if gradient is None:
         raise ModelError(f"the score of {model.name} does not depend on its layer {layer}; name another for GradCAM")

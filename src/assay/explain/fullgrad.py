@@ -18,6 +18,7 @@ from assay.explain.base import Explainer, check_call
 from assay.explain.layers import lies_over, uncompiled
 from assay.models.classifier import Classifier
 from assay.models.passes import gradients
+from assay.models.targets import Targets
 
 __all__ = ["FullGrad", "SimpleFullGrad", "Watch", "rescaled"]
 
@@ -59,7 +60,7 @@ class FullGrad(Explainer):
         """
         return _maps(model, images, targets, self.scaling, lambda slopes, factor, is_input: slopes * factor)  # noqa: ARG005
 
-    def residual(self, model: Classifier, images: Tensor, targets: Tensor | None = None) -> Tensor:
+    def residual(self, model: Classifier, images: Tensor, targets: Targets | None = None) -> Tensor:
         """What gradients at input and biases leave unexplained, (N,): f(image) - gradient . input - sum of gradients x biases.
 
         It is zero, up to rounding, for the logits of a network that is piecewise linear (ReLU, max pooling, batch norm).
@@ -67,10 +68,10 @@ class FullGrad(Explainer):
         Args:
             model: The model that is explained.
             images: (N, C, H, W), pixels in [0, 1].
-            targets: (N,) class ids; None for the predicted classes.
+            targets: See `Explainer`; None for the predicted classes.
         """
         home = images.device if isinstance(images, Tensor) else None
-        images, targets, _ = check_call(model, images, targets, None)
+        images, aims, _ = check_call(model, images, targets, None)
         left = torch.empty(len(images), dtype=torch.float64, device=images.device)
         explained: list[Tensor] = []
 
@@ -80,7 +81,7 @@ class FullGrad(Explainer):
         def take(start: int, stop: int, scores: Tensor) -> None:
             left[start:stop] = scores.double() - torch.stack([part.view(stop - start, -1).sum(1) for part in explained]).sum(0)
 
-        _backward(model, images, targets, explained.clear, see, take)
+        _backward(model, images, aims, explained.clear, see, take)
         return left.float().to(home)
 
 

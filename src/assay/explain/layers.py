@@ -129,7 +129,8 @@ def last_layer(model: Classifier, shape: torch.Size) -> str:
         finally:
             model.passes.forward = counted.forward
         # Different weights, since the gradients of all logits may sum to zero.
-        total = (logits * torch.arange(1, logits.shape[1] + 1, device=logits.device)).sum()
+        flat = logits.flatten(1)
+        total = (flat * torch.arange(1, flat.shape[1] + 1, device=flat.device)).sum()
         found = torch.autograd.grad(total, [output for _, output in outputs], allow_unused=True) if outputs else ()
     reaching = []
     for (name, output), gradient in zip(reversed(outputs), reversed(found), strict=True):

@@ -15,6 +15,7 @@ from assay.explain.backgrounds import Background, Constant, background_scores
 from assay.explain.base import Explainer, check_call
 from assay.models.classifier import Classifier
 from assay.models.passes import gradients, segment_sum
+from assay.models.targets import Targets
 
 __all__ = ["IntegratedGradients", "quadrature"]
 
@@ -100,7 +101,7 @@ class IntegratedGradients(Explainer):
         model: Classifier,
         images: Tensor,
         maps: Tensor,
-        targets: Tensor | None = None,
+        targets: Targets | None = None,
         *,
         seed: int = 0,
         index: Tensor | None = None,
@@ -111,14 +112,14 @@ class IntegratedGradients(Explainer):
             model: The model that was explained.
             images: (N, C, H, W), pixels in [0, 1].
             maps: (N, C, H, W), of this explainer.
-            targets: (N,) class ids; None for the predicted classes.
+            targets: See `Explainer`; None for the predicted classes.
             seed: The seed of the maps.
             index: The images' global numbers; 0..N-1 when None.
         """
         home = images.device
-        images, targets, index = check_call(model, images, targets, index)
+        images, aims, index = check_call(model, images, targets, index)
         maps = check_maps(maps, images)
         logits = model.unchecked_logits(images)
-        chosen = logits.argmax(1) if targets is None else targets
+        chosen = model.choose(logits) if aims is None else aims
         empty = background_scores(model, self.baseline, self.baseline.fill(images, index, seed), chosen)
         return (model.score(logits, chosen) - empty - maps.flatten(1).sum(1)).to(home)

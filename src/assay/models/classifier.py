@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,12 @@ from assay.core.inputs import check_finite, check_images
 from assay.core.precision import Precision
 from assay.core.registry import nearest
 from assay.errors import ModelError, SpecError
+from assay.models.heads import HEADS, Head, HeadName, Output
 from assay.models.prepare import fold_batch_norm, frozen_copy
+from assay.models.targets import Decision, decide, score
 
 __all__ = ["Classifier", "Output", "Passes", "Select", "selected"]
 
-Output = Literal["logit", "probability", "log_probability"]
 Select = Callable[[Any], Tensor] | str | int
 
 
@@ -45,11 +47,15 @@ class Classifier:
     last on convolutional networks), so the network given is never changed and later changes to it are not seen.
 
     Args:
-        net: Any module that maps (N, C, H, W) to logits (N, K), or to an object or dict with `logits`.
+        net: Any module that maps (N, C, H, W) to logits (N, K), or to an object or dict with `logits`; see `head` for other outputs.
         mean: Per-channel mean that the network was trained with, in pixel units; None for no shift.
         std: Per-channel standard deviation, likewise.
         precision: "bfloat16" runs weights and activations in 16 bits; gradients at the pixels and all sums stay float32.
         output: What explanations are of: the target class's "logit", "probability" or "log_probability".
+        head: What the outputs are: "softmax" for K classes that exclude each other, "sigmoid" for K findings that do not, "binary" for
+            one logit z, (N,) or (N, 1), which counts as two classes with logits (0, z), "scalar" for values, as of a regression. None
+            is "softmax", or "binary" where the network gives one number per image. Outputs may be (N, K, ...), as of a segmentation,
+            where targets say what of them is explained.
         select: Takes the logits out of the network's output: a callable, an attribute or key, or a position.
         classes: Names of the classes.
         device: Where to run; None for the device of the network's parameters.
@@ -59,7 +65,7 @@ class Classifier:
 
     Raises:
         ModelError: `net` is no module, cannot be copied, or `mean`, `std` or `classes` are unusable.
-        SpecError: `precision` or `output` is unknown.
+        SpecError: `precision`, `output` or `head` is unknown, or values are to be explained as probabilities.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class Classifier:
         precision: Precision = "float32",
         output: Output = "logit",
         *,
+        head: HeadName | None = None,
         select: Select | None = None,
         classes: Sequence[str] | None = None,
         device: torch.device | str | None = None,
@@ -79,12 +86,16 @@ class Classifier:
     ) -> None:
         if not isinstance(net, nn.Module):
             raise ModelError(f"Classifier wraps a torch.nn.Module, not {type(net).__name__}")
-        for name, value, known in (("precision", precision, get_args(Precision)), ("output", output, get_args(Output))):
+        choices = (("precision", precision, get_args(Precision)), ("output", output, get_args(Output)), ("head", head, (None, *HEADS)))
+        for name, value, known in choices:
             if value not in known:
+                known = tuple(one for one in known if one is not None)
                 raise SpecError(f"{name} must be one of {', '.join(known)}, not {value!r}{nearest(value, known)}")
         for name, number in (("chunk", chunk), ("memory", memory)):
             if number is not None and number < 1:
                 raise SpecError(f"{name} must be at least 1, not {number}")
+        if head == "scalar" and output != "logit":
+            raise SpecError(f"head='scalar' gives values, which are explained themselves, not their {output.replace('_', ' ')}; leave output out")
         self.name = type(net).__name__
         self.precision: Precision = precision
         self.output: Output = output
@@ -94,6 +105,8 @@ class Classifier:
         self.device = torch.device(device) if device is not None else own
         self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         self.select = select
+        self.head_given = head
+        self._head: Head = HEADS[head or "softmax"]
         self._classes = tuple(classes) if classes is not None else None
         self._width: int | None = len(self._classes) if self._classes is not None else None
         self._bytes: dict[tuple[tuple[int, ...], bool], int] = {}
@@ -126,8 +139,14 @@ class Classifier:
             "std": None if self._scale is None else (1 / self._scale).flatten().tolist(),
             "precision": self.precision,
             "output": self.output,
+            "head": self.head_given or ("binary, as the network gives one logit" if self.head == "binary" else "softmax; binary for one logit"),
             "folded batch norms": self.folded,
         }
+
+    @property
+    def head(self) -> HeadName:
+        """What the outputs are; where it was left open, known after the first pass."""
+        return self._head.name
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -152,7 +171,7 @@ class Classifier:
         return self._width or 0
 
     def logits(self, images: Tensor) -> Tensor:
-        """Logits (N, K), float32, of images (N, C, H, W) in [0, 1].
+        """Logits (N, K), float32, of images (N, C, H, W) in [0, 1]; (N, K, ...) of outputs at positions, values of head "scalar".
 
         Raises:
             NotFiniteError: A logit is NaN or infinite; the message names the image.
@@ -172,8 +191,24 @@ class Classifier:
         return torch.cat(rows).to(images.device)
 
     def predict(self, images: Tensor) -> Tensor:
-        """Class ids (N,) of the largest logits."""
-        return self.logits(images).argmax(1)
+        """Class ids (N,) of the largest logits; with head "scalar" the values, (N,) or (N, K) of several."""
+        return self._head.predict(self.logits(images))
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Probabilities (N, K) of all classes by the head, each by itself with head "sigmoid"; the values with head "scalar"."""
+        return self._head.transform(self.logits(images), "probability")
+
+    def choose(self, logits: Tensor) -> Tensor:
+        """Predicted classes (N,), which targets of None stand for.
+
+        Raises:
+            ModelError: The outputs have no one class, or several values.
+        """
+        return self._head.choose(logits)
+
+    def decide(self, logits: Tensor, targets: Tensor) -> Decision:
+        """What is decided about images with these logits, as far as it concerns their targets; see `Decision`."""
+        return decide(self._head, logits, targets)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (n, K) in float32 of one chunk on the model's device; differentiable in `pixels`; counted."""
@@ -185,12 +220,7 @@ class Classifier:
 
     def score(self, logits: Tensor, targets: Tensor, output: Output | None = None) -> Tensor:
         """The target's logit, probability or log probability (n,); what is explained unless `output` says otherwise."""
-        output = output or self.output
-        if output == "probability":
-            logits = logits.softmax(1)
-        elif output == "log_probability":
-            logits = logits.log_softmax(1)
-        return logits.gather(1, targets[:, None])[:, 0]
+        return score(self._head, logits, targets, self.output, output)
 
     def run(self, total: int, shape: Sequence[int], backward: bool, step: Callable[[int, int], None]) -> None:
         """Call `step(start, stop)` over 0..total in chunks that fit (see `Chunks.run`)."""
@@ -238,11 +268,15 @@ class Classifier:
             kind = type(logits).__name__
             has = f" with keys {', '.join(map(str, logits))}" if isinstance(logits, Mapping) else ""
             raise ModelError(f"{self.name} returns a {kind}{has}, not logits; say where they are: Classifier(net, select=...)")
-        if logits.ndim != 2 or logits.shape[0] != count or logits.shape[1] < 2 or not logits.is_floating_point():
+        flat = logits.ndim < 3 or math.prod(logits.shape[2:]) > 1  # Else somebody forgot to flatten.
+        if not logits.ndim or logits.shape[0] != count or not flat or not logits.is_floating_point():
             raise ModelError(
                 f"{self.name} returns shape {tuple(logits.shape)} for {count} images where logits ({count}, K), K >= 2, are needed; "
                 "take them out with Classifier(net, select=...)"
             )
+        if self.head_given is None and logits.shape in ((count,), (count, 1)):
+            self._head = HEADS["binary"]
+        logits = self._head.take(logits, self.name)
         if self._classes is not None and logits.shape[1] != len(self._classes):
             raise ModelError(f"{self.name} returns {logits.shape[1]} logits, but {len(self._classes)} classes were named")
         self._width = logits.shape[1]

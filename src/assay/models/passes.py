@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from assay.errors import ModelError
-from assay.models.classifier import Classifier, Output
+from assay.models.classifier import Classifier
+from assay.models.heads import Output
 
 __all__ = ["Make", "Take", "gradients", "scores", "segment_sum"]
 
@@ -25,7 +26,7 @@ def scores(model: Classifier, targets: Tensor, rows: Tensor, shape: torch.Size, 
 
     Args:
         model: The model.
-        targets: (N,) class ids.
+        targets: (N,) class ids or aims.
         rows: (P,) image of each pair, on the model's device.
         shape: (C, H, W) of one input.
         make: Makes the inputs of pairs start..stop.
@@ -46,7 +47,7 @@ def gradients(model: Classifier, targets: Tensor | None, rows: Tensor, shape: to
 
     Args:
         model: The model.
-        targets: (N,) class ids, or None for the predicted class of each pair's own input.
+        targets: (N,) class ids or aims, or None for the predicted class of each pair's own input.
         rows: (P,) image of each pair, on the model's device.
         shape: (C, H, W) of one input.
         make: Makes the inputs of pairs start..stop.
@@ -61,7 +62,7 @@ def gradients(model: Classifier, targets: Tensor | None, rows: Tensor, shape: to
         with torch.inference_mode(False), torch.enable_grad():
             pixels = (made.clone() if made.is_inference() else made).requires_grad_()
             logits = model.forward(pixels)
-            score = model.score(logits, logits.argmax(1) if targets is None else targets[rows[start:stop]])
+            score = model.score(logits, model.choose(logits) if targets is None else targets[rows[start:stop]])
             gradient = torch.autograd.grad(score.sum(), pixels, allow_unused=True)[0] if score.requires_grad else None
         if gradient is None:
             raise ModelError(f"{model.name} has no gradient at its pixels; use an explainer that needs none, such as KernelShap")

@@ -96,7 +96,7 @@ class _Actor:
         index = torch.from_numpy(_ids(batch))
         tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
         images = tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor.float()
-        targets = self.model.predict(images)
+        targets = self.model.choose(self.model.logits(images))
         maps = self.explainer(self.model, images, targets, seed=self.seed, index=index)
         return {"id": index.numpy(), "map": maps.cpu().numpy(), "predicted": targets.cpu().numpy()}
 

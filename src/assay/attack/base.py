@@ -15,6 +15,7 @@ from assay.core.registry import build, check_at_least, check_choice
 from assay.errors import ImageTypeError, SpecError
 from assay.explain.base import Explainer, check_call
 from assay.models.classifier import Classifier
+from assay.models.targets import Targets
 
 __all__ = ["Attack", "AttackResult", "check_common"]
 
@@ -31,7 +32,7 @@ class AttackResult:
         kept: (N,) bool, whether `images` keeps the prediction (and its probability, where a tolerance is set), lies in [0, 1]
             and in the ball, by the model itself. An attack that must keep the class returns nothing else.
         targets: (N,) explained classes.
-        logits: (N, K) of the clean images.
+        logits: (N, K) of the clean images, (N, K, ...) of outputs at positions.
     """
 
     images: Tensor
@@ -63,7 +64,7 @@ class Attack(ABC):
         model: Classifier,
         explainer: Explain | str,
         images: Tensor,
-        targets: Tensor | None = None,
+        targets: Targets | None = None,
         seed: int = 0,
         *,
         index: Tensor | None = None,
@@ -74,7 +75,7 @@ class Attack(ABC):
             model: The model.
             explainer: What is attacked: an explainer, its spec, or a callable `explain(model, images, targets)` that gives maps.
             images: (N, C, H, W), pixels in [0, 1].
-            targets: (N,) explained classes, the same before and after; None for the clean images' predicted classes.
+            targets: (N,) explained classes, the same before and after, or what else is explained (`Targets`); None for the clean images' predicted classes.
             seed: Decides all randomness, together with `index`.
             index: (N,) the images' global numbers; 0..N-1 when None.
 
@@ -86,12 +87,12 @@ class Attack(ABC):
         if not callable(explainer):
             raise ImageTypeError(f"the explainer must be an assay.Explainer, its spec or a callable, not {type(explainer).__name__}")
         home = images.device if isinstance(images, Tensor) else None
-        images, targets, index = check_call(model, images, targets, index)
+        images, aims, index = check_call(model, images, targets, index)
         self.check(explainer)
         logits = model.logits(images)
-        targets = logits.argmax(1) if targets is None else targets
-        maps = clean_maps(explainer, model, images, targets, index, seed)
-        found = self.run(model, explainer, images, targets, index, seed, logits, maps)
+        aims = model.choose(logits) if aims is None else aims
+        maps = clean_maps(explainer, model, images, aims, index, seed)
+        found = self.run(model, explainer, images, aims, index, seed, logits, maps)
         return AttackResult(**{field.name: getattr(found, field.name).to(home) for field in fields(AttackResult)})
 
     @final
@@ -101,6 +102,11 @@ class Attack(ABC):
         """The attack on checked inputs that lie on the model's device, with the clean images' logits and maps known already."""
         area = ball(self.norm, self.eps)
         scene = Scene(model, explainer, images, targets, index, seed, logits, maps, area, self.goal, self.keep_class, self.tolerance)
+        if scene.keep_class and scene.tolerance is None and not scene.decision.head.decides:
+            raise SpecError(
+                f"{model.name} gives values, not classes, so {type(self).__name__} has no class to keep; give it tolerance=, the most that a "
+                "value may move, or keep_class=False"
+            )
         judge = Judge(scene)
         if self.eps > 0:
             self.search(scene, judge)

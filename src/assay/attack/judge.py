@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from assay.core.inputs import check_finite
 from assay.errors import ShapeError
 from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
+from assay.models.targets import Decision
 
 __all__ = ["Explain", "Judge", "Scene", "Seen", "clean_maps"]
 
@@ -41,7 +43,7 @@ class Scene:
         model: The model.
         explainer: What is attacked.
         images: (N, C, H, W), clean, on the model's device.
-        targets: (N,) explained classes.
+        targets: (N,) explained classes or aims.
         index: (N,) the images' global numbers.
         seed: Decides all randomness, together with `index`.
         logits: (N, K) of the clean images.
@@ -49,7 +51,7 @@ class Scene:
         ball: What may be changed.
         goal: What is wanted.
         keep_class: Whether the predicted class must stay.
-        tolerance: How far its probability may move; None for anywhere.
+        tolerance: How far its probability, or value, may move; None for anywhere.
     """
 
     model: Classifier
@@ -65,10 +67,11 @@ class Scene:
     keep_class: bool
     tolerance: float | None
 
-    @property
-    def classes(self) -> Tensor:
-        """Predicted classes (N,) of the clean images."""
-        return self.logits.argmax(1)
+    @cached_property
+    def decision(self) -> Decision:
+        """What the model decides about the clean images; its ids (N,) are the classes, or findings, that must stay."""
+        found = self.model.decide(self.logits, self.targets)
+        return replace(found, ids=found.head.stake(found.outputs, found.ids))
 
     @property
     def constrained(self) -> bool:
@@ -86,13 +89,12 @@ class Scene:
 
     def lost(self, logits: Tensor, rows: Tensor, margin: float) -> Tensor:
         """How far (n,) the prediction of `rows` is from being safe: 0 with a lead of `margin`, its probability near the clean one."""
-        lost = torch.zeros_like(logits[:, 0])
-        classes = self.classes[rows][:, None]
-        if self.constrained:
-            others = logits.scatter(1, classes, -torch.inf).amax(1)
-            lost = (margin - (logits.gather(1, classes)[:, 0] - others)).clamp_min(0.0)
+        now, clean = self._decided(logits, rows)
+        lost = torch.zeros(len(rows), device=logits.device)
+        if self.constrained and clean.head.decides:
+            lost = (margin - clean.head.lead(now.outputs, clean.ids, clean.outputs)).clamp_min(0.0)
         if self.tolerance is not None:
-            moved = (logits.softmax(1) - self.logits[rows].softmax(1)).gather(1, classes)[:, 0].abs()
+            moved = (now.probability(clean.ids) - clean.probability(clean.ids)).abs()
             lost = lost + (moved / max(self.tolerance, _LEAST) - 0.5).clamp_min(0.0)
         return lost
 
@@ -102,12 +104,16 @@ class Scene:
 
     def held(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Which of `rows` (n,) keep the prediction at these logits (n, K)."""
-        classes = self.classes[rows]
-        same = logits.argmax(1) == classes
+        now, clean = self._decided(logits, rows)
+        same = clean.head.agrees(now.outputs, clean.ids, clean.outputs)
         if self.tolerance is None:
             return same
-        moved, clean = (one.softmax(1).gather(1, classes[:, None])[:, 0] for one in (logits, self.logits[rows]))
-        return same & ((moved - clean).abs() <= self.tolerance)
+        return same & ((now.probability(clean.ids) - clean.probability(clean.ids)).abs() <= self.tolerance)
+
+    def _decided(self, logits: Tensor, rows: Tensor) -> tuple[Decision, Decision]:
+        """What is decided about `rows` (n,) with these logits, and what was about the clean images."""
+        known = self.decision
+        return self.model.decide(logits, self.targets[rows]), Decision(known.head, known.outputs[rows], known.ids[rows])
 
 
 class Judge:
@@ -134,7 +140,7 @@ class Judge:
         logits, maps = scene.model.unchecked_logits(moved), scene.explain(moved, rows)
         value = scene.goal.reached(scene.maps[rows], maps)
         kept = scene.held(logits, rows)
-        sound = logits.isfinite().all(1) & maps.flatten(1).isfinite().all(1) & scene.ball.contains(moved - clean)
+        sound = logits.flatten(1).isfinite().all(1) & maps.flatten(1).isfinite().all(1) & scene.ball.contains(moved - clean)
         better = sound & (value > self.value[rows])
         if scene.constrained:
             better &= kept

@@ -39,7 +39,7 @@ class MapAttack(Attack):
         optimiser: Turns gradients into steps.
         restarts: Random starting points.
         keep_class: Whether the predicted class must stay.
-        tolerance: How far the predicted class's probability may move; None for anywhere.
+        tolerance: How far the predicted class's probability, or the value of head "scalar", may move; None for anywhere.
         margin: Lead of the predicted class's logit below which it is defended.
         weight: Weight of that defence against the goal.
         beta: Sharpness of the softplus.

@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from assay.attack.ascent import ascend
 from assay.attack.ball import Norm, ball
@@ -17,6 +16,8 @@ from assay.core.registry import check_at_least, check_choice, check_positive, re
 from assay.errors import TargetError
 from assay.explain.base import check_call
 from assay.models.classifier import Classifier
+from assay.models.heads import HEADS
+from assay.models.targets import check_labels
 
 __all__ = ["PGD", "robust_accuracy"]
 
@@ -62,7 +63,7 @@ class PGD:
         Args:
             model: The model.
             images: (N, C, H, W), pixels in [0, 1].
-            labels: (N,) true classes.
+            labels: (N,) true classes; with head "sigmoid" the findings that are there, or multi-hot (N, K) for all of them.
             seed: Decides the starting points, together with `index`.
             index: (N,) the images' global numbers; 0..N-1 when None.
 
@@ -70,12 +71,14 @@ class PGD:
             AssayError: A wrong input, named in the message, or a model without a gradient.
         """
         home = images.device if isinstance(images, Tensor) else None
-        images, checked, index = check_call(model, images, labels, index)
-        if checked is None:
+        images, _, index = check_call(model, images, None, index)
+        if labels is None:
             raise TargetError("PGD needs the images' true classes: give labels")
-        labels, logits = checked, model.logits(images)
+        classes = model.count_classes(images.shape[1:])
+        head = HEADS[model.head]
+        labels, logits = check_labels(head, labels, len(images), classes, model.device), model.logits(images)
         area = ball(self.norm, self.eps)
-        found, right = images.clone(), logits.argmax(1) == labels
+        found, right = images.clone(), head.right(logits, labels)
         optimiser = SteepestAscent(self.step or min(1.0, 2.5 / self.steps), momentum=0.0, decay=self.decay)
         for restart in range(self.restarts if self.eps else 0):
             todo = right.nonzero().flatten()
@@ -91,8 +94,8 @@ class PGD:
 
                 def loss(logits: Tensor, part: slice) -> Tensor:
                     # The pass that gives the gradient tells what it begins with at no further cost.
-                    gone[part] = logits.detach().argmax(1) != labels[here[part]]
-                    return self._loss(logits, labels[here[part]])
+                    gone[part] = ~head.right(logits.detach(), labels[here[part]])
+                    return head.loss(logits, labels[here[part]], self.loss)
 
                 gradient = loss_gradient(model, pixels, loss)
                 found[here[gone]], right[here[gone]] = pixels[gone].clamp(0.0, 1.0), False
@@ -101,18 +104,12 @@ class PGD:
             def look(rows: Tensor, pixels: Tensor, done: int, todo: Tensor = todo) -> Tensor | None:
                 here = todo[rows]
                 if done == self.steps:
-                    gone = right[here] & (model.unchecked_logits(pixels).argmax(1) != labels[here])
+                    gone = right[here] & ~head.right(model.unchecked_logits(pixels), labels[here])
                     found[here[gone]], right[here[gone]] = pixels[gone].clamp(0.0, 1.0), False
                 return right[here]
 
             ascend(images[todo], start, area, optimiser, self.steps, climb, look)
         return found.to(home)
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        if self.loss == "cross_entropy":
-            return F.cross_entropy(logits, labels, reduction="none")
-        own = logits.gather(1, labels[:, None])[:, 0]
-        return logits.scatter(1, labels[:, None], -torch.inf).amax(1) - own
 
 
 def robust_accuracy(
@@ -123,10 +120,11 @@ def robust_accuracy(
     Args:
         model: The model.
         images: (N, C, H, W), pixels in [0, 1].
-        labels: (N,) true classes.
+        labels: (N,) true classes, or multi-hot (N, K); see `PGD`.
         attack: The attack; PGD() when None.
         seed: Decides its starting points.
         index: (N,) the images' global numbers; 0..N-1 when None.
     """
     attacked = (attack or PGD())(model, images, labels, seed, index=index)
-    return float((model.predict(attacked) == labels.to(attacked.device)).float().mean())
+    logits = model.logits(attacked)
+    return float(HEADS[model.head].right(logits, labels.to(logits.device)).float().mean())

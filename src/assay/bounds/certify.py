@@ -20,6 +20,7 @@ from assay.explain.kernels import Gaussian
 from assay.explain.smooth import Smoothed, SmoothGrad
 from assay.explain.sparse import Sparsified
 from assay.models.classifier import Classifier
+from assay.models.targets import Aims, Targets
 
 __all__ = ["certify", "check_certifiable"]
 
@@ -32,7 +33,7 @@ def certify(
     smoothing: Explainer | str,
     eps: float | Sequence[float],
     confidence: float = 0.99,
-    targets: Tensor | None = None,
+    targets: Targets | None = None,
     samples: int | None = None,
     seed: int = 0,
     *,
@@ -47,7 +48,7 @@ def certify(
             Gaussian(sigma), samples)` for the certificate of top pixels; or the spec of one.
         eps: Radius, or several: all radii share all passes. The bounds of an image hold at all of them at once.
         confidence: Of each image's bounds.
-        targets: (N,) class ids; None for the predicted classes.
+        targets: (N,) class ids, or what else is explained (`Targets`); None for the predicted classes.
         samples: Forward passes per image, beyond those of the map, that a gradient's certificate is made of; None for 1000. The
             certificate of top pixels is made of the map's own copies and takes none.
         seed: Decides all randomness, together with `index`.
@@ -62,18 +63,26 @@ def certify(
         smoothing = build(smoothing, Explainer)
     single = isinstance(eps, int | float)
     radii = (float(eps),) if isinstance(eps, int | float) else tuple(map(float, eps))
-    chosen = check_certifiable(model, smoothing, radii, confidence, samples)
+    check_model(model)
     home = images.device if isinstance(images, Tensor) else None
-    images, targets, index = check_call(model, images, targets, index)
-    targets = model.predict(images) if targets is None else targets
+    images, aims, index = check_call(model, images, targets, index)
+    chosen = check_certifiable(model, smoothing, radii, confidence, samples, aims)
+    aims = model.choose(model.logits(images)) if aims is None else aims
     if isinstance(chosen.explainer, Sparsified):
-        found = certify_votes(model, images, targets, index, seed, chosen, radii, confidence)
+        found = certify_votes(model, images, aims, index, seed, chosen, radii, confidence)
     else:
-        found = certify_gradient(model, images, targets, index, seed, chosen, radii, confidence, _SAMPLES if samples is None else samples)
+        found = certify_gradient(model, images, aims, index, seed, chosen, radii, confidence, _SAMPLES if samples is None else samples)
     return _shaped(found, home, single)
 
 
-def check_certifiable(model: Classifier, smoothing: Explainer, eps: tuple[float, ...], confidence: float, samples: int | None) -> Smoothed:
+def check_certifiable(
+    model: Classifier,
+    smoothing: Explainer,
+    eps: tuple[float, ...],
+    confidence: float,
+    samples: int | None,
+    targets: Tensor | None = None,
+) -> Smoothed:
     """The explainer as the composition that `certify` certifies, all but the images checked before any work.
 
     Raises:
@@ -90,10 +99,11 @@ def check_certifiable(model: Classifier, smoothing: Explainer, eps: tuple[float,
         if samples is not None:
             raise SpecError("the certificate of top pixels is made of the map's own copies; set samples in the Smoothed(...)")
         return chosen
-    if model.output != "probability":
+    bounded = [one.bounded for one in targets.objects] if isinstance(targets, Aims) else [None]
+    if not all(model.output == "probability" if one is None else one for one in bounded):
         raise ModelError(
             "a gradient is certified of a class probability, which is in [0, 1]; "
-            f"this model explains its {model.output.replace('_', ' ')}: "
+            f"this model explains its {model.output.replace('_', ' ')}{', and the targets are no probabilities' * isinstance(targets, Aims)}: "
             'make it Classifier(net, output="probability"), or give --output probability'
         )
     if samples is not None and (samples < 2 or samples % 2):

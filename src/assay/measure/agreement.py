@@ -8,12 +8,13 @@ from assay.errors import ShapeError
 from assay.explain.base import check_model
 from assay.models.accuracy import Accuracy
 from assay.models.classifier import Classifier
+from assay.models.heads import HEADS
 
 __all__ = ["model_agreement"]
 
 
 def model_agreement(one: Classifier, other: Classifier, images: Tensor, others: Tensor | None = None) -> Accuracy:
-    """The share of images that both models put into the same class, with Wilson's 95 % interval.
+    """The share of images that both models put into the same class, of which they have the same findings, with Wilson's 95 % interval.
 
     Args:
         one: A model, such as the one that was tuned from.
@@ -28,8 +29,9 @@ def model_agreement(one: Classifier, other: Classifier, images: Tensor, others: 
     """
     check_model(one)
     check_model(other)
-    ids = one.predict(images)
-    again = other.predict(images if others is None else others)
-    if len(again) != len(ids):
-        raise ShapeError(f"others holds {len(again)} images for {len(ids)}; give one for each")
-    return Accuracy.of(int((ids == again.to(ids.device)).sum()), len(ids))
+    logits = one.logits(images)
+    again = other.logits(images if others is None else others)
+    if len(again) != len(logits):
+        raise ShapeError(f"others holds {len(again)} images for {len(logits)}; give one for each")
+    same = HEADS[one.head].right(logits, HEADS[other.head].findings(again).to(logits.device))
+    return Accuracy.of(int(same.sum()), len(logits))

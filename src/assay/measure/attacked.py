@@ -19,6 +19,7 @@ from assay.errors import SpecError
 from assay.explain.base import Explainer
 from assay.measure.base import Case, Measure
 from assay.models.classifier import Classifier
+from assay.models.targets import Targets
 
 __all__ = ["AttackCurve", "AttackedSimilarity", "attack_curve", "blind_like", "noise_like", "with_floor"]
 
@@ -91,7 +92,7 @@ def attack_curve(
     eps: Sequence[float],
     attack: Attack | None = None,
     distance: Distance | None = None,
-    targets: Tensor | None = None,
+    targets: Targets | None = None,
     seed: int = 0,
     *,
     index: Tensor | None = None,
@@ -105,7 +106,7 @@ def attack_curve(
         eps: Radii, in place of the attack's own.
         attack: The attack; `MapAttack()` when None.
         distance: See `AttackedSimilarity`; `TopK()` when None.
-        targets: (N,) class ids; None for the predicted classes.
+        targets: (N,) class ids, or what else is explained (`Targets`); None for the predicted classes.
         seed: Decides all randomness, together with `index`.
         index: (N,) the images' global numbers; 0..N-1 when None.
 

@@ -15,6 +15,7 @@ from assay.core.inputs import check_maps, check_masks
 from assay.errors import SpecError
 from assay.explain.base import Explainer, check_call
 from assay.models.classifier import Classifier
+from assay.models.targets import Targets
 
 __all__ = ["Case", "Measure", "Order", "pixel_values", "ranks"]
 
@@ -28,7 +29,7 @@ class Case:
     Args:
         model: The model.
         images: (N, C, H, W) on the model's device.
-        targets: (N,) class ids.
+        targets: (N,) class ids or aims.
         index: (N,) the images' global numbers.
         seed: Decides all randomness, together with `index`.
         truth: (N, 1, H, W) bool, where the evidence is known to lie.
@@ -53,7 +54,7 @@ class Case:
         cls,
         model: Classifier,
         images: Tensor,
-        targets: Tensor | None,
+        targets: Targets | None,
         seed: int,
         index: Tensor | None,
         truth: Tensor | None,
@@ -64,13 +65,13 @@ class Case:
         Raises:
             AssayError: A wrong input, named in the message.
         """
-        images, targets, index = check_call(model, images, targets, index)
+        images, aims, index = check_call(model, images, targets, index)
         truth = None if truth is None else check_masks(truth, images, "truth")
         distractor = None if distractor is None else check_masks(distractor, images, "distractor")
-        if targets is not None:
-            return cls(model, images, targets, index, seed, truth, distractor)
+        if aims is not None:
+            return cls(model, images, aims, index, seed, truth, distractor)
         logits = model.logits(images)
-        case = cls(model, images, logits.argmax(1), index, seed, truth, distractor)
+        case = cls(model, images, model.choose(logits), index, seed, truth, distractor)
         case.__dict__["logits"] = logits
         return case
 
@@ -97,7 +98,7 @@ class Measure(ABC):
         model: Classifier,
         images: Tensor,
         maps: Tensor,
-        targets: Tensor | None = None,
+        targets: Targets | None = None,
         *,
         seed: int = 0,
         index: Tensor | None = None,
@@ -111,7 +112,7 @@ class Measure(ABC):
             model: The model that was explained.
             images: (N, C, H, W), pixels in [0, 1].
             maps: (N, C, H, W) or (N, 1, H, W).
-            targets: (N,) class ids; None for the predicted classes.
+            targets: (N,) class ids, or what else is explained (`Targets`); None for the predicted classes.
             seed: Decides all randomness, together with `index`.
             index: (N,) the images' global numbers; 0..N-1 when None.
             explainer: What made the maps, for measures that need it.

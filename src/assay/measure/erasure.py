@@ -7,12 +7,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from assay.errors import ImageTypeError, PixelRangeError, ShapeError, SpecError
+from assay.errors import ImageTypeError, ModelError, PixelRangeError, ShapeError, SpecError
 from assay.explain.backgrounds import Background
 from assay.explain.base import check_call
 from assay.models.classifier import Classifier
+from assay.models.heads import HEADS
+from assay.models.passes import Make
+from assay.models.targets import Aims, Targets
 
-__all__ = ["Fill", "agreement", "erasure_agreement", "predicted"]
+__all__ = ["Fill", "erasure_agreement", "kept"]
 
 Fill = Callable[[Tensor, Tensor, int], Tensor]
 """Makes backgrounds (n, C, H, W) from images (n, C, H, W), their global numbers (n,) and the seed, as `Background.fill` does."""
@@ -23,7 +26,7 @@ def erasure_agreement(
     images: Tensor,
     masks: Tensor,
     backgrounds: Sequence[Background | Fill],
-    targets: Tensor | None = None,
+    targets: Targets | None = None,
     *,
     seed: int = 0,
     index: Tensor | None = None,
@@ -35,8 +38,8 @@ def erasure_agreement(
         images: (N, C, H, W), pixels in [0, 1].
         masks: (N, 1, H, W) or (N, C, H, W), bool or in [0, 1]; 1 keeps a pixel.
         backgrounds: What the pixels are replaced with, one after another.
-        targets: (N,) the classes to agree with, such as labels or another model's predictions; None for the model's own
-            predictions on the whole images.
+        targets: (N,) the classes to agree with, such as labels or another model's predictions, or other `Targets`; None for the
+            model's own predictions on the whole images. A finding of head "sigmoid" is to be there, or not, as on the whole image.
         seed: Decides random backgrounds, together with `index`.
         index: (N,) the images' global numbers; 0..N-1 when None.
 
@@ -50,37 +53,44 @@ def erasure_agreement(
     Source: Bhalla, Srinivas, Lakkaraju, NeurIPS 2023 (simplified images), for any background.
     """
     home = images.device if isinstance(images, Tensor) else None
-    images, targets, index = check_call(model, images, targets, index)
+    images, aims, index = check_call(model, images, targets, index)
     masks = _check_soft(masks, images)
     if not backgrounds:
         raise SpecError("erasure_agreement needs at least one background, such as assay.MeanColour()")
-    chosen = model.predict(images) if targets is None else targets
+    chosen = model.choose(model.logits(images)) if aims is None else aims
     return torch.stack([_agree(model, images, masks, background, chosen, seed, index) for background in backgrounds]).to(home)
 
 
-def predicted(model: Classifier, count: int, shape: torch.Size, make: Callable[[int, int], Tensor]) -> Tensor:
-    """Class ids (P,) of inputs that `make(start, stop)` makes a chunk at a time; -1 where a logit is NaN or infinite.
+def kept(model: Classifier, targets: Tensor, rows: Tensor, shape: torch.Size, make: Make, clean: Callable[[], Tensor]) -> Tensor:
+    """Whether the pairs' inputs (P,) still say their images' targets: 1, 0, or NaN where an output is NaN or infinite; float32.
 
     Args:
         model: The model.
-        count: The number of inputs P.
+        targets: (N,) class ids or aims.
+        rows: (P,) image of each pair, on the model's device.
         shape: (C, H, W) of one input.
-        make: Makes the inputs start..stop on the model's device.
+        make: Makes the inputs of pairs start..stop.
+        clean: Gives the logits of the whole images (N, K), asked for only where a prediction is compared with what it was.
+
+    Raises:
+        ModelError: The outputs are values, of which none is kept or lost.
     """
-    ids = torch.empty(count, dtype=torch.int64, device=model.device)
+    found = torch.empty(len(rows), device=model.device)
+    whole = model.decide(clean(), targets) if isinstance(targets, Aims) or HEADS[model.head].sided else None
 
     def step(start: int, stop: int) -> None:
         with torch.no_grad():
             logits = model.forward(make(start, stop))
-        ids[start:stop] = logits.argmax(1).masked_fill(~logits.isfinite().all(1), -1)
+        here = rows[start:stop]
+        now = model.decide(logits, targets[here])
+        if not now.head.decides:
+            raise ModelError(f"{model.name} gives values, not classes, so there is no prediction that could be kept")
+        ids, before = (now.ids, now.outputs) if whole is None else (whole.ids[here], whole.outputs[here])
+        same = now.head.agrees(now.outputs, ids, before).float()
+        found[start:stop] = same.masked_fill(~logits.flatten(1).isfinite().all(1), torch.nan)
 
-    model.run(count, shape, False, step)
-    return ids
-
-
-def agreement(ids: Tensor, targets: Tensor) -> Tensor:
-    """1 where class ids are the targets, 0 where not, NaN where the id is -1; float32."""
-    return (ids == targets).float().masked_fill(ids < 0, torch.nan)
+    model.run(len(rows), shape, False, step)
+    return found
 
 
 def _agree(
@@ -96,7 +106,8 @@ def _agree(
             raise ShapeError(f"a background must give {tuple(images[rows].shape)}, the images' shape, not {found}")
         return torch.lerp(filled.to(images), images[rows], masks[rows])
 
-    return agreement(predicted(model, len(images), images.shape[1:], make), targets)
+    rows = torch.arange(len(images), device=images.device)
+    return kept(model, targets, rows, images.shape[1:], make, lambda: model.unchecked_logits(images))
 
 
 def _check_soft(masks: Tensor, images: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from assay.core.registry import register
 from assay.errors import SpecError
 from assay.explain.backgrounds import Background, MeanColour
 from assay.explain.base import Explainer
-from assay.measure.base import Case, Measure, Order, ranks
-from assay.measure.erasure import agreement, predicted
+from assay.measure.base import Case, Measure, Order, pairs_of, ranks
+from assay.measure.erasure import kept
 
 __all__ = ["KeepTop"]
 
@@ -22,7 +22,7 @@ class KeepTop(Measure):
     """1 where the target is still the predicted class when all but the map's top pixels are replaced, else 0.
 
     With labels as targets its mean is the accuracy on the kept pixels; with no targets, the share of predictions kept. NaN
-    where the model gives NaN or infinity.
+    where the model gives NaN or infinity. With head "sigmoid", 1 where the target is there, or not, as on the whole image.
 
     Args:
         fraction: Share of the pixels that are kept, in (0, 1]; at least one pixel is. The paper takes 0.1, 0.05, 0.02 and 0.01.
@@ -48,13 +48,13 @@ class KeepTop(Measure):
         """See `Measure.evaluate`."""
         images, (height, width) = case.images, case.images.shape[2:]
         most = max(1, round(self.fraction * height * width))
-        kept = torch.stack([ranks(one, self.order) < most for one in maps], 1)
+        left = torch.stack([ranks(one, self.order) < most for one in maps], 1)
         filled = self.background.fill(images, case.index, case.seed)
 
         def make(start: int, stop: int) -> Tensor:
             pairs = torch.arange(start, stop, device=images.device)
             rows = pairs // len(maps)
-            return torch.where(kept[rows, pairs % len(maps)].view(-1, 1, height, width), images[rows], filled[rows])
+            return torch.where(left[rows, pairs % len(maps)].view(-1, 1, height, width), images[rows], filled[rows])
 
-        ids = predicted(case.model, kept[:, :, 0].numel(), images.shape[1:], make)
-        return agreement(ids.view(len(images), len(maps)), case.targets[:, None]).T.contiguous()
+        found = kept(case.model, case.targets, pairs_of(len(images), len(maps), images.device), images.shape[1:], make, lambda: case.logits)
+        return found.view(len(images), len(maps)).T.contiguous()

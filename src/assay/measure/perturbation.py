@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from assay.core.registry import check_at_least, register
-from assay.explain.backgrounds import Background, Blur, Constant
+from assay.explain.backgrounds import Background, Blur, Constant, background_scores
 from assay.explain.base import Explainer
 from assay.measure.base import Case, Measure, Order, pairs_of, ranks
 from assay.models.passes import scores
@@ -43,7 +43,7 @@ class Deletion(Measure):
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
         """See `Measure.evaluate`."""
         filled = self.background.fill(case.images, case.index, case.seed)
-        return _area(case, maps, case.images, filled, self.background.shared, self.steps, self.order)
+        return _area(case, maps, case.images, filled, self.background, self.steps, self.order)
 
 
 @register
@@ -74,15 +74,16 @@ class Insertion(Measure):
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
         """See `Measure.evaluate`."""
         filled = self.background.fill(case.images, case.index, case.seed)
-        return _area(case, maps, filled, case.images, self.background.shared, self.steps, self.order)
+        return _area(case, maps, filled, case.images, self.background, self.steps, self.order)
 
 
-def _area(case: Case, maps: list[Tensor], before: Tensor, after: Tensor, shared: bool, steps: int, order: Order) -> Tensor:
+def _area(case: Case, maps: list[Tensor], before: Tensor, after: Tensor, background: Background, steps: int, order: Order) -> Tensor:
     """Areas (E, N) under the probability while pixels turn from `before` to `after`; the two ends are run once for all maps."""
     model, images, targets = case.model, case.images, case.targets
     count, kinds, inner = len(images), len(maps), steps - 1
     clean = model.score(case.logits, targets, "probability")
-    ends = (_probabilities(case, before, shared), clean) if after is images else (clean, _probabilities(case, after, shared))
+    other = background_scores(model, background, before if after is images else after, targets, "probability")
+    ends = (other, clean) if after is images else (clean, other)
 
     places = torch.stack([ranks(one, order) for one in maps], 1)
     height, width = images.shape[2:]
@@ -100,8 +101,3 @@ def _area(case: Case, maps: list[Tensor], before: Tensor, after: Tensor, shared:
     if inner:
         curve[:, :, 1:-1] = scores(model, targets, rows, images.shape[1:], make, "probability").view(count, kinds, inner)
     return torch.trapezoid(curve, dx=1 / steps).T.contiguous()
-
-
-def _probabilities(case: Case, filled: Tensor, shared: bool) -> Tensor:
-    logits = case.model.unchecked_logits(filled[:1] if shared else filled)
-    return case.model.score(logits.expand(len(case.targets), -1), case.targets, "probability")

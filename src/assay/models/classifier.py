@@ -198,6 +198,10 @@ class Classifier:
         """Probabilities (N, K) of all classes by the head, each by itself with head "sigmoid"; the values with head "scalar"."""
         return self._head.transform(self.logits(images), "probability")
 
+    def transform(self, logits: Tensor, output: Output) -> Tensor:
+        """Every class's logit, probability or log probability by the head, in the shape of `logits`."""
+        return self._head.transform(logits, output)
+
     def choose(self, logits: Tensor) -> Tensor:
         """Predicted classes (N,), which targets of None stand for.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from assay.errors import ModelError, TargetError
+from assay.errors import ModelError
 
 __all__ = ["HEADS", "Head", "HeadName", "Output", "matrix", "of_class"]
 
@@ -24,6 +24,8 @@ class Head(ABC):
     name: ClassVar[HeadName]
     decides: ClassVar[bool] = True
     """Whether there is a class, or a finding, that a changed image can keep or lose."""
+    sided: ClassVar[bool] = False
+    """Whether an image may have several classes, so that each is there or not, and labels may be multi-hot (N, K)."""
 
     def take(self, outputs: Tensor, network: str) -> Tensor:
         """What the network returned, of n images and checked to be that, in the shape that the head reads.
@@ -71,20 +73,12 @@ class Head(ABC):
         """Whether (n,) outputs (n, K) agree with labels (n,), or multi-hot (n, K) where the head has several findings."""
 
     @abstractmethod
+    def findings(self, outputs: Tensor) -> Tensor:
+        """What the outputs say, in the form of labels: class ids (n,), or truths (n, K) where the head has several findings."""
+
+    @abstractmethod
     def loss(self, outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
         """What an attack on the prediction climbs (n,): the "cross_entropy", or the "margin" by which `right` is lost."""
-
-    def check_labels(self, labels: Tensor) -> None:
-        """Refuse multi-hot labels (N, K) where the classes exclude each other.
-
-        Raises:
-            TargetError: They are that.
-        """
-        if labels.ndim > 1:
-            raise TargetError(
-                f"labels of shape {tuple(labels.shape)} are several findings per image, but head={self.name!r} has one class per image: "
-                "give Classifier(net, head='sigmoid'), or class ids (N,)"
-            )
 
 
 class Softmax(Head):
@@ -125,6 +119,10 @@ class Softmax(Head):
         """See `Head.right`."""
         return self.choose(outputs) == labels
 
+    def findings(self, outputs: Tensor) -> Tensor:
+        """See `Head.findings`."""
+        return self.choose(outputs)
+
     def loss(self, outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
         """See `Head.loss`."""
         if kind == "cross_entropy":
@@ -152,6 +150,7 @@ class Sigmoid(Head):
     """K findings, each with a sigmoid of its own; one is there where its logit is above 0."""
 
     name = "sigmoid"
+    sided = True
 
     def take(self, outputs: Tensor, network: str) -> Tensor:
         """See `Head.take`; one logit per image is one finding."""
@@ -175,16 +174,17 @@ class Sigmoid(Head):
         """The labelled finding is there, or all findings are as the multi-hot labels say."""
         if labels.ndim == 1:
             return of_class(outputs, labels) > 0
-        return ((outputs > 0) == (labels > 0)).all(1)
+        return (self.findings(outputs) == (labels > 0)).all(1)
+
+    def findings(self, outputs: Tensor) -> Tensor:
+        """See `Head.findings`."""
+        return matrix(outputs) > 0
 
     def loss(self, outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
         """See `Head.loss`; of multi-hot labels the losses of all findings, or the worst margin."""
         side = 2.0 * (labels > 0).float() - 1 if labels.ndim > 1 else torch.ones_like(outputs[:, :1])
         own = side * (outputs if labels.ndim > 1 else of_class(outputs, labels)[:, None])
         return F.softplus(-own).sum(1) if kind == "cross_entropy" else -own.amin(1)
-
-    def check_labels(self, labels: Tensor) -> None:
-        """Multi-hot labels are welcome."""
 
 
 class Scalar(Head):
@@ -226,17 +226,21 @@ class Scalar(Head):
         """Infinite: there is nothing to lose."""
         return torch.full((len(outputs),), math.inf, device=outputs.device)
 
-    def right(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """See `Head.right`.
+    def right(self, outputs: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+        """See `findings`."""
+        return self.findings(outputs)
+
+    def findings(self, outputs: Tensor) -> Tensor:  # noqa: ARG002
+        """See `Head.findings`.
 
         Raises:
             ModelError: Always; a value is not right or wrong.
         """
-        raise ModelError("head='scalar' gives values, which no label makes right or wrong; accuracy and PGD are for classes")
+        raise ModelError("head='scalar' gives values, of which none is right or wrong: accuracy, agreement and PGD are for classes")
 
     def loss(self, outputs: Tensor, labels: Tensor, kind: str) -> Tensor:  # noqa: ARG002
-        """See `right`."""
-        return self.right(outputs, labels)
+        """See `findings`."""
+        return self.findings(outputs)
 
 
 HEADS: dict[str, Head] = {one.name: one for one in (Softmax(), Sigmoid(), Binary(), Scalar())}

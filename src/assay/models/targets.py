@@ -18,7 +18,7 @@ from assay.core.registry import register
 from assay.errors import DataError, ModelError, ShapeError, SpecError, TargetError
 from assay.models.heads import HEADS, Head, Output, matrix, of_class
 
-__all__ = ["Aims", "Contrast", "Decision", "Given", "Logit", "Mean", "Probability", "Target", "Targets", "aim", "decide", "score"]
+__all__ = ["Aims", "Contrast", "Decision", "Given", "Logit", "Mean", "Probability", "Target", "Targets", "aim", "check_labels", "decide", "score"]
 
 
 class Target(ABC):
@@ -282,6 +282,24 @@ def aim(targets: Any, count: int, classes: int | None, device: torch.device) -> 
         else:
             codes.append(int(check_targets([one], 1, classes, device)))
     return _aims(objects, torch.tensor(codes, device=device), classes)
+
+
+def check_labels(head: Head, labels: Any, count: int, classes: int | None, device: torch.device) -> Tensor:
+    """Labels on `device`, checked: class ids (N,), or multi-hot (N, K) where the head has several findings.
+
+    Raises:
+        TargetError: They are neither, or multi-hot where the classes exclude each other.
+    """
+    if not isinstance(labels, Tensor) or labels.ndim < 2:
+        return check_targets(labels, count, classes, device)
+    if not head.sided:
+        raise TargetError(
+            f"labels of shape {tuple(labels.shape)} are several findings per image, but head={head.name!r} has one class per image: "
+            "give Classifier(net, head='sigmoid'), or class ids (N,)"
+        )
+    if labels.shape != (count, classes) or not bool(((labels == 0) | (labels == 1)).all()):
+        raise TargetError(f"multi-hot labels must be 0 or 1 in shape {(count, classes)}, not shape {tuple(labels.shape)}")
+    return labels.to(device, torch.bool)
 
 
 def _aims(objects: Sequence[Any], codes: Tensor, classes: int | None) -> Aims:

@@ -122,7 +122,7 @@ def learn(
         behind = fill(rule.background, clean, index[rows], seed)
         with torch.enable_grad():
             masks = learned.masks[rows].clone().requires_grad_()
-            found = model.forward(simplify(clean, masks, behind)).softmax(1)
+            found = model.transform(model.forward(simplify(clean, masks, behind)), "probability")
             distance = gap(found, own[rows])
             size = masks.mean((1, 2, 3))
             loss = weight * size + rule.lambda_data * distance

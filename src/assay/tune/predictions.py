@@ -26,7 +26,7 @@ def probabilities(model: Classifier, images: Tensor) -> Tensor:
 
     def step(start: int, stop: int) -> None:
         with torch.no_grad():
-            rows.append(model.forward(pixels(images[start:stop], model.device)).softmax(1))
+            rows.append(model.transform(model.forward(pixels(images[start:stop], model.device)), "probability"))
 
     model.run(len(images), images.shape[1:], False, step)
     return check_finite(torch.cat(rows), "the model's output")
@@ -49,7 +49,7 @@ def simplified_probabilities(model: Classifier, images: Tensor, masks: Tensor, b
         clean = pixels(images[start:stop], model.device)
         behind = fill(background, clean, index[start:stop], seed)
         with torch.no_grad():
-            rows.append(model.forward(simplify(clean, masks[start:stop], behind)).softmax(1))
+            rows.append(model.transform(model.forward(simplify(clean, masks[start:stop], behind)), "probability"))
 
     model.run(len(images), images.shape[1:], False, step)
     return check_finite(torch.cat(rows), "the model's output")

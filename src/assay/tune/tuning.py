@@ -13,7 +13,7 @@ from torch import Tensor, distributed, nn
 from assay.core.noise import derive
 from assay.core.progress import Progress
 from assay.core.ranks import Ranks
-from assay.errors import DataError, NotFiniteError
+from assay.errors import DataError, ModelError, NotFiniteError
 from assay.models.classifier import Classifier
 from assay.tune.backgrounds import Backdrop
 from assay.tune.masks import Learned, MaskRule, Sums, learn
@@ -265,6 +265,8 @@ class Tuning:
 
     def _check_classes(self) -> None:
         """One class throughout would make every mask empty and the agreement perfect, which would prove nothing."""
+        if self.base.head != "softmax":
+            raise ModelError(f"DiET tunes networks of classes that exclude each other, with a logit for each; {self.base.name} has head={self.base.head!r}")
         found = torch.zeros(self.wanted.shape[1], device=self.wanted.device)
         found[self.wanted.argmax(1)] = 1
         if self.ranks.world > 1:

@@ -82,6 +82,10 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.measure.robustness import MaxSensitivity as MaxSensitivity
     from assay.models.checkpoint import load as load
     from assay.models.classifier import Classifier as Classifier
+    from assay.models.targets import Contrast as Contrast
+    from assay.models.targets import Logit as Logit
+    from assay.models.targets import Mean as Mean
+    from assay.models.targets import Probability as Probability
     from assay.study.audit import Audit as Audit
     from assay.study.audit import audit as audit
     from assay.study.frontier import Frontier as Frontier
@@ -111,6 +115,7 @@ _HOMES = {
     "Certificate": "assay.bounds.certificate",
     "Classifier": "assay.models.classifier",
     "Constant": "assay.explain.backgrounds",
+    "Contrast": "assay.models.targets",
     "Cosine": "assay.attack.distances",
     "Deletion": "assay.measure.perturbation",
     "DiET": "assay.tune.diet",
@@ -136,18 +141,21 @@ _HOMES = {
     "LearnedMask": "assay.tune.explainer",
     "Lime": "assay.explain.surrogate",
     "LocalLinearError": "assay.measure.linearity",
+    "Logit": "assay.models.targets",
     "MapAttack": "assay.attack.map_attack",
     "MapFile": "assay.attack.goals",
     "Mark": "assay.data.plant_marks",
     "MaskIoU": "assay.measure.localisation",
     "MaxSensitivity": "assay.measure.robustness",
     "MaximiseDistance": "assay.attack.goals",
+    "Mean": "assay.models.targets",
     "MeanColour": "assay.explain.backgrounds",
     "Measure": "assay.measure.base",
     "MoveCentre": "assay.attack.goals",
     "NoiseMapAttack": "assay.attack.noise_attack",
     "NoisePatch": "assay.data.plant_marks",
     "Patch": "assay.data.plant_marks",
+    "Probability": "assay.models.targets",
     "PushOutTopK": "assay.attack.goals",
     "Quickshift": "assay.explain.segments",
     "RandomMap": "assay.explain.random",

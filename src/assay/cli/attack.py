@@ -58,7 +58,18 @@ def attack(
             distance = build(compare, Distance)
             chosen = task.inputs()
             model, images = task.network(), len(chosen.indices)
-            plan = Attacking(model, explainers, chosen_attack, images, blind, distance, task.seed, gallery, chosen.dataset.classes)
+            plan = Attacking(
+                model,
+                explainers,
+                chosen_attack,
+                images,
+                blind,
+                distance,
+                task.seed,
+                gallery,
+                chosen.dataset.classes,
+                task.targets(model, chosen),
+            )
             check_folder(task.out)
         data = ranks.once(lambda: chosen.describe(progress))  # Hashing reads all files.
         settings = task.settings(

@@ -62,7 +62,17 @@ def audit(
             chosen = task.inputs()
             model, images = task.network(), len(chosen.indices)
             attacks = [build(spec, Attack) for spec in attack or ()]
-            work = plan(model, images, explainers, measures, task.seed, masks=chosen.dataset.mask_kinds, gallery=gallery, attacks=attacks)
+            work = plan(
+                model,
+                images,
+                explainers,
+                measures,
+                task.seed,
+                masks=chosen.dataset.mask_kinds,
+                gallery=gallery,
+                attacks=attacks,
+                targets=task.targets(model, chosen),
+            )
             check_folder(task.out)
         data = ranks.once(lambda: chosen.describe(progress))  # Hashing reads all files.
         settings = task.settings(

@@ -49,7 +49,9 @@ def certify(
             explainer = build(smoothing, Explainer)
             chosen = task.inputs()
             model, images = task.network(), len(chosen.indices)
-            plan = Certifying(model, explainer, tuple(sorted(set(eps))), confidence, samples, chosen_attack, task.seed)
+            plan = Certifying(
+                model, explainer, tuple(sorted(set(eps))), confidence, samples, chosen_attack, task.seed, task.targets(model, chosen)
+            )
             check_folder(task.out)
         data = ranks.once(lambda: chosen.describe(progress))  # Hashing reads all files.
         settings = task.settings(

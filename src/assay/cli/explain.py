@@ -42,7 +42,7 @@ def explain(
             chosen = task.inputs()
             explainers = [build(spec, Explainer) for spec in explainer]
             model = task.network()
-            plan = Explaining(model, explainers, task.seed, maps, overlays, chosen.dataset.classes)
+            plan = Explaining(model, explainers, task.seed, maps, overlays, chosen.dataset.classes, task.targets(model, chosen))
             check_folder(task.out)
         data = ranks.once(lambda: chosen.describe(progress))  # Hashing reads all files.
         settings = task.settings(model, data, explainer=[repr(one) for one in explainers], maps=maps, overlays=overlays)

@@ -94,6 +94,7 @@ def frontier(
                 draws=draws,
                 within=ball(norm, radius) if hit is None else None,
                 certified=certified,
+                targets=task.targets(model, chosen),
             )
             check_folder(task.out)
         data = ranks.once(lambda: chosen.describe(progress))  # Hashing reads all files.

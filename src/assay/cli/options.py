@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from assay.core.progress import Progress
     from assay.data import Batch, Dataset
     from assay.models.classifier import Classifier
+    from assay.models.heads import HeadName
 
 __all__ = ["Inputs", "check_folder", "inputs", "network"]
 
@@ -42,6 +43,22 @@ Count = Annotated[
 Seed = Annotated[int, typer.Option(help="Decides all randomness.")]
 Precision = Annotated[Literal["float32", "bfloat16"], typer.Option(help="What the network runs in.")]
 Output = Annotated[Literal["logit", "probability", "log_probability"], typer.Option(help="What is explained.")]
+Head = Annotated[
+    Literal["softmax", "sigmoid", "binary", "scalar"] | None,
+    typer.Option(
+        help="What the outputs are: classes that exclude each other, findings that do not, one logit of two classes, or values; softmax by "
+        "default, binary for one logit.",
+        show_default=False,
+    ),
+]
+Target = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="What is explained: predicted, labelled, a class by name or number, or a spec such as Probability(3); given twice, the first "
+        "class against the second. The predicted class by default.",
+        show_default=False,
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(help="cpu or cuda; by default a GPU when there is one, and for python: where the factory puts it.", show_default=False),
@@ -75,6 +92,22 @@ class Inputs:
         if isinstance(block, range) and block.step == 1:
             return self.indices[block.start : block.stop]  # A range of a range takes no memory.
         return [self.indices[at] for at in block]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W) of the first image that can be read.
+
+        Raises:
+            DataError: There is none.
+        """
+        from assay.errors import DataError
+
+        for number in self.indices:
+            try:
+                return tuple(self.dataset[number].image.shape)
+            except DataError as error:
+                problem = error
+        raise problem
 
     def batches(self) -> Iterator[Batch]:
         """The images in full batches."""
@@ -122,6 +155,7 @@ def network(
     output: Literal["logit", "probability", "log_probability"],
     device: str | None,
     seed: int,
+    head: HeadName | None = None,
 ) -> Classifier:
     """The model that the options name, on a GPU when there is one.
 
@@ -139,10 +173,13 @@ def network(
         place = "cuda"
     if place is not None:
         _check_device(place)
-    built = build(model, weights, precision, output, pretrained=pretrained, random_weights=random_weights, device=place, seed=seed)
+    built = build(
+        model, weights, precision, output, pretrained=pretrained, random_weights=random_weights, device=place, seed=seed, head=head
+    )
     for name, own, asked, default in (
         ("precision", built.precision, precision, "float32"),
         ("output", built.output, output, "logit"),
+        ("head", built.head_given, head, None),
     ):
         if asked not in (own, default):
             raise SpecError(f"{model} returns a Classifier with {name} {own}, which --{name} {asked} cannot change; set it in the factory")

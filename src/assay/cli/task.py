@@ -14,6 +14,7 @@ from assay.cli import options
 if TYPE_CHECKING:
     from assay.models.classifier import Classifier
     from assay.study.blocks import Blocks
+    from assay.study.targeting import Targeting
 
 __all__ = ["Task", "with_task"]
 
@@ -38,6 +39,8 @@ class Task:
     count: options.Count = None
     precision: options.Precision = "float32"
     output: options.Output = "logit"
+    head: options.Head = None
+    target: options.Target = None
     device: options.Device = None
     seed: options.Seed = 0
     block: Block = 64
@@ -50,8 +53,14 @@ class Task:
     def network(self) -> Classifier:
         """The model."""
         return options.network(
-            self.model, self.weights, self.pretrained, self.random_weights, self.precision, self.output, self.device, self.seed
+            self.model, self.weights, self.pretrained, self.random_weights, self.precision, self.output, self.device, self.seed, self.head
         )
+
+    def targets(self, model: Classifier, chosen: options.Inputs) -> Targeting:
+        """What is explained of the images."""
+        from assay.study.targeting import PREDICTED, targeting
+
+        return targeting(self.target, model, chosen.shape, chosen.dataset.classes) if self.target else PREDICTED
 
     def blocks(self, images: int) -> Blocks:
         """How the images are cut."""

@@ -95,7 +95,9 @@ class Classifier:
             if number is not None and number < 1:
                 raise SpecError(f"{name} must be at least 1, not {number}")
         if head == "scalar" and output != "logit":
-            raise SpecError(f"head='scalar' gives values, which are explained themselves, not their {output.replace('_', ' ')}; leave output out")
+            raise SpecError(
+                f"head='scalar' gives values, which are explained themselves, not their {output.replace('_', ' ')}; leave output out"
+            )
         self.name = type(net).__name__
         self.precision: Precision = precision
         self.output: Output = output
@@ -139,7 +141,8 @@ class Classifier:
             "std": None if self._scale is None else (1 / self._scale).flatten().tolist(),
             "precision": self.precision,
             "output": self.output,
-            "head": self.head_given or ("binary, as the network gives one logit" if self.head == "binary" else "softmax; binary for one logit"),
+            "head": self.head_given
+            or ("binary, as the network gives one logit" if self.head == "binary" else "softmax; binary for one logit"),
             "folded batch norms": self.folded,
         }
 

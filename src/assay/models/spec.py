@@ -15,8 +15,9 @@ from assay.errors import SpecError
 from assay.models import checkpoint, statedict
 from assay.models.architectures import Architecture
 from assay.models.card import Card
-from assay.models.classifier import Classifier, Output
+from assay.models.classifier import Classifier
 from assay.models.factory import from_factory
+from assay.models.heads import HeadName, Output
 from assay.models.zoo import ZOOS
 
 __all__ = ["Source", "network", "source"]
@@ -41,6 +42,7 @@ def network(
     std: Sequence[float] | None = None,
     device: torch.device | str | None = None,
     seed: int = 0,
+    head: HeadName | None = None,
 ) -> Classifier:
     """Build the network that `spec` names and wrap it.
 
@@ -58,6 +60,7 @@ def network(
         std: Per-channel standard deviation, likewise.
         device: Where to run.
         seed: Decides random weights.
+        head: See `Classifier`.
 
     Raises:
         SpecError: The spec names nothing known, or no or a wrong choice of weights goes with it.
@@ -68,7 +71,8 @@ def network(
     if isinstance(found, Classifier):
         return _as_it_is(spec, found, plain=(weights, classes, mean, std, device) == (None,) * 5)
     mean, std = mean if mean is not None else found.mean, std if std is not None else found.std
-    return Classifier(found.net, mean, std, precision, output, classes=classes if classes is not None else found.classes, device=device)
+    named = classes if classes is not None else found.classes
+    return Classifier(found.net, mean, std, precision, output, head=head, classes=named, device=device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,21 @@ from assay.core.registry import register
 from assay.errors import DataError, ModelError, ShapeError, SpecError, TargetError
 from assay.models.heads import HEADS, Head, Output, matrix, of_class
 
-__all__ = ["Aims", "Contrast", "Decision", "Given", "Logit", "Mean", "Probability", "Target", "Targets", "aim", "check_labels", "decide", "score"]
+__all__ = [
+    "Aims",
+    "Contrast",
+    "Decision",
+    "Given",
+    "Logit",
+    "Mean",
+    "Probability",
+    "Target",
+    "Targets",
+    "aim",
+    "check_labels",
+    "decide",
+    "score",
+]
 
 
 class Target(ABC):
@@ -105,8 +119,6 @@ class Contrast(Target):
     def __post_init__(self) -> None:
         _check_class(self, self.a)
         _check_class(self, self.b)
-        if self.a == self.b:
-            raise SpecError(f"Contrast: a and b must be two classes, not {self.a} twice")
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -130,7 +142,7 @@ class Mean(Target):
         k: The class.
     """
 
-    mask: Tensor | str
+    mask: str | Tensor
     k: int
 
     def __post_init__(self) -> None:
@@ -148,7 +160,11 @@ class Mean(Target):
         return hash((Mean, self.k))
 
     def __repr__(self) -> str:
-        return f"Mean(mask={self.mask!r}, k={self.k})" if isinstance(self.mask, str) else f"Mean(mask of {' x '.join(map(str, self.mask.shape))}, k={self.k})"
+        return (
+            f"Mean(mask={self.mask!r}, k={self.k})"
+            if isinstance(self.mask, str)
+            else f"Mean(mask of {' x '.join(map(str, self.mask.shape))}, k={self.k})"
+        )
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -306,6 +322,8 @@ def _aims(objects: Sequence[Any], codes: Tensor, classes: int | None) -> Aims:
     made = codes.as_subclass(Aims)
     made.objects = tuple(one if isinstance(one, Target) else Given(one) for one in objects)
     for one in made.objects:
+        if isinstance(one, Contrast) and one.a == one.b:
+            raise TargetError(f"{one!r} is class {one.a} against itself, which is 0 everywhere; name two classes")
         for number in one.classes:
             if classes is not None and number >= classes:
                 raise TargetError(f"{one!r} names class {number} of a model with {classes} classes (0 to {classes - 1})")

@@ -30,6 +30,7 @@ from assay.study.labels import match
 from assay.study.record import record
 from assay.study.run import Run
 from assay.study.source import Source, placed
+from assay.study.targeting import PREDICTED, Targeting
 from assay.study.work import OK, lines_of, lines_of_unread, status_table
 
 __all__ = ["Attacked", "Attacking", "attack_run"]
@@ -51,6 +52,7 @@ class Attacking:
         images: Images in all.
         gallery: Images for the report.
         classes: Names of the labels' classes; none when labels are the model's own class numbers.
+        targets: What is explained of each image.
 
     Raises:
         SpecError: There is no explainer, one is given twice, or 1 - distance is no similarity.
@@ -65,6 +67,7 @@ class Attacking:
     seed: int = 0
     gallery: int = 4
     classes: Sequence[str] = ()
+    targets: Targeting = PREDICTED
 
     def __post_init__(self) -> None:
         names = [short(one) for one in self.explainers]
@@ -79,7 +82,7 @@ class Attacking:
 
     def record(self, data: Mapping[str, Any], indices: Sequence[int]) -> dict[str, Any]:
         """The seven reproducibility answers, of images with those numbers in those data."""
-        told = {"targets": "predicted", "distance": repr(self.distance)}
+        told = {"targets": self.targets.name, "distance": repr(self.distance)}
         attacks = {repr(self.of(one)): self.of(one).reference for one in self.explainers}
         answers = record(self.model, self.explainers, (), data, indices, self.seed, told | {"attacks": list(attacks)})
         return {**answers, "algorithm": answers["algorithm"] | attacks}
@@ -151,7 +154,7 @@ def attack_run(run: Run, plan: Attacking, source: Source, *, name: str, progress
 def _shown(plan: Attacking, source: Source, first: int) -> tuple[AttackView, ...]:
     wanted = sorted({*places(plan.gallery, plan.images), first})[: plan.gallery + 1]
     labels = match(plan.classes, plan.model.classes)
-    return shown_attacks(source, wanted, plan.model, plan.explainers, plan.of, plan.distance, plan.seed, labels)
+    return shown_attacks(source, wanted, plan.model, plan.explainers, plan.of, plan.distance, plan.seed, labels, plan.targets)
 
 
 def _attack(
@@ -166,9 +169,9 @@ def _attack(
         model = plan.model
         images, index = batch.images.to(model.device), batch.index.to(model.device)
         logits = model.unchecked_logits(images)
-        targets = logits.argmax(1)
+        targets = plan.targets.of(model, logits, batch, at)
         maps = {short(one): one.attribute(model, images, targets, index, plan.seed) for one in plan.explainers}
-        told = lines_of(batch, logits.cpu(), {name: one.cpu() for name, one in maps.items()})
+        told = lines_of(batch, model.decide(logits, targets), {name: one.cpu() for name, one in maps.items()})
         lines |= zip(at, told, strict=True)
         fine = torch.tensor([place for place, (_, state, _, _) in enumerate(told) if state == OK], dtype=torch.int64)
         held = np.array([at[place] - rows.start for place in fine.tolist()], int)
@@ -182,7 +185,7 @@ def _attack(
                 continue
             left = [1 - plan.distance(one.maps, one.attacked_maps) for one in results]
             clean, after = (
-                one.softmax(1).gather(1, targets[fine][:, None])[:, 0] for one in (logits[fine], model.unchecked_logits(results[0].images))
+                model.score(one, targets[fine], "probability") for one in (logits[fine], model.unchecked_logits(results[0].images))
             )
             parts.append(
                 pl.DataFrame(

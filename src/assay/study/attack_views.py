@@ -15,6 +15,7 @@ from assay.models.classifier import Classifier
 from assay.report.attack import AttackView
 from assay.study.labels import Labels
 from assay.study.source import Source
+from assay.study.targeting import PREDICTED, Targeting
 
 __all__ = ["shown_attacks", "views_of"]
 
@@ -28,10 +29,16 @@ def shown_attacks(
     distance: Distance,
     seed: int,
     labels: Labels,
+    targets: Targeting = PREDICTED,
 ) -> tuple[AttackView, ...]:
     """`views_of` the images at some positions; those that cannot be read are left out."""
-    batches = source.read([position] for position in positions)
-    return tuple(view for batch in batches if len(batch) for view in views_of(model, explainers, choose, distance, seed, batch, labels))
+    batches = zip(positions, source.read([position] for position in positions), strict=True)
+    return tuple(
+        view
+        for position, batch in batches
+        if len(batch)
+        for view in views_of(model, explainers, choose, distance, seed, batch, labels, targets, [position])
+    )
 
 
 def views_of(
@@ -42,6 +49,8 @@ def views_of(
     seed: int,
     batch: Batch,
     labels: Labels,
+    targeting: Targeting = PREDICTED,
+    at: Sequence[int] = (0,),
 ) -> tuple[AttackView, ...]:
     """Attacked images to show, image by image, explainer by explainer; those whose output or map is not finite are left out.
 
@@ -53,17 +62,21 @@ def views_of(
         seed: Decides all randomness.
         batch: The images.
         labels: Names of predictions.
+        targeting: What is explained.
+        at: The images' positions.
     """
     images, index = batch.images.to(model.device), batch.index.to(model.device)
     found: list[tuple[int, AttackView]] = []
     for explainer in explainers:
         attack = choose(explainer)
         logits = model.unchecked_logits(images)
-        targets = logits.argmax(1)
+        targets = targeting.of(model, logits, batch, at)
         maps = explainer.attribute(model, images, targets, index, seed)
-        fine = (maps.flatten(1).isfinite().all(1) & logits.isfinite().all(1)).nonzero().flatten()
+        fine = (maps.flatten(1).isfinite().all(1) & logits.flatten(1).isfinite().all(1)).nonzero().flatten()
         result = attack.run(model, explainer, images[fine], targets[fine], index[fine], seed, logits[fine], maps[fine])
-        before, after = (one.softmax(1).max(1) for one in (result.logits, model.unchecked_logits(result.images)))
+        before, after = (model.decide(one, result.targets) for one in (result.logits, model.unchecked_logits(result.images)))
+        stakes = [one.head.stake(one.outputs, one.ids) for one in (before, after)]
+        (names, shares), (later, changed) = (labels.told(one, ids) for one, ids in zip((before, after), stakes, strict=True))
         apart = distance(result.maps, result.attacked_maps)
         for place, at in enumerate(fine.tolist()):
             view = AttackView(
@@ -74,8 +87,8 @@ def views_of(
                 _seen(result.images[place]),
                 result.maps[place].cpu(),
                 result.attacked_maps[place].cpu(),
-                (labels.names[int(before.indices[place])], labels.names[int(after.indices[place])]),
-                (float(before.values[place]), float(after.values[place])),
+                (names[place], later[place]),
+                (shares[place], changed[place]),
                 (f"similarity by {short(distance)}", 1 - float(apart[place])),
                 bool(result.kept[place]),
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from assay.attack.base import Attack
 from assay.core.files import replacing
-from assay.core.inputs import check_images, check_index, check_masks, check_targets
+from assay.core.inputs import check_images, check_index, check_masks
 from assay.core.progress import Progress, silent
 from assay.core.registry import short
 from assay.data.base import Batch
@@ -30,12 +30,15 @@ from assay.measure.localisation import MaskIoU
 from assay.measure.perturbation import Deletion, Insertion
 from assay.measure.robustness import MaxSensitivity
 from assay.models.classifier import Classifier
+from assay.models.heads import HEADS
+from assay.models.targets import Targets, check_labels
 from assay.report import Page, write
 from assay.study.blocks import BLOCK, Blocks
 from assay.study.findings import findings
 from assay.study.given import built
 from assay.study.sink import Memory, Sink
 from assay.study.source import Held, Source
+from assay.study.targeting import PREDICTED, Targeting, given_targets
 from assay.study.work import FLOOR, Work
 
 __all__ = ["EXPLAINERS", "MEASURES", "PAPER", "Audit", "audit", "audit_blocks", "audit_source", "plan"]
@@ -115,7 +118,7 @@ class Audit:
 def audit(
     model: Classifier,
     images: Tensor,
-    targets: Tensor | None = None,
+    targets: Targets | None = None,
     explainers: Sequence[Explainer | str] = EXPLAINERS,
     measures: Sequence[Measure | str] | None = None,
     seed: int = 0,
@@ -134,7 +137,7 @@ def audit(
     Args:
         model: The model to explain.
         images: (N, C, H, W), pixels in [0, 1].
-        targets: (N,) class ids; None for the predicted classes.
+        targets: (N,) class ids, or what else is explained (`assay.models.targets.Targets`); None for the predicted classes.
         explainers: Explainers or their specs; by default the six of the robustness paper.
         measures: Measures or their specs; by default all that the data allow.
         seed: Decides all randomness, together with `index`.
@@ -143,7 +146,8 @@ def audit(
         index: (N,) the images' global numbers, all different; 0..N-1 when None.
         truth: (N, 1, H, W) masks of the known evidence.
         distractor: (N, 1, H, W) masks of what must not matter, outlined in the report.
-        labels: (N,) true classes, by the model's numbers, shown in the report.
+        labels: (N,) true classes, by the model's numbers, shown in the report; with head "sigmoid" also multi-hot (N, K), of which the
+            report tells how many are found.
         names: The images' names, shown in the report.
         gallery: Images shown in the report; those of other than 1 or 3 channels as the channels' mean.
         progress: Called as work goes on.
@@ -162,19 +166,35 @@ def audit(
         raise ShapeError("index gives two images the same number; each needs its own")
     if names is not None and len(names) != count:
         raise ShapeError(f"names holds {len(names)} names for {count} images; give one for each")
+    facts, marks = {}, None if labels is None else _labels(model, images, labels)
+    if marks is not None and marks.ndim > 1:
+        facts, marks = _multi_hot(model, images, marks), None
     batch = Batch(
         images=images,
-        labels=None if labels is None else check_targets(labels, count, None, images.device),
+        labels=marks,
         truth=None if truth is None else check_masks(truth, images, "truth"),
         distractor=None if distractor is None else check_masks(distractor, images, "distractor"),
         index=numbers,
         names=tuple(names) if names is not None else tuple(f"image {number}" for number in range(count)),
     )
-    if targets is not None:
-        targets = check_targets(targets, count, model.count_classes(images.shape[1:]), images.device)
+    aims = given_targets(targets, model, images)
     given = [name for name, mask in (("truth", truth), ("distractor", distractor)) if mask is not None]
-    work = plan(model, count, explainers, measures, seed, masks=frozenset(given), gallery=gallery, targets=targets, attacks=attacks)
-    return audit_source(work, Held(batch), {"name": "images given as a tensor"}, model.name, progress=progress)
+    work = plan(model, count, explainers, measures, seed, masks=frozenset(given), gallery=gallery, targets=aims, attacks=attacks)
+    return audit_source(replace(work, facts=facts), Held(batch), {"name": "images given as a tensor"}, model.name, progress=progress)
+
+
+def _labels(model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+    """The labels, checked; only of multi-hot ones must the model be known."""
+    multi = isinstance(labels, Tensor) and labels.ndim > 1
+    classes = model.count_classes(images.shape[1:]) if multi else None
+    return check_labels(HEADS[model.head], labels, len(images), classes, images.device)
+
+
+def _multi_hot(model: Classifier, images: Tensor, labels: Tensor) -> dict[str, str]:
+    """How many findings are as multi-hot labels (N, K) say."""
+    same = HEADS[model.head].findings(model.unchecked_logits(images)) == labels
+    every = f"{float(same.all(1).float().mean()):.1%} of {len(images)} labelled images in all their findings"
+    return {"accuracy": f"{every}, {float(same.float().mean()):.1%} of the findings"}
 
 
 def audit_source(
@@ -217,7 +237,7 @@ def plan(
     *,
     masks: Set[str] = frozenset(),
     gallery: int = 8,
-    targets: Tensor | None = None,
+    targets: Targeting = PREDICTED,
     attacks: Sequence[Attack | str] = (),
 ) -> Work:
     """What an audit will do, checked before it does anything.
@@ -230,7 +250,7 @@ def plan(
         seed: See `audit`.
         masks: Which masks the images bring: "truth", "distractor".
         gallery: Images shown in the report.
-        targets: One class id for each image; None for the predicted classes.
+        targets: What is explained of each image.
         attacks: See `audit`.
 
     Raises:

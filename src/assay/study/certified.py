@@ -31,6 +31,7 @@ from assay.study.record import record
 from assay.study.run import Run
 from assay.study.source import Source, placed
 from assay.study.statistics import bootstrap
+from assay.study.targeting import PREDICTED, Targeting
 from assay.study.work import OK, lines_of, lines_of_unread, status_table
 
 __all__ = ["Certified", "Certifying", "certified_figure", "certified_run", "certified_summary", "certified_table"]
@@ -51,6 +52,7 @@ class Certifying:
         samples: See `certify`.
         attack: What attacks within each radius, an L2 attack whose own radius does not count; None for no attack.
         seed: Decides all randomness, together with the images' numbers.
+        targets: What is explained of each image.
 
     Raises:
         SpecError: There is no certificate for these, or the attack is in another norm.
@@ -64,9 +66,10 @@ class Certifying:
     samples: int | None = None
     attack: Attack | None = None
     seed: int = 0
+    targets: Targeting = PREDICTED
 
     def __post_init__(self) -> None:
-        check_certifiable(self.model, self.smoothing, self.eps, self.confidence, self.samples)
+        check_certifiable(self.model, self.smoothing, self.eps, self.confidence, self.samples, self.targets.sample)
         if self.attack is not None and self.attack.norm != "l2":
             raise SpecError(f"certificates hold in L2 balls; the attack must be in norm l2, not {self.attack.norm}")
 
@@ -79,7 +82,7 @@ class Certifying:
     def record(self, data: Mapping[str, Any], indices: Sequence[int]) -> dict[str, Any]:
         """The seven reproducibility answers, of images with those numbers in those data."""
         told = {
-            "targets": "predicted",
+            "targets": self.targets.name,
             "eps": list(self.eps),
             "confidence": self.confidence,
             "samples": self.samples,
@@ -229,11 +232,12 @@ def _block(plan: Certifying, source: Source, rows: range, batch: Batch) -> dict[
     if at:
         images, index = batch.images.to(plan.model.device), batch.index.to(plan.model.device)
         logits = plan.model.unchecked_logits(images)
-        told = lines_of(batch, logits.cpu(), {})
+        targets = plan.targets.of(plan.model, logits, batch, at)
+        told = lines_of(batch, plan.model.decide(logits, targets), {})
         lines |= zip(at, told, strict=True)
         fine = torch.tensor([place for place, (_, state, _, _) in enumerate(told) if state == OK], dtype=torch.int64)
         if len(fine):
-            tables["certificates"] = certified_table(plan, images[fine], logits[fine].argmax(1), index[fine], logits[fine])
+            tables["certificates"] = certified_table(plan, images[fine], targets[fine], index[fine], logits[fine])
     return {**tables, "status": status_table(source, rows, lines)}
 
 

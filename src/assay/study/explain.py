@@ -18,6 +18,7 @@ from assay.data.base import Batch
 from assay.errors import EmptyBatchError, SpecError
 from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
+from assay.models.targets import Decision
 from assay.report import overlay, robust_limit
 from assay.study.findings import Tally, few, tally
 from assay.study.labels import match
@@ -25,6 +26,7 @@ from assay.study.npz import write_npz
 from assay.study.record import record
 from assay.study.run import Run
 from assay.study.source import Source, placed
+from assay.study.targeting import PREDICTED, Targeting
 from assay.study.work import OK, lines_of, lines_of_unread, status_table
 
 __all__ = ["Explained", "Explaining", "explain_run"]
@@ -62,6 +64,7 @@ class Explaining:
         form: Whether the maps are written as one npz file too when all are there.
         overlays: Whether to draw each map over its image.
         classes: Names of the labels' classes; none when labels are the model's own class numbers.
+        targets: What is explained of each image.
 
     Raises:
         SpecError: There is no explainer, or one is given twice.
@@ -73,6 +76,7 @@ class Explaining:
     form: Form = "zarr"
     overlays: bool = True
     classes: Sequence[str] = ()
+    targets: Targeting = PREDICTED
 
     def __post_init__(self) -> None:
         names = [short(one) for one in self.explainers]
@@ -83,13 +87,13 @@ class Explaining:
 
     def record(self, data: Mapping[str, Any], indices: Sequence[int]) -> dict[str, Any]:
         """The seven reproducibility answers, of images with those numbers in those data."""
-        return record(self.model, self.explainers, (), data, indices, self.seed, {"targets": "predicted", "maps": self.form})
+        return record(self.model, self.explainers, (), data, indices, self.seed, {"targets": self.targets.name, "maps": self.form})
 
 
 def explain_run(run: Run, plan: Explaining, source: Source, progress: Progress = silent) -> Explained | None:
-    """Write every image's maps for the predicted classes, what is left of them, and the results when all is done.
+    """Write every image's maps, what is left of them, and the results when all is done.
 
-    The folder gets `maps.zarr` (an array per explainer, `index` and `targets`, a row per image; NaN and -1 where there is no map),
+    The folder gets `maps.zarr` (an array per explainer, `index` and `targets`, the explained classes, a row per image; NaN and -1 where there is no map),
     `overlays/EXPLAINER/IMAGE.png`, `predictions.csv`, `status.csv`, and `maps.npz` when asked for (rows of explained images only).
 
     Args:
@@ -153,34 +157,34 @@ def _explain(
     if at:
         images, index = batch.images.to(plan.model.device), batch.index.to(plan.model.device)
         logits = plan.model.unchecked_logits(images)
-        targets = logits.argmax(1)
+        targets = plan.targets.of(plan.model, logits, batch, at)
+        decision = plan.model.decide(logits, targets)
         maps = {}
         for place, explainer in enumerate(plan.explainers):
             tell(place * len(batch) // len(plan.explainers))
             maps[short(explainer)] = explainer.attribute(plan.model, images, targets, index, plan.seed).cpu()
-        told = lines_of(batch, logits, maps)
+        told = lines_of(batch, decision, maps)
         lines |= zip(at, told, strict=True)
         keep = [place for place, (_, state, _, _) in enumerate(told) if state == OK]
         held = np.array([at[place] - rows.start for place in keep], int)
-        arrays["targets"][held] = targets.cpu().numpy()[keep]
+        arrays["targets"][held] = decision.ids.cpu().numpy()[keep]
         for name, values in maps.items():
             arrays[name] = np.full((len(rows), *values.shape[1:]), np.nan, np.float32)
             arrays[name][held] = values.numpy()[keep]
-        tables["predictions"] = _predictions(plan, batch, keep, logits)
+        tables["predictions"] = _predictions(plan, batch, keep, decision)
         files = _overlays(batch, keep, maps) if plan.overlays else {}
     tables["status"] = status_table(source, rows, lines)
     return tables, arrays, files
 
 
-def _predictions(plan: Explaining, batch: Batch, keep: Sequence[int], logits: Tensor) -> pl.DataFrame:
-    best = logits.softmax(1).max(1)
-    predicted, probability = best.indices.tolist(), best.values.tolist()
+def _predictions(plan: Explaining, batch: Batch, keep: Sequence[int], decision: Decision) -> pl.DataFrame:
     labels = match(plan.classes, plan.model.classes)
+    predicted, probability = labels.told(decision, decision.chosen)
     rows = []
     for at in keep:
         label = None if batch.labels is None else int(batch.labels[at])
         named = labels.name_of(label) if label is None or label >= len(plan.classes) else plan.classes[label]
-        rows.append((int(batch.index[at]), batch.names[at], labels.names[predicted[at]], probability[at], named))
+        rows.append((int(batch.index[at]), batch.names[at], predicted[at], probability[at], named))
     return pl.DataFrame(rows, schema=_PREDICTED, orient="row")
 
 

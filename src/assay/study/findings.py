@@ -93,13 +93,13 @@ def findings(
     labels = match(classes, _classes(work.model, source, counted.first))
     page = Page(
         title="Which explanations of this model can be trusted?",
-        model=f"{name}, its {work.model.output.replace('_', ' ')}, in {work.model.precision} on {work.model.device.type}",
+        model=f"{name}, its {_output(work.model)}, in {work.model.precision} on {work.model.device.type}",
         data=str(answers["data"].get("name")),
         verdict=verdict(summary, notes, counted.sound),
         summary=summary,
         measures=notes,
         gallery=gallery(_shown(work, source, sink, blocks, counted.first), explainers, list(measures), labels),
-        settings=_settings(work, counted) | _accuracy(counted, labels),
+        settings=_settings(work, counted) | (work.facts or _accuracy(counted, labels, work.model.head)),
         record=answers,
         problems=_listed(counted),
         attacks=_attacked(work, source, counted.first, labels),
@@ -159,7 +159,7 @@ def _attacked(work: Work, source: Source, first: int, labels: Labels) -> tuple[A
     wanted = sorted({first, *places(min(work.gallery, _ATTACKED), work.images)})
     found: list[AttackView] = []
     for one in work.attacks:
-        found += shown_attacks(source, wanted, work.model, work.explainers, one.chosen, one.distance, work.seed, labels)
+        found += shown_attacks(source, wanted, work.model, work.explainers, one.chosen, one.distance, work.seed, labels, work.targets)
     return tuple(found)
 
 
@@ -177,7 +177,7 @@ def _settings(work: Work, counted: Tally) -> dict[str, str]:
     lost = f" of {counted.images}; the others could not be read" if counted.read < counted.images else ""
     return {
         "images": f"{counted.read}{lost}",
-        "explained": f"the {work.model.output.replace('_', ' ')} of the {work.explained} class",
+        "explained": f"the {_output(work.model)} of {work.targets.words}",
         "precision": work.model.precision,
         "seed": str(work.seed),
         "explainers": "; ".join(map(short, work.everyone)),
@@ -186,13 +186,17 @@ def _settings(work: Work, counted: Tally) -> dict[str, str]:
     }
 
 
-def _accuracy(counted: Tally, labels: Labels) -> dict[str, str]:
-    if not counted.pairs:
+def _output(model: Classifier) -> str:
+    return "value" if model.head == "scalar" else model.output.replace("_", " ")
+
+
+def _accuracy(counted: Tally, labels: Labels, head: str) -> Mapping[str, str]:
+    if not counted.pairs or head == "scalar":
         return {}
     share, known = labels.accuracy(counted.pairs)
     if not known:
         return {"accuracy": "unknown: the labels' classes are not the model's"}
-    return {"accuracy": f"{share:.1%} of {known} labelled images"}
+    return {"accuracy": f"{share:.1%} of {known} labelled images" + ", the label being the strongest finding" * (head == "sigmoid")}
 
 
 def _listed(counted: Tally) -> tuple[tuple[str, str], ...]:

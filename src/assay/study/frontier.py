@@ -17,7 +17,7 @@ from assay.attack.base import Attack
 from assay.attack.distances import Distance, TopK
 from assay.attack.map_attack import MapAttack
 from assay.core.files import replacing
-from assay.core.inputs import check_images, check_index, check_targets
+from assay.core.inputs import check_images, check_index
 from assay.core.progress import Progress, silent
 from assay.core.registry import nearest, short
 from assay.data.base import Batch
@@ -27,6 +27,7 @@ from assay.explain.gradient import Gradient
 from assay.explain.kernels import Kernel
 from assay.measure.base import Measure
 from assay.models.classifier import Classifier
+from assay.models.targets import Targets
 from assay.report.frontier_plot import trade_offs
 from assay.report.page import Sentence
 from assay.report.plots import to_bytes
@@ -39,6 +40,7 @@ from assay.study.frontier_plan import FAITHFULNESS, plan_sweep
 from assay.study.frontier_sweep import Sweep, sweep_blocks
 from assay.study.sink import Memory
 from assay.study.source import Held
+from assay.study.targeting import given_targets
 
 __all__ = ["FIGURE", "Frontier", "Knee", "frontier", "frontiers_of", "plot_frontiers"]
 
@@ -193,7 +195,7 @@ class Frontier:
 def frontier(
     model: Classifier,
     images: Tensor,
-    targets: Tensor | None = None,
+    targets: Targets | None = None,
     explainer: Explainer | str = Gradient(),  # noqa: B008  (frozen)
     sigmas: Sequence[float] | None = None,
     samples: int | None = None,
@@ -219,7 +221,7 @@ def frontier(
     Args:
         model: The model to explain; faithfulness is to it, not to the smoothed model.
         images: (N, C, H, W), pixels in [0, 1].
-        targets: (N,) class ids; None for the predicted classes.
+        targets: (N,) class ids, or what else is explained (`assay.models.targets.Targets`); None for the predicted classes.
         explainer: What is smoothed, or its spec.
         sigmas: Standard deviations of Gaussian kernels; 0, 0.01, 0.03 and 0.1 when neither these nor `kernels` are given.
         samples: Noisy copies per image at every width; None for the paper's rule, more at larger widths.
@@ -247,12 +249,10 @@ def frontier(
     numbers = check_index(index, count, images.device)
     if len(numbers.unique()) < count:
         raise ShapeError("index gives two images the same number; each needs its own")
-    if targets is not None:
-        targets = check_targets(targets, count, model.count_classes(images.shape[1:]), images.device)
     sweep = plan_sweep(
         model, count, [explainer], sigmas, samples, seed,
         kernels=kernels, faithfulness=faithfulness, attack=attack, otherwise=otherwise, distance=distance, attacked=attacked,
-        draws=draws, within=within, certified=certified, targets=targets,
+        draws=draws, within=within, certified=certified, targets=given_targets(targets, model, images),
     )  # fmt: skip
     source = Held(Batch(images, None, None, None, numbers, tuple(f"image {number}" for number in range(count))))
     blocks, sink = Blocks.even(count, BLOCK), Memory()

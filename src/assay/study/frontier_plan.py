@@ -22,6 +22,7 @@ from assay.measure.perturbation import Deletion, Insertion
 from assay.models.classifier import Classifier
 from assay.study.frontier_sweep import CERTIFIABLE, CONFIDENCE, Sweep, width_of
 from assay.study.given import built
+from assay.study.targeting import PREDICTED, Targeting
 
 __all__ = ["FAITHFULNESS", "SIGMAS", "plan_sweep"]
 
@@ -52,7 +53,7 @@ def plan_sweep(
     draws: int = 10,
     within: Ball | str | None = None,
     certified: float | None = None,
-    targets: Tensor | None = None,
+    targets: Targeting = PREDICTED,
 ) -> Sweep:
     """What a sweep will do, checked before it does anything; the parameters are those of `frontier`, for several explainers.
 
@@ -79,14 +80,19 @@ def plan_sweep(
     area = area or (LinfBall(8 / 255) if hit is None else ball(hit.norm, hit.eps))
     widths = _widths(given)
     if certified is not None:
-        _check_certified(model, chosen, widths, samples, certified)
+        _check_certified(model, chosen, widths, samples, certified, targets.sample)
     sweep = Sweep(model, chosen, widths, samples, rated, hit, blind, by, draws, attacked, area, images, seed, targets, certified)
     assert len(sweep.robustness) in (0, 2)  # a distance that is no similarity is refused here
     return sweep
 
 
 def _check_certified(
-    model: Classifier, explainers: Sequence[Explainer], kernels: Sequence[Kernel | None], samples: int | None, eps: float
+    model: Classifier,
+    explainers: Sequence[Explainer],
+    kernels: Sequence[Kernel | None],
+    samples: int | None,
+    eps: float,
+    targets: Tensor | None,
 ) -> None:
     """Raise SpecError or ModelError unless some explainer is of a kind with certificates, and all of that kind have them at every width."""
     able = [one for one in explainers if isinstance(one, CERTIFIABLE)]
@@ -96,7 +102,7 @@ def _check_certified(
     for one in able:
         for kernel in kernels:
             if kernel is not None:
-                check_certifiable(model, Smoothed(one, kernel, samples), (eps,), CONFIDENCE, None)
+                check_certifiable(model, Smoothed(one, kernel, samples), (eps,), CONFIDENCE, None, targets)
 
 
 def _widths(given: Sequence[Kernel | str]) -> list[Kernel | None]:

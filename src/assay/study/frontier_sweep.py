@@ -33,6 +33,7 @@ from assay.study.gallery import places
 from assay.study.record import record
 from assay.study.sink import Sink
 from assay.study.source import Source, placed
+from assay.study.targeting import PREDICTED, Targeting
 from assay.study.work import lines_of, lines_of_unread, status_table
 
 __all__ = [
@@ -96,7 +97,7 @@ class Sweep:
         ball: Where the random changes are drawn from; the attack's own when there is one.
         images: Images in all.
         seed: Decides all randomness, together with the images' numbers.
-        targets: (images,) class ids; None for the predicted classes.
+        targets: What is explained of each image.
         certified: L2 radius of the certificates; None for none.
     """
 
@@ -113,7 +114,7 @@ class Sweep:
     ball: Ball
     images: int
     seed: int
-    targets: Tensor | None = None
+    targets: Targeting = PREDICTED
     certified: float | None = None
 
     @property
@@ -158,7 +159,7 @@ class Sweep:
     def record(self, data: Mapping[str, Any], indices: Sequence[int]) -> dict[str, Any]:
         """The seven reproducibility answers, of images with those numbers in those data."""
         settings = {
-            "targets": "predicted" if self.targets is None else "given",
+            "targets": self.targets.name,
             "kernels": [_kernel_name(one) for one in self.kernels],
             "samples": self.samples,
             "attacked images": self.attacked,
@@ -183,13 +184,13 @@ class Sweep:
             home = self.model.device
             images, index = batch.images.to(home), batch.index.to(home)
             logits = self.model.unchecked_logits(images)
-            targets = logits.argmax(1) if self.targets is None else self.targets.cpu()[torch.tensor(at)].to(home)
+            targets = self.targets.of(self.model, logits, batch, at)
             case = Case(self.model, images, targets, index, self.seed)
             case.__dict__["logits"] = logits
             chosen = torch.tensor([place for place, row in enumerate(at) if row in self._attacked()], dtype=torch.int64, device=home)
             values, maps = self._measured(case, chosen, tell)
             tables["frontier"] = self._rows(batch.index, values)
-            lines |= zip(at, lines_of(batch, logits.cpu(), maps), strict=True)
+            lines |= zip(at, lines_of(batch, self.model.decide(logits, targets), maps), strict=True)
         tables["status"] = status_table(source, rows, lines)
         return tables
 
@@ -231,7 +232,7 @@ class Sweep:
         for rated in self.faithfulness:
             found.append(rated.evaluate(case, clean, everyone))
             step()
-        lost = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]) | ~case.logits.isfinite().all(1)
+        lost = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]) | ~case.logits.flatten(1).isfinite().all(1)
         values = torch.stack(found).masked_fill(lost, math.nan).cpu()
         told = {short(explainer): one.cpu() for explainer, one in zip(everyone, maps, strict=True)}
         return values.permute(2, 1, 0).reshape(count, len(self.explainers), len(self.kernels), -1), told

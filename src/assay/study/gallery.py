@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from assay.data.base import Batch
+from assay.models.targets import Decision
 from assay.report import Gallery
 from assay.study.labels import Labels
 
@@ -34,7 +36,7 @@ class Shown:
         name: Its name.
         label: Its label, or None.
         image: (1 or 3, H, W).
-        probabilities: (K,).
+        probabilities: (K,); () of the value of a model that gives values.
         values: (measures, explainers and floor).
         maps: (C, H, W), one for each explainer.
         truth: (1, H, W) bool, or None.
@@ -57,13 +59,13 @@ def places(wanted: int, images: int) -> list[int]:
     return [-(-slot * images // wanted) for slot in range(wanted)]
 
 
-def show(batch: Batch, at: int, logits: Tensor, maps: list[Tensor], values: Tensor) -> Shown:
+def show(batch: Batch, at: int, decision: Decision, maps: list[Tensor], values: Tensor) -> Shown:
     """What the gallery keeps of image `at` of a batch.
 
     Args:
         batch: The images.
         at: Which.
-        logits: (K,) of it.
+        decision: What the model decides about the batch.
         maps: (C, H, W) of it, one for each explainer.
         values: (measures, explainers and floor) of it.
     """
@@ -73,7 +75,7 @@ def show(batch: Batch, at: int, logits: Tensor, maps: list[Tensor], values: Tens
         label=None if batch.labels is None else int(batch.labels[at]),
         # What has no colours is shown as the channels' mean.
         image=image if len(image) in (1, 3) else image.mean(0, keepdim=True),
-        probabilities=logits.softmax(0),
+        probabilities=_probabilities(decision, at).cpu(),
         values=values,
         maps=maps,
         truth=None if batch.truth is None else batch.truth[at].cpu(),
@@ -123,13 +125,13 @@ def gallery(shown: Sequence[Shown], explainers: Sequence[str], measures: Sequenc
         measures: The measures' names.
         labels: Names of labels and predictions.
     """
-    predicted = [int(one.probabilities.argmax()) for one in shown]
+    told = [_told(one.probabilities, labels) for one in shown]
     return Gallery(
         images=torch.stack([one.image for one in shown]),
         names=tuple(one.name for one in shown),
         labels=tuple(labels.name_of(one.label) for one in shown),
-        predictions=tuple(labels.names[best] for best in predicted),
-        probabilities=tuple(float(one.probabilities[best]) for one, best in zip(shown, predicted, strict=True)),
+        predictions=tuple(name for name, _ in told),
+        probabilities=tuple(probability for _, probability in told),
         maps={name: torch.stack([one.maps[place] for one in shown]) for place, name in enumerate(explainers)},
         truth=_stacked([one.truth for one in shown]),
         distractor=_stacked([one.distractor for one in shown]),
@@ -140,8 +142,21 @@ def gallery(shown: Sequence[Shown], explainers: Sequence[str], measures: Sequenc
     )
 
 
+def _probabilities(decision: Decision, at: int) -> Tensor:
+    row = decision.head.transform(decision.outputs[at : at + 1], "probability")[0]
+    return row if decision.head.decides else row[decision.ids[at]]
+
+
+def _told(probabilities: Tensor, labels: Labels) -> tuple[str, float]:
+    """The prediction's name and probability; a value stands for the name, and has no probability."""
+    if not probabilities.ndim:
+        return f"{float(probabilities):.4g}", math.nan
+    best = int(probabilities.argmax())
+    return labels.names[best], float(probabilities[best])
+
+
 def _tensor(data: bytes, shape: Sequence[int]) -> Tensor:
-    return torch.from_numpy(np.frombuffer(data, np.float32).copy()).reshape(*shape)
+    return torch.from_numpy(np.frombuffer(data, np.float32).copy()).reshape(list(shape))
 
 
 def _stacked(masks: list[Tensor | None]) -> Tensor | None:

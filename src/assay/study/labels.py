@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from assay.models.targets import Decision
 
 __all__ = ["Labels", "match"]
 
@@ -30,6 +37,13 @@ class Labels:
         """The name of a label's class; empty where there is no label, or the model has no such class."""
         known = None if label is None else self.id_of(label)
         return "" if known is None else self.names[known]
+
+    def told(self, decision: Decision, ids: Tensor) -> tuple[list[str], list[float]]:
+        """Names and probabilities of classes (n,); a value stands for the name, and has no probability."""
+        found = decision.probability(ids).tolist()
+        if not decision.head.decides:
+            return [f"{value:.4g}" for value in found], [math.nan] * len(found)
+        return [self.names[number] for number in ids.tolist()], found
 
     def accuracy(self, counts: Mapping[tuple[int, int], int]) -> tuple[float, int]:
         """Share of right predictions among the labels that the model has a class for, and their number.

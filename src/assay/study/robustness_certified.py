@@ -32,7 +32,7 @@ def certified_values(plan: Certifying, batch: Batch) -> pl.DataFrame:
     model: Classifier = plan.model
     images, index = batch.images.to(model.device), batch.index.to(model.device)
     logits = model.logits(images)
-    return certified_table(plan, images, logits.argmax(1), index, logits)
+    return certified_table(plan, images, model.choose(logits), index, logits)
 
 
 def certified_means(values: pl.DataFrame, seed: int) -> pl.DataFrame:

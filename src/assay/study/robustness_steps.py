@@ -95,7 +95,7 @@ def attacked_values(
     model, everyone = sweep.model, sweep.everyone
     images, index = batch.images.to(model.device), batch.index.to(model.device)
     logits = model.unchecked_logits(images)
-    targets, pair = logits.argmax(1), with_floor(attack)
+    targets, pair = model.choose(logits), with_floor(attack)
     found: list[Tensor] = []
     for place, explainer in enumerate(everyone):
         maps = explainer.attribute(model, images, targets, index, sweep.seed)
@@ -129,7 +129,7 @@ def _tables(plan: RobustnessPlan, step: Step, model: Classifier, tell: Callable[
     (batch,) = source.read([rows])
     if step.kind == "classes":
         assert batch.labels is not None
-        predicted = model.unchecked_logits(batch.images).argmax(1)
+        predicted = model.choose(model.unchecked_logits(batch.images))
         return {CLASSES: pl.DataFrame({"image": batch.index.numpy(), "label": batch.labels.numpy(), "predicted": predicted.numpy()})}
     if step.kind == "certify":
         certifying = plan.certifying(step.model)

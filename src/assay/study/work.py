@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -18,10 +18,12 @@ from assay.explain.random import RandomMap
 from assay.measure.attacked import AttackedSimilarity
 from assay.measure.base import Case, Measure
 from assay.models.classifier import Classifier
+from assay.models.targets import Decision
 from assay.study.gallery import Shown, pack, places, show
 from assay.study.record import record
 from assay.study.run_files import UNREAD
 from assay.study.source import Source, placed
+from assay.study.targeting import PREDICTED, Targeting
 
 __all__ = ["FLOOR", "OK", "Line", "Work", "lines_of", "lines_of_unread", "status_table"]
 
@@ -43,8 +45,9 @@ class Work:
         seed: Decides all randomness, together with the images' numbers.
         images: Images in all.
         gallery: Images for the report.
-        targets: (images,) class ids; None for the predicted classes.
+        targets: What is explained of each image.
         attacks: Those of the measures whose attacks the report shows.
+        facts: What else is known of accuracy, for the report.
     """
 
     model: Classifier
@@ -53,8 +56,9 @@ class Work:
     seed: int
     images: int
     gallery: int
-    targets: Tensor | None = None
+    targets: Targeting = PREDICTED
     attacks: Sequence[AttackedSimilarity] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def everyone(self) -> list[Explainer]:
@@ -67,11 +71,6 @@ class Work:
         names = [type(one).__name__ for one in self.measures]
         return [name if names.count(name) == 1 else short(one) for name, one in zip(names, self.measures, strict=True)]
 
-    @property
-    def explained(self) -> str:
-        """Which class of each image is explained, in a word."""
-        return "predicted" if self.targets is None else "given"
-
     def record(self, data: Mapping[str, Any], indices: Sequence[int]) -> dict[str, Any]:
         """The seven reproducibility answers.
 
@@ -79,7 +78,7 @@ class Work:
             data: The data set's name, hash and split.
             indices: The images' numbers.
         """
-        return record(self.model, self.everyone, self.measures, data, indices, self.seed, {"targets": self.explained})
+        return record(self.model, self.everyone, self.measures, data, indices, self.seed, {"targets": self.targets.name})
 
     def tables(
         self, source: Source, rows: range, batch: Batch, tell: Callable[[int], None], shown_from: Sequence[int] | None = None
@@ -97,23 +96,22 @@ class Work:
         lines = lines_of_unread(unread)
         tables = {}
         if at:
-            targets = None if self.targets is None else self.targets.cpu()[torch.tensor(at)]
-            logits, maps, values = self._measured(batch, targets, tell)
+            decision, maps, values = self._measured(batch, at, tell)
             tables["scores"] = self._scores(batch.index, values)
-            lines |= zip(at, lines_of(batch, logits, dict(zip(map(short, self.everyone), maps, strict=True))), strict=True)
+            lines |= zip(at, lines_of(batch, decision, dict(zip(map(short, self.everyone), maps, strict=True))), strict=True)
             wanted = places(self.gallery, self.images) if shown_from is None else shown_from
-            shown = self._shown(batch, at, [(slot, row) for slot, row in enumerate(wanted) if row in rows], logits, maps, values)
+            shown = self._shown(batch, at, [(slot, row) for slot, row in enumerate(wanted) if row in rows], decision, maps, values)
             if shown:
                 tables["gallery"] = pack(shown)
         tables["status"] = status_table(source, rows, lines)
         return tables
 
-    def _measured(self, batch: Batch, targets: Tensor | None, tell: Callable[[int], None]) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Logits (N, K), maps of everyone, and values (measures, everyone, N), NaN where an output or a map is not finite."""
+    def _measured(self, batch: Batch, at: list[int], tell: Callable[[int], None]) -> tuple[Decision, list[Tensor], Tensor]:
+        """What the model decides, maps of everyone, and values (measures, everyone, N), NaN where an output or a map is not finite."""
         count, home = len(batch), self.model.device
         images, index = batch.images.to(home), batch.index.to(home)
         logits = self.model.unchecked_logits(images)
-        targets = logits.argmax(1) if targets is None else targets.to(home)
+        targets = self.targets.of(self.model, logits, batch, at)
         case = Case(
             self.model,
             images,
@@ -132,8 +130,8 @@ class Work:
         for place, measure in enumerate(self.measures):
             tell(count * (len(maps) + place) // steps)
             scored.append(measure.evaluate(case, clean, self.everyone))
-        lost = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]) | ~logits.isfinite().all(1)
-        return logits.cpu(), [one.cpu() for one in maps], torch.stack(scored).masked_fill(lost, math.nan).cpu()
+        lost = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]) | ~logits.flatten(1).isfinite().all(1)
+        return self.model.decide(logits, targets), [one.cpu() for one in maps], torch.stack(scored).masked_fill(lost, math.nan).cpu()
 
     def _scores(self, index: Tensor, values: Tensor) -> pl.DataFrame:
         """A row for each image, explainer and measure, in this order, so that blocks can be put one after another."""
@@ -150,16 +148,16 @@ class Work:
         )
 
     def _shown(
-        self, batch: Batch, at: list[int], slots: list[tuple[int, int]], logits: Tensor, maps: list[Tensor], values: Tensor
+        self, batch: Batch, at: list[int], slots: list[tuple[int, int]], decision: Decision, maps: list[Tensor], values: Tensor
     ) -> list[tuple[int, Shown]]:
         """The first sound image at or after each slot's position that no other slot has."""
-        free = [place for place, fine in enumerate(logits.isfinite().all(1).tolist()) if fine]
+        free = [place for place, fine in enumerate(decision.outputs.isfinite().all(1).tolist()) if fine]
         found = []
         for slot, row in slots:
             place = next((place for place in free if at[place] >= row), None)
             if place is not None:
                 free.remove(place)
-                found.append((slot, show(batch, place, logits[place], [own[place] for own in maps[:-1]], values[:, :, place])))
+                found.append((slot, show(batch, place, decision, [own[place] for own in maps[:-1]], values[:, :, place])))
         return found
 
 
@@ -180,17 +178,17 @@ def lines_of_unread(unread: Sequence[tuple[int, Corrupt]]) -> dict[int, Line]:
     return {row: (error.name, UNREAD + error.message, None, None) for row, error in unread}
 
 
-def lines_of(batch: Batch, logits: Tensor, maps: Mapping[str, Tensor]) -> list[Line]:
+def lines_of(batch: Batch, decision: Decision, maps: Mapping[str, Tensor]) -> list[Line]:
     """A line for each image of a batch: whether its output and maps are finite, or what is not.
 
     Args:
         batch: The images.
-        logits: (N, K) of them.
+        decision: What the model decides about them.
         maps: (N, C, H, W) by explainer's name.
     """
     labels = [None] * len(batch) if batch.labels is None else batch.labels.tolist()
     whole = {name: one.flatten(1).isfinite().all(1).tolist() for name, one in maps.items()}
-    sound, best = logits.isfinite().all(1).tolist(), logits.argmax(1).tolist()
+    sound, best = decision.outputs.isfinite().all(1).tolist(), decision.chosen.tolist()
     found: list[Line] = []
     for place, name in enumerate(batch.names):
         lost = [explainer for explainer, fine in whole.items() if not fine[place]]

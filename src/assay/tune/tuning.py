@@ -266,7 +266,9 @@ class Tuning:
     def _check_classes(self) -> None:
         """One class throughout would make every mask empty and the agreement perfect, which would prove nothing."""
         if self.base.head != "softmax":
-            raise ModelError(f"DiET tunes networks of classes that exclude each other, with a logit for each; {self.base.name} has head={self.base.head!r}")
+            raise ModelError(
+                f"DiET tunes networks with a logit for each of some classes that exclude each other; {self.base.name} is {self.base.head}"
+            )
         found = torch.zeros(self.wanted.shape[1], device=self.wanted.device)
         found[self.wanted.argmax(1)] = 1
         if self.ranks.world > 1:

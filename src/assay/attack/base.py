@@ -75,7 +75,8 @@ class Attack(ABC):
             model: The model.
             explainer: What is attacked: an explainer, its spec, or a callable `explain(model, images, targets)` that gives maps.
             images: (N, C, H, W), pixels in [0, 1].
-            targets: (N,) explained classes, the same before and after, or what else is explained (`Targets`); None for the clean images' predicted classes.
+            targets: (N,) explained classes, the same before and after, or what else is explained (`Targets`); None for the
+                clean images' predicted classes.
             seed: Decides all randomness, together with `index`.
             index: (N,) the images' global numbers; 0..N-1 when None.
 
@@ -104,8 +105,8 @@ class Attack(ABC):
         scene = Scene(model, explainer, images, targets, index, seed, logits, maps, area, self.goal, self.keep_class, self.tolerance)
         if scene.keep_class and scene.tolerance is None and not scene.decision.head.decides:
             raise SpecError(
-                f"{model.name} gives values, not classes, so {type(self).__name__} has no class to keep; give it tolerance=, the most that a "
-                "value may move, or keep_class=False"
+                f"{model.name} gives values, not classes, so {type(self).__name__} has no class to keep; give it tolerance=, the most that "
+                "a value may move, or keep_class=False"
             )
         judge = Judge(scene)
         if self.eps > 0:

@@ -99,11 +99,11 @@ def check_certifiable(
         if samples is not None:
             raise SpecError("the certificate of top pixels is made of the map's own copies; set samples in the Smoothed(...)")
         return chosen
-    bounded = [one.bounded for one in targets.objects] if isinstance(targets, Aims) else [None]
+    bounded = [None if one is None else one.bounded for one, _ in targets.parts()] if isinstance(targets, Aims) else [None]
     if not all(model.output == "probability" if one is None else one for one in bounded):
         raise ModelError(
             "a gradient is certified of a class probability, which is in [0, 1]; "
-            f"this model explains its {model.output.replace('_', ' ')}{', and the targets are no probabilities' * isinstance(targets, Aims)}: "
+            f"this model explains its {model.output.replace('_', ' ')}{', or another target' * isinstance(targets, Aims)}: "
             'make it Classifier(net, output="probability"), or give --output probability'
         )
     if samples is not None and (samples < 2 or samples % 2):

@@ -86,10 +86,13 @@ class Classifier:
     ) -> None:
         if not isinstance(net, nn.Module):
             raise ModelError(f"Classifier wraps a torch.nn.Module, not {type(net).__name__}")
-        choices = (("precision", precision, get_args(Precision)), ("output", output, get_args(Output)), ("head", head, (None, *HEADS)))
+        choices = (
+            ("precision", precision, get_args(Precision)),
+            ("output", output, get_args(Output)),
+            ("head", head or "softmax", tuple(HEADS)),
+        )
         for name, value, known in choices:
             if value not in known:
-                known = tuple(one for one in known if one is not None)
                 raise SpecError(f"{name} must be one of {', '.join(known)}, not {value!r}{nearest(value, known)}")
         for name, number in (("chunk", chunk), ("memory", memory)):
             if number is not None and number < 1:

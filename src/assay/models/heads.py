@@ -84,7 +84,7 @@ class Head(ABC):
 class Softmax(Head):
     """K classes of which each image has one."""
 
-    name = "softmax"
+    name: ClassVar[HeadName] = "softmax"
 
     def take(self, outputs: Tensor, network: str) -> Tensor:
         """See `Head.take`."""

@@ -251,7 +251,7 @@ class Aims(Tensor):
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """What is made of aims has the same objects."""
-        made = super().__torch_function__(func, types, args, kwargs or {})
+        made = super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
         if isinstance(made, cls) and "objects" not in vars(made):
             made.objects = next((one.objects for one in args if isinstance(one, cls)), ())
         return made

@@ -50,7 +50,7 @@ def views_of(
     batch: Batch,
     labels: Labels,
     targeting: Targeting = PREDICTED,
-    at: Sequence[int] = (0,),
+    positions: Sequence[int] = (0,),
 ) -> tuple[AttackView, ...]:
     """Attacked images to show, image by image, explainer by explainer; those whose output or map is not finite are left out.
 
@@ -63,14 +63,14 @@ def views_of(
         batch: The images.
         labels: Names of predictions.
         targeting: What is explained.
-        at: The images' positions.
+        positions: The images' positions.
     """
     images, index = batch.images.to(model.device), batch.index.to(model.device)
     found: list[tuple[int, AttackView]] = []
     for explainer in explainers:
         attack = choose(explainer)
         logits = model.unchecked_logits(images)
-        targets = targeting.of(model, logits, batch, at)
+        targets = targeting.of(model, logits, batch, positions)
         maps = explainer.attribute(model, images, targets, index, seed)
         fine = (maps.flatten(1).isfinite().all(1) & logits.flatten(1).isfinite().all(1)).nonzero().flatten()
         result = attack.run(model, explainer, images[fine], targets[fine], index[fine], seed, logits[fine], maps[fine])

@@ -38,7 +38,7 @@ from assay.study.findings import findings
 from assay.study.given import built
 from assay.study.sink import Memory, Sink
 from assay.study.source import Held, Source
-from assay.study.targeting import PREDICTED, Targeting, given_targets
+from assay.study.targeting import Targeting, given_targets
 from assay.study.work import FLOOR, Work
 
 __all__ = ["EXPLAINERS", "MEASURES", "PAPER", "Audit", "audit", "audit_blocks", "audit_source", "plan"]
@@ -237,7 +237,7 @@ def plan(
     *,
     masks: Set[str] = frozenset(),
     gallery: int = 8,
-    targets: Targeting = PREDICTED,
+    targets: Targeting | Tensor | None = None,
     attacks: Sequence[Attack | str] = (),
 ) -> Work:
     """What an audit will do, checked before it does anything.
@@ -269,7 +269,7 @@ def plan(
         raise SpecError(f"gallery must be at least 1, not {gallery}: the report shows some images")
     attacked = [with_floor(one) for one in built("attack", attacks, Attack)]
     rated += [one for pair in attacked for one in pair if one not in rated]
-    return Work(model, chosen, list(dict.fromkeys(rated)), seed, images, gallery, targets, [one for one, _ in attacked])
+    return Work(model, chosen, list(dict.fromkeys(rated)), seed, images, gallery, Targeting.read(targets), [one for one, _ in attacked])
 
 
 def audit_blocks(work: Work, source: Source, sink: Sink, blocks: Blocks, share: Iterable[int], progress: Progress = silent) -> None:

@@ -93,7 +93,8 @@ class Explaining:
 def explain_run(run: Run, plan: Explaining, source: Source, progress: Progress = silent) -> Explained | None:
     """Write every image's maps, what is left of them, and the results when all is done.
 
-    The folder gets `maps.zarr` (an array per explainer, `index` and `targets`, the explained classes, a row per image; NaN and -1 where there is no map),
+    The folder gets `maps.zarr` (an array per explainer, `index` and `targets`, the explained classes: a row per image; NaN and -1 where
+    there is no map),
     `overlays/EXPLAINER/IMAGE.png`, `predictions.csv`, `status.csv`, and `maps.npz` when asked for (rows of explained images only).
 
     Args:

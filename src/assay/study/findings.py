@@ -190,7 +190,7 @@ def _output(model: Classifier) -> str:
     return "value" if model.head == "scalar" else model.output.replace("_", " ")
 
 
-def _accuracy(counted: Tally, labels: Labels, head: str) -> Mapping[str, str]:
+def _accuracy(counted: Tally, labels: Labels, head: str) -> dict[str, str]:
     if not counted.pairs or head == "scalar":
         return {}
     share, known = labels.accuracy(counted.pairs)

@@ -22,7 +22,7 @@ from assay.measure.perturbation import Deletion, Insertion
 from assay.models.classifier import Classifier
 from assay.study.frontier_sweep import CERTIFIABLE, CONFIDENCE, Sweep, width_of
 from assay.study.given import built
-from assay.study.targeting import PREDICTED, Targeting
+from assay.study.targeting import Targeting
 
 __all__ = ["FAITHFULNESS", "SIGMAS", "plan_sweep"]
 
@@ -53,7 +53,7 @@ def plan_sweep(
     draws: int = 10,
     within: Ball | str | None = None,
     certified: float | None = None,
-    targets: Targeting = PREDICTED,
+    targets: Targeting | Tensor | None = None,
 ) -> Sweep:
     """What a sweep will do, checked before it does anything; the parameters are those of `frontier`, for several explainers.
 
@@ -78,10 +78,10 @@ def plan_sweep(
     by = build(distance, Distance) if isinstance(distance, str) else distance
     area = build(within, Ball) if isinstance(within, str) else within
     area = area or (LinfBall(8 / 255) if hit is None else ball(hit.norm, hit.eps))
-    widths = _widths(given)
+    widths, aims = _widths(given), Targeting.read(targets)
     if certified is not None:
-        _check_certified(model, chosen, widths, samples, certified, targets.sample)
-    sweep = Sweep(model, chosen, widths, samples, rated, hit, blind, by, draws, attacked, area, images, seed, targets, certified)
+        _check_certified(model, chosen, widths, samples, certified, aims.sample)
+    sweep = Sweep(model, chosen, widths, samples, rated, hit, blind, by, draws, attacked, area, images, seed, aims, certified)
     assert len(sweep.robustness) in (0, 2)  # a distance that is no similarity is refused here
     return sweep
 

@@ -34,6 +34,13 @@ class Targeting:
     one: Targets | None = None
     ids: tuple[int, ...] | None = None
 
+    @classmethod
+    def read(cls, targets: Targeting | Tensor | None) -> Targeting:
+        """It, or targets (images,); the predicted classes where None."""
+        if isinstance(targets, Targeting):
+            return targets
+        return PREDICTED if targets is None else cls("given", targets)
+
     @property
     def words(self) -> str:
         """It in a sentence."""

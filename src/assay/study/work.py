@@ -58,7 +58,7 @@ class Work:
     gallery: int
     targets: Targeting = PREDICTED
     attacks: Sequence[AttackedSimilarity] = ()
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
 
     @property
     def everyone(self) -> list[Explainer]:

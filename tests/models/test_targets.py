@@ -94,7 +94,14 @@ def test_an_audit_and_a_frontier_take_any_target(images):
     rows = found.scores.filter((found.scores["explainer"] == "Gradient") & (found.scores["measure"] == "Deletion"))["value"]
     assert rows.to_list() == pytest.approx(value.tolist())
     swept = assay.frontier(
-        assay.Classifier(plain()), batch, assay.Contrast(0, 1), sigmas=[0.1], samples=2, faithfulness=["Deletion(steps=2)"], attack=None, draws=1
+        assay.Classifier(plain()),
+        batch,
+        assay.Contrast(0, 1),
+        sigmas=[0.1],
+        samples=2,
+        faithfulness=["Deletion(steps=2)"],
+        attack=None,
+        draws=1,
     )
     assert len(swept.status) == 3
 

@@ -112,9 +112,9 @@ def test_a_head_that_does_not_fit_is_refused_with_those_that_may(outputs, head, 
 
 
 def test_unknown_heads_and_probabilities_of_values_are_refused():
-    with pytest.raises(SpecError, match="head must be one of softmax, sigmoid.*did you mean sigmoid"):
+    with pytest.raises(SpecError, match=r"head must be one of softmax, sigmoid.*did you mean sigmoid"):
         assay.Classifier(plain(), head="sigmod")
-    with pytest.raises(SpecError, match="scalar.*not their log probability"):
+    with pytest.raises(SpecError, match=r"scalar.*not their log probability"):
         assay.Classifier(plain(), head="scalar", output="log_probability")
 
 
@@ -215,7 +215,7 @@ def test_pgd_turns_the_labelled_finding_or_any_of_several(images):
 def test_multi_hot_labels_need_findings(images):
     batch, labels = images(3), torch.eye(4, dtype=torch.long)[:3]
     softmax, sigmoid = assay.Classifier(plain()), assay.Classifier(plain(), head="sigmoid")
-    with pytest.raises(TargetError, match="several findings per image.*head='sigmoid'"):
+    with pytest.raises(TargetError, match=r"several findings per image.*head='sigmoid'"):
         assay.PGD()(softmax, batch, labels)
     with pytest.raises(TargetError, match="several findings"):
         assay.audit(softmax, batch, explainers=["Gradient"], labels=labels)

@@ -124,7 +124,7 @@ def test_probabilities_are_certified_and_other_targets_are_not(images):
         (assay.Contrast(1, 1), TargetError, "against itself"),
         ([assay.Logit(1)], TargetError, "1 targets for 2 images"),
         (lambda z: z, TargetError, r"one number per image, \(2,\)"),
-        (lambda z: 3.0, TargetError, "not to float"),
+        (lambda _: 3.0, TargetError, "not to float"),
         (assay.Mean(torch.ones(2, 2), 0), ShapeError, "must lie over the outputs"),
         (assay.Mean("missing.npy", 0), DataError, "missing.npy"),
         (True, TargetError, "class ids"),
@@ -138,7 +138,7 @@ def test_wrong_targets_are_named(targets, error, message, images):
 
 def test_outputs_at_positions_need_a_target(images):
     for targets in (None, torch.tensor([0, 1, 2])):
-        with pytest.raises(ModelError, match="say what is explained, such as targets=assay.Mean"):
+        with pytest.raises(ModelError, match=r"say what is explained, such as targets=assay.Mean"):
             assay.Gradient()(assay.Classifier(Segmenter()), images(3), targets)
 
 

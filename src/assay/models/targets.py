@@ -62,12 +62,10 @@ class Target(ABC):
         return head, matrix(outputs)
 
 
-@register
-class Logit(Target):
-    """The logit of class `k`, whatever the model explains otherwise; with head="scalar" output `k`."""
+class _OfClass(Target):
+    """A target of one class."""
 
     k: int
-    bounded = False
 
     def __post_init__(self) -> None:
         _check_class(self, self.k)
@@ -76,6 +74,14 @@ class Logit(Target):
     def classes(self) -> tuple[int, ...]:
         """See `Target.classes`."""
         return (self.k,)
+
+
+@register
+class Logit(_OfClass):
+    """The logit of class `k`, whatever the model explains otherwise; with head="scalar" output `k`."""
+
+    k: int
+    bounded = False
 
     def value(self, head: Head, outputs: Tensor, usual: Output, asked: Output | None) -> Tensor:  # noqa: ARG002
         """See `Target.value`."""
@@ -83,19 +89,11 @@ class Logit(Target):
 
 
 @register
-class Probability(Target):
+class Probability(_OfClass):
     """The probability of class `k`, whatever the model explains otherwise."""
 
     k: int
     bounded = True
-
-    def __post_init__(self) -> None:
-        _check_class(self, self.k)
-
-    @property
-    def classes(self) -> tuple[int, ...]:
-        """See `Target.classes`."""
-        return (self.k,)
 
     def value(self, head: Head, outputs: Tensor, usual: Output, asked: Output | None) -> Tensor:  # noqa: ARG002
         """See `Target.value`.
@@ -132,7 +130,7 @@ class Contrast(Target):
 
 
 @register
-class Mean(Target):
+class Mean(_OfClass):
     """The mean score of class `k` over a region of outputs (N, K, H, W), as of a segmentation.
 
     Its prediction, which attacks keep, is that of the mean outputs (N, K) over the region.
@@ -165,11 +163,6 @@ class Mean(Target):
             if isinstance(self.mask, str)
             else f"Mean(mask of {' x '.join(map(str, self.mask.shape))}, k={self.k})"
         )
-
-    @property
-    def classes(self) -> tuple[int, ...]:
-        """See `Target.classes`."""
-        return (self.k,)
 
     @cached_property
     def _weights(self) -> Tensor:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from assay.data import Batch, Dataset
     from assay.models.classifier import Classifier
 
-__all__ = ["Inputs", "check_folder", "inputs", "network"]
+__all__ = ["Inputs", "inputs", "network"]
 
 Model = Annotated[
     str,
@@ -159,29 +159,3 @@ def _check_device(name: str) -> None:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"cannot use --device {name}: {reason}") from error
-
-
-def check_folder(out: Path, empty: bool = True) -> Path:
-    """The folder, made now, so that a wrong one is told before the work.
-
-    Args:
-        out: The folder.
-        empty: Whether it must hold nothing yet.
-
-    Raises:
-        DataError: It cannot be made or written, or holds something already.
-    """
-    import os
-
-    from assay.errors import DataError
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        held = next(out.iterdir(), None)
-    except OSError as error:
-        raise DataError(f"cannot make the folder {out}: {error.strerror or error}") from error
-    if empty and held is not None:
-        raise DataError(f"{out} already holds {held.name}; name an empty or new folder")
-    if not os.access(out, os.W_OK):
-        raise DataError(f"cannot write in the folder {out}")
-    return out

@@ -86,8 +86,8 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.study.audit import audit as audit
     from assay.study.frontier import Frontier as Frontier
     from assay.study.frontier import Knee as Knee
-    from assay.study.frontier import frontier as frontier
     from assay.study.frontier import plot_frontiers as plot_frontiers
+    from assay.study.frontier_study import frontier as frontier
     from assay.tune.diet import DiET as DiET
     from assay.tune.diet import Tuned as Tuned
     from assay.tune.explainer import LearnedMask as LearnedMask
@@ -173,7 +173,7 @@ _HOMES = {
     "data": "assay.data",
     "erasure_agreement": "assay.measure.erasure",
     "errors": "assay.errors",
-    "frontier": "assay.study.frontier",
+    "frontier": "assay.study.frontier_study",
     "load": "assay.models.checkpoint",
     "model_agreement": "assay.measure.agreement",
     "plant": "assay.data.plant",

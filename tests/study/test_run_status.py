@@ -10,9 +10,10 @@ from assay.study.audit import plan
 from assay.study.audit_run import audit_run
 from assay.study.blocks import Blocks
 from assay.study.compare import compare
-from assay.study.explain import Explaining, explain_run
+from assay.study.explain import ExplainStudy
 from assay.study.run import Run
 from assay.study.run_status import first_start, status, verify
+from assay.study.study import Asked, run
 from reference.sources import Broken, batch
 
 ANSWERS = {"data": {"name": "mine"}}
@@ -33,10 +34,8 @@ def audited(model, pixels, folder, seed=0, blocks=3, explainers=TWO, only=None, 
 
 
 def explained(model, pixels, folder, seed=0):
-    explaining = Explaining(model, (assay.Gradient(), assay.RandomMap()), seed, overlays=False)
-    cut = Blocks.even(len(pixels), 2)
-    with Run.open(folder, command="explain", settings={"seed": seed}, answers=ANSWERS, blocks=cut) as run:
-        explain_run(run, explaining, Broken(batch(pixels)))
+    study = ExplainStudy((assay.Gradient(), assay.RandomMap()), overlays=False)
+    run(study, Asked(model, Broken(batch(pixels)), seed), folder, settings={"seed": seed}, block=2)
     return folder
 
 

@@ -22,8 +22,11 @@ def main() -> None:
     """Run the command line; a user's mistake ends with one line on standard error and exit code 2, Ctrl-C with 130."""
     try:
         # Imported here, so that an interruption while torch loads ends with its message too.
-        from assay.cli import attack, audit, bench, certify, data, demo, explain, frontier, run, study, train, tune  # noqa: F401
+        from assay.cli import audit, bench, data, demo, run, study, train, tune  # noqa: F401
+        from assay.cli.studies import STUDIES, add_studies
 
+        word = next((one for one in sys.argv[1:] if not one.startswith("-")), "")
+        add_studies([word] if word != run.run.info.name else list(STUDIES))
         code = app(standalone_mode=False) or 0
     except AssayError as error:
         _say(str(error))

@@ -102,7 +102,8 @@ def check_destination(folder: Path) -> list[str]:
         raise DataError(f"cannot make the folder {folder}: {there} is a file")
     if not os.access(there, os.W_OK | os.X_OK):
         frozen = hasattr(os, "statvfs") and os.statvfs(there).f_flag & os.ST_RDONLY
-        raise DataError(f"cannot {'write in' if there == folder else 'make'} the folder {folder}: {os.strerror(errno.EROFS if frozen else errno.EACCES)}")
+        what, why = "write in" if there == folder else "make", os.strerror(errno.EROFS if frozen else errno.EACCES)
+        raise DataError(f"cannot {what} the folder {folder}: {why}")
     return held
 
 

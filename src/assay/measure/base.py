@@ -70,9 +70,17 @@ class Case:
         if targets is not None:
             return cls(model, images, targets, index, seed, truth, distractor)
         logits = model.logits(images)
-        case = cls(model, images, logits.argmax(1), index, seed, truth, distractor)
-        case.__dict__["logits"] = logits
-        return case
+        return cls(model, images, logits.argmax(1), index, seed, truth, distractor).knowing(logits)
+
+    def knowing(self, logits: Tensor) -> Case:
+        """The same case, whose logits (N, K) need no pass any more."""
+        self.__dict__["logits"] = logits  # Where `cached_property` looks for them.
+        return self
+
+    def part(self, rows: Tensor) -> Case:
+        """The case of some of its images, by their places (M,)."""
+        masks = (None if mask is None else mask[rows] for mask in (self.truth, self.distractor))
+        return Case(self.model, self.images[rows], self.targets[rows], self.index[rows], self.seed, *masks).knowing(self.logits[rows])
 
 
 class Measure(ABC):

@@ -23,6 +23,7 @@ from assay.report.text import plural
 from assay.study.asked_attack import STEPS, Norm, asked_attack
 from assay.study.attack_findings import attack_grid, attack_page, attack_summary
 from assay.study.attack_views import shown_attacks
+from assay.study.findings import class_names
 from assay.study.gallery import places
 from assay.study.labels import match
 from assay.study.record import record
@@ -149,7 +150,7 @@ class AttackStudy(Study):
 
     def _shown(self, asked: Asked, first: int) -> tuple[AttackView, ...]:
         wanted = sorted({*places(self.gallery, asked.images), first})[: self.gallery + 1]
-        labels = match(asked.classes, asked.model.classes)
+        labels = match(asked.classes, class_names(asked.model, asked.source, first))
         return shown_attacks(asked.source, wanted, asked.model, self.explainer, self.of, self.compare, asked.seed, labels)
 
     def record(self, asked: Asked) -> dict[str, Any]:

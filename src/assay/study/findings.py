@@ -26,7 +26,7 @@ from assay.study.statistics import summarise_pieces
 from assay.study.verdict import RULES, verdict
 from assay.study.work import OK, Work
 
-__all__ = ["Tally", "few", "findings", "notes_of", "tally"]
+__all__ = ["Tally", "class_names", "few", "findings", "notes_of", "tally"]
 
 _LISTED = 1000
 """Problems that a report lists; status.csv has all."""
@@ -90,7 +90,7 @@ def findings(
     explainers = [short(one) for one in work.explainers]
     summary = summarise_pieces(_values(sink, len(explainers) + 1, len(measures)), explainers, measures, work.seed)
     notes = notes_of(work)
-    labels = match(classes, _classes(work.model, source, counted.first))
+    labels = match(classes, class_names(work.model, source, counted.first))
     page = Page(
         title="Which explanations of this model can be trusted?",
         model=f"{name}, its {work.model.output.replace('_', ' ')}, in {work.model.precision} on {work.model.device.type}",
@@ -163,7 +163,7 @@ def _attacked(work: Work, source: Source, first: int, labels: Labels) -> tuple[A
     return tuple(found)
 
 
-def _classes(model: Classifier, source: Source, first: int) -> tuple[str, ...]:
+def class_names(model: Classifier, source: Source, first: int) -> tuple[str, ...]:
     """Names of the model's classes, also where other processes, or an earlier start, made all passes."""
     try:
         return model.classes

@@ -12,6 +12,7 @@ from assay.attack.ball import Norm, ball
 from assay.attack.goals import Goal
 from assay.attack.judge import Explain, Judge, Scene, clean_maps
 from assay.core.registry import build, check_at_least, check_choice
+from assay.core.surroundings import undisturbed
 from assay.errors import ImageTypeError, SpecError
 from assay.explain.base import Explainer, check_call
 from assay.models.classifier import Classifier
@@ -58,6 +59,7 @@ class Attack(ABC):
     """The paper that defines it."""
 
     @final
+    @undisturbed()
     def __call__(
         self,
         model: Classifier,
@@ -95,6 +97,7 @@ class Attack(ABC):
         return AttackResult(**{field.name: getattr(found, field.name).to(home) for field in fields(AttackResult)})
 
     @final
+    @undisturbed()
     def run(
         self, model: Classifier, explainer: Explain, images: Tensor, targets: Tensor, index: Tensor, seed: int, logits: Tensor, maps: Tensor
     ) -> AttackResult:

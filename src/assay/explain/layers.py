@@ -59,12 +59,13 @@ def lies_over(grid: tuple[int, ...], size: tuple[int, int], most: float = _ROUGH
 @contextmanager
 def uncompiled(model: Classifier) -> Iterator[None]:
     """Run the network itself and not its compiled form, which hides its layers and operations."""
-    usual = model._run
-    model._run = model.module
-    try:
-        yield
-    finally:
-        model._run = usual
+    with model.alone:
+        usual = model._run
+        model._run = model.module
+        try:
+            yield
+        finally:
+            model._run = usual
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from assay.core.inputs import check_maps, check_masks
+from assay.core.surroundings import undisturbed
 from assay.errors import SpecError
 from assay.explain.base import Explainer, check_call
 from assay.models.classifier import Classifier
@@ -92,6 +93,7 @@ class Measure(ABC):
     """What a score says, in one plain sentence."""
 
     @final
+    @undisturbed()
     def __call__(
         self,
         model: Classifier,
@@ -128,6 +130,7 @@ class Measure(ABC):
         return self.compare(case, [maps], [explainer])[0].to(images.device)
 
     @final
+    @undisturbed()
     def compare(self, case: Case, maps: Sequence[Tensor], explainers: Sequence[Explainer | None]) -> Tensor:
         """Scores (E, N) of E explainers' maps of the same images; passes that no map changes are shared.
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from assay.core.chunk import out_of_memory
 from assay.errors import ModelError
 from assay.models.classifier import Classifier, Output
 
@@ -31,7 +32,7 @@ def scores(model: Classifier, targets: Tensor, rows: Tensor, shape: torch.Size, 
         make: Makes the inputs of pairs start..stop.
         output: What a score is, where it is not what the model explains.
     """
-    out = torch.empty(len(rows), device=rows.device)
+    out = torch.empty(len(rows), dtype=torch.float32, device=rows.device)
 
     def step(start: int, stop: int) -> None:
         with torch.no_grad():
@@ -62,7 +63,12 @@ def gradients(model: Classifier, targets: Tensor | None, rows: Tensor, shape: to
             pixels = (made.clone() if made.is_inference() else made).requires_grad_()
             logits = model.forward(pixels)
             score = model.score(logits, logits.argmax(1) if targets is None else targets[rows[start:stop]])
-            gradient = torch.autograd.grad(score.sum(), pixels, allow_unused=True)[0] if score.requires_grad else None
+            try:
+                gradient = torch.autograd.grad(score.sum(), pixels, allow_unused=True)[0] if score.requires_grad else None
+            except RuntimeError as error:
+                if out_of_memory(error):
+                    raise
+                raise ModelError(f"{model.name} fails when it is differentiated, in its own code: {str(error).splitlines()[0]}") from error
         if gradient is None:
             raise ModelError(f"{model.name} has no gradient at its pixels; use an explainer that needs none, such as KernelShap")
         model.passes.backward += stop - start
@@ -82,7 +88,7 @@ def segment_sum(sums: Tensor, rows: Tensor, weights: Tensor, values: Tensor) -> 
     bad = ~flat.sum(1).isfinite()
     if bool(bad.any()):
         flat = flat.masked_fill(bad[:, None], 0.0)
-    mixing = torch.zeros(last - first, len(rows), device=sums.device)
+    mixing = torch.zeros(last - first, len(rows), dtype=torch.float32, device=sums.device)
     mixing[rows - first, torch.arange(len(rows), device=rows.device)] = weights.float()
     sums[first:last] += (mixing @ flat).view(-1, *sums.shape[1:])
     if bool(bad.any()):

@@ -13,6 +13,7 @@ from assay.bounds.certificate import Certificate
 from assay.bounds.gradient import certify_gradient
 from assay.bounds.votes import certify_votes
 from assay.core.registry import build, short
+from assay.core.surroundings import undisturbed
 from assay.errors import ModelError, SpecError
 from assay.explain.base import Explainer, check_call, check_model
 from assay.explain.gradient import Gradient
@@ -26,6 +27,7 @@ __all__ = ["certify", "check_certifiable"]
 _SAMPLES = 1000
 
 
+@undisturbed()
 def certify(
     model: Classifier,
     images: Tensor,

@@ -43,7 +43,7 @@ def check_images(images: Any) -> Tensor:
     low, high = pixels.aminmax()
     if not (bool(low.isfinite()) and bool(high.isfinite())):
         raise NotFiniteError(f"image {_first(~pixels.isfinite())} has a pixel that is NaN or infinite")
-    if -_ROUNDING <= low and high <= 1 + _ROUNDING:
+    if low >= -_ROUNDING and high <= 1 + _ROUNDING:
         return pixels if low >= 0 and high <= 1 else pixels.clamp(0, 1)
     if low < 0 or high > 1:
         first = _first((pixels < 0) | (pixels > 1))

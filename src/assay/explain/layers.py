@@ -123,8 +123,8 @@ def last_layer(model: Classifier, shape: torch.Size) -> str:
 
     hooks = {name: keep(name, layer) for name, layer in model.module.named_modules() if name}
     one = torch.zeros(1, dtype=torch.int64, device=model.device)
-    counted = model.passes.copy()
     with torch.inference_mode(False), torch.enable_grad(), watched(model, hooks):
+        counted = model.passes.copy()
         try:
             logits = model.forward(noise.uniform(0, "last_layer", one, one, tuple(shape)).requires_grad_())
         finally:

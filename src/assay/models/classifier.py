@@ -111,7 +111,6 @@ class Classifier:
         self.alone = Alone()
         self._foreign = Foreign(module)
         self._form = Form()
-        self._tried: frozenset[tuple[int, ...]] = frozenset()
         self._digest = ""
         self.module = module if isinstance(module, BlackBox) else converted(frozen_copy(module), self.device, torch.float32)
         self._run: Callable[[Tensor], Any] = torch.compile(self.module, dynamic=True) if compile else self.module
@@ -134,7 +133,7 @@ class Classifier:
 
     def settings(self) -> dict[str, Any]:
         """`identity`, and what the first images showed: the form that the network runs in, and what to know about its outputs."""
-        known = {"form": self._form.words, "findings": list(self.findings)} if self._tried else {"form": "not tried on an image yet"}
+        known = {"form": self._form.words, "findings": list(self.findings)} if self._form.tried else {"form": "not tried on an image yet"}
         return self.identity() | known
 
     @property
@@ -238,24 +237,24 @@ class Classifier:
             ModelError: The network fails on them, or is no function of the image alone.
         """
         shape = tuple(images.shape[1:])
-        if shape in self._tried or not len(images):
+        if shape in self._form.tried or not len(images):
             return
         with self.alone, undisturbed():
             pair = pair_of(images[:2].detach().to(self.device, torch.float32).clone())
             self._check_channels(shape)
-            if not self._tried:
+            if not self._form.tried:
                 if self._foreign.theirs:
                     with self._foreign, torch.no_grad():
                         self._plain_pass(pair[:1], torch.contiguous_format)
-                self._form = prepare(self.module, self._plain_pass, pair, self.name)
+                prepare(self._form, self.module, self._plain_pass, pair, self.name)
                 if self._dtype != torch.float32:
                     self._weights()
                     self._form.convert(self._dtype)
                     converted(self.module, self.device, self._dtype)
                     self._form.apply(self.module)
             else:
-                still_equal(self.module, self._plain_pass, pair, self._form, 1e-4 if self._dtype == torch.float32 else 0.05)
-            self._tried |= {shape}
+                still_equal(self._form, self.module, self._plain_pass, pair, 1e-4 if self._dtype == torch.float32 else 0.05)
+            self._form.tried.add(shape)
 
     @contextmanager
     def plain(self) -> Iterator[None]:
@@ -273,7 +272,7 @@ class Classifier:
     def _pass(self, run: Callable[[Tensor], Any], pixels: Tensor, layout: torch.memory_format) -> Tensor:
         """Logits of pixels; whatever fails within the network is told as such."""
         x = pixels if self._scale is None else torch.addcmul(self._shift, pixels, self._scale)
-        dtype = self._dtype if self._tried else torch.float32
+        dtype = self._dtype if self._form.tried else torch.float32
         try:
             # A network may work in place on its input, which must not be the caller's pixels.
             out = run(x.to(dtype, memory_format=layout, copy=x is pixels))
@@ -333,7 +332,7 @@ class Classifier:
                 return tensor
 
             middle = torch.full((1, *shape), 0.5, dtype=torch.float32, device=self.device)
-            if shape not in self._tried:
+            if shape not in self._form.tried:
                 one = torch.zeros(1, dtype=torch.int64, device=self.device)
                 self.try_on(noise.uniform(0, "first images", one, one, shape))
             hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)

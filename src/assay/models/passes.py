@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from assay.core.chunk import out_of_memory
+from assay.core.surroundings import undisturbed
 from assay.errors import ModelError
 from assay.models.classifier import Classifier, Output
 
@@ -21,6 +22,7 @@ Make = Callable[[int, int], Tensor]
 Take = Callable[[int, int, Tensor, Tensor], None]
 
 
+@undisturbed()
 def scores(model: Classifier, targets: Tensor, rows: Tensor, shape: torch.Size, make: Make, output: Output | None = None) -> Tensor:
     """Scores (P,) of the pairs' inputs for their images' targets; forward passes only.
 
@@ -42,6 +44,7 @@ def scores(model: Classifier, targets: Tensor, rows: Tensor, shape: torch.Size, 
     return out
 
 
+@undisturbed()
 def gradients(model: Classifier, targets: Tensor | None, rows: Tensor, shape: torch.Size, make: Make, take: Take) -> None:
     """Hand the gradients of the pairs' scores to `take(start, stop, scores, gradients)`, a chunk at a time.
 

@@ -57,7 +57,8 @@ def frozen_copy(net: nn.Module) -> nn.Module:
             elif not isinstance(value, Tensor):
                 _share(value, memo, set(), 0)
     try:
-        copied = copy.deepcopy(net, memo)
+        with torch.no_grad():  # TorchScript copies its weights as a graph would.
+            copied = copy.deepcopy(net, memo)
     except Exception as error:
         raise ModelError(f"{name} cannot be copied, which Assay does to leave it untouched: {error}") from error
     for module in copied.modules():
@@ -70,22 +71,23 @@ def frozen_copy(net: nn.Module) -> nn.Module:
                 setattr(module, key, unwrapped(child))
     for parameter in copied.parameters():
         parameter.grad = None
+        parameter.requires_grad_(False)
     with contextlib.suppress(NotImplementedError):  # An exported program has the mode that it was exported in.
         copied.eval()
-    return copied.requires_grad_(False)
+    return copied
 
 
 def converted(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """The network itself, on the device and with its real numbers in this format; also in tensors that are plain attributes."""
+    """The network itself, on the device and with its real numbers in this format.
 
-    def convert(tensor: Tensor) -> Tensor:
-        return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
-
-    net._apply(convert)
+    Tensors that are plain attributes move too, and change their format where it is that of the parameters.
+    """
+    own = next((parameter.dtype for parameter in net.parameters() if parameter.is_floating_point()), None)
+    net._apply(lambda tensor: tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype))
     for module in net.modules():
         for key, value in vars(module).items():
             if isinstance(value, Tensor):
-                vars(module)[key] = convert(value)
+                vars(module)[key] = value.to(device, dtype if value.dtype == own else value.dtype)
     return net
 
 

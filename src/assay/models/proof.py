@@ -58,9 +58,10 @@ _RANDOM = frozenset(
 
 @dataclass
 class Form:
-    """How a network runs, and what was found about it.
+    """How a network runs, and what was found about it; filled in on the first images.
 
     Attributes:
+        tried: The sizes (C, H, W) of images that it was tried on.
         folds: Batch norms folded into convolutions.
         layout: Memory layout of inputs, and of the weights of 2-D convolutions.
         probabilities: Whether the outputs are probabilities already.
@@ -68,6 +69,7 @@ class Form:
         plain: Why the plain network is used where a faster form was tried, or nothing.
     """
 
+    tried: set[tuple[int, ...]] = field(default_factory=set)
     folds: list[Fold] = field(default_factory=list)
     layout: torch.memory_format = torch.contiguous_format
     probabilities: bool = False
@@ -106,11 +108,12 @@ def pair_of(images: Tensor) -> Tensor:
     return torch.cat([first, 0.9 * first.flip(3) + 0.05 * first.roll(1, 2)])
 
 
-def prepare(net: nn.Module, run: Run, pair: Tensor, name: str) -> Form:
+def prepare(form: Form, net: nn.Module, run: Run, pair: Tensor, name: str) -> None:
     """Try the network on two images, by at most six passes, and bring it into the fastest form that is the same function.
 
     Args:
-        net: A frozen copy in eval mode; it is left in the form that is returned.
+        form: What is found; filled in.
+        net: A frozen copy in eval mode; it is left in that form.
         run: Runs it.
         pair: (2, C, H, W) different images.
         name: What to call the network.
@@ -127,27 +130,26 @@ def prepare(net: nn.Module, run: Run, pair: Tensor, name: str) -> Form:
             raise ModelError(_random(net, lambda: run(pair, usual), name, (both - again).abs().max().item()))
         if not _equal(alone, again[:1]):
             raise ModelError(_batchwise(net, name, (alone - again[:1]).abs().max().item()))
-        form = Form(probabilities=_are_probabilities(again), findings=_told(again, name))
+        form.probabilities, form.findings = _are_probabilities(again), _told(again, name)
         layouts = [torch.channels_last] if any(isinstance(module, nn.Conv2d) for module in net.modules()) else []
-        for one in (Form(folds, layout) for layout in (*layouts, *([usual] if folds else []))):
+        for one in (Form(folds=folds, layout=layout) for layout in (*layouts, *([usual] if folds else []))):
             one.apply(net)
             reason = _differs(again, lambda layout=one.layout: run(pair, layout))  # type: ignore[misc]
             if reason is None:
                 form.folds, form.layout, form.plain = one.folds, one.layout, ""
-                return form
+                return
             one.undo(net)
             form.plain = f"as it is, since a faster form {reason}"
-    return form
 
 
-def still_equal(net: nn.Module, run: Run, pair: Tensor, form: Form, tolerance: float) -> None:
+def still_equal(form: Form, net: nn.Module, run: Run, pair: Tensor, tolerance: float) -> None:
     """Check a form on images of another size, and give it up where it is another function there.
 
     Args:
+        form: The network's form; changed in place.
         net: The network, in that form.
         run: Runs it.
         pair: (2, C, H, W) different images.
-        form: Its form; changed in place.
         tolerance: Largest difference, as a share of the outputs' spread, that the number format explains.
     """
     if not form.folds and form.layout == torch.contiguous_format:

@@ -20,6 +20,7 @@ from assay.core.files import replacing
 from assay.core.inputs import check_images, check_index, check_targets
 from assay.core.progress import Progress, silent
 from assay.core.registry import nearest, short
+from assay.core.surroundings import undisturbed
 from assay.data.base import Batch
 from assay.errors import DataError, NotFiniteError, ShapeError, SpecError
 from assay.explain.base import Explainer, check_model
@@ -190,6 +191,7 @@ class Frontier:
         return self.summary.filter(pl.col("quantity") == quantity)
 
 
+@undisturbed()
 def frontier(
     model: Classifier,
     images: Tensor,

@@ -57,6 +57,7 @@ class PGD:
         check_positive(self, "step")
         check_choice(self, "norm", ("linf", "l2", "l1"))
 
+    @undisturbed()
     def __call__(self, model: Classifier, images: Tensor, labels: Tensor, seed: int = 0, *, index: Tensor | None = None) -> Tensor:
         """Images (N, C, H, W) in the ball, in [0, 1], misclassified where that was found; an image that is already stays as it is.
 

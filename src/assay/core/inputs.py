@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from assay.errors import EmptyBatchError, ImageTypeError, NotFiniteError, PixelRangeError, ShapeError, TargetError
+from assay.errors import EmptyBatchError, ImageTypeError, NotFiniteError, PixelRangeError, ShapeError, SpecError, TargetError
 
-__all__ = ["check_finite", "check_images", "check_index", "check_maps", "check_masks", "check_targets"]
+__all__ = ["check_finite", "check_images", "check_index", "check_maps", "check_masks", "check_seed", "check_targets"]
 
 _ROUNDING = 1e-5
 """How far outside [0, 1] arithmetic in float32, such as undoing a normalisation, may bring a pixel; it is put back."""
 
 
-def check_images(images: Any) -> Tensor:
+def check_images(images: Any, broken: bool = False) -> Tensor:
     """Return the images as float32, or say what is wrong with them.
 
     Args:
         images: (N, C, H, W) floating tensor with pixels in [0, 1].
+        broken: Whether some of them, but not all, may have pixels that are NaN or infinite.
 
     Raises:
         ImageTypeError: Not a floating tensor.
@@ -40,6 +42,12 @@ def check_images(images: Any) -> Tensor:
     if images.numel() == 0:
         raise ShapeError(f"images hold no pixels: shape {tuple(images.shape)}")
     pixels: Tensor = _ours(images.detach().float())
+    if broken:
+        whole = pixels.flatten(1).isfinite().all(1)
+        if bool(whole.any()) and not bool(whole.all()):
+            checked = pixels.clone()
+            checked[whole] = check_images(pixels[whole])
+            return checked
     low, high = pixels.aminmax()
     if not (bool(low.isfinite()) and bool(high.isfinite())):
         raise NotFiniteError(f"image {_first(~pixels.isfinite())} has a pixel that is NaN or infinite")
@@ -94,6 +102,18 @@ def check_index(index: Any, count: int, device: torch.device) -> Tensor:
         raise ShapeError(f"index must hold {count} whole numbers, one per image, not shape {tuple(index.shape)} of {_dtype(index)}")
     numbers: Tensor = _ours(index.to(device, torch.int64))
     return numbers
+
+
+def check_seed(seed: Any) -> int:
+    """Return the seed as an int, of whatever library its whole number is.
+
+    Raises:
+        SpecError: It is no whole number.
+    """
+    try:
+        return operator.index(seed)
+    except TypeError as error:
+        raise SpecError(f"seed must be a whole number, not {seed!r}") from error
 
 
 def check_maps(maps: Any, images: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from assay.core.inputs import check_finite, check_images, check_index, check_targets
+from assay.core.inputs import check_finite, check_images, check_index, check_seed, check_targets
 from assay.core.surroundings import undisturbed
 from assay.errors import ModelError
 from assay.models.classifier import Classifier
@@ -52,6 +52,7 @@ class Explainer(ABC):
         """
         home = images.device if isinstance(images, Tensor) else None
         images, targets, index = check_call(model, images, targets, index)
+        seed = check_seed(seed)
         if self.needs & {"gradient", "layer"}:
             model.need_gradients(type(self).__name__)
         if targets is None and not self.finds_targets:

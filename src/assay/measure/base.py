@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from assay.core.inputs import check_maps, check_masks
+from assay.core.inputs import check_maps, check_masks, check_seed
 from assay.core.surroundings import undisturbed
 from assay.errors import SpecError
 from assay.explain.base import Explainer, check_call
@@ -66,6 +66,7 @@ class Case:
             AssayError: A wrong input, named in the message.
         """
         images, targets, index = check_call(model, images, targets, index)
+        seed = check_seed(seed)
         truth = None if truth is None else check_masks(truth, images, "truth")
         distractor = None if distractor is None else check_masks(distractor, images, "distractor")
         if targets is not None:

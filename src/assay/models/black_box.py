@@ -16,7 +16,7 @@ class BlackBox(nn.Module):
     """Any function from images (N, C, H, W) to scores: it is not copied, has no gradients, and may return an array.
 
     Args:
-        function: The function; it is handed a float32 tensor of its own.
+        function: The function; it is handed a tensor of its own.
     """
 
     def __init__(self, function: Callable[[Tensor], Any]) -> None:

@@ -22,6 +22,9 @@ from assay.models.outputs import Select, selected
 from assay.models.prepare import Foreign, converted, frozen_copy, unwrapped, weights_hash
 from assay.models.proof import Form, layer_of, pair_of, prepare, still_equal
 
+_LOOKED_AT = 16
+"""Images among which two whole ones are looked for, to try a network on."""
+
 __all__ = ["Classifier", "Output", "Passes", "Select", "selected"]
 
 Output = Literal["logit", "probability", "log_probability"]
@@ -94,6 +97,8 @@ class Classifier:
         for name, number in (("chunk", chunk), ("memory", memory)):
             if number is not None and number < 1:
                 raise SpecError(f"{name} must be at least 1, not {number}")
+        if isinstance(module, BlackBox) and (precision != "float32" or compile):
+            raise SpecError("precision= and compile= are for a torch.nn.Module; a function runs as it is")
         self.name = module.name if isinstance(module, BlackBox) else type(module).__name__
         self.precision: Precision = precision
         self.output: Output = output
@@ -240,7 +245,7 @@ class Classifier:
         if shape in self._form.tried or not len(images):
             return
         with self.alone, undisturbed():
-            pair = pair_of(images[:2].detach().to(self.device, torch.float32).clone())
+            pair = pair_of(images[:_LOOKED_AT].detach().to(self.device, torch.float32))
             self._check_channels(shape)
             if not self._form.tried:
                 if self._foreign.theirs:

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import functools
 import hashlib
+import inspect
 import types
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,7 +63,7 @@ def frozen_copy(net: nn.Module) -> nn.Module:
     except Exception as error:
         raise ModelError(f"{name} cannot be copied, which Assay does to leave it untouched: {error}") from error
     for module in copied.modules():
-        for key, value in vars(module).items():
+        for key, value in list(vars(module).items()):
             if isinstance(value, types.FunctionType | functools.partial):
                 vars(module)[key] = _rebound(value, memo)
         drop_hooks(module, copied, lambda hook: _rebound(hook, memo))
@@ -144,9 +145,8 @@ def _rebound(value: Any, memo: Mapping[int, Any]) -> Any:
     """A function that holds on to parts of the original network, holding on to those of the copy instead."""
     if id(value) in memo and isinstance(value, nn.Module | Tensor):
         return memo[id(value)]
-    original = getattr(value, "_torchdynamo_orig_callable", None)
-    if original is not None:
-        return _rebound(original, memo)
+    if hasattr(value, "_torchdynamo_orig_callable"):
+        return _rebound(inspect.unwrap(value), memo)
     if isinstance(value, types.MethodType):
         return types.MethodType(_rebound(value.__func__, memo), memo[id(value.__self__)]) if id(value.__self__) in memo else value
     if isinstance(value, functools.partial):
@@ -191,7 +191,7 @@ def _share(value: Any, memo: dict[int, Any], seen: set[int], depth: int) -> bool
     if home in ("torch", "numpy") or isinstance(value, type | types.FunctionType | types.MethodType | functools.partial):
         return False
     parts = [_share(one, memo, seen, depth + 1) for one in _parts(value)]
-    if home not in ("builtins", "collections", "_thread") and not any(parts) and _is_delicate(value):
+    if home not in ("builtins", "collections") and not any(parts) and _is_delicate(value):
         memo[id(value)] = value
     return any(parts)
 

@@ -101,8 +101,9 @@ class Form:
 
 
 def pair_of(images: Tensor) -> Tensor:
-    """Two different images (2, C, H, W): the first two, or the first and a darker mirror image of it."""
-    first = images[:1]
+    """Two different images (2, C, H, W) without NaN: the first two, or the first and a darker mirror image; grey where there is none."""
+    images = images[images.flatten(1).isfinite().all(1)]
+    first = images[:1] if len(images) else images.new_full((1, *images.shape[1:]), 0.5)
     if len(images) > 1 and not torch.equal(images[0], images[1]):
         return images[:2]
     return torch.cat([first, 0.9 * first.flip(3) + 0.05 * first.roll(1, 2)])
@@ -203,8 +204,8 @@ def _differs(expected: Tensor, run: Callable[[], Tensor], tolerance: float = _TO
 
 def _lay_out(net: nn.Module, layout: torch.memory_format) -> None:
     for module in net.modules():
-        weight = vars(module).get("_parameters", {}).get("weight")
-        if isinstance(module, nn.Conv2d) and weight is not None and weight.ndim == 4:
+        weight = module._parameters.get("weight") if isinstance(module, nn.Conv2d) else None
+        if weight is not None and weight.ndim == 4:
             weight.data = weight.data.contiguous(memory_format=layout)
 
 

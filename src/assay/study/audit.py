@@ -13,7 +13,7 @@ from torch import Tensor
 
 from assay.attack.base import Attack
 from assay.core.files import replacing
-from assay.core.inputs import check_images, check_index, check_masks, check_targets
+from assay.core.inputs import check_images, check_index, check_masks, check_seed, check_targets
 from assay.core.progress import Progress, silent
 from assay.core.registry import short
 from assay.core.surroundings import undisturbed
@@ -157,7 +157,8 @@ def audit(
         AssayError: A wrong input, named in the message, before work starts.
     """
     check_model(model)
-    images = check_images(images)
+    seed = check_seed(seed)
+    images = check_images(images, broken=True)
     count = len(images)
     numbers = check_index(index, count, images.device)
     if len(numbers.unique()) < count:

@@ -17,7 +17,7 @@ from assay.attack.base import Attack
 from assay.attack.distances import Distance, TopK
 from assay.attack.map_attack import MapAttack
 from assay.core.files import replacing
-from assay.core.inputs import check_images, check_index, check_targets
+from assay.core.inputs import check_images, check_index, check_seed, check_targets
 from assay.core.progress import Progress, silent
 from assay.core.registry import nearest, short
 from assay.core.surroundings import undisturbed
@@ -244,7 +244,8 @@ def frontier(
         AssayError: A wrong input, named in the message, before work starts.
     """
     check_model(model)
-    images = check_images(images)
+    seed = check_seed(seed)
+    images = check_images(images, broken=True)
     count = len(images)
     numbers = check_index(index, count, images.device)
     if len(numbers.unique()) < count:

@@ -20,7 +20,7 @@ from assay.errors import AssayError, ModelError, SpecError
 from assay.models.black_box import BlackBox, kind_of
 from assay.models.outputs import Select, selected
 from assay.models.prepare import Foreign, converted, frozen_copy, unwrapped, weights_hash
-from assay.models.proof import Form, layer_of, pair_of, prepare, still_equal
+from assay.models.proof import Form, first_line, layer_of, pair_of, prepare, still_equal
 
 _LOOKED_AT = 16
 """Images among which two whole ones are looked for, to try a network on."""
@@ -285,10 +285,8 @@ class Classifier:
         except Exception as error:
             if isinstance(error, AssayError) or out_of_memory(error):
                 raise
-            reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
-            raise ModelError(
-                f"{self.name} fails{layer_of(self.module, error)} on images of shape {tuple(pixels.shape[1:])}, in its own code: {reason}"
-            ) from error
+            where = f"{self.name} fails{layer_of(self.module, error)} on images of shape {tuple(pixels.shape[1:])}"
+            raise ModelError(f"{where}, in its own code: {first_line(error)}") from error
 
     def _weights(self) -> str:
         """Hash of the network's own weights, made once, since a network may change what it keeps."""

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from assay.core.chunk import out_of_memory
 from assay.core.surroundings import undisturbed
-from assay.errors import ModelError
+from assay.errors import AssayError, ModelError
 from assay.models.classifier import Classifier, Output
+from assay.models.proof import first_line
 
-__all__ = ["Make", "Take", "gradients", "scores", "segment_sum"]
+__all__ = ["Make", "Take", "gradients", "scores", "segment_sum", "slope_of"]
 
 Make = Callable[[int, int], Tensor]
 Take = Callable[[int, int, Tensor, Tensor], None]
@@ -66,18 +67,28 @@ def gradients(model: Classifier, targets: Tensor | None, rows: Tensor, shape: to
             pixels = (made.clone() if made.is_inference() else made).requires_grad_()
             logits = model.forward(pixels)
             score = model.score(logits, logits.argmax(1) if targets is None else targets[rows[start:stop]])
-            try:
-                gradient = torch.autograd.grad(score.sum(), pixels, allow_unused=True)[0] if score.requires_grad else None
-            except RuntimeError as error:
-                if out_of_memory(error):
-                    raise
-                raise ModelError(f"{model.name} fails when it is differentiated, in its own code: {str(error).splitlines()[0]}") from error
-        if gradient is None:
-            raise ModelError(f"{model.name} has no gradient at its pixels; use an explainer that needs none, such as KernelShap")
+            gradient = slope_of(model, score, pixels)
         model.passes.backward += stop - start
         take(start, stop, score.detach(), gradient)
 
     model.run(len(rows), shape, True, step)
+
+
+def slope_of(model: Classifier, values: Tensor, pixels: Tensor) -> Tensor:
+    """Gradient (n, C, H, W) of the sum of values at the pixels that they were made of.
+
+    Raises:
+        ModelError: They do not depend on the pixels in a way that can be differentiated.
+    """
+    try:
+        gradient = torch.autograd.grad(values.sum(), pixels, allow_unused=True)[0] if values.requires_grad else None
+    except Exception as error:
+        if isinstance(error, AssayError) or out_of_memory(error):
+            raise
+        raise ModelError(f"{model.name} fails when it is differentiated: {first_line(error)}") from error
+    if gradient is None:
+        raise ModelError(f"{model.name} has no gradient at its pixels; use an explainer that needs none, such as KernelShap")
+    return gradient
 
 
 def segment_sum(sums: Tensor, rows: Tensor, weights: Tensor, values: Tensor) -> None:

@@ -16,7 +16,7 @@ from assay.core.chunk import out_of_memory
 from assay.errors import AssayError, ModelError
 from assay.models.fold import Fold, find_folds, name_of
 
-__all__ = ["Form", "layer_of", "pair_of", "prepare", "still_equal"]
+__all__ = ["Form", "first_line", "layer_of", "pair_of", "prepare", "still_equal"]
 
 Run = Callable[[Tensor, torch.memory_format], Tensor]
 """Logits (n, K) of pixels (n, C, H, W) by the network as it is now, with its input in this memory layout."""
@@ -175,6 +175,11 @@ def layer_of(net: nn.Module, error: BaseException) -> str:
         found = f" in its layer {path} ({type(module).__name__})" if path else found
         trace = trace.tb_next
     return found
+
+
+def first_line(error: BaseException) -> str:
+    """An error's kind, and the first line of what it says."""
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
 
 
 def _equal(one: Tensor, other: Tensor, tolerance: float = _TOLERANCE) -> bool:

@@ -99,7 +99,7 @@ class Classifier:
                 raise SpecError(f"{name} must be at least 1, not {number}")
         if isinstance(module, BlackBox) and (precision != "float32" or compile):
             raise SpecError("precision= and compile= are for a torch.nn.Module; a function runs as it is")
-        self.name = module.name if isinstance(module, BlackBox) else type(module).__name__
+        self.name = module.name if isinstance(module, BlackBox) else getattr(module, "original_name", type(module).__name__)
         self.precision: Precision = precision
         self.output: Output = output
         self.passes = Passes()
@@ -251,6 +251,7 @@ class Classifier:
                 if self._foreign.theirs:
                     with self._foreign, torch.no_grad():
                         self._plain_pass(pair[:1], torch.contiguous_format)
+                    self._foreign.forget()
                 prepare(self._form, self.module, self._plain_pass, pair, self.name)
                 if self._dtype != torch.float32:
                     self._weights()

@@ -16,39 +16,11 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["Fold", "find_folds", "flat", "name_of"]
 
 _NORMS: dict[type[nn.Module], type[nn.Module]] = {nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d}
-_ASKS = frozenset(
-    (
-        "shape",
-        "dtype",
-        "device",
-        "ndim",
-        "layout",
-        "requires_grad",
-        "is_leaf",
-        "size",
-        "dim",
-        "ndimension",
-        "numel",
-        "nelement",
-        "element_size",
-        "itemsize",
-        "stride",
-        "storage_offset",
-        "is_floating_point",
-        "is_complex",
-        "is_contiguous",
-        "is_cuda",
-        "is_cpu",
-        "is_meta",
-        "is_nested",
-        "is_sparse",
-        "is_quantized",
-        "is_inference",
-        "get_device",
-        "__len__",
-        "_version",
-    )
-)
+_ASKS = frozenset({
+    "shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_leaf", "size", "dim", "ndimension", "numel", "nelement",
+    "element_size", "itemsize", "stride", "storage_offset", "is_floating_point", "is_complex", "is_contiguous", "is_cuda", "is_cpu",
+    "is_meta", "is_nested", "is_sparse", "is_quantized", "is_inference", "get_device", "__len__", "_version",
+})  # fmt: skip
 """Questions about a tensor that its numbers do not answer."""
 _NUMBERS = frozenset({"numpy", "tolist", "item", "__array__", "nonzero"})
 """Ways from a tensor's numbers into Python, beside those that return a number."""
@@ -74,7 +46,7 @@ class Fold:
     def of(cls, conv: Any, norm: Any) -> Fold:
         """The fold of a pair as it is now; nothing is changed yet."""
         fused = fuse_conv_bn_weights(conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
-        return cls(conv, norm, (conv.weight, conv.bias), tuple(one.requires_grad_(False) for one in fused))
+        return cls(conv, norm, (conv.weight, conv.bias), tuple(nn.Parameter(one, False) for one in fused))
 
     def apply(self) -> None:
         """Let the convolution do the batch norm's work."""

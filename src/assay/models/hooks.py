@@ -16,26 +16,10 @@ __all__ = ["drop_hooks"]
 _FORWARD = ("_forward_hooks", "_forward_pre_hooks")
 _BACKWARD = ("_backward_hooks", "_backward_pre_hooks")
 _BESIDE = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs")
-_NOTING = frozenset(
-    (
-        "append",
-        "add",
-        "update",
-        "extend",
-        "insert",
-        "put",
-        "put_nowait",
-        "setdefault",
-        "__setitem__",
-        "write",
-        "print",
-        "log",
-        "info",
-        "debug",
-        "warning",
-        "add_scalar",
-    )
-)
+_NOTING = frozenset({
+    "append", "add", "update", "extend", "insert", "put", "put_nowait", "setdefault", "__setitem__", "write", "print", "log", "info",
+    "debug", "warning", "add_scalar",
+})  # fmt: skip
 
 
 def drop_hooks(module: nn.Module, net: nn.Module, rebound: Callable[[Any], Any]) -> None:

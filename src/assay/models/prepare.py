@@ -117,14 +117,14 @@ class Foreign(TorchFunctionMode):
         self.theirs = [(path, weakref.ref(tensor)) for path, tensor in named] if _is_patched(net) else []
         self.alive: dict[int, str] = {}
 
-    def __enter__(self) -> Foreign:
-        self.alive = {id(tensor): path for path, ref in self.theirs if (tensor := ref()) is not None}
-        super().__enter__()
-        return self
+    def forget(self) -> None:
+        """Let go of the caller's network, which later passes do not concern."""
+        self.theirs, self.alive = [], {}
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        self.alive = self.alive or {id(tensor): path for path, ref in self.theirs if (tensor := ref()) is not None}
         for tensor in flat((args, kwargs or {})):
             if id(tensor) in self.alive:
                 raise ModelError(
@@ -136,7 +136,7 @@ class Foreign(TorchFunctionMode):
 
 def _is_patched(net: nn.Module) -> bool:
     """Whether functions were put on the network's modules, which might hold on to these."""
-    functions = types.FunctionType | types.MethodType | functools.partial
+    functions = (types.FunctionType, types.MethodType, functools.partial)
     values = chain.from_iterable((*vars(module).values(), *module._forward_hooks.values()) for module in net.modules())
     return any(isinstance(value, functions) for value in values)
 

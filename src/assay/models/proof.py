@@ -24,36 +24,11 @@ Run = Callable[[Tensor, torch.memory_format], Tensor]
 _TOLERANCE, _ROUNDING = 1e-4, 2e-6
 _WHOLE = 1e-4
 """How far from 1 probabilities may sum."""
-_RANDOM = frozenset(
-    (
-        "dropout",
-        "dropout_",
-        "dropout1d",
-        "dropout2d",
-        "dropout3d",
-        "alpha_dropout",
-        "feature_alpha_dropout",
-        "feature_dropout",
-        "rrelu",
-        "rand",
-        "randn",
-        "rand_like",
-        "randn_like",
-        "randint",
-        "randint_like",
-        "randperm",
-        "bernoulli",
-        "bernoulli_",
-        "normal",
-        "normal_",
-        "uniform_",
-        "exponential_",
-        "random_",
-        "multinomial",
-        "poisson",
-        "gumbel_softmax",
-    )
-)
+_RANDOM = frozenset({
+    "dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "feature_dropout",
+    "rrelu", "rand", "randn", "rand_like", "randn_like", "randint", "randint_like", "randperm", "bernoulli", "bernoulli_", "normal",
+    "normal_", "uniform_", "exponential_", "random_", "multinomial", "poisson", "gumbel_softmax",
+})  # fmt: skip
 
 
 @dataclass

@@ -116,7 +116,7 @@ class Classifier:
         self.alone = Alone()
         self._foreign = Foreign(module)
         self._form = Form()
-        self._digest = ""
+        self._own: tuple[int, str] | None = None
         self.module = module if isinstance(module, BlackBox) else converted(frozen_copy(module), self.device, torch.float32)
         self._run: Callable[[Tensor], Any] = torch.compile(self.module, dynamic=True) if compile else self.module
 
@@ -126,10 +126,11 @@ class Classifier:
     @undisturbed()
     def identity(self) -> dict[str, Any]:
         """Everything that decides what this model computes, as plain values, the weights as a hash."""
+        count, digest = self._weights()
         return {
             "network": self.name,
-            "parameters": sum(parameter.numel() for parameter in self.module.parameters()),
-            "weights": f"sha256 of the weights {self._weights()}",
+            "parameters": count,
+            "weights": f"sha256 of the weights {digest}",
             "mean": None if self._scale is None else (-self._shift / self._scale).flatten().tolist(),
             "std": None if self._scale is None else (1 / self._scale).flatten().tolist(),
             "precision": self.precision,
@@ -289,12 +290,12 @@ class Classifier:
             where = f"{self.name} fails{layer_of(self.module, error)} on images of shape {tuple(pixels.shape[1:])}"
             raise ModelError(f"{where}, in its own code: {first_line(error)}") from error
 
-    def _weights(self) -> str:
-        """Hash of the network's own weights, made once, since a network may change what it keeps."""
-        if not self._digest:
+    def _weights(self) -> tuple[int, str]:
+        """Number and hash of the network's own weights, found once, since a network may change what it keeps."""
+        if self._own is None:
             with self.plain():
-                self._digest = weights_hash(self.module)
-        return self._digest
+                self._own = sum(parameter.numel() for parameter in self.module.parameters()), weights_hash(self.module)
+        return self._own
 
     def score(self, logits: Tensor, targets: Tensor, output: Output | None = None) -> Tensor:
         """The target's logit, probability or log probability (n,); what is explained unless `output` says otherwise."""

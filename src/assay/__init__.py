@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.data.plant_marks import NoisePatch as NoisePatch
     from assay.data.plant_marks import Patch as Patch
     from assay.data.plant_marks import Stripe as Stripe
+    from assay.errors import AssayError as AssayError
     from assay.explain.backgrounds import Background as Background
     from assay.explain.backgrounds import Blur as Blur
     from assay.explain.backgrounds import Constant as Constant
@@ -99,6 +100,7 @@ _HOMES = {
     "PGD": "assay.attack.pgd",
     "SSIM": "assay.attack.distances",
     "AdamAscent": "assay.attack.optimiser",
+    "AssayError": "assay.errors",
     "Attack": "assay.attack.base",
     "AttackCurve": "assay.measure.attacked",
     "AttackResult": "assay.attack.base",

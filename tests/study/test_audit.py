@@ -259,6 +259,29 @@ def test_images_that_give_nan_are_listed_and_spoil_no_other(fragile, images, tru
     assert found.page.gallery.names == ("a", "c", "d")
 
 
+def test_images_with_pixels_that_are_nan_are_listed_and_spoil_no_other(model, images, truth):
+    pixels = images(4)
+    sound = assay.audit(model, pixels, explainers=SIX, measures=ALL, truth=truth(4))
+    pixels[2, 1, 3, 3] = math.nan
+    found = assay.audit(model, pixels, explainers=SIX, measures=ALL, truth=truth(4))
+    assert found.status["status"].to_list() == ["ok", "ok", "cannot be read: a pixel is NaN or infinite", "ok"]
+    others = pl.col("image") != 2
+    np.testing.assert_allclose(found.scores.filter(others)["value"], sound.scores.filter(others)["value"], rtol=1e-4, atol=1e-6)
+    assert (
+        assay.frontier(model, pixels, explainer=assay.Gradient(), sigmas=[0, 0.1])
+        .status["status"]
+        .to_list()[2]
+        .startswith("cannot be read")
+    )
+
+
+def test_what_was_found_about_the_network_is_in_report_and_record(images):
+    soft = assay.Classifier(torch.nn.Sequential(plain(), torch.nn.Softmax(1)))
+    found = assay.audit(soft, images(2), explainers=["Gradient"], measures=["Deletion"])
+    assert "probabilities already" in found.page.settings["what to know of the network"]
+    assert found.record["setup"]["model"]["findings"] == list(soft.findings)
+
+
 def test_an_explainer_that_gives_nan_loses_only_its_own_scores(model, images, monkeypatch, tmp_path):
     attribute = assay.GradientXInput.attribute
 

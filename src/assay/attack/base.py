@@ -11,7 +11,9 @@ from torch import Tensor
 from assay.attack.ball import Norm, ball
 from assay.attack.goals import Goal
 from assay.attack.judge import Explain, Judge, Scene, clean_maps
+from assay.core.inputs import check_seed
 from assay.core.registry import build, check_at_least, check_choice
+from assay.core.surroundings import undisturbed
 from assay.errors import ImageTypeError, SpecError
 from assay.explain.base import Explainer, check_call
 from assay.models.classifier import Classifier
@@ -58,6 +60,7 @@ class Attack(ABC):
     """The paper that defines it."""
 
     @final
+    @undisturbed()
     def __call__(
         self,
         model: Classifier,
@@ -87,6 +90,7 @@ class Attack(ABC):
             raise ImageTypeError(f"the explainer must be an assay.Explainer, its spec or a callable, not {type(explainer).__name__}")
         home = images.device if isinstance(images, Tensor) else None
         images, targets, index = check_call(model, images, targets, index)
+        seed = check_seed(seed)
         self.check(explainer)
         logits = model.logits(images)
         targets = logits.argmax(1) if targets is None else targets
@@ -95,6 +99,7 @@ class Attack(ABC):
         return AttackResult(**{field.name: getattr(found, field.name).to(home) for field in fields(AttackResult)})
 
     @final
+    @undisturbed()
     def run(
         self, model: Classifier, explainer: Explain, images: Tensor, targets: Tensor, index: Tensor, seed: int, logits: Tensor, maps: Tensor
     ) -> AttackResult:

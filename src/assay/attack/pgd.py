@@ -14,6 +14,7 @@ from assay.attack.optimiser import Decay, SteepestAscent
 from assay.attack.prediction import loss_gradient
 from assay.core import noise
 from assay.core.registry import check_at_least, check_choice, check_positive, register
+from assay.core.surroundings import undisturbed
 from assay.errors import TargetError
 from assay.explain.base import check_call
 from assay.models.classifier import Classifier
@@ -56,6 +57,7 @@ class PGD:
         check_positive(self, "step")
         check_choice(self, "norm", ("linf", "l2", "l1"))
 
+    @undisturbed()
     def __call__(self, model: Classifier, images: Tensor, labels: Tensor, seed: int = 0, *, index: Tensor | None = None) -> Tensor:
         """Images (N, C, H, W) in the ball, in [0, 1], misclassified where that was found; an image that is already stays as it is.
 
@@ -115,6 +117,7 @@ class PGD:
         return logits.scatter(1, labels[:, None], -torch.inf).amax(1) - own
 
 
+@undisturbed()
 def robust_accuracy(
     model: Classifier, images: Tensor, labels: Tensor, attack: PGD | None = None, seed: int = 0, *, index: Tensor | None = None
 ) -> float:

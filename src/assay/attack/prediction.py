@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from assay.errors import ModelError
 from assay.models.classifier import Classifier
+from assay.models.passes import slope_of
 
 __all__ = ["Loss", "loss_gradient"]
 
@@ -28,11 +28,9 @@ def loss_gradient(model: Classifier, images: Tensor, loss: Loss) -> Tensor:
         with torch.inference_mode(False), torch.enable_grad():
             pixels = images[start:stop].detach().clone().requires_grad_()
             losses = loss(model.forward(pixels), slice(start, stop))
-            if not losses.requires_grad:
-                raise ModelError(f"{model.name} has no gradient at its pixels")
-            if not bool((losses != 0).any()):
+            if losses.requires_grad and not bool((losses != 0).any()):
                 return
-            slope = torch.autograd.grad(losses.sum(), pixels)[0]
+            slope = slope_of(model, losses, pixels)
         model.passes.backward += stop - start
         found[start:stop] = slope
 

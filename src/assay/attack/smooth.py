@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -42,6 +43,7 @@ class Softened(Classifier):
         if self.precision != "float32":
             self.precision, self._dtype = "float32", torch.float32
             self.module = copy.deepcopy(model.module).float()
+            self._form = replace(model._form, tried=set(model._form.tried), folds=[])
         self._run = self.module
         self._bytes = {}
         self._groups: dict[int, Chunks] = {}
@@ -49,6 +51,7 @@ class Softened(Classifier):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """See `Classifier.forward`; twice differentiable."""
+        self.try_on(pixels)
         # Of the kernels for attention only the plain one can be differentiated twice.
         with _Softplus(self.beta), sdpa_kernel(SDPBackend.MATH):
             return super().forward(pixels)

@@ -12,7 +12,9 @@ from torch import Tensor
 from assay.bounds.certificate import Certificate
 from assay.bounds.gradient import certify_gradient
 from assay.bounds.votes import certify_votes
+from assay.core.inputs import check_seed
 from assay.core.registry import build, short
+from assay.core.surroundings import undisturbed
 from assay.errors import ModelError, SpecError
 from assay.explain.base import Explainer, check_call, check_model
 from assay.explain.gradient import Gradient
@@ -26,6 +28,7 @@ __all__ = ["certify", "check_certifiable"]
 _SAMPLES = 1000
 
 
+@undisturbed()
 def certify(
     model: Classifier,
     images: Tensor,
@@ -65,6 +68,7 @@ def certify(
     chosen = check_certifiable(model, smoothing, radii, confidence, samples)
     home = images.device if isinstance(images, Tensor) else None
     images, targets, index = check_call(model, images, targets, index)
+    seed = check_seed(seed)
     targets = model.predict(images) if targets is None else targets
     if isinstance(chosen.explainer, Sparsified):
         found = certify_votes(model, images, targets, index, seed, chosen, radii, confidence)

@@ -68,7 +68,7 @@ class Task:
             **own: The command's own options, as they were understood.
         """
         told = {name: value for name, value in asdict(self).items() if name not in _NO_SETTING}
-        return told | own | {"network": {**model.settings(), "device": model.device.type}, "data": data}
+        return told | own | {"network": {**model.identity(), "device": model.device.type}, "data": data}
 
 
 def with_task(function: Callable[Concatenate[Task, P], None]) -> Callable[..., None]:

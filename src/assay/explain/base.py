@@ -7,7 +7,8 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from assay.core.inputs import check_finite, check_images, check_index, check_targets
+from assay.core.inputs import check_finite, check_images, check_index, check_seed, check_targets
+from assay.core.surroundings import undisturbed
 from assay.errors import ModelError
 from assay.models.classifier import Classifier
 
@@ -30,6 +31,7 @@ class Explainer(ABC):
     """Whether `attribute` accepts no targets and takes the predicted class within its own passes."""
 
     @final
+    @undisturbed()
     def __call__(
         self, model: Classifier, images: Tensor, targets: Tensor | None = None, *, seed: int = 0, index: Tensor | None = None
     ) -> Tensor:
@@ -50,6 +52,9 @@ class Explainer(ABC):
         """
         home = images.device if isinstance(images, Tensor) else None
         images, targets, index = check_call(model, images, targets, index)
+        seed = check_seed(seed)
+        if self.needs & {"gradient", "layer"}:
+            model.need_gradients(type(self).__name__)
         if targets is None and not self.finds_targets:
             targets = model.predict(images)
         maps = self.attribute(model, images, targets, index, seed)
@@ -74,6 +79,7 @@ def check_call(model: Classifier, images: Tensor, targets: Tensor | None, index:
     """
     check_model(model)
     images = check_images(images).to(model.device)
+    model.try_on(images)
     if targets is not None:
         targets = check_targets(targets, len(images), model.count_classes(images.shape[1:]), model.device)
     return images, targets, check_index(index, len(images), model.device)

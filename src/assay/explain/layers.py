@@ -58,13 +58,24 @@ def lies_over(grid: tuple[int, ...], size: tuple[int, int], most: float = _ROUGH
 
 @contextmanager
 def uncompiled(model: Classifier) -> Iterator[None]:
-    """Run the network itself and not its compiled form, which hides its layers and operations."""
-    usual = model._run
-    model._run = model.module
-    try:
-        yield
-    finally:
-        model._run = usual
+    """Run the network itself and not its compiled form, which hides its layers and operations; other threads wait.
+
+    Raises:
+        ModelError: Part of it is TorchScript, which hides them for good.
+    """
+    hidden = [name for name, layer in model.module.named_modules() if isinstance(layer, torch.jit.ScriptModule)]
+    if hidden:
+        raise ModelError(
+            f"the layers of {model.name} cannot be looked at, since {hidden[0] or 'it'} is TorchScript; give the network that it was made "
+            "of, or explain it by Gradient or KernelShap, which look at no layer"
+        )
+    with model.alone:
+        usual = model._run
+        model._run = model.module
+        try:
+            yield
+        finally:
+            model._run = usual
 
 
 @contextmanager
@@ -122,8 +133,8 @@ def last_layer(model: Classifier, shape: torch.Size) -> str:
 
     hooks = {name: keep(name, layer) for name, layer in model.module.named_modules() if name}
     one = torch.zeros(1, dtype=torch.int64, device=model.device)
-    counted = model.passes.copy()
     with torch.inference_mode(False), torch.enable_grad(), watched(model, hooks):
+        counted = model.passes.copy()
         try:
             logits = model.forward(noise.uniform(0, "last_layer", one, one, tuple(shape)).requires_grad_())
         finally:

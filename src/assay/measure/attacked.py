@@ -15,6 +15,7 @@ from assay.attack.distances import Distance, TopK
 from assay.attack.map_attack import MapAttack
 from assay.attack.noise_attack import NoiseMapAttack
 from assay.core.registry import register, short
+from assay.core.surroundings import undisturbed
 from assay.errors import SpecError
 from assay.explain.base import Explainer
 from assay.measure.base import Case, Measure
@@ -84,6 +85,7 @@ class AttackCurve:
         return self.noise - self.attacked
 
 
+@undisturbed()
 def attack_curve(
     model: Classifier,
     explainer: Explainer,

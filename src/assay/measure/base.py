@@ -11,7 +11,8 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from assay.core.inputs import check_maps, check_masks
+from assay.core.inputs import check_maps, check_masks, check_seed
+from assay.core.surroundings import undisturbed
 from assay.errors import SpecError
 from assay.explain.base import Explainer, check_call
 from assay.models.classifier import Classifier
@@ -65,6 +66,7 @@ class Case:
             AssayError: A wrong input, named in the message.
         """
         images, targets, index = check_call(model, images, targets, index)
+        seed = check_seed(seed)
         truth = None if truth is None else check_masks(truth, images, "truth")
         distractor = None if distractor is None else check_masks(distractor, images, "distractor")
         if targets is not None:
@@ -100,6 +102,7 @@ class Measure(ABC):
     """What a score says, in one plain sentence."""
 
     @final
+    @undisturbed()
     def __call__(
         self,
         model: Classifier,
@@ -136,6 +139,7 @@ class Measure(ABC):
         return self.compare(case, [maps], [explainer])[0].to(images.device)
 
     @final
+    @undisturbed()
     def compare(self, case: Case, maps: Sequence[Tensor], explainers: Sequence[Explainer | None]) -> Tensor:
         """Scores (E, N) of E explainers' maps of the same images; passes that no map changes are shared.
 

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from assay.attack.base import Attack
 from assay.core.files import replacing
-from assay.core.inputs import check_images, check_index, check_masks, check_targets
+from assay.core.inputs import check_images, check_index, check_masks, check_seed, check_targets
 from assay.core.progress import Progress, silent
 from assay.core.registry import short
+from assay.core.surroundings import undisturbed
 from assay.data.base import Batch
 from assay.errors import DataError, ShapeError, SpecError
 from assay.explain.base import Explainer, check_model
@@ -112,6 +113,7 @@ class Audit:
         return tuple(sentence.text for sentence in self.page.verdict)
 
 
+@undisturbed()
 def audit(
     model: Classifier,
     images: Tensor,
@@ -155,7 +157,8 @@ def audit(
         AssayError: A wrong input, named in the message, before work starts.
     """
     check_model(model)
-    images = check_images(images)
+    seed = check_seed(seed)
+    images = check_images(images, broken=True)
     count = len(images)
     numbers = check_index(index, count, images.device)
     if len(numbers.unique()) < count:
@@ -177,6 +180,7 @@ def audit(
     return audit_source(work, Held(batch), {"name": "images given as a tensor"}, model.name, progress=progress)
 
 
+@undisturbed()
 def audit_source(
     work: Work,
     source: Source,

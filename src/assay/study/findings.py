@@ -179,6 +179,7 @@ def _settings(work: Work, counted: Tally) -> dict[str, str]:
         "images": f"{counted.read}{lost}",
         "explained": f"the {work.model.output.replace('_', ' ')} of the {work.explained} class",
         "precision": work.model.precision,
+        **({"what to know of the network": " ".join(work.model.findings)} if work.model.findings else {}),
         "seed": str(work.seed),
         "explainers": "; ".join(map(short, work.everyone)),
         "measures": "; ".join(map(short, work.measures)),

@@ -14,9 +14,10 @@ from assay.attack.ball import Ball, ball
 from assay.attack.base import Attack
 from assay.attack.distances import Distance, TopK
 from assay.attack.map_attack import MapAttack
-from assay.core.inputs import check_images, check_index, check_targets
+from assay.core.inputs import check_images, check_index, check_seed, check_targets
 from assay.core.progress import Progress, silent
 from assay.core.registry import build
+from assay.core.surroundings import undisturbed
 from assay.data.base import Batch
 from assay.errors import ShapeError, SpecError
 from assay.explain.base import Explainer, check_model
@@ -100,10 +101,23 @@ class FrontierStudy(Study):
             hit = asked_attack(self.attack, self.eps, self.norm, self.steps)
             otherwise = otherwise or blind_like(hit, self.steps or STEPS)
         return plan_sweep(
-            asked.model, asked.images, self.explainer, self.sigma, self.samples, asked.seed,
-            kernels=self.kernel, faithfulness=FAITHFULNESS if self.measure is None else self.measure, attack=hit, otherwise=otherwise, distance=self.compare,
-            attacked=self.attacked, draws=self.draws, within=within, certified=self.certified, targets=asked.targets,
-        )  # fmt: skip
+            asked.model,
+            asked.images,
+            self.explainer,
+            self.sigma,
+            self.samples,
+            asked.seed,
+            kernels=self.kernel,
+            faithfulness=FAITHFULNESS if self.measure is None else self.measure,
+            attack=hit,
+            otherwise=otherwise,
+            distance=self.compare,
+            attacked=self.attacked,
+            draws=self.draws,
+            within=within,
+            certified=self.certified,
+            targets=asked.targets,
+        )
 
     def check(self, asked: Asked) -> None:
         """See `sweep`."""
@@ -135,6 +149,7 @@ class FrontierStudy(Study):
         return self.sweep(asked).record(asked.data, asked.source.indices)
 
 
+@undisturbed()
 def frontier(
     model: Classifier,
     images: Tensor,
@@ -187,6 +202,7 @@ def frontier(
         AssayError: A wrong input, named in the message, before work starts.
     """
     check_model(model)
+    seed = check_seed(seed)
     images = check_images(images)
     count = len(images)
     numbers = check_index(index, count, images.device)

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import permutations
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -36,6 +35,9 @@ _EARLY = 0.2
 """Share of the layers that run first: one that alone leads on from there is a stem, not the last of a trunk."""
 _PATCHES = (((1 / 8, 3 / 8), (5 / 8, 7 / 8)), ((5 / 8, 7 / 8), (1 / 8, 3 / 8)))
 """Rows and columns of the two patches, as shares of the sides: what is right for rows is wrong for columns."""
+
+_ORDERS = ((1, 2, 3), (3, 1, 2))
+"""Axes of channels, rows and columns: channels first or last. Either, read as the other, has rows where columns are."""
 
 
 @dataclass(frozen=True)
@@ -235,23 +237,24 @@ def _find_last(model: Classifier, shape: torch.Size) -> str:
         depends = [
             _Seen(one.name, one.norm, one.order, one.output, slope) for one, slope in zip(seen, slopes, strict=True) if slope is not None
         ]
-        if all(not bool(one.gradient.any()) for one in depends if one.gradient is not None):  # As with a head that is zero before training.
-            reaches = depends
-        else:
-            reaches = [one for one in depends if _counts(one, shape)]
-        trunk = next((one for one in reversed(reaches) if _alone(one.output, total, pixels) and _lay(one.output, shape, _FOLLOWS)), None)
+        # With a head that is zero before training, all that it depends on counts.
+        blind = not any(bool(one.gradient.any()) for one in depends if one.gradient is not None)
+
+        def serves(one: _Seen) -> bool:
+            return _tells_places(one.output, shape) and (blind or _counts(one, shape))
+
+        trunk = next((one for one in reversed(depends) if _alone(one.output, total, pixels) and serves(one)), None)
         if trunk is None or trunk.order < _EARLY * len(seen):
-            branch = next(
-                (one for one in reversed(reaches) if (one.norm or one.output.ndim == 4) and _lay(one.output, shape, _FOLLOWS)), trunk
-            )
+            branches = (one for one in reversed(depends) if one.norm or one.output.ndim == 4)
+            branch = next((one for one in branches if serves(one)), trunk)
             if branch is None:
                 raise ModelError(
                     f"{model.name} has no layer with features that lie over the image; explain it by Gradient or KernelShap, which look at "
                     "no layer"
                 )
             return branch.name
-        later = [one for one in reaches if one.order > trunk.order and one.norm and one.output.ndim == trunk.output.ndim]
-        return next((one.name for one in reversed(later) if _carries(one, trunk, total, shape)), trunk.name)
+        later = [one for one in depends if one.order > trunk.order and one.norm and one.output.ndim == trunk.output.ndim]
+        return next((one.name for one in reversed(later) if serves(one) and _carries(one, trunk, total, shape)), trunk.name)
 
 
 def _pass(model: Classifier, shape: torch.Size, hooks: Mapping[str, Callable[[Any], Tensor | None]]) -> tuple[Tensor, Tensor]:
@@ -277,17 +280,26 @@ def _could(output: Any, count: int) -> bool:
     return isinstance(output, Tensor) and output.is_floating_point() and output.ndim in (3, 4) and len(output) == count
 
 
-def _lay(output: Tensor, shape: torch.Size, least: float | None = None) -> Layout | None:
-    """The layout that best follows what moved; without `least`, one told by shape where none does."""
+def _lay(output: Tensor, shape: torch.Size, least: float = 0.0) -> Layout | None:
+    """The layout that best follows what moved, by more than `least`; one told by shape where none does, but of tokens only at 0."""
     size = (shape[1], shape[2])
     moved = _moved(output)
     if moved is not None:
-        found = max(
-            ((layout.follows(moved), layout) for layout in _layouts(output.shape[1:], size)), key=lambda pair: pair[0], default=None
-        )
-        if found is not None and found[0] > (least or 0.0):
-            return found[1]
-    return _by_shape(output.shape[1:], size) if least is None else None
+        # A coarse grid with a row less, taken for extra tokens, follows almost as well; the proportions tell them apart.
+        rated = [(layout.follows(moved), layout) for layout in _layouts(output.shape[1:], size)]
+        follows, found = max(rated, key=lambda pair: pair[0] - _skew((pair[1].rows, pair[1].columns), size), default=(-1.0, None))
+        if follows > least:
+            return found
+    return _by_shape(output.shape[1:], size) if output.ndim == 4 or least == 0 else None
+
+
+def _tells_places(output: Tensor, shape: torch.Size) -> bool:
+    """Whether the output lies over the image and its places are moved differently, unlike one value for all."""
+    layout, moved = _lay(output, shape, _FOLLOWS), _moved(output)
+    if layout is None or moved is None:
+        return layout is not None and moved is None and not bool((output[1:] != output[:1]).any())
+    places = layout.grid(moved[None])[0].sum(0)
+    return bool((places - places.mean()).abs().max() > _STILL / places.numel())
 
 
 def _moved(output: Tensor) -> Tensor | None:
@@ -304,16 +316,19 @@ def _moved(output: Tensor) -> Tensor | None:
 def _layouts(shape: Sequence[int], size: tuple[int, int]) -> Iterator[Layout]:
     """Every way in which an output of this shape, without n, could hold a grid of several cells."""
     if len(shape) == 3:
-        for axes in permutations((1, 2, 3)):
+        for axes in _ORDERS:
             rows, columns = shape[axes[1] - 1], shape[axes[2] - 1]
-            if rows * columns > 1:
+            # A single row of an image that is none is no grid, but channels whose other sides are 1.
+            if rows * columns > 1 and (min(rows, columns) > 1 or _skew((rows, columns), size) <= _ROUGH):
                 yield Layout(axes, rows, columns)
         return
     for axes in ((2, 1), (1, 2)):
         tokens = shape[axes[1] - 1]
         for extra in range(min(_MOST_EXTRA, tokens - 2) + 1):
             cells = tokens - extra
-            for rows in (rows for rows in range(1, cells + 1) if cells % rows == 0 and _skew((rows, cells // rows), size) <= _SKEW):
+            middle = math.sqrt(cells * size[0] / size[1])
+            near = range(max(1, math.ceil(middle * math.exp(-_SKEW / 2))), min(cells, int(middle * math.exp(_SKEW / 2))) + 1)
+            for rows in (rows for rows in near if cells % rows == 0):
                 for prefix in {extra, 0}:
                     yield Layout(axes, rows, cells // rows, prefix)
 
@@ -321,8 +336,7 @@ def _layouts(shape: Sequence[int], size: tuple[int, int]) -> Iterator[Layout]:
 def _by_shape(shape: Sequence[int], size: tuple[int, int]) -> Layout | None:
     """The layout whose proportions are nearest to the images'; channels first, and few extra tokens, where several are."""
     if len(shape) == 3:
-        orders = ((1, 2, 3), (3, 1, 2))
-        found = [Layout(axes, shape[axes[1] - 1], shape[axes[2] - 1]) for axes in orders]
+        found = [Layout(axes, shape[axes[1] - 1], shape[axes[2] - 1]) for axes in _ORDERS]
         return next((one for one in found if lies_over((one.rows, one.columns), size)), None)
     found = [one for one in _layouts(shape, size) if one.axes == (2, 1) and one.prefix == shape[0] - one.rows * one.columns]
     near = min(found, key=lambda one: _skew((one.rows, one.columns), size), default=None)
@@ -331,8 +345,12 @@ def _by_shape(shape: Sequence[int], size: tuple[int, int]) -> Layout | None:
 
 def _counts(one: _Seen, shape: torch.Size) -> bool:
     """Whether the logits depend on the features that lie over the image."""
+    if one.gradient is None or not bool(one.gradient.any()):
+        return False
+    if one.output.ndim == 4:
+        return True
     layout = _lay(one.output, shape)
-    return layout is not None and one.gradient is not None and bool((layout.grid(one.gradient) != 0).any())
+    return layout is not None and bool((layout.grid(one.gradient) != 0).any())
 
 
 def _alone(output: Tensor, total: Tensor, pixels: Tensor) -> bool:
@@ -351,16 +369,14 @@ def _alone(output: Tensor, total: Tensor, pixels: Tensor) -> bool:
 
 
 def _carries(one: _Seen, trunk: _Seen, total: Tensor, shape: torch.Size) -> bool:
-    """Whether all that the logits owe to the trunk's features over the image goes by this layer, whose own follow the image."""
+    """Whether all that the logits owe to the trunk's features over the image goes by this layer."""
     layout = _lay(trunk.output, shape, _FOLLOWS)
-    if layout is None or _lay(one.output, shape, _FOLLOWS) is None:
-        return False
     handle = one.output.register_hook(torch.zeros_like)
     try:
         past = torch.autograd.grad(total, trunk.output, retain_graph=True, allow_unused=True)[0]
     finally:
         handle.remove()
-    return past is None or not bool((layout.grid(past) != 0).any())
+    return past is None or layout is None or not bool((layout.grid(past) != 0).any())
 
 
 def _shares(count: int, side: int) -> list[Tensor]:

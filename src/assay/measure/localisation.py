@@ -6,13 +6,14 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from assay.core.order import brackets
-from assay.core.registry import register
+from assay.core.registry import check_at_least, register
 from assay.explain.base import Explainer
 from assay.measure.base import Case, Measure, Order, orders, pixel_values, unranked
 
-__all__ = ["DistractorShare", "MaskIoU", "TruthShare", "mass_share"]
+__all__ = ["DistractorShare", "MaskIoU", "PointingGame", "TruthShare", "mass_share"]
 
 Mass = Literal["magnitude", "positive"]
 
@@ -70,8 +71,9 @@ class TruthShare(Measure):
 
 @register
 class DistractorShare(Measure):
-    """The share of the map's mass that lies on a known distractor; NaN for an image without one or a map
-    whose pixels are all equal.
+    """The share of the map's mass that lies on a known distractor.
+
+    NaN for an image without one or a map whose pixels are all equal.
 
     Args:
         mass: See `TruthShare`.
@@ -90,6 +92,40 @@ class DistractorShare(Measure):
         """See `Measure.evaluate`."""
         assert case.distractor is not None
         return torch.stack([mass_share(one, case.distractor, self.mass) for one in maps])
+
+
+@register
+class PointingGame(Measure):
+    """1 where the map's largest pixel lies on the true mask, else 0; where several are largest, the share of them that does.
+
+    NaN for an empty mask or a map whose pixels are all equal.
+
+    Args:
+        order: The largest by the channels' sum ("signed") or by their summed magnitudes ("magnitude").
+        tolerance: How many pixels beside the mask, diagonally too, still count.
+
+    Source: Zhang et al. 2016, whose tolerance is 15 pixels.
+    """
+
+    order: Order = "signed"
+    tolerance: int = 0
+    category: ClassVar[str] = "localisation"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"truth"})
+    reference: ClassVar[str] = "Zhang, Lin, Brandt, Shen, Sclaroff: Top-down Neural Attention by Excitation Backprop, ECCV 2016"
+    meaning: ClassVar[str] = "Look at the map's largest pixel alone: it lies where the evidence is known to lie."
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 0, "tolerance")
+
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+        """See `Measure.evaluate`."""
+        assert case.truth is not None
+        places, flat = orders(maps, self.order)
+        near = F.max_pool2d(case.truth.float(), 2 * self.tolerance + 1, 1, self.tolerance).flatten(1)
+        top = (places == 0).float()
+        hits = (top * near[:, None]).sum(2) / top.sum(2)
+        return hits.masked_fill(~case.truth.flatten(1).any(1, keepdim=True), torch.nan).T + flat
 
 
 def mass_share(maps: Tensor, masks: Tensor, mass: Mass) -> Tensor:

@@ -15,6 +15,7 @@ from assay.explain.base import Explainer
 from assay.explain.occlusion import losses
 from assay.explain.segments import Grid, Segments, segment_sums
 from assay.measure.base import Case, Measure, pixel_values
+from assay.models.classifier import Output
 
 __all__ = ["MarginalContribution", "SingleDeletion"]
 
@@ -82,7 +83,7 @@ class MarginalContribution(Measure):
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
         """See `Measure.evaluate`."""
         labels = self._grid(*case.images.shape[2:]).labels(case.images)
-        output = "probability" if self.score == "probability" else None
+        output: Output | None = "probability" if self.score == "probability" else None
         full = case.model.score(case.logits, case.targets, output)
         lost, own = losses(case.model, case.images, case.targets, labels, torch.zeros_like(case.images), full, output)
         width = segment_sums(case.images.sum(1), labels, lost.shape[1])

@@ -149,4 +149,5 @@ def _entropy(values: Tensor) -> Tensor:
     low, high = (end[:, None] for end in values.aminmax(dim=1))
     place = ((values - low) / (high - low).masked_fill(high == low, 1.0) * _BINS).long().clamp_max(_BINS - 1)
     share = values.new_zeros(len(values), _BINS).scatter_add_(1, place, torch.ones_like(values)) / values.shape[1]
-    return torch.special.entr(share).sum(1)
+    found: Tensor = torch.special.entr(share).sum(1)
+    return found

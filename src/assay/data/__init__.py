@@ -8,6 +8,7 @@ from assay.data.cifar10 import CIFAR10
 from assay.data.hard_digits import HardDigits
 from assay.data.hard_mnist import HardMNIST
 from assay.data.image_folder import ImageFolder
+from assay.data.mosaic import Mosaic
 from assay.data.parquet import ParquetImages
 from assay.data.plant import Planted, plant
 from assay.data.plant_marks import Glyph, Mark, NoisePatch, Patch, Stripe
@@ -27,6 +28,7 @@ __all__ = [
     "ImageFolder",
     "Item",
     "Mark",
+    "Mosaic",
     "NoisePatch",
     "ParquetImages",
     "Patch",

@@ -55,11 +55,13 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.kernels import Kernel as Kernel
     from assay.explain.kernels import Uniform as Uniform
     from assay.explain.path import IntegratedGradients as IntegratedGradients
+    from assay.explain.posterior import Posterior as Posterior
     from assay.explain.random import RandomMap as RandomMap
     from assay.explain.segments import Grid as Grid
     from assay.explain.segments import Quickshift as Quickshift
     from assay.explain.segments import Segments as Segments
     from assay.explain.segments import Slic as Slic
+    from assay.explain.segments import Superpixels as Superpixels
     from assay.explain.smooth import Smoothed as Smoothed
     from assay.explain.smooth import SmoothGrad as SmoothGrad
     from assay.explain.sparse import Sparsified as Sparsified
@@ -148,6 +150,7 @@ _HOMES = {
     "NoiseMapAttack": "assay.attack.noise_attack",
     "NoisePatch": "assay.data.plant_marks",
     "Patch": "assay.data.plant_marks",
+    "Posterior": "assay.explain.posterior",
     "PushOutTopK": "assay.attack.goals",
     "Quickshift": "assay.explain.segments",
     "RandomMap": "assay.explain.random",
@@ -156,6 +159,7 @@ _HOMES = {
     "Segments": "assay.explain.segments",
     "SimpleFullGrad": "assay.explain.fullgrad",
     "Slic": "assay.explain.segments",
+    "Superpixels": "assay.explain.segments",
     "SmoothGrad": "assay.explain.smooth",
     "Smoothed": "assay.explain.smooth",
     "Sparsified": "assay.explain.sparse",

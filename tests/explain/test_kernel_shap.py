@@ -33,7 +33,7 @@ def exact(net, image, labels, filled, target):
 @pytest.mark.parametrize("background", [assay.Constant(0.0), assay.MeanColour()], ids=repr)
 def test_coefficients_are_constrained_weighted_least_squares(sampling, samples, background, images):
     net, seed, index, segments = plain(nn.GELU), 5, torch.tensor([0, 7, 9]), assay.Grid(3, 3)
-    explainer = assay.KernelShap(samples, segments, background, sampling)
+    explainer = assay.KernelShap(samples, segments, background, sampling, "regression")
     maps = explainer(assay.Classifier(net), images(), TARGETS, seed=seed, index=index)
     labels, filled = segments.labels(images()), background.fill(images(), index, seed)
     drawn = coalitions.shapley(seed, index, torch.full((3,), 9), samples - 2, sampling == "paired")

@@ -60,6 +60,7 @@ def test_enumerated_coalitions_give_the_exact_shapley_values(rows, columns, back
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 
+@pytest.mark.filterwarnings("ignore:KernelShap. . passes cannot tell 9 superpixels:assay.errors.AssayWarning")
 @pytest.mark.parametrize("sampling", ["paired", "independent"])
 @pytest.mark.parametrize("samples", [4, 9, 30, 300])
 def test_coefficients_sum_to_the_change_of_the_score_at_any_budget(sampling, samples, images):

@@ -128,16 +128,17 @@ def infer(
     fit = least_squares(x, y, weights)
     mean, deviation = share + fit.coefficients, fit.deviation
     exact = (drawn.weights > 0).sum(1) >= torch.pow(2.0, counts.double()) - 2
-    if paired and estimator != "regression":
+    smoothed = (~exact).nonzero().flatten()
+    if paired and estimator != "regression" and len(smoothed):
         size = max(1, _ELEMENTS // halves.odd.shape[1] ** 2)
-        parts = zip(*(part.split(size) for part in halves), counts.split(size), strict=True)
-        smooth, far, held = (torch.cat(found) for found in zip(*(_process(_Halves(*part), n) for *part, n in parts), strict=True))
-        chosen = ~exact
+        parts = [_process(_Halves(*(part[rows] for part in halves)), counts[rows]) for rows in smoothed.split(size)]
+        smooth, far, held = (torch.cat(part) for part in zip(*parts, strict=True))
         if estimator == "auto":
             # Both predict the odd halves, so their held-out errors compare; the weights are those of the fit's own loss.
-            errors = ((weights * off.detach() ** 2).sum(1) for off in (held, fit.left_out))
-            chosen &= torch.le(*errors)
-        mean, deviation = (torch.where(chosen[:, None], new, old) for new, old in ((smooth, mean), (far, deviation)))
+            errors = [(weights[smoothed] * off.detach() ** 2).sum(1) for off in (held, fit.left_out[smoothed])]
+            better = errors[0] <= errors[1]
+            smoothed, smooth, far = smoothed[better], smooth[better], far[better]
+        mean, deviation = mean.index_copy(0, smoothed, smooth), deviation.index_copy(0, smoothed, far)
     return mean.float(), torch.where(exact[:, None], 0.0, deviation).float()
 
 

@@ -196,7 +196,7 @@ def _process(halves: _Halves, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         spare = (gap - mean.sum(1, keepdim=True)) / counts[:, None]
         mean = (mean + spare) * own(halves.members, counts)
         variance = (prior[:, None] - ((cross @ odd.inverse) * cross).sum(2)).clamp_min(0)
-        precision = odd.inverse.diagonal(dim1=1, dim2=2)
+        precision = torch.where(halves.used, odd.inverse.diagonal(dim1=1, dim2=2), 1.0)
         left_out = solved[:, :, 0] / precision
         # Where pairs left out are missed by more than the scale says, the scale gives way.
         missed = (left_out**2 * precision)[:, 1:].sum(1) / (points - 1).clamp_min(1)

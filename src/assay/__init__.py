@@ -60,11 +60,13 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.kernels import Uniform as Uniform
     from assay.explain.occlusion import Occlusion as Occlusion
     from assay.explain.path import IntegratedGradients as IntegratedGradients
+    from assay.explain.posterior import Posterior as Posterior
     from assay.explain.random import RandomMap as RandomMap
     from assay.explain.segments import Grid as Grid
     from assay.explain.segments import Quickshift as Quickshift
     from assay.explain.segments import Segments as Segments
     from assay.explain.segments import Slic as Slic
+    from assay.explain.segments import Superpixels as Superpixels
     from assay.explain.smooth import Smoothed as Smoothed
     from assay.explain.smooth import SmoothGrad as SmoothGrad
     from assay.explain.sparse import Sparsified as Sparsified
@@ -171,6 +173,7 @@ _HOMES = {
     "ParameterRandomisation": "assay.measure.sanity",
     "Patch": "assay.data.plant_marks",
     "PointingGame": "assay.measure.localisation",
+    "Posterior": "assay.explain.posterior",
     "PushOutTopK": "assay.attack.goals",
     "Quickshift": "assay.explain.segments",
     "RandomMap": "assay.explain.random",
@@ -182,6 +185,7 @@ _HOMES = {
     "SimpleFullGrad": "assay.explain.fullgrad",
     "SingleDeletion": "assay.measure.contribution",
     "Slic": "assay.explain.segments",
+    "Superpixels": "assay.explain.segments",
     "SmoothGrad": "assay.explain.smooth",
     "Smoothed": "assay.explain.smooth",
     "Sparsified": "assay.explain.sparse",

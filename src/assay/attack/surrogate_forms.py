@@ -101,12 +101,11 @@ class _KernelShap(_Surrogate):
         return self.explainer.segments, self.explainer.background
 
     def draw(self, task: Task, counts: Tensor) -> Coalitions:
-        paired = self.explainer.sampling == "paired"
-        return coalitions.shapley(task.seed, task.index, counts, self.explainer.samples - 2, paired)
+        return self.explainer.draw(task.seed, task.index, counts)
 
     def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
         empty = background_scores(task.model, self.explainer.background, drawn.filled, task.targets)
-        return coalitions.solve_shapley(drawn.members.members, scores, drawn.members.weights, empty, full, drawn.counts)
+        return self.explainer.fit(drawn.members, scores, empty, full, drawn.counts)[0]
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import pytest
@@ -101,3 +102,18 @@ def test_reading_is_lazy(classes_folder, monkeypatch):
     monkeypatch.setattr(type(classes_folder), "read_bytes", lambda path: opened.append(path.name) or read_bytes(path))
     assert torch.equal(dataset[1].image, dataset[1].image)
     assert opened == ["b.JPG", "b.JPG"]
+
+
+def test_pipes_and_links_to_themselves_are_images_that_cannot_be_read_and_nothing_else_is_lost(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    (tmp_path / "c.png").symlink_to("c.png")
+    (tmp_path / "loop").symlink_to("loop")
+    data = assay.build(f"ImageFolder(path={str(tmp_path)!r})")
+    assert len(data) == 3
+    assert data[0].image.shape == (3, 4, 4)
+    for index, why in ((1, "no regular file"), (2, "levels of symbolic links")):
+        with pytest.raises(CorruptFileError, match=why):
+            data[index]

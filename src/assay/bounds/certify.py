@@ -127,7 +127,7 @@ def _smoothed(smoothing: Explainer) -> Smoothed:
 
 def _shaped(found: Certificate, home: torch.device | None, single: bool) -> Certificate:
     """The certificate on the images' device, without the axis of radii where one radius was given."""
-    rows = {name: getattr(found, name).to(home) for name in ("cosine", "seen", "overlap", "needed")}
+    rows = {name: getattr(found, name).to(home) for name in ("cosine", "seen", "overlap", "pixels", "needed")}
     if single:
         rows = {name: value[0] for name, value in rows.items()}
     eps = found.eps[0] if single and isinstance(found.eps, tuple) else found.eps

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from assay.cli.app import app
+from assay.core.files import printable
 from assay.errors import AssayError
 
 __all__ = ["main"]
@@ -33,6 +34,10 @@ def main() -> None:
         code = 2
     except _UsageError as error:
         code = _misused(error)
+    except OSError as error:
+        # Whatever a system call refuses is about the caller's files.
+        _say(": ".join(str(one) for one in (error.filename, error.strerror or error) if one is not None))
+        code = 2
     except KeyboardInterrupt:
         code = _INTERRUPTED
     if code == _INTERRUPTED:
@@ -53,4 +58,4 @@ def _misused(error: Any) -> int:
 
 def _say(message: str) -> None:
     """One line on standard error."""
-    Console(stderr=True, highlight=False).print(f"assay: {' '.join(message.splitlines())}", markup=False, soft_wrap=True)
+    Console(stderr=True, highlight=False).print(f"assay: {printable(' '.join(message.splitlines()))}", markup=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from assay.errors import DataError
 
 __all__ = ["check_destination", "is_draft", "is_full", "remove_drafts", "replacing", "sha256", "sync", "write_all"]
+__all__ = ["is_full", "printable", "remove_drafts", "replacing", "sha256", "sync", "write_all"]
 
 _DRAFT = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.part(\.\w+)?")
 
@@ -73,6 +74,11 @@ def sha256(path: Path) -> str:
     """SHA-256 (hex) of a file of any size."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def printable(text: str) -> str:
+    """The text with whatever steers a terminal, or is no character at all, written as an escape: names come from strangers."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode() for one in text)
 
 
 def remove_drafts(folder: Path) -> None:

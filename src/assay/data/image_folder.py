@@ -106,6 +106,13 @@ def scan_classes(root: Path) -> tuple[tuple[str, ...], Names]:
     return tuple(folders), Names(f"{folder}/{file}" for folder in folders for file in inside[folder][0])
 
 
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link that leads to itself: no folder, and no reason to lose the others.
+        return False
+
+
 def _entries(folder: Path) -> tuple[Names, list[str]]:
     """Sorted names of the images and of the folders right inside `folder`, without hidden ones."""
     images, folders = [], []
@@ -114,7 +121,7 @@ def _entries(folder: Path) -> tuple[Names, list[str]]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir():
+                if _is_dir(entry):
                     folders.append(entry.name)
                 elif is_image(entry.name):
                     images.append(entry.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -72,6 +73,8 @@ class FolderStore(Store):
         """Bytes of file `index`; see `Store.data`."""
         path = self.root / self.names[index]
         try:
+            if not stat.S_ISREG(path.stat().st_mode):  # Reading a pipe or a device would wait forever.
+                raise CorruptFileError(str(path), "it is no regular file")
             return path.read_bytes()
         except OSError as error:
             raise CorruptFileError(str(path), error.strerror or str(error)) from error

@@ -41,6 +41,8 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.data.plant_marks import NoisePatch as NoisePatch
     from assay.data.plant_marks import Patch as Patch
     from assay.data.plant_marks import Stripe as Stripe
+    from assay.explain.adapters import wrap as wrap
+    from assay.explain.adapters_given import Given as Given
     from assay.explain.backgrounds import Background as Background
     from assay.explain.backgrounds import Blur as Blur
     from assay.explain.backgrounds import Constant as Constant
@@ -120,6 +122,7 @@ _HOMES = {
     "Frontier": "assay.study.frontier",
     "FullGrad": "assay.explain.fullgrad",
     "Gaussian": "assay.explain.kernels",
+    "Given": "assay.explain.adapters_given",
     "Glyph": "assay.data.plant_marks",
     "Goal": "assay.attack.goals",
     "GradCAM": "assay.explain.cam",
@@ -181,6 +184,7 @@ _HOMES = {
     "register": "assay.core.registry",
     "registered": "assay.core.registry",
     "robust_accuracy": "assay.attack.pgd",
+    "wrap": "assay.explain.adapters",
 }
 """The module that each public name comes from; the two of that name are modules themselves."""
 

@@ -112,6 +112,10 @@ class Classifier:
     def __repr__(self) -> str:
         return f"Classifier({self.name}, precision={self.precision!r}, output={self.output!r}, device={str(self.device)!r})"
 
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Logits (n, K) of one chunk; see `forward`."""
+        return self.forward(pixels)
+
     def settings(self) -> dict[str, Any]:
         """Everything that decides what this model computes, as plain values, the weights as a hash."""
         digest = hashlib.sha256()

@@ -17,7 +17,7 @@ from assay.core.progress import Progress, silent
 from assay.core.registry import short
 from assay.data.base import Batch
 from assay.errors import EmptyBatchError, SpecError
-from assay.explain.base import Explainer
+from assay.explain.base import Explainer, check_explains
 from assay.measure.attacked import noise_like
 from assay.models.classifier import Classifier
 from assay.report.attack import AttackView
@@ -70,6 +70,8 @@ class Attacking:
         names = [short(one) for one in self.explainers]
         if not names or len(set(names)) < len(names):
             raise SpecError(f"explainers are given twice in {', '.join(names)}; give each once" if names else "give at least one explainer")
+        for one in self.explainers:
+            check_explains(one, short(self.attack))
         if not self.distance.bounded:
             raise SpecError(f"1 - {short(self.distance)} is no similarity; compare by TopK, Cosine, Spearman or SSIM")
 

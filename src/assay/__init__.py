@@ -84,6 +84,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.measure.robustness import MaxSensitivity as MaxSensitivity
     from assay.models.checkpoint import load as load
     from assay.models.classifier import Classifier as Classifier
+    from assay.models.spec import model as model
     from assay.study.audit import Audit as Audit
     from assay.study.audit import audit as audit
     from assay.study.frontier import Frontier as Frontier
@@ -178,6 +179,7 @@ _HOMES = {
     "errors": "assay.errors",
     "frontier": "assay.study.frontier",
     "load": "assay.models.checkpoint",
+    "model": "assay.models.spec",
     "model_agreement": "assay.measure.agreement",
     "plant": "assay.data.plant",
     "plot_frontiers": "assay.study.frontier",

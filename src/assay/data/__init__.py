@@ -11,6 +11,7 @@ from assay.data.image_folder import ImageFolder
 from assay.data.parquet import ParquetImages
 from assay.data.plant import Planted, plant
 from assay.data.plant_marks import Glyph, Mark, NoisePatch, Patch, Stripe
+from assay.data.reading import Reading
 from assay.data.tar_shards import TarShards
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "ParquetImages",
     "Patch",
     "Planted",
+    "Reading",
     "Stripe",
     "TarShards",
     "batches",

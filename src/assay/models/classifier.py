@@ -14,6 +14,7 @@ from assay.core.chunk import Chunks, most_useful, out_of_memory
 from assay.core.inputs import check_finite, check_images
 from assay.core.precision import Precision
 from assay.core.registry import nearest
+from assay.data.reading import Reading
 from assay.errors import ModelError, SpecError
 from assay.models.prepare import fold_batch_norm, frozen_copy
 
@@ -61,6 +62,11 @@ class Classifier:
         ModelError: `net` is no module, cannot be copied, or `mean`, `std` or `classes` are unusable.
         SpecError: `precision` or `output` is unknown.
     """
+
+    reading: Reading | None = None
+    """How pictures are prepared for it, where its source says so (`assay.model`)."""
+    notes: tuple[str, ...] = ()
+    """What is not known of it, or was left out of its weights file (`assay.model`)."""
 
     def __init__(
         self,

@@ -52,15 +52,14 @@ def test_options_prepare_pictures_and_model(folder, capsys):
     assert batch.images.max() > 0.6
     model = told.network()
     torch.testing.assert_close(model.logits(batch.images)[:, 0], (batch.images.mean((1, 2, 3)) - 0.5) / 0.25)
-    assert "left out of images, being no images: 1 .txt" in capsys.readouterr().err
     assert told.settings(model, {})["resize"] == "16"
+    assert "note: left out of images, being no images: 1 .txt" in capsys.readouterr().err
 
 
 def test_an_unknown_normalisation_is_told_and_kept(folder, capsys):
     told = task(folder, size=8)
-    model = told.network()
+    assert "does not say" in told.settings(told.network(), {})["network"]["notes"][0]
     assert "note: python:netdoor:make does not say its normalisation (--mean, --std)" in capsys.readouterr().err
-    assert "does not say" in told.settings(model, {})["network"]["notes"][0]
 
 
 @pytest.mark.parametrize("name", ["timm:resnet18", "torchvision:resnet18"])

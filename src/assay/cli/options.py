@@ -91,6 +91,15 @@ class Inputs:
             return self.indices[block.start : block.stop]  # A range of a range takes no memory.
         return [self.indices[at] for at in block]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the images: files that are left out."""
+        from assay.data.encoded import Encoded
+
+        skipped = self.dataset.skipped if isinstance(self.dataset, Encoded) else {}
+        told = ", ".join(f"{many} {kind}" for kind, many in skipped.items())
+        return (f"left out of {self.dataset.name}, being no images: {told}",) if told else ()
+
     def check_labels(self, model: Classifier) -> None:
         """Refuse, before any work, labels that cannot be matched with the model's classes for certain.
 
@@ -172,16 +181,12 @@ def inputs(
     workers: int | None = None,
     reading: Reading | None = None,
 ) -> Inputs:
-    """The chosen images of a folder or a data set, in ascending order; tells of files that are left out."""
+    """The chosen images of a folder or a data set, in ascending order."""
     from assay.data import choose, load
     from assay.data.encoded import Encoded
     from assay.errors import DataError
 
     dataset = load(images, split or "test", size, reading=reading)
-    if isinstance(dataset, Encoded) and dataset.skipped:
-        typer.echo(
-            f"left out of {images}, being no images: {', '.join(f'{many} {kind}' for kind, many in dataset.skipped.items())}", err=True
-        )
     if split is not None and isinstance(dataset, Encoded):
         raise DataError(f"--split {split} is for named data sets, but {images} is taken whole; leave --split out")
     if count is not None and count > len(dataset):
@@ -220,8 +225,6 @@ def network(
     built = build(
         model, weights, precision, output, pretrained=pretrained, random_weights=random_weights, mean=mean, std=std, device=place, seed=seed
     )
-    for note in built.notes:
-        typer.echo(f"note: {note}", err=True)
     for name, own, asked, default in (
         ("precision", built.precision, precision, "float32"),
         ("output", built.output, output, "logit"),

@@ -56,12 +56,13 @@ class Task:
     def inputs(self) -> options.Inputs:
         """The images."""
         found = options.inputs(self.images, self.split, self.size, self.count, self.seed, self.workers, self.reading())
+        vars(self)["_notes"] = found.notes  # No field: it decides nothing.
         self._meet(_inputs=found)
         return found
 
     def _meet(self, **found: Any) -> None:
         """Check that labels and classes go together as soon as both the images and the model are there."""
-        kept = vars(self)  # Not fields: they decide nothing.
+        kept = vars(self)
         kept.update(found)
         if "_inputs" in kept and "_network" in kept:
             kept.pop("_inputs").check_labels(kept.pop("_network"))
@@ -117,7 +118,7 @@ class Task:
         return Blocks.even(images, self.block)
 
     def settings(self, model: Classifier, data: dict[str, Any], **own: Any) -> dict[str, Any]:
-        """All that decides the results, to be kept in a run folder.
+        """All that decides the results, to be kept in a run folder; tells what the user should know of them.
 
         Args:
             model: The model, as it was made.
@@ -125,6 +126,8 @@ class Task:
             **own: The command's own options, as they were understood.
         """
         told = {name: value for name, value in asdict(self).items() if name not in _NO_SETTING}
+        for note in (*vars(self).get("_notes", ()), *model.notes):
+            typer.echo(f"note: {note}", err=True)
         known = {"notes": list(model.notes)} if model.notes else {}
         return told | own | {"network": {**model.settings(), **known, "device": model.device.type}, "data": data}
 

@@ -96,7 +96,7 @@ def wrap(obj: Any, name: str | None = None, **options: Any) -> Explainer:
             "a zennit composite, or a pytorch-grad-cam class"
         )
     _no_options(obj, options)
-    return Wrapped(obj, name or getattr(obj, "__name__", type(obj).__name__))
+    return Wrapped(obj, name or str(getattr(obj, "__name__", type(obj).__name__)))
 
 
 def _no_options(obj: object, options: dict[str, Any]) -> None:

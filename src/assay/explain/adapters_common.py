@@ -168,8 +168,8 @@ def as_maps(maps: Any, images: Tensor, who: str) -> Tensor:
     if not isinstance(maps, Tensor) or tuple(maps.shape) not in fit:
         found = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
         raise ShapeError(f"{who} must give maps {fit[2]}, {fit[1]} or {fit[0]} for these images, not {found}")
-    maps = maps.detach().to(images.device, torch.float32)
-    return maps if maps.ndim == 4 else maps[:, None]
+    found: Tensor = maps.detach().to(images.device, torch.float32)
+    return found if found.ndim == 4 else found[:, None]
 
 
 @contextmanager
@@ -189,7 +189,8 @@ def network_input(model: Classifier) -> Iterator[list[Tensor]]:
 
 def layer_of(model: Classifier, name: str) -> nn.Module:
     """The layer of that name; see `check_layer`."""
-    return dict(model.module.named_modules(remove_duplicate=False))[check_layer(model, name)]
+    layers: dict[str, nn.Module] = dict(model.module.named_modules(remove_duplicate=False))
+    return layers[check_layer(model, name)]
 
 
 def name_of(layer: nn.Module, net: nn.Module | None, who: str) -> str:

@@ -68,8 +68,10 @@ def is_fixed(explainer: object) -> bool:
     """Whether an explainer, or one inside it, holds maps that were made elsewhere and so cannot explain anything anew."""
     if getattr(explainer, "fixed", False):
         return True
-    inside = dataclasses.fields(explainer) if isinstance(explainer, Explainer) and dataclasses.is_dataclass(explainer) else ()
-    return any(is_fixed(value) for field in inside if isinstance(value := getattr(explainer, field.name), Explainer))
+    if not isinstance(explainer, Explainer) or not dataclasses.is_dataclass(explainer):
+        return False
+    inside = [getattr(explainer, field.name) for field in dataclasses.fields(explainer)]
+    return any(is_fixed(one) for one in inside if isinstance(one, Explainer))
 
 
 def check_explains(explainer: object, who: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, cast, get_args
 
 from torch import Tensor, nn
 
@@ -123,16 +124,14 @@ def _timm_normalisation(net: nn.Module) -> Statistics:
 
 
 def _timm_reading(name: str) -> Reading | None:
-    from timm.data import resolve_data_config
-    from timm.models import get_pretrained_cfg
-
-    own = get_pretrained_cfg(name)
+    timm_data, timm_models = (cast("Any", importlib.import_module(f"timm.{part}")) for part in ("data", "models"))
+    own = timm_models.get_pretrained_cfg(name)
     if own is None:
         return None
-    told = resolve_data_config(pretrained_cfg=own.to_dict())
+    told = timm_data.resolve_data_config(pretrained_cfg=own.to_dict())
     height, width = told["input_size"][1:]
-    method = told["interpolation"] if told["interpolation"] in get_args(Interpolation) else "bilinear"
-    channels = 1 if told["input_size"][0] == 1 else 3
+    method: Interpolation = told["interpolation"] if told["interpolation"] in get_args(Interpolation) else "bilinear"
+    channels: Literal[1, 3] = 1 if told["input_size"][0] == 1 else 3
     if told["crop_mode"] == "squash":
         return Reading(resize=(height, width), interpolation=method, channels=channels)
     return Reading(int(min(height, width) / told["crop_pct"]), (height, width), method, channels)

@@ -246,8 +246,7 @@ def plan(
     chosen = [one for one in built("explainer", explainers, Explainer) if one != FLOOR]
     held = any(map(is_fixed, chosen))
     allowed = [one for one in MEASURES if _MASKS & one.needs <= masks and not (held and "explainer" in one.needs)]
-    allowed = allowed if measures is None else measures
-    rated = built("measure", allowed, Measure)
+    rated = built("measure", allowed if measures is None else measures, Measure)
     if not chosen or not rated:
         raise SpecError("an audit needs at least one explainer, beside the random map, and one measure")
     for one in rated:
@@ -256,7 +255,7 @@ def plan(
             raise SpecError(f"{short(one)} needs masks of {what}, which these images do not have; leave it out or give {lack}=")
     if gallery < 1:
         raise SpecError(f"gallery must be at least 1, not {gallery}: the report shows some images")
-    asking = [one for one in rated if "explainer" in one.needs] + built("attack", attacks, Attack)
+    asking = [*(one for one in rated if "explainer" in one.needs), *built("attack", attacks, Attack)]
     for one in asking:
         for explainer in chosen:
             check_explains(explainer, short(one))

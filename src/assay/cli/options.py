@@ -45,6 +45,11 @@ Interpolate = Annotated[
 Channels = Annotated[int | None, typer.Option(min=1, max=3, help="1 for a grey network, 3 for RGB.", show_default=False)]
 Range = Annotated[tuple[float, float] | None, typer.Option(help="Stored values of files that become black and white.", show_default=False)]
 Window = Annotated[tuple[float, float] | None, typer.Option(help="The same as centre and width.", show_default=False)]
+Labels = Annotated[
+    str | None, typer.Option(help="Labels of a table: file.csv:path:label, the file and its two columns.", show_default=False)
+]
+Masks = Annotated[str | None, typer.Option(help="Folder of masks of the evidence, named like the images.", show_default=False)]
+Boxes = Annotated[str | None, typer.Option(help="COCO file with boxes of the evidence.", show_default=False)]
 Split = Annotated[str | None, typer.Option(help="Part of a named data set; the test images by default.", show_default=False)]
 Size = Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.", show_default=False)]
 Workers = Annotated[
@@ -96,7 +101,8 @@ class Inputs:
         """What the user should know of the images: files that are left out."""
         from assay.data.encoded import Encoded
 
-        skipped = self.dataset.skipped if isinstance(self.dataset, Encoded) else {}
+        files = getattr(self.dataset, "dataset", self.dataset)  # Below what lies over them.
+        skipped = files.skipped if isinstance(files, Encoded) else {}
         told = ", ".join(f"{many} {kind}" for kind, many in skipped.items())
         return (f"left out of {self.dataset.name}, being no images: {told}",) if told else ()
 
@@ -180,13 +186,14 @@ def inputs(
     seed: int,
     workers: int | None = None,
     reading: Reading | None = None,
+    **annotations: str | None,
 ) -> Inputs:
     """The chosen images of a folder or a data set, in ascending order."""
     from assay.data import choose, load
     from assay.data.encoded import Encoded
     from assay.errors import DataError
 
-    dataset = load(images, split or "test", size, reading=reading)
+    dataset = load(images, split or "test", size, reading=reading, **annotations)
     if split is not None and isinstance(dataset, Encoded):
         raise DataError(f"--split {split} is for named data sets, but {images} is taken whole; leave --split out")
     if count is not None and count > len(dataset):

@@ -41,6 +41,9 @@ class Task:
     crop: options.Crop = None
     interpolation: options.Interpolate = None
     channels: options.Channels = None
+    labels: options.Labels = None
+    masks: options.Masks = None
+    boxes: options.Boxes = None
     range: options.Range = None
     window: options.Window = None
     split: options.Split = None
@@ -55,7 +58,8 @@ class Task:
 
     def inputs(self) -> options.Inputs:
         """The images."""
-        found = options.inputs(self.images, self.split, self.size, self.count, self.seed, self.workers, self.reading())
+        beside = {"labels": self.labels, "masks": self.masks, "boxes": self.boxes}
+        found = options.inputs(self.images, self.split, self.size, self.count, self.seed, self.workers, self.reading(), **beside)
         vars(self)["_notes"] = found.notes  # No field: it decides nothing.
         self._meet(_inputs=found)
         return found

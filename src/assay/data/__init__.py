@@ -1,10 +1,12 @@
 """Images, labels and ground truth: built-in and public data sets, your own images, and marks planted into any of them."""
 
+from assay.data.annotated import Annotated
 from assay.data.base import Batch, Corrupt, CorruptFileError, Dataset, Item, batches, choose, read, stack
 from assay.data.catalogue import load
 from assay.data.celeba import CelebA
 from assay.data.chest_xray import ChestXray
 from assay.data.cifar10 import CIFAR10
+from assay.data.convert import as_batch
 from assay.data.hard_digits import HardDigits
 from assay.data.hard_mnist import HardMNIST
 from assay.data.image_folder import ImageFolder
@@ -16,6 +18,7 @@ from assay.data.tar_shards import TarShards
 
 __all__ = [
     "CIFAR10",
+    "Annotated",
     "Batch",
     "CelebA",
     "ChestXray",
@@ -35,6 +38,7 @@ __all__ = [
     "Reading",
     "Stripe",
     "TarShards",
+    "as_batch",
     "batches",
     "choose",
     "load",

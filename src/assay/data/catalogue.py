@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.core.registry import build, nearest, registered
+from assay.data.annotated import Annotated
 from assay.data.base import Dataset
 from assay.data.celeba import CelebA
 from assay.data.chest_xray import ChestXray
@@ -48,6 +49,7 @@ def load(
     size: int | None = None,
     root: str | Path | None = None,
     reading: Reading | None = None,
+    **annotations: str | Path | None,
 ) -> Dataset:
     """A data set.
 
@@ -58,12 +60,18 @@ def load(
         size: Side of the images in pixels; None for the data set's own.
         root: Folder of downloaded data sets; None for that of the environment variable ASSAY_DATA.
         reading: What else is done to the pictures of a folder or file; None for nothing.
+        **annotations: `labels`, `masks` or `boxes` that lie beside a folder or file of images; see `Annotated`.
 
     Raises:
         DataError: The name is unknown, or the data are missing.
         SpecError: A parameter is out of range, the data set has no such parameter, or a spec says something else.
     """
     name = str(name)
+    told = {key: str(value) for key, value in annotations.items() if value is not None}
+    if told:
+        if odd := sorted(told.keys() - {"labels", "masks", "boxes"}):
+            raise SpecError(f"load has no parameter {', '.join(odd)}")
+        return Annotated(load(name, split, size, root, reading), **told)
     if size is not None and reading is not None and (reading.resize or reading.crop):
         raise SpecError("size resizes and crops, and so does reading= (--resize, --crop); give one of them")
     wanted: dict[str, Any] = {"size": size, "root": None if root is None else str(root), "reading": reading}

@@ -17,7 +17,7 @@ from assay.data.base import CorruptFileError
 from assay.data.dicom import is_dicom, read_dicom
 from assay.data.reading import AS_IT_IS, Reading, resized
 
-__all__ = ["decode"]
+__all__ = ["decode", "pixels_of"]
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _NPY = b"\x93NUMPY"
@@ -87,10 +87,23 @@ def _stored(data: bytes) -> tuple[NDArray[Any], tuple[float, float] | None]:
         if pages > 1:
             raise ValueError(f"it holds {pages} pages where one image is needed; save the one that you mean as a file of its own")
         ImageOps.exif_transpose(opened, in_place=True)
-        if opened.mode.startswith(("I", "F")):
-            top = 65535.0 if opened.format == "PNG" else _DEEP.get(opened.mode)
-            return np.asarray(opened)[None], None if top is None else (0.0, top)
-        picture = opened.convert("L") if opened.mode in ("1", "L") and not opened.has_transparency_data else _rgb(opened)
+        return _of_picture(opened)
+
+
+def pixels_of(picture: Image.Image) -> NDArray[np.float32]:
+    """A PIL image as (3, H, W), or (1, H, W) where it is grey, in [0, 1].
+
+    Raises:
+        ValueError: Nothing says which of its values is white.
+    """
+    return np.ascontiguousarray(AS_IT_IS.values(*_of_picture(picture)))
+
+
+def _of_picture(opened: Image.Image) -> tuple[NDArray[Any], tuple[float, float] | None]:
+    if opened.mode.startswith(("I", "F")):
+        top = 65535.0 if opened.format == "PNG" else _DEEP.get(opened.mode)
+        return np.asarray(opened)[None], None if top is None else (0.0, top)
+    picture = opened.convert("L") if opened.mode in ("1", "L") and not opened.has_transparency_data else _rgb(opened)
     pixels = np.asarray(picture, dtype=np.uint8)
     return (pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)), (0.0, 255.0)
 

@@ -166,8 +166,8 @@ def as_maps(maps: Any, images: Tensor, who: str) -> Tensor:
     count, channels, height, width = images.shape
     fit = ((count, height, width), (count, 1, height, width), (count, channels, height, width))
     if not isinstance(maps, Tensor) or tuple(maps.shape) not in fit:
-        found = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
-        raise ShapeError(f"{who} must give maps {fit[2]}, {fit[1]} or {fit[0]} for these images, not {found}")
+        given = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
+        raise ShapeError(f"{who} must give maps {fit[2]}, {fit[1]} or {fit[0]} for these images, not {given}")
     found: Tensor = maps.detach().to(images.device, torch.float32)
     return found if found.ndim == 4 else found[:, None]
 

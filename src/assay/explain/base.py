@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from typing import ClassVar, final
 
@@ -68,9 +67,7 @@ def is_fixed(explainer: object) -> bool:
     """Whether an explainer, or one inside it, holds maps that were made elsewhere and so cannot explain anything anew."""
     if getattr(explainer, "fixed", False):
         return True
-    if not isinstance(explainer, Explainer) or not dataclasses.is_dataclass(explainer):
-        return False
-    inside = [getattr(explainer, field.name) for field in dataclasses.fields(explainer)]
+    inside = [getattr(explainer, name) for name in getattr(explainer, "__dataclass_fields__", ())]
     return any(is_fixed(one) for one in inside if isinstance(one, Explainer))
 
 

@@ -17,6 +17,7 @@ from assay.core.inputs import check_images, check_index, check_masks, check_targ
 from assay.core.progress import Progress, silent
 from assay.core.registry import short
 from assay.data.base import Batch
+from assay.data.convert import as_batch
 from assay.errors import DataError, ShapeError, SpecError
 from assay.explain.adapters_given import Given, given_maps
 from assay.explain.base import Explainer, check_explains, check_model, is_fixed
@@ -115,7 +116,7 @@ class Audit:
 
 def audit(
     model: Classifier,
-    images: Tensor,
+    images: Any,
     targets: Tensor | None = None,
     explainers: Sequence[Explainer | str] = EXPLAINERS,
     measures: Sequence[Measure | str] | None = None,
@@ -135,7 +136,8 @@ def audit(
 
     Args:
         model: The model to explain.
-        images: (N, C, H, W), pixels in [0, 1].
+        images: (N, C, H, W), pixels in [0, 1]; or pictures, arrays, a data set or a loader, with their labels, as `assay.data.as_batch`
+            takes them.
         targets: (N,) class ids; None for the predicted classes.
         explainers: Explainers or their specs; by default the six of the robustness paper.
         measures: Measures or their specs; by default all that the data allow, without those that explain anew where there are maps.
@@ -158,6 +160,11 @@ def audit(
         AssayError: A wrong input, named in the message, before work starts.
     """
     check_model(model)
+    if not isinstance(images, Tensor):
+        held = as_batch(images)
+        images, labels = held.images, held.labels if labels is None else labels
+        truth, distractor = held.truth if truth is None else truth, held.distractor if distractor is None else distractor
+        index, names = held.index if index is None else index, held.names if names is None else names
     images = check_images(images)
     count = len(images)
     numbers = check_index(index, count, images.device)
@@ -255,10 +262,10 @@ def plan(
             raise SpecError(f"{short(one)} needs masks of {what}, which these images do not have; leave it out or give {lack}=")
     if gallery < 1:
         raise SpecError(f"gallery must be at least 1, not {gallery}: the report shows some images")
-    asking = [*(one for one in rated if "explainer" in one.needs), *built("attack", attacks, Attack)]
-    for one in asking:
+    asking: list[Any] = [*(one for one in rated if "explainer" in one.needs), *built("attack", attacks, Attack)]
+    for asker in asking:
         for explainer in chosen:
-            check_explains(explainer, short(one))
+            check_explains(explainer, short(asker))
     attacked = [with_floor(one) for one in built("attack", attacks, Attack)]
     rated += [one for pair in attacked for one in pair if one not in rated]
     return Work(model, chosen, list(dict.fromkeys(rated)), seed, images, gallery, targets, [one for one, _ in attacked])

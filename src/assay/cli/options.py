@@ -19,7 +19,9 @@ __all__ = ["Inputs", "check_folder", "inputs", "network", "numbers", "side"]
 
 Model = Annotated[
     str,
-    typer.Option(help="timm:NAME, torchvision:NAME, python:package.module:factory, a checkpoint's path, or a shipped network."),
+    typer.Option(
+        help="timm:NAME, torchvision:NAME, hf:NAME, python:package.module:factory, a checkpoint's or TorchScript file's path, or a shipped network."
+    ),
 ]
 Weights = Annotated[Path | None, typer.Option(help="Weights file: safetensors, or a torch file of plain tensors.", show_default=False)]
 Pretrained = Annotated[bool, typer.Option("--pretrained", help="Use the published weights of a timm or torchvision network.")]

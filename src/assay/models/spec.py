@@ -19,6 +19,7 @@ from assay.models.architectures import Architecture
 from assay.models.card import Card
 from assay.models.classifier import Classifier, Output
 from assay.models.factory import from_factory
+from assay.models.saved import hugging_face, is_hugging_face, is_torchscript, torchscript
 from assay.models.zoo import ZOOS
 
 __all__ = ["Source", "model", "network", "own_reading", "source"]
@@ -50,7 +51,8 @@ def network(
 
     Args:
         spec: `timm:NAME`, `torchvision:NAME`, `python:module:factory` (called without arguments; modules in the current
-            directory are found), a shipped name, a checkpoint's path, or an architecture such as `SmallResNet()`.
+            directory are found), a shipped name, a checkpoint's path, an architecture such as `SmallResNet()`, a TorchScript
+            file, or a folder or name (`hf:org/name`) of an image classifier of transformers.
         weights: A safetensors or torch file; a timm or torchvision network gets as many classes as the file has.
         precision: See `Classifier`.
         output: See `Classifier`.
@@ -147,6 +149,19 @@ def source(
         _check_ways(spec, given, ("weights", "random_weights"), required=True)
         net = build(spec, Architecture).make(seed)
         return Source(net, notes=_filled(net, weights))
+    if spec.endswith(".onnx") or kind == "onnx":
+        raise SpecError(
+            f"{spec}: an ONNX network gives scores and no gradients; run it by onnxruntime and give the function from images to logits "
+            "to Classifier"
+        )
+    if kind == "hf" or is_hugging_face(spec):
+        _check_ways(spec, given, (), required=False)
+        net, known = hugging_face(name if kind == "hf" else spec)
+        unknown = () if "mean" in known else (f"{spec} does not say its {_NORMALISATION}: pixels in [0, 1] go in as they are",)
+        return Source(net, notes=unknown, **known)
+    if is_torchscript(spec):
+        _check_ways(spec, given, (), required=False)
+        return Source(torchscript(spec), notes=(f"{spec} does not say its {_NORMALISATION}: pixels in [0, 1] go in as they are",))
     _check_known(spec)
     _check_ways(spec, given, (), required=False)
     net, card = checkpoint.read(spec)
@@ -208,5 +223,6 @@ def _check_known(spec: str) -> None:
     known = [*checkpoint.shipped(), *registered(Architecture), *(f"{zoo}:" for zoo in ZOOS), "python:"]
     raise SpecError(
         f"unknown model {spec!r}{nearest(spec.partition('(')[0], known)}; a model is timm:NAME, torchvision:NAME, python:module:factory, "
-        f"a .safetensors checkpoint, a shipped network ({', '.join(checkpoint.shipped())}) or an architecture such as SmallResNet()"
+        f"a .safetensors checkpoint, a TorchScript file, a folder or hf:NAME of transformers, "
+        f"a shipped network ({', '.join(checkpoint.shipped())}) or an architecture such as SmallResNet()"
     )

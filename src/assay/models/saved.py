@@ -50,7 +50,7 @@ def torchscript(path: str) -> nn.Module:
         with warnings.catch_warnings():
             for kind in (DeprecationWarning, FutureWarning):
                 warnings.simplefilter("ignore", kind)  # Of torch, whose successor reads no such files.
-            net: nn.Module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+            net: nn.Module = torch.jit.load(path, map_location="cpu")
     except (RuntimeError, ValueError, OSError) as error:
         raise WeightsError(f"{path} is not a readable TorchScript file: {next(iter(str(error).splitlines()), error)}") from error
     return _Scripted(net).requires_grad_(False)  # Copies of scripted weights that take gradients would be no leaves.

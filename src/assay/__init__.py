@@ -42,6 +42,8 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.data.plant_marks import Patch as Patch
     from assay.data.plant_marks import Stripe as Stripe
     from assay.errors import AssayError as AssayError
+    from assay.explain.adapters import wrap as wrap
+    from assay.explain.adapters_given import Given as Given
     from assay.explain.backgrounds import Background as Background
     from assay.explain.backgrounds import Blur as Blur
     from assay.explain.backgrounds import Constant as Constant
@@ -97,6 +99,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.measure.sanity import RandomTarget as RandomTarget
     from assay.models.checkpoint import load as load
     from assay.models.classifier import Classifier as Classifier
+    from assay.models.spec import model as model
     from assay.study.audit import Audit as Audit
     from assay.study.audit import audit as audit
     from assay.study.frontier import Frontier as Frontier
@@ -140,6 +143,7 @@ _HOMES = {
     "Frontier": "assay.study.frontier",
     "FullGrad": "assay.explain.fullgrad",
     "Gaussian": "assay.explain.kernels",
+    "Given": "assay.explain.adapters_given",
     "Glyph": "assay.data.plant_marks",
     "Goal": "assay.attack.goals",
     "GradCAM": "assay.explain.cam",
@@ -205,12 +209,14 @@ _HOMES = {
     "errors": "assay.errors",
     "frontier": "assay.study.frontier_study",
     "load": "assay.models.checkpoint",
+    "model": "assay.models.spec",
     "model_agreement": "assay.measure.agreement",
     "plant": "assay.data.plant",
     "plot_frontiers": "assay.study.frontier",
     "register": "assay.core.registry",
     "registered": "assay.core.registry",
     "robust_accuracy": "assay.attack.pgd",
+    "wrap": "assay.explain.adapters",
 }
 """The module that each public name comes from; the two of that name are modules themselves."""
 

@@ -39,7 +39,7 @@ def test_a_corrupt_image_is_named_and_the_others_are_explained(place, run):
     found = run(*GOOD, "--explainer", "Gradient")
     assert found.code == 0, found.err
     assert "2 images explained by 1 explainer\n" in found.out
-    assert "b.png: it is no JPEG or PNG image" in found.out
+    assert "b.png: it is no image of a known kind" in found.out
     assert len(pl.read_csv(place / "out" / "predictions.csv")) == 2
 
 

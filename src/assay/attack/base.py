@@ -15,7 +15,7 @@ from assay.core.inputs import check_seed
 from assay.core.registry import build, check_at_least, check_choice
 from assay.core.surroundings import undisturbed
 from assay.errors import ImageTypeError, SpecError
-from assay.explain.base import Explainer, check_call
+from assay.explain.base import Explainer, check_call, check_explains, is_fixed
 from assay.models.classifier import Classifier
 
 __all__ = ["Attack", "AttackResult", "check_common"]
@@ -88,6 +88,7 @@ class Attack(ABC):
             explainer = build(explainer, Explainer)
         if not callable(explainer):
             raise ImageTypeError(f"the explainer must be an assay.Explainer, its spec or a callable, not {type(explainer).__name__}")
+        check_explains(explainer, type(self).__name__)
         home = images.device if isinstance(images, Tensor) else None
         images, targets, index = check_call(model, images, targets, index)
         seed = check_seed(seed)
@@ -104,6 +105,7 @@ class Attack(ABC):
         self, model: Classifier, explainer: Explain, images: Tensor, targets: Tensor, index: Tensor, seed: int, logits: Tensor, maps: Tensor
     ) -> AttackResult:
         """The attack on checked inputs that lie on the model's device, with the clean images' logits and maps known already."""
+        check_explains(explainer, type(self).__name__)
         area = ball(self.norm, self.eps)
         scene = Scene(model, explainer, images, targets, index, seed, logits, maps, area, self.goal, self.keep_class, self.tolerance)
         judge = Judge(scene)
@@ -132,7 +134,7 @@ class Attack(ABC):
             self.check(explainer)
         except SpecError:
             return False
-        return True
+        return not is_fixed(explainer)
 
     @abstractmethod
     def search(self, scene: Scene, judge: Judge) -> None:

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from assay.errors import DataError
 
-__all__ = ["check_destination", "is_draft", "is_full", "remove_drafts", "replacing", "sha256", "sync", "write_all"]
-__all__ = ["is_full", "printable", "remove_drafts", "replacing", "sha256", "sync", "write_all"]
+__all__ = ["check_destination", "is_draft", "is_full", "printable", "remove_drafts", "replacing", "sha256", "sync", "write_all"]
 
 _DRAFT = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.part(\.\w+)?")
 

@@ -16,10 +16,12 @@ from assay.data.base import CorruptFileError
 from assay.data.names import Names
 from assay.errors import DataError
 
-__all__ = ["SUFFIXES", "FolderStore", "Store", "TarStore", "is_image", "members", "read_span"]
+__all__ = ["FILES", "SUFFIXES", "FolderStore", "Store", "TarStore", "is_image", "members", "read_span"]
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
-"""Endings of image files, in any case."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""Endings of pictures, in any case."""
+FILES = (*SUFFIXES, ".npy", ".dcm", ".dicom")
+"""Endings of all files of a folder that are read as images."""
 _TELL = 1000
 """Files between two reports of progress; fewer are hashed without any."""
 

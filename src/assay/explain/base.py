@@ -8,11 +8,12 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from assay.core.inputs import check_finite, check_images, check_index, check_seed, check_targets
+from assay.core.registry import short
 from assay.core.surroundings import undisturbed
-from assay.errors import ModelError
+from assay.errors import ModelError, SpecError
 from assay.models.classifier import Classifier
 
-__all__ = ["Explainer", "check_call", "check_model"]
+__all__ = ["Explainer", "check_call", "check_explains", "check_model", "is_fixed"]
 
 
 class Explainer(ABC):
@@ -29,6 +30,8 @@ class Explainer(ABC):
     """The paper that defines it."""
     finds_targets: ClassVar[bool] = False
     """Whether `attribute` accepts no targets and takes the predicted class within its own passes."""
+    fixed: ClassVar[bool] = False
+    """Whether it holds maps that were made elsewhere, so that it cannot explain changed images or another model."""
 
     @final
     @undisturbed()
@@ -63,6 +66,23 @@ class Explainer(ABC):
     @abstractmethod
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """Maps of checked inputs that lie on the model's device; `targets` is None only where `finds_targets`."""
+
+
+def is_fixed(explainer: object) -> bool:
+    """Whether an explainer, or one inside it, holds maps that were made elsewhere and so cannot explain anything anew."""
+    if getattr(explainer, "fixed", False):
+        return True
+    inside = [getattr(explainer, name) for name in getattr(explainer, "__dataclass_fields__", ())]
+    return any(is_fixed(one) for one in inside if isinstance(one, Explainer))
+
+
+def check_explains(explainer: object, who: str) -> None:
+    """Raise SpecError if `explainer` holds maps that were made elsewhere, which `who` cannot do with."""
+    if is_fixed(explainer):
+        raise SpecError(
+            f"{who} explains changed images or models too, but {short(explainer)} holds maps that were made elsewhere; "
+            f"leave one of the two out, or give the explainer itself (assay.wrap)"
+        )
 
 
 def check_model(model: object) -> None:

@@ -332,15 +332,15 @@ def _layouts(shape: Sequence[int], size: tuple[int, int]) -> Iterator[Layout]:
             if rows * columns > 1 and (min(rows, columns) > 1 or _skew((rows, columns), size) <= _ROUGH):
                 yield Layout(axes, rows, columns)
         return
-    for axes in ((2, 1), (1, 2)):
-        tokens = shape[axes[1] - 1]
+    for pair in ((2, 1), (1, 2)):
+        tokens = shape[pair[1] - 1]
         for extra in range(min(_MOST_EXTRA, tokens - 2) + 1):
             cells = tokens - extra
             middle = math.sqrt(cells * size[0] / size[1])
             near = range(max(1, math.ceil(middle * math.exp(-_SKEW / 2))), min(cells, int(middle * math.exp(_SKEW / 2))) + 1)
             for rows in (rows for rows in near if cells % rows == 0):
                 for prefix in {extra, 0}:
-                    yield Layout(axes, rows, cells // rows, prefix)
+                    yield Layout(pair, rows, cells // rows, prefix)
 
 
 def _by_shape(shape: Sequence[int], size: tuple[int, int]) -> Layout | None:

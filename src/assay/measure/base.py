@@ -15,7 +15,7 @@ from assay.core.inputs import check_maps, check_masks, check_seed
 from assay.core.order import larger
 from assay.core.surroundings import undisturbed
 from assay.errors import SpecError
-from assay.explain.base import Explainer, check_call
+from assay.explain.base import Explainer, check_call, check_explains
 from assay.models.classifier import Classifier
 
 __all__ = ["Case", "Measure", "Order", "orders", "pixel_values", "unranked"]
@@ -149,6 +149,9 @@ class Measure(ABC):
         """
         if "explainer" in self.needs and any(explainer is None for explainer in explainers):
             raise SpecError(f"{type(self).__name__} explains perturbed images too: give it the explainer=")
+        if "explainer" in self.needs:
+            for explainer in explainers:
+                check_explains(explainer, type(self).__name__)
         if "truth" in self.needs and case.truth is None:
             raise SpecError(f"{type(self).__name__} compares maps with known evidence: give it the masks as truth=")
         if "distractor" in self.needs and case.distractor is None:

@@ -16,6 +16,7 @@ from assay.core.inputs import check_finite, check_images
 from assay.core.precision import Precision
 from assay.core.registry import nearest
 from assay.core.surroundings import Alone, undisturbed
+from assay.data.reading import Reading
 from assay.errors import AssayError, ModelError, SpecError
 from assay.models.black_box import BlackBox, kind_of
 from assay.models.outputs import Select, selected
@@ -71,6 +72,11 @@ class Classifier:
         SpecError: `precision` or `output` is unknown.
     """
 
+    reading: Reading | None = None
+    """How pictures are prepared for it, where its source says so (`assay.model`)."""
+    notes: tuple[str, ...] = ()
+    """What is not known of it, or was left out of its weights file (`assay.model`)."""
+
     @undisturbed()
     def __init__(
         self,
@@ -122,6 +128,10 @@ class Classifier:
 
     def __repr__(self) -> str:
         return f"Classifier({self.name}, precision={self.precision!r}, output={self.output!r}, device={str(self.device)!r})"
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Logits (n, K) of one chunk; see `forward`."""
+        return self.forward(pixels)
 
     @undisturbed()
     def identity(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from assay.attack.distances import Distance, TopK
 from assay.attack.goals import Goal
 from assay.core.registry import short
 from assay.errors import SpecError
-from assay.explain.base import Explainer
+from assay.explain.base import Explainer, check_explains
 from assay.measure.attacked import blind_like, noise_like
 from assay.measure.base import Case
 from assay.report.attack import AttackView
@@ -69,7 +69,8 @@ class AttackStudy(Study):
         """
         del asked
         check_distinct(self.explainer)
-        self.of(self.explainer[0])
+        for one in self.explainer:
+            check_explains(one, short(self.of(one)))
         if not self.compare.bounded:
             raise SpecError(f"1 - {short(self.compare)} is no similarity; compare by TopK, Cosine, Spearman or SSIM")
         if self.gallery < 1:

@@ -18,8 +18,10 @@ from assay.core.progress import Progress, silent
 from assay.core.registry import short
 from assay.core.surroundings import undisturbed
 from assay.data.base import Batch
+from assay.data.convert import as_batch
 from assay.errors import DataError, ShapeError, SpecError
-from assay.explain.base import Explainer, check_model
+from assay.explain.adapters_given import Given, given_maps
+from assay.explain.base import Explainer, check_explains, check_model, is_fixed
 from assay.explain.gradient import Gradient, GradientXInput
 from assay.explain.path import IntegratedGradients
 from assay.explain.segments import Quickshift
@@ -117,13 +119,14 @@ class Audit:
 @undisturbed()
 def audit(
     model: Classifier,
-    images: Tensor,
+    images: Any,
     targets: Tensor | None = None,
     explainers: Sequence[Explainer | str] = EXPLAINERS,
     measures: Sequence[Measure | str] | None = None,
     seed: int = 0,
     *,
     attacks: Sequence[Attack | str] = (),
+    maps: Mapping[str, Any] | None = None,
     index: Tensor | None = None,
     truth: Tensor | None = None,
     distractor: Tensor | None = None,
@@ -136,13 +139,15 @@ def audit(
 
     Args:
         model: The model to explain.
-        images: (N, C, H, W), pixels in [0, 1].
+        images: (N, C, H, W), pixels in [0, 1]; or pictures, arrays, a data set or a loader, with their labels, as `assay.data.as_batch`
+            takes them.
         targets: (N,) class ids; None for the predicted classes.
         explainers: Explainers or their specs; by default the six of the robustness paper.
-        measures: Measures or their specs; by default all that the data allow.
+        measures: Measures or their specs; by default all that the data allow, without those that explain anew where there are maps.
         seed: Decides all randomness, together with `index`.
         attacks: Attacks on maps or their specs; each adds what it leaves of the maps, and what noise of its size leaves, to the
             measures, and attacked images to the report.
+        maps: Maps that were made elsewhere, by name, as `Given` takes them, judged beside the explainers.
         index: (N,) the images' global numbers, all different; 0..N-1 when None.
         truth: (N, 1, H, W) masks of the known evidence.
         distractor: (N, 1, H, W) masks of what must not matter, outlined in the report.
@@ -159,6 +164,11 @@ def audit(
     """
     check_model(model)
     seed = check_seed(seed)
+    if not isinstance(images, Tensor):
+        held = as_batch(images)
+        images, labels = held.images, held.labels if labels is None else labels
+        truth, distractor = held.truth if truth is None else truth, held.distractor if distractor is None else distractor
+        index, names = held.index if index is None else index, held.names if names is None else names
     images = check_images(images, broken=True)
     count = len(images)
     numbers = check_index(index, count, images.device)
@@ -177,6 +187,10 @@ def audit(
     if targets is not None:
         targets = check_targets(targets, count, model.count_classes(images.shape[1:]), images.device)
     given = [name for name, mask in (("truth", truth), ("distractor", distractor)) if mask is not None]
+    explainers = [*built("explainer", explainers, Explainer), *given_maps(maps)]
+    for one in explainers:
+        if isinstance(one, Given):
+            one.attribute(model, images, None, numbers, seed)  # Which says now what does not fit.
     work = plan(model, count, explainers, measures, seed, masks=frozenset(given), gallery=gallery, targets=targets, attacks=attacks)
     return audit_source(work, Held(batch), {"name": "images given as a tensor"}, model.name, progress=progress)
 
@@ -242,8 +256,9 @@ def plan(
         SpecError: Explainers, measures, attacks or `gallery` make no audit.
     """
     chosen = [one for one in built("explainer", explainers, Explainer) if one != FLOOR]
-    allowed = [one for one in MEASURES if _MASKS & one.needs <= masks] if measures is None else measures
-    rated = built("measure", allowed, Measure)
+    held = any(map(is_fixed, chosen))
+    allowed = [one for one in MEASURES if _MASKS & one.needs <= masks and not (held and "explainer" in one.needs)]
+    rated = built("measure", allowed if measures is None else measures, Measure)
     if not chosen or not rated:
         raise SpecError("an audit needs at least one explainer, beside the random map, and one measure")
     for one in rated:
@@ -252,6 +267,10 @@ def plan(
             raise SpecError(f"{short(one)} needs masks of {what}, which these images do not have; leave it out or give {lack}=")
     if gallery < 1:
         raise SpecError(f"gallery must be at least 1, not {gallery}: the report shows some images")
+    asking: list[Any] = [*(one for one in rated if "explainer" in one.needs), *built("attack", attacks, Attack)]
+    for asker in asking:
+        for explainer in chosen:
+            check_explains(explainer, short(asker))
     attacked = [with_floor(one) for one in built("attack", attacks, Attack)]
     rated += [one for pair in attacked for one in pair if one not in rated]
     return Work(model, chosen, list(dict.fromkeys(rated)), seed, images, gallery, targets, [one for one, _ in attacked])

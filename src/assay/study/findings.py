@@ -88,7 +88,7 @@ def findings(
         raise NotFiniteError(f"the model gives NaN or infinity for every image, so there is nothing to audit: {few(counted)}")
     measures = {label: one.higher_is_better for label, one in zip(work.labels, work.measures, strict=True)}
     explainers = [short(one) for one in work.explainers]
-    summary = summarise_pieces(_values(sink, len(explainers) + 1, len(measures)), explainers, measures, work.seed)
+    summary = summarise_pieces(_values(sink, len(explainers) + 1, len(measures)), explainers, measures)
     notes = notes_of(work)
     labels = match(classes, _classes(work.model, source, counted.first))
     page = Page(

@@ -47,6 +47,9 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.backgrounds import MeanColour as MeanColour
     from assay.explain.base import Explainer as Explainer
     from assay.explain.cam import GradCAM as GradCAM
+    from assay.explain.controls import Centre as Centre
+    from assay.explain.controls import ColourContrast as ColourContrast
+    from assay.explain.controls import Edges as Edges
     from assay.explain.fullgrad import FullGrad as FullGrad
     from assay.explain.fullgrad import SimpleFullGrad as SimpleFullGrad
     from assay.explain.gradient import Gradient as Gradient
@@ -54,6 +57,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.kernels import Gaussian as Gaussian
     from assay.explain.kernels import Kernel as Kernel
     from assay.explain.kernels import Uniform as Uniform
+    from assay.explain.occlusion import Occlusion as Occlusion
     from assay.explain.path import IntegratedGradients as IntegratedGradients
     from assay.explain.random import RandomMap as RandomMap
     from assay.explain.segments import Grid as Grid
@@ -107,15 +111,18 @@ _HOMES = {
     "Background": "assay.explain.backgrounds",
     "BlackBoxMapAttack": "assay.attack.black_box",
     "Blur": "assay.explain.backgrounds",
+    "Centre": "assay.explain.controls",
     "CentreShift": "assay.attack.distances",
     "Certificate": "assay.bounds.certificate",
     "Classifier": "assay.models.classifier",
+    "ColourContrast": "assay.explain.controls",
     "Constant": "assay.explain.backgrounds",
     "Cosine": "assay.attack.distances",
     "Deletion": "assay.measure.perturbation",
     "DiET": "assay.tune.diet",
     "Distance": "assay.attack.distances",
     "DistractorShare": "assay.measure.localisation",
+    "Edges": "assay.explain.controls",
     "Explainer": "assay.explain.base",
     "Frontier": "assay.study.frontier",
     "FullGrad": "assay.explain.fullgrad",
@@ -147,6 +154,7 @@ _HOMES = {
     "MoveCentre": "assay.attack.goals",
     "NoiseMapAttack": "assay.attack.noise_attack",
     "NoisePatch": "assay.data.plant_marks",
+    "Occlusion": "assay.explain.occlusion",
     "Patch": "assay.data.plant_marks",
     "PushOutTopK": "assay.attack.goals",
     "Quickshift": "assay.explain.segments",

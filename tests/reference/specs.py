@@ -18,6 +18,7 @@ SMALL = {
     "KernelShap": "KernelShap(samples=30, segments=Grid(rows=3, columns=3))",
     "LearnedMask": "LearnedMask(rounds=2, epochs=3, lr=0.1, lambda_data=30.0, sparsity=Falling())",
     "Lime": "Lime(samples=20, segments=Grid(rows=3, columns=3))",
+    "Occlusion": "Occlusion(segments=Grid(rows=3, columns=3))",
     "SmoothGrad": "SmoothGrad(sigma=0.1, samples=5)",
     "Smoothed": "Smoothed(explainer=IntegratedGradients(steps=2), kernel=Uniform(radius=0.1), samples=3)",
     "Sparsified": "Sparsified(explainer=Gradient(), fraction=0.2)",

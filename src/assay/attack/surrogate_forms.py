@@ -1,4 +1,4 @@
-"""Differentiable forms of LIME and KernelSHAP: with superpixels, coalitions and their weights held, linear in the scores."""
+"""Differentiable forms of LIME, KernelSHAP and occlusion: with superpixels, coalitions and their weights held, linear in the scores."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from assay.explain import coalitions
 from assay.explain.backgrounds import Background, background_scores
 from assay.explain.base import Explainer
 from assay.explain.coalitions import Coalitions
+from assay.explain.occlusion import Occlusion, all_but_one
 from assay.explain.segments import Segments
 from assay.explain.surrogate import KernelShap, Lime, cosine_distances
 from assay.models.passes import gradients, segment_sum
@@ -108,6 +109,21 @@ class _KernelShap(_Surrogate):
         return coalitions.solve_shapley(drawn.members.members, scores, drawn.members.weights, empty, full, drawn.counts)
 
 
+@dataclass(frozen=True)
+class _Occlusion(_Surrogate):
+    explainer: Occlusion
+
+    @property
+    def parts(self) -> tuple[Segments, Background]:
+        return self.explainer.segments, self.explainer.background
+
+    def draw(self, task: Task, counts: Tensor) -> Coalitions:  # noqa: ARG002
+        return all_but_one(counts)
+
+    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:  # noqa: ARG002
+        return full[:, None] - scores
+
+
 def _pull_scores(task: Task, drawn: _Drawn, pulls: Tensor, found: Tensor) -> None:
     """Add to `found` the gradients of the coalitions' scores, each times its `pulls` (N, S)."""
     images, flat = task.images, drawn.labels.flatten(1)
@@ -138,5 +154,5 @@ def _pull_full(task: Task, pulls: Tensor, found: Tensor) -> None:
     gradients(task.model, task.targets, rows, found.shape[1:], lambda start, stop: task.images[start:stop], take)
 
 
-FORMS: dict[type[Explainer], Callable[[Any], Form]] = {Lime: _Lime, KernelShap: _KernelShap}
+FORMS: dict[type[Explainer], Callable[[Any], Form]] = {Lime: _Lime, KernelShap: _KernelShap, Occlusion: _Occlusion}
 """What makes the form of an explainer, by its class."""

@@ -21,7 +21,7 @@ class Explainer(ABC):
     """
 
     category: ClassVar[str]
-    """Family: "gradient", "path", "smoothing", "surrogate", "layer", "baseline"."""
+    """Family: "gradient", "path", "smoothing", "surrogate", "layer", "mask", "control"."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """What it takes from the model or the image beside scores: "gradient", "layer", "segments"."""
     reference: ClassVar[str]

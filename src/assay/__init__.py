@@ -74,16 +74,24 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.measure.attacked import AttackedSimilarity as AttackedSimilarity
     from assay.measure.attacked import attack_curve as attack_curve
     from assay.measure.base import Measure as Measure
+    from assay.measure.contribution import MarginalContribution as MarginalContribution
+    from assay.measure.contribution import SingleDeletion as SingleDeletion
     from assay.measure.erasure import erasure_agreement as erasure_agreement
     from assay.measure.keep import KeepTop as KeepTop
     from assay.measure.linearity import Infidelity as Infidelity
     from assay.measure.linearity import LocalLinearError as LocalLinearError
     from assay.measure.localisation import DistractorShare as DistractorShare
     from assay.measure.localisation import MaskIoU as MaskIoU
+    from assay.measure.localisation import PointingGame as PointingGame
     from assay.measure.localisation import TruthShare as TruthShare
     from assay.measure.perturbation import Deletion as Deletion
     from assay.measure.perturbation import Insertion as Insertion
+    from assay.measure.road import Road as Road
+    from assay.measure.robustness import LocalLipschitz as LocalLipschitz
     from assay.measure.robustness import MaxSensitivity as MaxSensitivity
+    from assay.measure.sanity import EfficientParameterRandomisation as EfficientParameterRandomisation
+    from assay.measure.sanity import ParameterRandomisation as ParameterRandomisation
+    from assay.measure.sanity import RandomTarget as RandomTarget
     from assay.models.checkpoint import load as load
     from assay.models.classifier import Classifier as Classifier
     from assay.study.audit import Audit as Audit
@@ -123,6 +131,7 @@ _HOMES = {
     "Distance": "assay.attack.distances",
     "DistractorShare": "assay.measure.localisation",
     "Edges": "assay.explain.controls",
+    "EfficientParameterRandomisation": "assay.measure.sanity",
     "Explainer": "assay.explain.base",
     "Frontier": "assay.study.frontier",
     "FullGrad": "assay.explain.fullgrad",
@@ -143,8 +152,10 @@ _HOMES = {
     "LearnedMask": "assay.tune.explainer",
     "Lime": "assay.explain.surrogate",
     "LocalLinearError": "assay.measure.linearity",
+    "LocalLipschitz": "assay.measure.robustness",
     "MapAttack": "assay.attack.map_attack",
     "MapFile": "assay.attack.goals",
+    "MarginalContribution": "assay.measure.contribution",
     "Mark": "assay.data.plant_marks",
     "MaskIoU": "assay.measure.localisation",
     "MaxSensitivity": "assay.measure.robustness",
@@ -155,14 +166,19 @@ _HOMES = {
     "NoiseMapAttack": "assay.attack.noise_attack",
     "NoisePatch": "assay.data.plant_marks",
     "Occlusion": "assay.explain.occlusion",
+    "ParameterRandomisation": "assay.measure.sanity",
     "Patch": "assay.data.plant_marks",
+    "PointingGame": "assay.measure.localisation",
     "PushOutTopK": "assay.attack.goals",
     "Quickshift": "assay.explain.segments",
     "RandomMap": "assay.explain.random",
+    "RandomTarget": "assay.measure.sanity",
     "ReachMap": "assay.attack.goals",
     "Rectangle": "assay.attack.goals",
+    "Road": "assay.measure.road",
     "Segments": "assay.explain.segments",
     "SimpleFullGrad": "assay.explain.fullgrad",
+    "SingleDeletion": "assay.measure.contribution",
     "Slic": "assay.explain.segments",
     "SmoothGrad": "assay.explain.smooth",
     "Smoothed": "assay.explain.smooth",

@@ -27,6 +27,9 @@ SMALL = {
     "Insertion": "Insertion(steps=5)",
     "Infidelity": "Infidelity(samples=8)",
     "LocalLinearError": "LocalLinearError(radius=0.3, samples=8)",
+    "LocalLipschitz": "LocalLipschitz(draws=3)",
+    "MarginalContribution": "MarginalContribution(groups=9)",
+    "Road": "Road(fractions=(0.2, 0.6))",
     "MaxSensitivity": "MaxSensitivity(samples=3)",
 }
 """Cheaper parameters where the defaults make many passes."""

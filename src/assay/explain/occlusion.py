@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from assay.core.registry import register
-from assay.explain import coalitions
 from assay.explain.backgrounds import Background, Constant
 from assay.explain.base import Explainer
 from assay.explain.coalitions import Coalitions
 from assay.explain.segments import Grid, Segments
-from assay.models.classifier import Classifier
+from assay.models.classifier import Classifier, Output
+from assay.models.passes import scores
 
-__all__ = ["Occlusion", "all_but_one"]
+__all__ = ["Occlusion", "all_but_one", "losses"]
 
 
 @register
@@ -40,9 +40,35 @@ class Occlusion(Explainer):
         assert targets is not None
         labels = self.segments.labels(images)
         filled = self.background.fill(images, index, seed)
-        left = coalitions.run(model, images, targets, labels, filled, all_but_one(labels.flatten(1).amax(1) + 1))
-        lost = model.score(model.unchecked_logits(images), targets)[:, None] - left
+        lost, _ = losses(model, images, targets, labels, filled, model.score(model.unchecked_logits(images), targets))
         return lost.gather(1, labels.flatten(1)).view(len(images), 1, *labels.shape[1:])
+
+
+def losses(
+    model: Classifier, images: Tensor, targets: Tensor, labels: Tensor, filled: Tensor, full: Tensor, output: Output | None = None
+) -> tuple[Tensor, Tensor]:
+    """Scores lost when one segment alone is replaced (N, n), 0 past an image's own number, and which are its own (N, n).
+
+    Args:
+        model: The model.
+        images: (N, C, H, W).
+        targets: (N,) class ids.
+        labels: (N, H, W) segment of each pixel.
+        filled: (N, C, H, W) what shows in a segment's place.
+        full: (N,) scores of the images.
+        output: What a score is, where it is not what the model explains.
+    """
+    counts = labels.flatten(1).amax(1) + 1
+    own = torch.arange(int(counts.max()), device=images.device) < counts[:, None]
+    rows, segments = own.nonzero(as_tuple=True)
+
+    def make(start: int, stop: int) -> Tensor:
+        here = rows[start:stop]
+        return torch.where((labels[here] == segments[start:stop, None, None])[:, None], filled[here], images[here])
+
+    lost = torch.zeros(own.shape, device=images.device)
+    lost[own] = full[rows] - scores(model, targets, rows, images.shape[1:], make, output)
+    return lost, own
 
 
 def all_but_one(counts: Tensor) -> Coalitions:

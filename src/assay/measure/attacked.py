@@ -17,7 +17,7 @@ from assay.attack.noise_attack import NoiseMapAttack
 from assay.core.registry import register, short
 from assay.errors import SpecError
 from assay.explain.base import Explainer
-from assay.measure.base import Case, Measure
+from assay.measure.base import Case, Measure, unranked
 from assay.models.classifier import Classifier
 
 __all__ = ["AttackCurve", "AttackedSimilarity", "attack_curve", "blind_like", "noise_like", "with_floor"]
@@ -28,7 +28,7 @@ class AttackedSimilarity(Measure):
     """1 - the distance between the clean map and the map of an attacked image whose prediction is kept.
 
     An attack gives an upper bound of what is left in the worst case. Random changes of the same size are the floor that tells
-    fragile from merely noisy: `AttackedSimilarity(attack=NoiseMapAttack(...))`.
+    fragile from merely noisy: `AttackedSimilarity(attack=NoiseMapAttack(...))`. A clean map without variation has no score (NaN).
 
     Args:
         attack: The attack.
@@ -61,7 +61,7 @@ class AttackedSimilarity(Measure):
 
     def _left(self, case: Case, clean: Tensor, explainer: Explainer) -> Tensor:
         found = self.chosen(explainer).run(case.model, explainer, case.images, case.targets, case.index, case.seed, case.logits, clean)
-        return 1 - self.distance(clean, found.attacked_maps)
+        return 1 - self.distance(clean, found.attacked_maps) + unranked(clean.flatten(1))
 
 
 @dataclass(frozen=True, eq=False)

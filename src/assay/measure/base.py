@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from assay.core.inputs import check_maps, check_masks
+from assay.core.order import larger
 from assay.errors import SpecError
 from assay.explain.base import Explainer, check_call
 from assay.models.classifier import Classifier
 
-__all__ = ["Case", "Measure", "Order", "pixel_values", "ranks"]
+__all__ = ["Case", "Measure", "Order", "orders", "pixel_values", "unranked"]
 
 Order = Literal["signed", "magnitude"]
 
@@ -82,7 +83,7 @@ class Measure(ABC):
     """
 
     category: ClassVar[str]
-    """What it asks: "faithfulness", "robustness" or "localisation"."""
+    """What it asks: "faithfulness", "robustness", "localisation" or "sanity"."""
     higher_is_better: ClassVar[bool]
     needs: ClassVar[frozenset[str]] = frozenset()
     """What it takes beside the maps: "explainer", "truth", "distractor"."""
@@ -153,9 +154,21 @@ def pixel_values(maps: Tensor, order: Order) -> Tensor:
     return (maps.abs() if order == "magnitude" else maps).sum(1)
 
 
-def ranks(maps: Tensor, order: Order) -> Tensor:
-    """Each pixel's place (N, H * W) when the largest value comes first; equal values in reading order."""
-    return pixel_values(maps, order).flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+def orders(maps: Sequence[Tensor], order: Order) -> tuple[Tensor, Tensor]:
+    """How each of E maps of N images ranks their pixels.
+
+    Returns:
+        How many pixels have a larger value than each (N, E, H * W), the same for equal values; and (E, N) NaN for a map whose
+        pixels are all equal, which ranks nothing and has no score, else 0.
+    """
+    values = torch.stack([pixel_values(one, order).flatten(1) for one in maps], 1)
+    return larger(values), unranked(values).T
+
+
+def unranked(values: Tensor) -> Tensor:
+    """NaN for rows of (..., P) without variation, else 0; to be added to a score."""
+    low, high = values.aminmax(dim=-1)
+    return torch.where(low < high, 0.0, torch.nan)
 
 
 def pairs_of(count: int, each: int, device: torch.device) -> Tensor:

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-__all__ = ["LEVEL", "Interval", "Moments", "means", "share"]
+__all__ = ["LEVEL", "Interval", "Moments", "listed", "means", "share"]
 
 LEVEL = 0.05
 """Of all tests; intervals are of 1 - LEVEL."""
 _SMALL = 6
 """Small samples show too little of their skewness; theirs is taken for (1 + _SMALL / n) times as large, found by simulation."""
+_WIDEST = 3.0
 
 Floats = NDArray[np.float64]
 
@@ -80,7 +81,8 @@ class Moments:
     def interval(self, level: ArrayLike = LEVEL) -> tuple[Floats, Floats]:
         """Ends of the means' two-sided intervals of 1 - level.
 
-        The wider at each end of Student's interval and Hall's, whose cubic takes the skewness out of Student's t. Simulated coverage of 95 %
+        The wider at each end of Student's interval and Hall's, whose cubic takes the skewness out of Student's t; never more than three times
+        Student's. Simulated coverage of 95 %
         intervals (`tests/stats/test_intervals.py`): 95 to 96 % for normal, 94.8 to 95.5 % for log-normal values of 12 to 96 images, where
         the percentile bootstrap's is 79 to 93 %.
 
@@ -93,7 +95,7 @@ class Moments:
         with np.errstate(invalid="ignore", divide="ignore"):
             away = stats.t.isf(share / 2, np.maximum(self.count - 1, 1))
             error, bend = self.spread / np.sqrt(self.count), self._bend()
-            up, down = np.maximum(away, _unbent(away, bend)), np.minimum(-away, _unbent(-away, bend))
+            up, down = np.clip(_unbent(away, bend), away, _WIDEST * away), np.clip(_unbent(-away, bend), -_WIDEST * away, -away)
             return self.mean - error * up, self.mean - error * down
 
     def above(self, than: float = 0.0) -> Floats:

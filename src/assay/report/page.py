@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import polars as pl
@@ -133,7 +133,7 @@ class Page:
     further: tuple[tuple[str, str], ...] = ()
     attacks: tuple[AttackView, ...] = ()
     questions: tuple[QuestionRow, ...] = ()
-    best: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    best: Mapping[str, tuple[str, ...]] | None = None
 
     def __post_init__(self) -> None:
         missing = [name for name in _COLUMNS if name not in self.summary.columns]

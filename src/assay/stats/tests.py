@@ -38,7 +38,8 @@ def holm_levels(p: Sequence[float] | Floats, level: float = LEVEL) -> Floats:
     order = np.where(known, values, -1.0).argsort(kind="stable")
     place = np.empty(len(values), int)
     place[order] = np.arange(len(values)) - int((~known).sum())
-    return level / np.maximum(int(known.sum()) - np.maximum(place, 0), 1)
+    found: Floats = level / np.maximum(int(known.sum()) - np.maximum(place, 0), 1)
+    return found
 
 
 def equivalent(values: ArrayLike, margin: float) -> float:

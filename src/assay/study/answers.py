@@ -125,14 +125,10 @@ def answer(
     scores = _Scores(values * signs, {item: at for at, item in enumerate(items)})
     alive, silent, blind = _alive(scores, measures, smallest)
     saturated = {one.name: _saturated(values[:, :, at]) for at, one in enumerate(measures) if one.category == "faithfulness"}
-    asked = [
-        (name, question, at)
-        for name in contestants
-        for question in QUESTIONS
-        for at, one in enumerate(measures)
-        if one.name in alive or one.name in silent
-    ]
-    rows = _tested(scores, asked, measures, alive, blind, smallest)
+    asked = [(name, question, at) for name in contestants for question in QUESTIONS for at in range(len(measures))]
+    rows, tests = _tested(
+        scores, asked, measures, {one.name: one.name in blind for one in measures if one.name in alive}, contestants, smallest
+    )
     table = pl.DataFrame([row for row, _ in rows], schema=_SCHEMA)
     live = [(row, found) for row, found in rows if row["measure"] in alive]
     columns = [at for at, one in enumerate(measures) if one.name in alive]
@@ -144,18 +140,20 @@ def answer(
         silent=tuple(silent),
         alive=tuple(alive),
         blind=tuple(blind),
-        needed={name: _needed([one for one in live if one[0]["explainer"] == name], len(live), seeing) for name in contestants},
+        needed={name: _needed([one for one in live if one[0]["explainer"] == name], tests, seeing) for name in contestants},
         standing=standing,
         best={measures[at].name: _best(scores, list(contestants), at) for at in range(len(measures))},
         saturated=saturated,
         faithful=faithful,
         images=images,
-        tests=len(live),
+        tests=tests,
     )
     passed = (name for name, may in contestants.items() if may and all(found.status(name, one) == "yes" for one in QUESTIONS))
     trusted = tuple(passed)
     seen = [at for at in columns if measures[at].name in found.seeing]
-    return replace(found, trusted=trusted, recommended=_recommended(scores, trusted, columns, seen, [one.name in blind for one in measures]))
+    return replace(
+        found, trusted=trusted, recommended=_recommended(scores, trusted, columns, seen, [one.name in blind for one in measures])
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,22 +228,32 @@ def _alive(scores: _Scores, measures: Sequence[Rated], smallest: float) -> tuple
 
 
 def _tested(
-    scores: _Scores, asked: Sequence[tuple[str, str, int]], measures: Sequence[Rated], alive: Sequence[str], blind: Sequence[str], smallest: float
-) -> list[tuple[dict[str, object], _Found]]:
-    """A row for each question, and what was found; only tests by live measures are corrected for, those of others show p alone."""
-    found = [_hardest(scores.against(name, question, at, measures[at].name in blind)) for name, question, at in asked]
-    counts = np.array([measures[at].name in alive for _, _, at in asked])
-    p = np.array([one.p for one in found])
-    corrected, levels = p.copy(), np.full(len(p), LEVEL)
-    corrected[counts], levels[counts] = holm(p[counts]), holm_levels(p[counts])
+    scores: _Scores,
+    asked: Sequence[tuple[str, str, int]],
+    measures: Sequence[Rated],
+    alive: Mapping[str, bool],
+    contestants: Mapping[str, bool],
+    smallest: float,
+) -> tuple[list[tuple[dict[str, object], _Found]], int]:
+    """A row for each question with what was found, and how many tests the verdict rests on.
+
+    These are the tests by live measures of explainers that may be trusted, save where there is no difference at all, which no test could
+    find. Holm's procedure holds them together; of controls p is multiplied by their number, and p of silent measures is shown as it is.
+    """
+    found = [_hardest(scores.against(name, question, at, alive.get(measures[at].name, False))) for name, question, at in asked]
+    live = np.array([measures[at].name in alive for _, _, at in asked], bool)
+    rested = live & np.array([contestants[name] and not one.exact for (name, _, _), one in zip(asked, found, strict=True)], bool)
+    p, tests = np.array([one.p for one in found]), int(rested.sum())
+    corrected, levels = np.where(live, np.minimum(1.0, p * max(tests, 1)), p), np.where(live, LEVEL / max(tests, 1), LEVEL)
+    corrected[rested], levels[rested] = holm(p[rested]), holm_levels(p[rested])
     rows = []
-    for (name, question, at), one, own, level, counted in zip(asked, found, corrected, levels, counts, strict=True):
+    for (name, question, at), one, own, level, counted in zip(asked, found, corrected, levels, live, strict=True):
         low, high = one.moments.interval(2 * level)
         difference, effect = float(one.moments.mean[0]), float(one.moments.effect[0])
         row: dict[str, object] = {"explainer": name, "question": question, "measure": measures[at].name, "difference": difference}
         row |= {"low": float(low[0]), "high": float(high[0]), "effect": effect, "p": float(own)}
         rows.append((row | {"holds": _holds(float(own), effect, one, smallest) if counted else None}, one))
-    return rows
+    return rows, tests
 
 
 def _holds(p: float, effect: float, found: _Found, smallest: float) -> bool | None:

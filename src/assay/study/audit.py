@@ -88,8 +88,8 @@ class Audit:
     def answers(self) -> pl.DataFrame:
         """Table: explainer, question, measure, difference, low, high, effect, p, holds.
 
-        A question ("where", "this image", "this model", "more than the image") is what the explainer's maps were held against; `difference` is
-        theirs less the null's, positive being better; low and high are its corrected interval, `effect` is in standard deviations, p is
+        A question ("where", "this image", "this model", "more than the image") is what the explainer's maps were held against; `difference`
+        is theirs less the null's, positive being better; low and high are its corrected interval, `effect` is in standard deviations, p is
         one-sided and corrected; `holds` is empty where it is undecided, could not be asked, or the measure is silent.
         """
         return self._answers.table
@@ -203,7 +203,18 @@ def audit(
     if targets is not None:
         targets = check_targets(targets, count, model.count_classes(images.shape[1:]), images.device)
     given = [name for name, mask in (("truth", truth), ("distractor", distractor)) if mask is not None]
-    work = plan(model, count, explainers, measures, seed, masks=frozenset(given), gallery=gallery, targets=targets, attacks=attacks, smallest=smallest_effect)
+    work = plan(
+        model,
+        count,
+        explainers,
+        measures,
+        seed,
+        masks=frozenset(given),
+        gallery=gallery,
+        targets=targets,
+        attacks=attacks,
+        smallest=smallest_effect,
+    )
     return audit_source(work, Held(batch), {"name": "images given as a tensor"}, model.name, progress=progress)
 
 
@@ -283,7 +294,9 @@ def plan(
         raise SpecError(f"smallest_effect must be at least 0, in standard deviations, not {smallest!r}")
     attacked = [with_floor(one) for one in built("attack", attacks, Attack)]
     rated += [one for pair in attacked for one in pair if one not in rated]
-    return Work(model, chosen, list(dict.fromkeys(rated)), seed, images, gallery, targets, [one for one, _ in attacked], smallest, "truth" in masks)
+    return Work(
+        model, chosen, list(dict.fromkeys(rated)), seed, images, gallery, targets, [one for one, _ in attacked], smallest, "truth" in masks
+    )
 
 
 def audit_blocks(work: Work, source: Source, sink: Sink, blocks: Blocks, share: Iterable[int], progress: Progress = silent) -> None:

@@ -23,15 +23,15 @@ __all__ = ["RULES", "Target", "targets", "verdict"]
 
 SAME, CLOSE, AHEAD, MOVED, RELIES, CONTROL = 0.97, 0.02, 0.2, 0.05, 0.2, 0.5
 RULES = (
-    f"Faithful: the tuned model's class is the baseline's on at least {SAME:.0%} of what its rounded masks leave of test images, by the lower end "
-    f"of Wilson's 95 % interval, and its accuracy is within {100 * CLOSE:.0f} points of the baseline's. Better located: the paired difference of the overlaps with the known "
-    "evidence, test image by test image, has its whole interval above zero against every explainer of the baseline, after Holm's correction "
-    "over them; clearly "
-    f"better, if every difference is at least {AHEAD:g}. Robust to erasure: no background lowers the agreement by more than "
-    f"{100 * MOVED:.0f} points below that of the background tuned with; other images as background are left out, since they bring evidence "
-    "for other classes. A spurious signal is relied on when moving it to the other class "
-    f"costs at least {100 * RELIES:.0f} points of accuracy. A control is failed when the tuned model gives the baseline's class for "
-    f"more than {CONTROL:.0%} of images of which only the mask's shape, or the pixels under another image's mask, are left."
+    f"Faithful: the tuned model's class is the baseline's on at least {SAME:.0%} of what its rounded masks leave of test images, by "
+    f"the lower end of Wilson's 95 % interval, and its accuracy is within {100 * CLOSE:.0f} points of the baseline's. Better "
+    "located: the paired difference of the overlaps with the known evidence, test image by test image, has its whole interval "
+    "above zero against every explainer of the baseline, after Holm's correction over them; clearly better, if every difference is "
+    f"at least {AHEAD:g}. Robust to erasure: no background lowers the agreement by more than {100 * MOVED:.0f} points below that of "
+    "the background tuned with; other images as background are left out, since they bring evidence for other classes. A spurious "
+    f"signal is relied on when moving it to the other class costs at least {100 * RELIES:.0f} points of accuracy. A control is "
+    f"failed when the tuned model gives the baseline's class for more than {CONTROL:.0%} of images of which only the mask's shape, "
+    "or the pixels under another image's mask, are left."
 )
 
 
@@ -56,7 +56,7 @@ def verdict(outcomes: Sequence[Outcome], long: pl.DataFrame, method: str, seed: 
         outcomes: What the forms of the data came to.
         long: As `assay.study.diet_summary.long_table` makes it.
         method: The recipe that is judged.
-        seed: Decides the bootstrap's resamples.
+        seed: The study's; nothing is drawn here.
     """
     found: list[Sentence] = []
     for outcome in outcomes:
@@ -124,7 +124,7 @@ def _faithful(rows: pl.DataFrame, method: str) -> list[Sentence]:
     return [Sentence("caution", f"{text}: it is not the baseline's equal, so its masks explain it alone.")]
 
 
-def _located(rows: pl.DataFrame, method: str, seed: int = 0) -> list[Sentence]:
+def _located(rows: pl.DataFrame, method: str, seed: int = 0) -> list[Sentence]:  # noqa: ARG001 (nothing is drawn any more)
     part = rows.filter((pl.col("kind") == "maps") & (pl.col("part") == "test") & (pl.col("measure") == "IoU"))
     if part.is_empty():
         return []
@@ -132,13 +132,13 @@ def _located(rows: pl.DataFrame, method: str, seed: int = 0) -> list[Sentence]:
     rivals = [str(name) for name in part.filter(pl.col("model") == BASELINE)["attribution"].unique(maintain_order=True)]
     others = np.stack([_values(part, BASELINE, name) for name in rivals], 1)
     apart = Moments.of(mask[:, None] - others)
-    p = apart.above()
-    gaps, own = listed(apart, 2 * holm_levels(p)), means(mask[:, None])[0]
+    p = np.minimum(1.0, 2 * apart.above())
+    gaps, own = listed(apart, holm_levels(p)), means(mask[:, None])[0]
     better = [one < LEVEL and gap.low > 0 for one, gap in zip(holm(p), gaps, strict=True)]
     closest = min(range(len(rivals)), key=lambda place: (better[place], np.nan_to_num(gaps[place].low, nan=-np.inf)))
     text = (
-        f"The masks overlap the known evidence by {_interval(own)}; the explainer of the baseline that comes closest by the interval of the "
-        f"difference, {rivals[closest]}, by {np.nanmean(others[:, closest]):.2f}, a difference of {_interval(gaps[closest])}"
+        f"The masks overlap the known evidence by {_interval(own)}; the explainer of the baseline that comes closest, by the interval of "
+        f"the difference, {rivals[closest]}, by {np.nanmean(others[:, closest]):.2f}, a difference of {_interval(gaps[closest])}"
     )
     if all(better):
         far = " clearly" if min(gap.mean for gap in gaps) >= AHEAD else ""

@@ -164,7 +164,7 @@ def _questions(told: Answers, explainers: Sequence[str]) -> tuple[QuestionRow, .
     if not told.table.height:
         return ()
     rows = {(row["explainer"], row["question"], row["measure"]): row for row in told.table.iter_rows(named=True)}
-    measures = [one for one in dict.fromkeys(told.table["measure"])]
+    measures = list(dict.fromkeys(told.table["measure"]))
     return tuple(
         QuestionRow(
             name,

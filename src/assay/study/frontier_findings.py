@@ -84,7 +84,8 @@ def frontier_trends(table: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         Columns explainer, quantity, kind, rank_correlation (mean over images of Spearman's correlation of the width with the quantity,
-        positive meaning better), page_p, p (for other images at these widths, see `assay.stats.trends.trend`), p_holm (corrected over the quantities),
+        positive meaning better), page_p, p (for other images at these widths, `images_p` of `assay.stats.trends.trend`), p_holm
+        (corrected over the quantities),
         trend ("better" with the width, "worse", "none"; empty where it could not be tested) and images.
     """
     values, signs, names = cube(table)

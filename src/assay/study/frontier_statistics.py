@@ -58,7 +58,8 @@ def resampled(values: np.ndarray, seed: int, resamples: int = _RESAMPLES) -> np.
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = filled.sum(0) / counts
         wider = np.sqrt(counts / (counts - 1)) * stats.t.isf(LEVEL / 2, np.maximum(counts - 1, 1)) / stats.norm.isf(LEVEL / 2)
-        return mean + np.where(counts > 1, wider, 1.0) * (found - mean)
+        spread: np.ndarray = mean + np.where(counts > 1, wider, 1.0) * (found - mean)
+    return spread
 
 
 def outcome(low: float, high: float, size: float, tolerance: float = TOLERANCE) -> Outcome:

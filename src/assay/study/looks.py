@@ -123,7 +123,9 @@ def model_sentences(model: Classifier, looks: Looks, right: int | None, labelled
             found.append(Sentence("note", f"The model is right on {told}."))
         else:
             found.append(
-                Sentence("bad", f"The model is right on {told}, which is not shown to be more than guessing: no map of it is to be trusted.")
+                Sentence(
+                    "bad", f"The model is right on {told}, which is not shown to be more than guessing: no map of it is to be trusted."
+                )
             )
             sound = False
     if looks.images > 1 and looks.spread <= _SAME:
@@ -131,7 +133,11 @@ def model_sentences(model: Classifier, looks: Looks, right: int | None, labelled
         return found, False
     guess = (looks.confidence - 1 / looks.classes) / (1 - 1 / looks.classes)
     if looks.probabilities:
-        found.append(Sentence("caution", "The model's outputs are probabilities already, and are taken for logits: give the network without its softmax."))
+        found.append(
+            Sentence(
+                "caution", "The model's outputs are probabilities already, and are taken for logits: give the network without its softmax."
+            )
+        )
     elif guess < _GUESS:
         text = f"Its largest probability is {looks.confidence:.3f} on average, where {1 / looks.classes:.3f} is a guess"
         found.append(Sentence("bad", f"The model hardly prefers any class. {text}: no map of it is to be trusted."))

@@ -25,7 +25,24 @@ from assay.explain.segments import Grid
 from assay.measure.base import Case, Measure, pixel_values
 from assay.models.classifier import Classifier
 
-__all__ = ["ANOTHER", "CONTROLS", "ELSEWHERE", "FLIPPED", "MOST", "OWN", "POSITIVE", "RANDOM", "STEPS", "TRUTH", "Nulls", "agreements", "another", "elsewhere", "judges", "scored"]
+__all__ = [
+    "ANOTHER",
+    "CONTROLS",
+    "ELSEWHERE",
+    "FLIPPED",
+    "MOST",
+    "OWN",
+    "POSITIVE",
+    "RANDOM",
+    "STEPS",
+    "TRUTH",
+    "Nulls",
+    "agreements",
+    "another",
+    "elsewhere",
+    "judges",
+    "scored",
+]
 
 OWN, ELSEWHERE, FLIPPED, ANOTHER, RANDOM = "own", "elsewhere", "signs flipped", "another image's", "random weights"
 KINDS = (OWN, ELSEWHERE, FLIPPED, ANOTHER, RANDOM)

@@ -49,9 +49,7 @@ def summarise(scores: pl.DataFrame, floor: str) -> pl.DataFrame:
     return pl.concat(tables)
 
 
-def summarise_pieces(
-    pieces: Callable[[], Iterable[np.ndarray]], explainers: Sequence[str], measures: Mapping[str, bool]
-) -> pl.DataFrame:
+def summarise_pieces(pieces: Callable[[], Iterable[np.ndarray]], explainers: Sequence[str], measures: Mapping[str, bool]) -> pl.DataFrame:
     """`summarise` of scores that come in pieces, in memory that does not grow with the images.
 
     Args:

@@ -19,17 +19,18 @@ FRAGILE = 0.5
 FEW = 30
 ALIKE = 0.5
 RULES = (
-    "Four questions are asked of every explainer, by every measure of faithfulness and of known truth, image by image: does its map say where "
-    "(it is held against itself put elsewhere, and against itself with flipped signs), of this image (against its own map of another image of "
-    "another class), of this model (against its own map of the model with every weight in random order), and more than the image alone shows "
-    "(against edges, colour contrast and a blob in the middle; all must be beaten). A question is passed where the mean paired difference lies "
-    f"on the good side of zero, one-sided p below {LEVEL:g} after Holm's correction over all tests of the verdict, and is at least the smallest "
-    "effect that counts. A measure that does not tell a map made from the model's own answers (or the known evidence) from the same map elsewhere "
-    "is silent here and counts for nothing. An explainer is trusted where it passes the first three questions by every live measure, and the "
-    "fourth by one at least that notices flipped signs; controls never are. The recommended one is the trusted explainer of the best standing on "
-    f"every other image, if it passes on the rest. Curves are compared with {STEPS} steps. Maps are called unstable when noise too small to see "
-    f"changes them by more than {FRAGILE:.0%} of their size, fragile when less of them is left under an attack than under noise of its size, the "
-    "95 % intervals being apart."
+    "Four questions are asked of every explainer, by every measure of faithfulness and of known truth, image by image: does its "
+    "map say where (it is held against itself put elsewhere, and against itself with flipped signs), of this image (against its "
+    "own map of another image of another class), of this model (against its own map of the model with every weight in random "
+    "order), and more than the image alone shows (against edges, colour contrast and a blob in the middle; all must be beaten). A "
+    f"question is passed where the mean paired difference lies on the good side of zero, one-sided p below {LEVEL:g} after Holm's "
+    "correction over all tests that the verdict rests on, and is at least the smallest effect that counts. A measure that does not tell a map "
+    "made from the model's own answers (or the known evidence) from the same map elsewhere is silent here and counts for nothing. "
+    "An explainer is trusted where it passes the first three questions by every live measure, and the fourth by one at least that "
+    "notices flipped signs; controls never are. The recommended one is the trusted explainer of the best standing on every other "
+    f"image, if it passes on the rest. Curves are compared with {STEPS} steps. Maps are called unstable when noise too small to see "
+    f"changes them by more than {FRAGILE:.0%} of their size, fragile when less of them is left under an attack than under noise of "
+    "its size, the 95 % intervals being apart."
 )
 
 
@@ -52,7 +53,7 @@ def verdict(
         alike: As `assay.study.nulls.agreements` makes it.
     """
     explainers = list(dict.fromkeys(summary["explainer"]))
-    found = [*model, *_first(answers), *_each(answers, explainers), *_measures(answers, explainers), *_agreement(answers, alike)]
+    found = [*model, *_first(answers), *_each(answers, explainers), *_measures(answers), *_agreement(answers, alike)]
     rest = [*_localisation(summary, notes, answers), *_robustness(summary, notes), *_attacked(summary)]
     # Nothing reads as good news beside explainers that are not trusted.
     found += [Sentence("note", one.text) if one.tone == "good" and not answers.trusted else one for one in rest]
@@ -69,8 +70,8 @@ def _first(answers: Answers) -> list[Sentence]:
         stands = {one: answers.standing[answers.recommended, one] for one in answers.seeing}
         told = _listed([f"{_stand(value)} by {name}" for name, value in stands.items()])
         text = (
-            f"Use {answers.recommended} here: it was chosen on one half of the images and confirmed on the other. From its own map put elsewhere "
-            f"(0) to a map made from the model's own answers (1) it stands at {told}."
+            f"Use {answers.recommended} here: it was chosen on one half of the images and confirmed on the other. From its own map put "
+            f"elsewhere (0) to a map made from the model's own answers (1) it stands at {told}."
         )
         return [Sentence("good", text)]
     if answers.trusted:
@@ -82,7 +83,8 @@ def _each(answers: Answers, explainers: Sequence[str]) -> list[Sentence]:
     """One sentence for the trusted, and one for each other explainer."""
     found = []
     if answers.trusted:
-        text = f"Trusted: {_listed(list(answers.trusted))}. {'It says' if len(answers.trusted) == 1 else 'They say'} where, in this image, of this model"
+        they = "It says" if len(answers.trusted) == 1 else "They say"
+        text = f"Trusted: {_listed(list(answers.trusted))}. {they} where, in this image, of this model"
         losing = [
             f"{name} by {_listed(worse)}"
             for name in answers.trusted
@@ -118,7 +120,9 @@ def _sentence(answers: Answers, name: str) -> Sentence:
     if opened:
         parts.append(f"open, since there is nothing to hold it against: {_listed([_ASKS[one] for one in opened])}")
     if not parts:
-        return Sentence("note", f"{start}; it is a map to hold others against, or of a model that is not to be explained, and is not trusted.")
+        return Sentence(
+            "note", f"{start}; it is a map to hold others against, or of a model that is not to be explained, and is not trusted."
+        )
     return Sentence("caution", f"{start}{'; ' if said else ' '}{'; '.join(parts)}.")
 
 
@@ -138,24 +142,32 @@ _FAILS = dict(
 _ASKS = dict(
     zip(
         QUESTIONS,
-        ("whether it says where", "whether it is of this image", "whether it is of this model", "whether it says more than the image alone"),
+        (
+            "whether it says where",
+            "whether it is of this image",
+            "whether it is of this model",
+            "whether it says more than the image alone",
+        ),
         strict=True,
     )
 )
 
 
-def _measures(answers: Answers, explainers: Sequence[str]) -> list[Sentence]:
+def _measures(answers: Answers) -> list[Sentence]:
     """What the measures cannot tell here."""
     found = []
     if not answers.table.height:
-        found.append(Sentence("caution", "No question could be asked: no measure of faithfulness or of known truth was given, or no image scored."))
+        text = "No question could be asked: no measure of faithfulness or of known truth was given, or no image scored."
+        found.append(Sentence("caution", text))
     elif not answers.alive and not answers.silent:
         text = f"{_count(answers.images, 'image')} cannot show whether the measures tell anything here, so nothing is decided"
         found.append(Sentence("caution", f"{text}; take {FEW} or more."))
     if answers.silent:
         tell, it = ("tells", "It counts") if len(answers.silent) == 1 else ("tell", "They count")
-        text = f"{_listed(list(answers.silent))} {tell} nothing on these images: a map made from the model's own answers, or the known evidence, scores"
-        found.append(Sentence("caution", f"{text} no better than the same map put elsewhere. {it} for nothing here."))
+        text = (
+            f"{_listed(list(answers.silent))} {tell} nothing on these images: a map made of the model's own answers, or the known evidence,"
+        )
+        found.append(Sentence("caution", f"{text} scores no better than the same map put elsewhere. {it} for nothing here."))
     if answers.alive and not answers.seeing:
         text = f"{_listed(list(answers.alive))} would not notice a map whose signs are flipped, so nothing is trusted"
         found.append(Sentence("caution", f"{text}; measure by Deletion or Insertion, signed, too."))
@@ -173,8 +185,8 @@ def _agreement(answers: Answers, alike: pl.DataFrame | None) -> list[Sentence]:
     pairs = own.group_by("first", "second", maintain_order=True).agg(pl.col("spearman").mean(), pl.col("overlap").mean())
     least = pairs.sort("overlap").row(0, named=True)
     text = (
-        f"least {least['first']} and {least['second']}, which have {least['overlap']:.0%} of their top tenth of the pixels in common and a rank "
-        f"correlation of {least['spearman']:.2f}"
+        f"least {least['first']} and {least['second']}, which have {least['overlap']:.0%} of their top tenth of the pixels in common and a "
+        f"rank correlation of {least['spearman']:.2f}"
     )
     if least["overlap"] >= ALIKE:
         return [Sentence("note", f"The trusted explainers agree with each other, {text}.")]
@@ -197,7 +209,8 @@ def _localisation(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answe
         best = rows.sort("mean", descending=bool(rows["higher_is_better"][0])).row(0, named=True)
         names = [name for name in answers.best.get(str(measure), ()) if name != best["explainer"]]
         interval = "" if math.isnan(best["low"]) else f" ({best['low']:.2f} to {best['high']:.2f})"
-        text = f"Against known evidence, by {measure}, {best['explainer']} agrees best: {best['mean']:.2f}{interval}, a random map {best['floor']:.2f}."
+        text = f"Against known evidence, by {measure}, {best['explainer']} agrees best: {best['mean']:.2f}{interval}"
+        text += f", a random map {best['floor']:.2f}."
         if names:
             text += f" Not shown to be worse: {_listed(names)}."
         lost = rows.filter(~pl.col("verdict").is_in([BETTER, ""]))["explainer"].to_list()

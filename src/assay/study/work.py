@@ -79,9 +79,7 @@ class Work:
     def rated(self) -> list[Rated]:
         """The measures that answer questions, by name."""
         own = zip(self.labels, self.measures, strict=True)
-        return [
-            Rated(name, one.higher_is_better, one.category, "truth" in one.needs) for name, one in own if one in self.nulls.measures
-        ]
+        return [Rated(name, one.higher_is_better, one.category, "truth" in one.needs) for name, one in own if one in self.nulls.measures]
 
     @property
     def everyone(self) -> list[Explainer]:
@@ -122,7 +120,7 @@ class Work:
         """
         at, unread = placed(source, rows, batch)
         lines = lines_of_unread(unread)
-        tables = {}
+        tables: dict[str, pl.DataFrame] = {}
         if at:
             targets = None if self.targets is None else self.targets.cpu()[torch.tensor(at)]
             held = self.nulls.wanted(rows, self.images)

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -129,7 +130,7 @@ def test_of_many_images_evenly_spaced_blocks_are_held_against_nulls():
     blocks = [range(start, start + 64) for start in range(0, 64 * 64, 64)]
     held = [at for at, rows in enumerate(blocks) if nulls.wanted(rows, 64 * 64)]
     assert len(held) == MOST / 64
-    assert {second - first for first, second in zip(held, held[1:], strict=False)} == {8}
+    assert {second - first for first, second in pairwise(held)} == {8}
     assert all(nulls.wanted(range(start, min(start + 10, 75)), 75) for start in range(0, 75, 10))
 
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 _PACKAGE = __name__.partition(".")[0]
 _REGISTRY: dict[str, type[Any]] = {}
-_WITHOUT = ("report", "study", "cli")
+_WITHOUT = ("stats", "report", "study", "cli")
 """Folders of the package that define nothing for specs and take long to import."""
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,

@@ -24,13 +24,13 @@ RULES = (
     "own map of another image of another class), of this model (against its own map of the model with every weight in random "
     "order), and more than the image alone shows (against edges, colour contrast and a blob in the middle; all must be beaten). A "
     f"question is passed where the mean paired difference lies on the good side of zero, one-sided p below {LEVEL:g} after Holm's "
-    "correction over all tests that the verdict rests on, and is at least the smallest effect that counts. A measure that does not tell a map "
-    "made from the model's own answers (or the known evidence) from the same map elsewhere is silent here and counts for nothing. "
-    "An explainer is trusted where it passes the first three questions by every live measure, and the fourth by one at least that "
-    "notices flipped signs; controls never are. The recommended one is the trusted explainer of the best standing on every other "
-    f"image, if it passes on the rest. Curves are compared with {STEPS} steps. Maps are called unstable when noise too small to see "
-    f"changes them by more than {FRAGILE:.0%} of their size, fragile when less of them is left under an attack than under noise of "
-    "its size, the 95 % intervals being apart."
+    "correction over all tests that the verdict rests on, and is at least the smallest effect that counts. A measure that does not "
+    "tell a map made from the model's own answers (or the known evidence) from the same map elsewhere is silent here and counts "
+    "for nothing. An explainer is trusted where it passes the first three questions by every live measure, and the fourth by one "
+    "at least that notices flipped signs; controls never are. The recommended one is the trusted explainer of the best standing on "
+    f"every other image, if it passes on the rest. Curves are compared with {STEPS} steps. Maps are called unstable when noise too "
+    f"small to see changes them by more than {FRAGILE:.0%} of their size, fragile when less of them is left under an attack than "
+    "under noise of its size, the 95 % intervals being apart."
 )
 
 

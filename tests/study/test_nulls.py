@@ -88,6 +88,22 @@ def test_scores_of_nulls_are_those_of_the_maps_made_by_hand():
         assert known[place].all() or kind == ANOTHER
 
 
+def test_maps_that_are_the_same_for_any_model_leave_the_question_of_the_model_open():
+    model, images = assay.Classifier(plain()), torch.rand(12, 3, 8, 8, generator=rng())
+    found = assay.audit(model, images, explainers=[Fixed(), assay.Gradient()], measures=[assay.Deletion(steps=3)])
+    rows = found.answers.filter((pl.col("explainer") == "Fixed") & (pl.col("question") == "this model"))
+    assert rows["p"].is_nan().all()
+    assert rows["holds"].is_null().all()
+    assert "Fixed" not in found.trusted
+
+
+def test_without_a_measure_that_judges_nothing_is_held_against_nulls():
+    model, images = assay.Classifier(plain()), torch.rand(3, 3, 8, 8, generator=rng())
+    found = assay.audit(model, images, explainers=[assay.Gradient()], measures=["MaxSensitivity(samples=2)"])
+    assert found.answers.height == 0
+    assert any("No question could be asked" in text for text in found.verdict)
+
+
 def test_measures_whose_passes_maps_share_cost_nothing_more():
     model, images = assay.Classifier(plain()), torch.rand(3, 3, 8, 8, generator=rng())
     case, measure = case_of(model, images), assay.Infidelity(samples=7)
@@ -126,7 +142,7 @@ def test_a_map_that_is_not_finite_has_no_nulls_and_gives_none_to_others(monkeypa
 
 
 def test_of_many_images_evenly_spaced_blocks_are_held_against_nulls():
-    nulls = Nulls([], [], 0, None, False)
+    nulls = Nulls([], [assay.Deletion()], 0, None, False)
     blocks = [range(start, start + 64) for start in range(0, 64 * 64, 64)]
     held = [at for at, rows in enumerate(blocks) if nulls.wanted(rows, 64 * 64)]
     assert len(held) == MOST / 64
@@ -141,6 +157,18 @@ def test_maps_agree_with_themselves_and_not_with_their_opposite(shift):
     rows = {(one, two): (spearman, overlap) for _, one, two, spearman, overlap in found.rows() if _ == 0}
     assert rows["A", "B"] == pytest.approx((1, 1))
     assert rows["A", "C"] == pytest.approx((-1, 0))
+
+
+@assay.register
+class Fixed(Explainer):
+    """Maps that were made elsewhere."""
+
+    category = "given"
+    reference = "none"
+    fixed = True
+
+    def attribute(self, model, images, targets, index, seed):
+        return images.mean(1, keepdim=True)
 
 
 @assay.register

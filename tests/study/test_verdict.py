@@ -18,7 +18,15 @@ UNSURE = (None, 0.2)
 def answers(held, alive=("Deletion",), **more):
     """Answers in which each explainer's four questions are YES, NO, UNSURE or OPEN by every measure."""
     rows = [
-        {"explainer": name, "question": question, "measure": measure, "difference": 0.1, "low": 0.0, "high": 0.2, "effect": 1.0}
+        {
+            "explainer": name,
+            "question": question,
+            "measure": measure,
+            "difference": 0.1 if holds else 0.0,
+            "low": 0.0,
+            "high": 0.2,
+            "effect": 1.0,
+        }
         | {"holds": holds, "p": p}
         for name, four in held.items()
         for question, (holds, p) in zip(QUESTIONS, four, strict=True)
@@ -46,6 +54,15 @@ def test_an_explainer_that_is_not_of_the_model_is_told_in_these_words():
     assert found[1][1].startswith(
         "Contrast: it says where, and in this image, but hardly changes when the model's weights are random: it does not explain this model"
     )
+
+
+def test_a_map_that_changes_with_the_weights_and_is_no_better_for_it_is_told_so():
+    held = answers({"A": (YES, YES, NO, YES)})
+    moved = Answers(held.table.with_columns(difference=pl.lit(-0.1)), alive=held.alive, faithful=held.faithful, images=50)
+    facts = {"mean": 0.1, "low": 0.1, "high": 0.1, "floor": 0.2, "verdict": BETTER, "higher_is_better": False}
+    summary = pl.DataFrame([{"explainer": "A", "measure": "Deletion"} | facts])
+    told_of = verdict(summary, {"Deletion": MeasureNote("faithfulness", "", "", "")}, 100, moved)
+    assert "its map of the model with random weights does as well: it does not explain this model" in told_of[1].text
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from assay.core import noise
 from assay.models.classifier import Classifier
@@ -164,7 +164,7 @@ def random_weights(model: Classifier, seed: int) -> bool:
     Source: ours, after Martin, Mahoney, JMLR 2021 (outlying singular values of trained weights).
     """
     many = 0
-    for place, parameter in enumerate(model.module.parameters()):
+    for place, parameter in enumerate(model.module.parameters() if isinstance(model.module, nn.Module) else ()):
         if parameter.ndim < 2 or not parameter.is_floating_point():
             continue
         matrix = parameter.detach().float().cpu().flatten(1)[:_ROWS, :_COLUMNS]

@@ -94,7 +94,7 @@ class Nulls:
     def wanted(self, rows: range, images: int) -> bool:
         """Whether a block at these positions of so many images is held against nulls."""
         share = min(1.0, MOST / images) / len(rows)
-        return math.floor(rows.stop * share) > math.floor(rows.start * share)
+        return bool(self.measures) and math.floor(rows.stop * share) > math.floor(rows.start * share)
 
     def extra(self, case: Case, maps: Sequence[Tensor], lost: Tensor) -> tuple[list[Tensor], Tensor]:
         """Maps of all items, and which (items, N) there are; those that are not there are 0.
@@ -143,7 +143,8 @@ class Nulls:
         )
 
     def _random(self, case: Case, explainer: Explainer) -> Tensor | None:
-        if self.twin is None:
+        # Maps that were made elsewhere are the same for any model.
+        if self.twin is None or getattr(explainer, "fixed", False):
             return None
         try:
             return explainer.attribute(self.twin, case.images, case.targets, case.index, self.seed)

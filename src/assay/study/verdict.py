@@ -108,6 +108,11 @@ def _sentence(answers: Answers, name: str) -> Sentence:
     said = [_SAYS[question] for question in QUESTIONS if status[question] == "yes"]
     start = f"{name}: it says {', and '.join(said)}" if said else f"{name}:"
     lost = [_FAILS[question] for question in QUESTIONS if status[question] == "no"]
+    own = answers.table.filter(
+        (pl.col("explainer") == name) & (pl.col("question") == QUESTIONS[2]) & pl.col("measure").is_in(answers.alive)
+    )
+    if status[QUESTIONS[2]] == "no" and (own["difference"].abs() > 0).any():
+        lost[lost.index(_FAILS[QUESTIONS[2]])] = "its map of the model with random weights does as well: it does not explain this model"
     if lost:
         return Sentence("bad", f"{start}{', but ' if said else ' '}{'; '.join(lost)}.")
     unsure = [question for question in QUESTIONS if status[question] == "undecided"]

@@ -69,11 +69,12 @@ class Work:
     @cached_property
     def nulls(self) -> Nulls:
         """What the maps are held against; the model with random weights is made once."""
+        measures = judges(self.measures)
         try:
-            twin = randomised(self.model, "all", self.seed)
+            twin = randomised(self.model, "all", self.seed) if measures else None
         except ModelError:
             twin = None
-        return Nulls(self.explainers, judges(self.measures), self.seed, twin, self.truth)
+        return Nulls(self.explainers, measures, self.seed, twin, self.truth)
 
     @property
     def rated(self) -> list[Rated]:

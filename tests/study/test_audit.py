@@ -124,7 +124,9 @@ def test_everything_is_saved_and_can_be_read_again(whole, tmp_path):
     found = whole[0]
     assert found.save(tmp_path / "a" / "b") == tmp_path / "a" / "b"
     home = tmp_path / "a" / "b"
-    assert {one.name for one in home.iterdir()} == {"report.html", "scores.parquet", "summary.csv", "status.csv", "environment.json"}
+    files = {"report.html", "scores.parquet", "summary.csv", "answers.csv", "status.csv", "environment.json"}
+    assert {one.name for one in home.iterdir()} == files
+    assert pl.read_csv(home / "answers.csv")["question"].to_list() == found.answers["question"].to_list()
     assert pl.read_parquet(home / "scores.parquet").equals(found.scores)
     assert pl.read_csv(home / "summary.csv")["verdict"].to_list() == found.summary["verdict"].to_list()
     assert pl.read_csv(home / "status.csv").rows() == found.status.rows()
@@ -235,7 +237,8 @@ def test_the_defaults_are_the_six_explainers_of_the_paper_and_six_measures():
 def test_one_image_is_audited_without_claims(model, images):
     found = assay.audit(model, images(1), explainers=["Gradient"], measures=["Deletion"])
     assert found.summary["verdict"].to_list() == [""]
-    assert "Only 1 image was scored" in found.verdict[0]
+    assert "Only 1 image was scored" in found.verdict[-1]
+    assert (found.trusted, found.recommended) == ((), None)
 
 
 def test_images_of_other_channels_are_audited_and_shown(images, tmp_path):

@@ -29,7 +29,7 @@ _LIBRARIES: dict[str, Callable[[str, tuple[Any, ...], dict[str, Any]], Any]] = {
 _PREFIXED = re.compile(r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|\b([a-z]+):(?=[A-Za-z_])""")
 """A text, which stays as it is, or the library before a name, as in `captum:Occlusion`."""
 _OF = "__of__"
-_WITHOUT = ("report", "study", "cli")
+_WITHOUT = ("stats", "report", "study", "cli")
 """Folders of the package that define nothing for specs and take long to import."""
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,

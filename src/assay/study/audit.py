@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from assay.measure.perturbation import Deletion, Insertion
 from assay.measure.robustness import MaxSensitivity
 from assay.models.classifier import Classifier
 from assay.report import Page, write
+from assay.study.answers import SMALLEST, Answers
 from assay.study.blocks import BLOCK, Blocks
 from assay.study.findings import findings
 from assay.study.given import built
@@ -84,13 +86,39 @@ class Audit:
     status: pl.DataFrame
     record: Mapping[str, Any]
     page: Page
+    _answers: Answers
+
+    @property
+    def answers(self) -> pl.DataFrame:
+        """Table: explainer, question, measure, difference, low, high, effect, p, holds.
+
+        A question ("where", "this image", "this model", "more than the image") is what the explainer's maps were held against; `difference`
+        is theirs less the null's, positive being better; low and high are its corrected interval, `effect` is in standard deviations, p is
+        one-sided and corrected; `holds` is empty where it is undecided, could not be asked, or the measure is silent.
+        """
+        return self._answers.table
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """Names of the explainers that pass every question."""
+        return self._answers.trusted
+
+    @property
+    def recommended(self) -> str | None:
+        """The trusted explainer that was chosen on one half of the images and confirmed on the other, or None."""
+        return self._answers.recommended
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """Names of the measures that tell nothing on these images."""
+        return self._answers.silent
 
     def to_html(self, path: str | Path) -> Path:
         """Write the report as one self-contained HTML file; returns its path."""
         return write(self.page, path)
 
     def save(self, folder: str | Path) -> Path:
-        """Write report.html, scores.parquet, summary.csv, status.csv and environment.json; returns the folder.
+        """Write report.html, scores.parquet, summary.csv, answers.csv, status.csv and environment.json; returns the folder.
 
         Raises:
             DataError: The folder cannot be made or written.
@@ -100,7 +128,7 @@ class Audit:
             folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / "scores.parquet") as draft:
                 self.scores.write_parquet(draft)
-            for name, table in (("summary", self.summary), ("status", self.status)):
+            for name, table in (("summary", self.summary), ("answers", self.answers), ("status", self.status)):
                 with replacing(folder / f"{name}.csv") as draft:
                     table.write_csv(draft)
             with replacing(folder / "environment.json") as draft:
@@ -133,6 +161,7 @@ def audit(
     labels: Tensor | None = None,
     names: Sequence[str] | None = None,
     gallery: int = 8,
+    smallest_effect: float = SMALLEST,
     progress: Progress = silent,
 ) -> Audit:
     """Explain images by several explainers and measure the maps, with a random map as the floor.
@@ -154,6 +183,7 @@ def audit(
         labels: (N,) true classes, by the model's numbers, shown in the report.
         names: The images' names, shown in the report.
         gallery: Images shown in the report; those of other than 1 or 3 channels as the channels' mean.
+        smallest_effect: The smallest mean difference to a null that counts, in standard deviations of the paired differences.
         progress: Called as work goes on.
 
     Returns:
@@ -191,7 +221,18 @@ def audit(
     for one in explainers:
         if isinstance(one, Given):
             one.attribute(model, images, None, numbers, seed)  # Which says now what does not fit.
-    work = plan(model, count, explainers, measures, seed, masks=frozenset(given), gallery=gallery, targets=targets, attacks=attacks)
+    work = plan(
+        model,
+        count,
+        explainers,
+        measures,
+        seed,
+        masks=frozenset(given),
+        gallery=gallery,
+        targets=targets,
+        attacks=attacks,
+        smallest=smallest_effect,
+    )
     return audit_source(work, Held(batch), {"name": "images given as a tensor"}, model.name, progress=progress)
 
 
@@ -223,8 +264,8 @@ def audit_source(
     blocks, sink = Blocks.even(work.images, block), Memory()
     audit_blocks(work, source, sink, blocks, range(len(blocks)), progress)
     answers = work.record(data, source.indices)
-    summary, page = findings(work, source, sink, blocks, answers, name, classes)
-    return Audit(pl.concat(sink.tables("scores")), summary, pl.concat(sink.tables("status")), answers, page)
+    summary, page, found = findings(work, source, sink, blocks, answers, name, classes)
+    return Audit(pl.concat(sink.tables("scores")), summary, pl.concat(sink.tables("status")), answers, page, found)
 
 
 def plan(
@@ -238,6 +279,7 @@ def plan(
     gallery: int = 8,
     targets: Tensor | None = None,
     attacks: Sequence[Attack | str] = (),
+    smallest: float = SMALLEST,
 ) -> Work:
     """What an audit will do, checked before it does anything.
 
@@ -251,9 +293,10 @@ def plan(
         gallery: Images shown in the report.
         targets: One class id for each image; None for the predicted classes.
         attacks: See `audit`.
+        smallest: See `audit`, smallest_effect.
 
     Raises:
-        SpecError: Explainers, measures, attacks or `gallery` make no audit.
+        SpecError: Explainers, measures, attacks, `gallery` or `smallest` make no audit.
     """
     chosen = [one for one in built("explainer", explainers, Explainer) if one != FLOOR]
     held = any(map(is_fixed, chosen))
@@ -271,9 +314,13 @@ def plan(
     for asker in asking:
         for explainer in chosen:
             check_explains(explainer, short(asker))
+    if not 0 <= smallest < math.inf:
+        raise SpecError(f"smallest_effect must be at least 0, in standard deviations, not {smallest!r}")
     attacked = [with_floor(one) for one in built("attack", attacks, Attack)]
     rated += [one for pair in attacked for one in pair if one not in rated]
-    return Work(model, chosen, list(dict.fromkeys(rated)), seed, images, gallery, targets, [one for one, _ in attacked])
+    return Work(
+        model, chosen, list(dict.fromkeys(rated)), seed, images, gallery, targets, [one for one, _ in attacked], smallest, "truth" in masks
+    )
 
 
 def audit_blocks(work: Work, source: Source, sink: Sink, blocks: Blocks, share: Iterable[int], progress: Progress = silent) -> None:

@@ -29,7 +29,7 @@ def functional(n):
             if not row[player]:
                 size = sum(row)
                 share = math.factorial(size) * math.factorial(n - size - 1) / math.factorial(n)
-                found[player, place[tuple(row[:player] + [True] + row[player + 1 :])]] += share
+                found[player, place[(*row[:player], True, *row[player + 1 :])]] += share
                 found[player, place[tuple(row)]] -= share
     return found
 

@@ -179,7 +179,7 @@ def solve_ridge(members: Tensor, values: Tensor, weights: Tensor, alpha: float) 
     few = x.shape[1] < x.shape[2]
     normal = x @ across if few else across @ x
     normal = normal + alpha * torch.eye(normal.shape[1], dtype=x.dtype, device=x.device)
-    solved = across @ torch.linalg.solve(normal, y) if few else torch.linalg.solve(normal, across @ y)
+    solved: Tensor = across @ torch.linalg.solve(normal, y) if few else torch.linalg.solve(normal, across @ y)
     return solved[:, :, 0].float()
 
 

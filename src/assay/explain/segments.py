@@ -43,7 +43,7 @@ class _Skimage(Segments):
         """See `Segments.cut`."""
         global _last  # One slot, replaced whole, so that threads at worst cut again.
         pixels = images.detach().cpu().contiguous()
-        key = (self, pixels.shape, hashlib.blake2b(pixels.numpy()).digest())
+        key = (self, pixels.shape, hashlib.blake2b(pixels.numpy().data).digest())
         held = _last
         if held is None or held[0] != key:
             held = _last = key, self._cut(pixels)

@@ -53,7 +53,7 @@ def main() -> None:
     images = read(data, choose(data, args.count, 0)).images
     targets = model.predict(images)
     exact = assay.KernelShap(2**12, GRID)(model, images, targets)
-    print("| passes | auto | process | regression | Captum | inside 95 % |\n|---|---|---|---|---|---|")
+    print("| passes | auto | process | regression | Captum | inside 95 % |\n|---|---|---|---|---|---|")  # noqa: T201
     for passes in args.passes:
         rows: dict[str, list[float]] = {name: [] for name in ("auto", "process", "regression", "Captum", "inside")}
         for seed in range(args.seeds):
@@ -67,7 +67,7 @@ def main() -> None:
                     rows["inside"].append(float(((low <= truth) & (truth <= high)).float().mean()))
             torch.manual_seed(seed)
             rows["Captum"].append(error(peer(model, images, targets, passes), exact))
-        print(f"| {passes} | " + " | ".join(f"{sum(row) / len(row):.3f}" for row in rows.values()) + " |", flush=True)
+        print(f"| {passes} | " + " | ".join(f"{sum(row) / len(row):.3f}" for row in rows.values()) + " |", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

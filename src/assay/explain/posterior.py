@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import ndtri
 from torch import Tensor
 
 from assay.errors import SpecError
@@ -67,7 +67,7 @@ class Posterior:
         """
         if not 0 < level < 1:
             raise SpecError(f"the level of an interval must be inside (0, 1), not {level!r}")
-        reach = float(ndtri((1 + level) / 2)) * self.deviation
+        reach = NormalDist().inv_cdf((1 + level) / 2) * self.deviation
         return self.mean - reach, self.mean + reach
 
     def distinct(self, level: float = 0.95) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from assay.report.page import MeasureNote, Sentence
+from assay.report.page import MeasureNote, Sentence, Tone
 from assay.stats.intervals import LEVEL
 from assay.study.answers import QUESTIONS, Answers
 from assay.study.nulls import STEPS
@@ -114,7 +114,8 @@ def _sentence(answers: Answers, name: str) -> Sentence:
     if status[QUESTIONS[2]] == "no" and (own["difference"].abs() > 0).any():
         lost[lost.index(_FAILS[QUESTIONS[2]])] = "its map of the model with random weights does as well: it does not explain this model"
     if lost:
-        return Sentence("bad", f"{start}{', but ' if said else ' '}{'; '.join(lost)}.")
+        tone: Tone = "caution" if [one for one in QUESTIONS if status[one] != "yes"] == [QUESTIONS[-1]] else "bad"
+        return Sentence(tone, f"{start}{', but ' if said else ' '}{'; '.join(lost)}.")
     unsure = [question for question in QUESTIONS if status[question] == "undecided"]
     parts = []
     if unsure:

@@ -41,12 +41,18 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.data.plant_marks import NoisePatch as NoisePatch
     from assay.data.plant_marks import Patch as Patch
     from assay.data.plant_marks import Stripe as Stripe
+    from assay.errors import AssayError as AssayError
+    from assay.explain.adapters import wrap as wrap
+    from assay.explain.adapters_given import Given as Given
     from assay.explain.backgrounds import Background as Background
     from assay.explain.backgrounds import Blur as Blur
     from assay.explain.backgrounds import Constant as Constant
     from assay.explain.backgrounds import MeanColour as MeanColour
     from assay.explain.base import Explainer as Explainer
     from assay.explain.cam import GradCAM as GradCAM
+    from assay.explain.controls import Centre as Centre
+    from assay.explain.controls import ColourContrast as ColourContrast
+    from assay.explain.controls import Edges as Edges
     from assay.explain.fullgrad import FullGrad as FullGrad
     from assay.explain.fullgrad import SimpleFullGrad as SimpleFullGrad
     from assay.explain.gradient import Gradient as Gradient
@@ -54,12 +60,15 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.kernels import Gaussian as Gaussian
     from assay.explain.kernels import Kernel as Kernel
     from assay.explain.kernels import Uniform as Uniform
+    from assay.explain.occlusion import Occlusion as Occlusion
     from assay.explain.path import IntegratedGradients as IntegratedGradients
+    from assay.explain.posterior import Posterior as Posterior
     from assay.explain.random import RandomMap as RandomMap
     from assay.explain.segments import Grid as Grid
     from assay.explain.segments import Quickshift as Quickshift
     from assay.explain.segments import Segments as Segments
     from assay.explain.segments import Slic as Slic
+    from assay.explain.segments import Superpixels as Superpixels
     from assay.explain.smooth import Smoothed as Smoothed
     from assay.explain.smooth import SmoothGrad as SmoothGrad
     from assay.explain.sparse import Sparsified as Sparsified
@@ -70,18 +79,27 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.measure.attacked import AttackedSimilarity as AttackedSimilarity
     from assay.measure.attacked import attack_curve as attack_curve
     from assay.measure.base import Measure as Measure
+    from assay.measure.contribution import MarginalContribution as MarginalContribution
+    from assay.measure.contribution import SingleDeletion as SingleDeletion
     from assay.measure.erasure import erasure_agreement as erasure_agreement
     from assay.measure.keep import KeepTop as KeepTop
     from assay.measure.linearity import Infidelity as Infidelity
     from assay.measure.linearity import LocalLinearError as LocalLinearError
     from assay.measure.localisation import DistractorShare as DistractorShare
     from assay.measure.localisation import MaskIoU as MaskIoU
+    from assay.measure.localisation import PointingGame as PointingGame
     from assay.measure.localisation import TruthShare as TruthShare
     from assay.measure.perturbation import Deletion as Deletion
     from assay.measure.perturbation import Insertion as Insertion
+    from assay.measure.road import Road as Road
+    from assay.measure.robustness import LocalLipschitz as LocalLipschitz
     from assay.measure.robustness import MaxSensitivity as MaxSensitivity
+    from assay.measure.sanity import EfficientParameterRandomisation as EfficientParameterRandomisation
+    from assay.measure.sanity import ParameterRandomisation as ParameterRandomisation
+    from assay.measure.sanity import RandomTarget as RandomTarget
     from assay.models.checkpoint import load as load
     from assay.models.classifier import Classifier as Classifier
+    from assay.models.spec import model as model
     from assay.models.targets import Contrast as Contrast
     from assay.models.targets import Logit as Logit
     from assay.models.targets import Mean as Mean
@@ -90,8 +108,8 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.study.audit import audit as audit
     from assay.study.frontier import Frontier as Frontier
     from assay.study.frontier import Knee as Knee
-    from assay.study.frontier import frontier as frontier
     from assay.study.frontier import plot_frontiers as plot_frontiers
+    from assay.study.frontier_study import frontier as frontier
     from assay.tune.diet import DiET as DiET
     from assay.tune.diet import Tuned as Tuned
     from assay.tune.explainer import LearnedMask as LearnedMask
@@ -103,6 +121,7 @@ _HOMES = {
     "PGD": "assay.attack.pgd",
     "SSIM": "assay.attack.distances",
     "AdamAscent": "assay.attack.optimiser",
+    "AssayError": "assay.errors",
     "Attack": "assay.attack.base",
     "AttackCurve": "assay.measure.attacked",
     "AttackResult": "assay.attack.base",
@@ -111,9 +130,11 @@ _HOMES = {
     "Background": "assay.explain.backgrounds",
     "BlackBoxMapAttack": "assay.attack.black_box",
     "Blur": "assay.explain.backgrounds",
+    "Centre": "assay.explain.controls",
     "CentreShift": "assay.attack.distances",
     "Certificate": "assay.bounds.certificate",
     "Classifier": "assay.models.classifier",
+    "ColourContrast": "assay.explain.controls",
     "Constant": "assay.explain.backgrounds",
     "Contrast": "assay.models.targets",
     "Cosine": "assay.attack.distances",
@@ -121,10 +142,13 @@ _HOMES = {
     "DiET": "assay.tune.diet",
     "Distance": "assay.attack.distances",
     "DistractorShare": "assay.measure.localisation",
+    "Edges": "assay.explain.controls",
+    "EfficientParameterRandomisation": "assay.measure.sanity",
     "Explainer": "assay.explain.base",
     "Frontier": "assay.study.frontier",
     "FullGrad": "assay.explain.fullgrad",
     "Gaussian": "assay.explain.kernels",
+    "Given": "assay.explain.adapters_given",
     "Glyph": "assay.data.plant_marks",
     "Goal": "assay.attack.goals",
     "GradCAM": "assay.explain.cam",
@@ -142,8 +166,10 @@ _HOMES = {
     "Lime": "assay.explain.surrogate",
     "LocalLinearError": "assay.measure.linearity",
     "Logit": "assay.models.targets",
+    "LocalLipschitz": "assay.measure.robustness",
     "MapAttack": "assay.attack.map_attack",
     "MapFile": "assay.attack.goals",
+    "MarginalContribution": "assay.measure.contribution",
     "Mark": "assay.data.plant_marks",
     "MaskIoU": "assay.measure.localisation",
     "MaxSensitivity": "assay.measure.robustness",
@@ -154,16 +180,24 @@ _HOMES = {
     "MoveCentre": "assay.attack.goals",
     "NoiseMapAttack": "assay.attack.noise_attack",
     "NoisePatch": "assay.data.plant_marks",
+    "Occlusion": "assay.explain.occlusion",
+    "ParameterRandomisation": "assay.measure.sanity",
     "Patch": "assay.data.plant_marks",
     "Probability": "assay.models.targets",
+    "PointingGame": "assay.measure.localisation",
+    "Posterior": "assay.explain.posterior",
     "PushOutTopK": "assay.attack.goals",
     "Quickshift": "assay.explain.segments",
     "RandomMap": "assay.explain.random",
+    "RandomTarget": "assay.measure.sanity",
     "ReachMap": "assay.attack.goals",
     "Rectangle": "assay.attack.goals",
+    "Road": "assay.measure.road",
     "Segments": "assay.explain.segments",
     "SimpleFullGrad": "assay.explain.fullgrad",
+    "SingleDeletion": "assay.measure.contribution",
     "Slic": "assay.explain.segments",
+    "Superpixels": "assay.explain.segments",
     "SmoothGrad": "assay.explain.smooth",
     "Smoothed": "assay.explain.smooth",
     "Sparsified": "assay.explain.sparse",
@@ -181,14 +215,16 @@ _HOMES = {
     "data": "assay.data",
     "erasure_agreement": "assay.measure.erasure",
     "errors": "assay.errors",
-    "frontier": "assay.study.frontier",
+    "frontier": "assay.study.frontier_study",
     "load": "assay.models.checkpoint",
+    "model": "assay.models.spec",
     "model_agreement": "assay.measure.agreement",
     "plant": "assay.data.plant",
     "plot_frontiers": "assay.study.frontier",
     "register": "assay.core.registry",
     "registered": "assay.core.registry",
     "robust_accuracy": "assay.attack.pgd",
+    "wrap": "assay.explain.adapters",
 }
 """The module that each public name comes from; the two of that name are modules themselves."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "AssayError",
+    "AssayWarning",
     "DataError",
     "EmptyBatchError",
     "ImageTypeError",
@@ -19,6 +20,10 @@ __all__ = [
 
 class AssayError(Exception):
     """Base of all errors that Assay raises on purpose; the command line prints it in one line and exits with 2."""
+
+
+class AssayWarning(UserWarning):
+    """Something that works but tells less than it seems to; the message says what to change."""
 
 
 class ShapeError(AssayError, ValueError):

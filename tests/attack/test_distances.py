@@ -81,6 +81,21 @@ def test_top_k_counts_the_shared_top_pixels():
     assert float(assay.TopK(0.05)(one, other)) == pytest.approx(0.0)
 
 
+def test_signed_distances_tell_a_map_from_its_negative():
+    one = maps()
+    torch.testing.assert_close(assay.Spearman(signed=True)(one, -one), torch.full((4,), 2.0))
+    torch.testing.assert_close(assay.Spearman()(one, -one), torch.zeros(4))
+    assert torch.equal(assay.TopK(0.1, signed=True)(one, -one), torch.ones(4))
+    assert torch.equal(assay.TopK(0.1)(one, -one), torch.zeros(4))
+
+
+def test_signed_rank_correlation_is_scipys_of_the_channels_sums():
+    one, other = maps(), maps(1)
+    for i, found in enumerate(assay.Spearman(signed=True)(one, other)):
+        expected = stats.spearmanr(one[i].sum(0).flatten(), other[i].sum(0).flatten()).statistic
+        assert float(found) == pytest.approx(1 - expected, abs=1e-5)
+
+
 def test_l2_and_cosine_are_the_textbooks_of_signed_maps():
     one, other = maps(), maps(1)
     torch.testing.assert_close(assay.L2()(one, other), (one - other).flatten(1).norm(dim=1))

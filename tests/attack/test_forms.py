@@ -115,6 +115,7 @@ def test_samples_replace_an_explainers_own_only_where_it_averages_over_noise():
     [
         assay.Lime(12, assay.Grid(2, 2)),
         assay.KernelShap(12, assay.Grid(2, 2)),
+        assay.Occlusion(assay.Grid(2, 3)),
         assay.KernelShap(12, assay.Grid(3, 2), sampling="independent"),
         assay.GradCAM("0"),
     ],

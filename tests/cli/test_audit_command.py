@@ -5,7 +5,8 @@ import pytest
 
 GOOD = ("audit", "--model", "python:mynets:good", "--out", "out")
 QUICK = ("--explainer", "Gradient", "--explainer", "Lime(samples=6, segments=Grid(rows=2, columns=2))", "--measure", "Deletion(steps=3)")
-FILES = {"report.html", "scores.parquet", "summary.csv", "status.csv", "environment.json", "run.toml", "log", "lock", "parts"}
+RESULTS = {"report.html", "scores.parquet", "summary.csv", "answers.csv", "status.csv", "verdict.json"}
+FILES = RESULTS | {"environment.json", "run.toml", "log", "lock", "parts"}
 
 
 def test_an_audit_of_a_folder_writes_its_report_and_says_where(place, run):

@@ -75,8 +75,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(full, run, command, change, messa
     found = run(command, *arguments(change), *more)
     assert found.code == 2, found.err
     assert "Traceback" not in found.err
-    # Where the mistake shows only at work, lines of progress come before it.
-    lines = [line for line in found.lines if not line.startswith(f"{command}: ")]
+    # Where the mistake shows only at work, lines of progress and notes on the model come before it.
+    lines = [line for line in found.lines if not line.startswith((f"{command}: ", "note: "))]
     assert len(lines) == 1, found.err
     assert lines[0].startswith("assay: ")
     assert message in lines[0]

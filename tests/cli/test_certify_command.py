@@ -31,7 +31,7 @@ def test_top_pixels_are_certified_of_logits_and_need_no_attack(place, run):
     assert (pl.read_parquet("out/certificates.parquet")["cosine"] > 0).all()
     assert pl.read_parquet("out/certificates.parquet")["attacked_cosine"].is_nan().all()
     before = (place / "out" / "certificates.parquet").read_bytes()
-    again = run("run", "resume", "out")
+    again = run("run", "resume", "out", "--trust")
     assert again.code == 0, again.err
     assert "nothing was left to do" in again.out
     assert (place / "out" / "certificates.parquet").read_bytes() == before

@@ -2,12 +2,13 @@ import polars as pl
 import pytest
 
 MODEL = ("--model", "python:mynets:good", "--images", "pictures")
-QUICK = ("--samples", "2", "--draws", "2", "--steps", "2", "--measure", "Deletion(steps=3)", "--measure", "LocalLinearError(samples=4)")
+STEPS = ("--steps", "2")
+QUICK = ("--samples", "2", "--draws", "2", "--measure", "Deletion(steps=3)", "--measure", "LocalLinearError(samples=4)")
 TWO = ("--explainer", "Gradient", "--explainer", "RandomMap")
 
 
 def test_a_run_folder_holds_tables_figure_and_report_and_the_verdict_is_told(place, run):
-    found = run("frontier", *MODEL, *TWO, *QUICK, "--sigma", 0, "--sigma", 0.1, "--sigma", 0.3, "--block", 2, "--out", "out")
+    found = run("frontier", *MODEL, *TWO, *QUICK, *STEPS, "--sigma", 0, "--sigma", 0.1, "--sigma", 0.3, "--block", 2, "--out", "out")
     assert found.code == 0, found.err
     for text in ("Gradient: mean and 95 % interval", "attacked similarity ↑", "Gradient by Deletion", "RandomMap by LocalLinearError"):
         assert text in found.out
@@ -30,13 +31,26 @@ def test_a_run_folder_holds_tables_figure_and_report_and_the_verdict_is_told(pla
 
 
 def test_a_finished_run_has_nothing_left_to_do_and_resumes_to_the_same(place, run):
-    command = ("frontier", *MODEL, "--explainer", "Gradient", *QUICK, "--kernel", "Uniform(radius=0.2)", "--attacked", 2, "--out", "out")
+    command = (
+        "frontier",
+        *MODEL,
+        "--explainer",
+        "Gradient",
+        *QUICK,
+        *STEPS,
+        "--kernel",
+        "Uniform(radius=0.2)",
+        "--attacked",
+        2,
+        "--out",
+        "out",
+    )
     assert run(*command).code == 0
     before = (place / "out" / "frontier.parquet").read_bytes()
     again = run(*command)
     assert again.code == 0
     assert "nothing was left to do" in again.out
-    assert run("run", "resume", "out").code == 0
+    assert run("run", "resume", "out", "--trust").code == 0
     assert (place / "out" / "frontier.parquet").read_bytes() == before
 
 
@@ -63,7 +77,9 @@ def test_blocks_change_nothing(place, run):
         (("--explainer", "Gradient", "--measure", "MaxSensitivity"), "no measure of faithfulness"),
         (("--explainer", "Gradient", "--compare", "L2"), "no similarity"),
         (("--explainer", "Gradient", "--attack", "Gradient"), "is not an Attack"),
-        (("--explainer", "Gradient", "--attack", "MapAttack(eps=0.1)", "--eps", "0.2"), "its own radius, 0.1; leave --eps 0.2 out"),
+        (("--explainer", "Gradient", "--attack", "MapAttack(eps=0.1)", "--eps", "0.2"), "brings its own eps; leave --eps out"),
+        (("--explainer", "Gradient", "--attack", "MapAttack(eps=0.1)", "--norm", "l2"), "leave --norm out"),
+        (("--explainer", "Gradient", "--attack", "none", "--steps", "5"), "leave --steps and --otherwise out"),
         (("--explainer", "Gradient", "--explainer", "Gradient()"), "given twice"),
     ],
 )

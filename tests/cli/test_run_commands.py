@@ -66,14 +66,14 @@ def test_resume_gives_the_same_command_again_from_anywhere(cut, run, place, monk
     folder = cut("out", *command)
     settings = (folder / "run.toml").read_text()
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    found = run("run", "resume", folder)
+    found = run("run", "resume", folder, "--trust")
     assert found.code == 0, found.err
     assert Path.cwd().samefile(place)
     assert (folder / "run.toml").read_text() == settings
     assert (folder / "overlays").exists() == (command is EXPLAIN)
     assert len(json.loads((folder / "environment.json").read_text())["starts"]) == 2
     assert "finished" in run("run", "status", "out").out
-    assert "nothing was left to do" in run("run", "resume", "out").out
+    assert "nothing was left to do" in run("run", "resume", "out", "--trust").out
 
 
 def test_verify_ends_with_1_when_something_is_wrong(run, place):
@@ -125,3 +125,80 @@ def test_a_folder_that_is_no_run_is_one_line(run, place, command):
     found = run("run", command, "pictures")
     assert (found.code, len(found.lines)) == (2, 1)
     assert "pictures is no run folder" in found.lines[0]
+
+
+def test_resume_imports_no_code_and_changes_no_folder_that_a_run_folder_names(cut, run, place, monkeypatch, tmp_path_factory):
+    folder = cut("out", *AUDIT)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    found = run("run", "resume", folder)
+    assert (found.code, len(found.lines)) == (2, 1)
+    assert "python:mynets:good" in found.lines[0]
+    assert "--trust" in found.lines[0]
+    settings = (folder / "run.toml").read_text()
+    (folder / "run.toml").write_text(settings.replace("python:mynets:good", "hard-digits"))
+    found = run("run", "resume", folder)
+    assert (found.code, Path.cwd()) == (2, elsewhere)
+    assert f"was begun in {place}; go there, or give --trust" in found.lines[-1]
+
+
+def test_resume_runs_no_command_without_an_out_of_its_own(run, place):
+    assert run(*AUDIT, "--out", "out").code == 0
+    path = place / "out" / "run.toml"
+    path.write_text(path.read_text().replace('command = "audit"', 'command = "run status"'))
+    found = run("run", "resume", "out", "--trust")
+    assert (found.code, len(found.lines)) == (2, 1)
+    assert "which this version does not have" in found.lines[0]
+
+
+def test_compare_opens_the_results_and_says_which_are_not_what_was_written(run, place):
+    for name in ("one", "two"):
+        assert run(*AUDIT, "--out", name).code == 0
+    path = place / "two" / "summary.csv"
+    path.write_bytes(path.read_bytes() + b"more")
+    found = run("run", "compare", "one", "two")
+    assert found.code == 0
+    assert "identical" not in found.out
+    assert "summary.csv is not what was written in the second" in found.out
+    path.unlink()
+    found = run("run", "compare", "one", "two")
+    assert "identical" not in found.out
+    assert "summary.csv is missing in the second" in found.out
+
+
+DAMAGE = {
+    "torn settings": ("run.toml", lambda old: old[: len(old) // 2]),
+    "no size": ("run.toml", lambda old: old.replace(b"size = 1", b"size = 0")),
+    "negative": ("run.toml", lambda old: old.replace(b"images = 3", b"images = -3")),
+    "endless": ("run.toml", lambda old: old.replace(b"images = 3", b"images = " + b"9" * 40)),
+    "deep": ("run.toml", lambda _: b"a = " + b"[" * 20_000),
+    "no text": ("run.toml", lambda _: bytes(range(128, 256))),
+    "no command": ("run.toml", lambda _: b"assay = 3"),
+    "torn environment": ("environment.json", lambda old: old[:-20]),
+    "deep environment": ("environment.json", lambda _: b"[" * 200_000),
+    "garbage part": ("parts/scores/000001.parquet", lambda _: b"PAR1 garbage PAR1"),
+    "flipped part": ("parts/scores/000001.parquet", lambda old: old[:-20] + bytes([old[-20] ^ 255]) + old[-19:]),
+    "deep log": ("log/rank-0.jsonl", lambda _: b"[" * 200_000 + b"\n"),
+    "garbage log": (
+        "log/rank-0.jsonl",
+        lambda _: b'{"block": 0, "rows": 1, "files": {"/dev/zero": "0"}, "seconds": [], "at": 0, "start": {}, "rank": []}\n',
+    ),
+}
+
+
+@pytest.mark.parametrize("harm", DAMAGE)
+def test_a_damaged_folder_gives_one_line_for_each_command(run, place, harm):
+    assert run(*AUDIT, "--out", "out").code == 0
+    assert run(*AUDIT, "--out", "other").code == 0
+    name, change = DAMAGE[harm]
+    path = place / "out" / name
+    path.write_bytes(change(path.read_bytes()))
+    told = []
+    for words in (("status", "out"), ("verify", "out"), ("compare", "out", "other"), ("resume", "out")):
+        found = run("run", *words)
+        assert found.code in (0, 1, 2), words
+        assert "Traceback" not in found.err
+        assert len(found.lines) == (found.code == 2), (words, found.err)
+        told.append((found.code, found.out))
+    assert told[1][0] in (1, 2)
+    assert name == "environment.json" or "identical" not in told[2][1]

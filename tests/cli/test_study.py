@@ -47,7 +47,7 @@ def test_a_study_runs_from_a_file_and_goes_to_the_documents(run, file, tmp_path)
     assert found.code == 0, found.err
     assert f"report: {tmp_path / 'run' / 'report.html'}" in found.out
     assert (tmp_path / "docs" / "diet-hard-digits.md").exists()
-    again = run("run", "resume", tmp_path / "run")
+    again = run("run", "resume", tmp_path / "run", "--trust")
     assert again.code == 0, again.err
     assert "holds the finished study" in again.out
     assert [line for line in again.out.splitlines() if line.startswith("-")] == [
@@ -123,7 +123,7 @@ def test_the_robustness_study_runs_from_a_file_and_is_resumed(run, tmp_path, mon
     assert f"report: {tmp_path / 'run' / 'report.html'}" in found.out
     assert (tmp_path / "docs" / "robustness-small.md").exists()
     monkeypatch.chdir("/")
-    again = run("run", "resume", tmp_path / "run")
+    again = run("run", "resume", tmp_path / "run", "--trust")
     assert again.code == 0, again.err
     assert "holds the finished study" in again.out
     told = run("run", "status", tmp_path / "run")

@@ -155,7 +155,7 @@ def test_run_resume_goes_on_with_a_training_too(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Fitting, "epoch", interrupted_epoch)
         run(*QUICK[:-1], 2, "--half", "--adversarial", "PGDTraining(eps=0.1, norm='l2')", "--out", tmp_path / "net.safetensors")
-    result = CliRunner().invoke(app, ["run", "resume", str(tmp_path / "net.run")])
+    result = CliRunner().invoke(app, ["run", "resume", str(tmp_path / "net.run"), "--trust"])
     assert result.exit_code == 0, result.output
     card = checkpoint.read(tmp_path / "net.safetensors")[1]
     assert (len(card.history), card.stored, build(card.robust.attack).eps) == (2, "float16", 0.1)

@@ -67,7 +67,7 @@ def test_a_killed_tuning_goes_on_to_the_same_bits_and_a_finished_one_does_nothin
     assert run("tune", *DATA, *order, "--out", "other").code == 130
     assert kept == ["tuning-0-0", "tuning-0-1", "tuning-0-0", "tuning-0-1"]
     monkeypatch.setattr(module.Run, "save_state", keep)
-    again = run("run", "resume", "other")
+    again = run("run", "resume", "other", "--trust")
     assert again.code == 0, again.err
     for name in FILES:
         assert (place / "other" / name).read_bytes() == (place / "out" / name).read_bytes(), name

@@ -103,6 +103,7 @@ def test_nothing_of_the_callers_is_changed(attack, batch, untouched):
     net, pixels = normed(), batch.clone()
     net[0].weight.grad = torch.ones_like(net[0].weight)
     model, before = assay.Classifier(net), snapshot(net)
+    model.predict(pixels)
     inside = snapshot(model.module)
     with untouched():
         attack(model, assay.GradCAM(), pixels)

@@ -152,3 +152,34 @@ def test_images_of_any_memory_layout_give_the_same_maps(model, layout):
     torch.testing.assert_close(assay.Gradient()(model, GOOD.to(memory_format=layout)), assay.Gradient()(model, GOOD))
     torch.testing.assert_close(assay.RandomMap()(model, GOOD.flip(3).flip(3)), assay.RandomMap()(model, GOOD))
     torch.testing.assert_close(assay.RandomMap()(model, GOOD.to(memory_format=layout)), assay.RandomMap()(model, GOOD))
+
+
+@pytest.mark.parametrize("change", [2e-7, -2e-7, 1e-6])
+def test_what_rounding_leaves_outside_is_put_back(model, change):
+    pixels = GOOD.clone()
+    pixels[0, 0, 0], pixels[1, 0, 0] = 1.0, 0.0
+    moved = pixels + change
+    assert not torch.equal(moved, moved.clamp(0, 1))
+    torch.testing.assert_close(assay.Gradient()(model, moved), assay.Gradient()(model, moved.clamp(0, 1)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint64, torch.tensor])
+def test_a_seed_may_be_a_whole_number_of_any_library(model, kind, tmp_path):
+    for explainer in (assay.SmoothGrad(samples=2), assay.RandomMap()):
+        assert torch.equal(explainer(model, GOOD, seed=kind(7)), explainer(model, GOOD, seed=7))
+    attack = assay.NoiseMapAttack(draws=2)
+    assert torch.equal(attack(model, assay.Gradient(), GOOD, seed=kind(7)).images, attack(model, assay.Gradient(), GOOD, seed=7).images)
+    assay.audit(model, GOOD, explainers=["Gradient()"], measures=["Deletion(steps=2)"], seed=kind(7)).save(tmp_path)
+
+
+@pytest.mark.parametrize("seed", [1.5, None, "seven"])
+def test_other_seeds_are_refused(model, seed):
+    for use in (
+        lambda: assay.RandomMap()(model, GOOD, seed=seed),
+        lambda: assay.Deletion(steps=2)(model, GOOD, GOOD, seed=seed),
+        lambda: assay.NoiseMapAttack()(model, assay.Gradient(), GOOD, seed=seed),
+        lambda: assay.audit(model, GOOD, seed=seed),
+        lambda: assay.frontier(model, GOOD, explainer=assay.Gradient(), sigmas=[0, 0.1], seed=seed),
+    ):
+        with pytest.raises(errors.SpecError, match="seed must be a whole number, not"):
+            use()

@@ -1,6 +1,6 @@
 import pytest
 
-from assay.data import CIFAR10, HardDigits, ImageFolder, load
+from assay.data import CIFAR10, HardDigits, ImageFolder, Reading, load
 from assay.errors import DataError, SpecError
 
 
@@ -57,3 +57,14 @@ def test_a_spec_and_an_argument_that_disagree_are_refused(spec, arguments):
 def test_unknown_names_get_the_nearest_right_one(name, error, message):
     with pytest.raises(error, match=message):
         load(name)
+
+
+@pytest.mark.parametrize("name", ["hf:cifar10@test", "s3://bucket/x.parquet", "https://host/a.tar", "zip:a.zip"])
+def test_addresses_are_not_taken_for_files(name):
+    with pytest.raises(DataError, match=f"{name.partition(':')[0]}: is no way to data: give a folder"):
+        load(name)
+
+
+def test_size_and_another_resize_are_one_too_many(classes_folder):
+    with pytest.raises(SpecError, match="give one of them"):
+        load(classes_folder, size=8, reading=Reading(resize=8))

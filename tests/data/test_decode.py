@@ -9,6 +9,8 @@ from PIL import Image
 
 from assay.data import CorruptFileError
 from assay.data.decode import decode
+from assay.data.reading import Reading
+from assay.errors import SpecError
 
 
 def encoded(image, kind="PNG", **options):
@@ -32,10 +34,111 @@ def test_grey_is_repeated_in_the_three_channels():
     assert torch.equal(image, torch.from_numpy(pixels).expand(3, 8, 8) / 255)
 
 
-def test_sixteen_bit_grey_is_scaled_to_eight_bits():
-    pixels = np.array([[0, 257 * 100], [257 * 200, 65535]], dtype=np.uint16)
-    image = decode(encoded(Image.fromarray(pixels)), "x.png")
-    assert torch.equal(image[0] * 255, torch.tensor([[0.0, 100.0], [200.0, 255.0]]))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_keeps_its_depth(kind):
+    pixels = np.random.default_rng(0).integers(0, 65536, (16, 16)).astype(np.uint16)
+    image = decode(encoded(Image.fromarray(pixels), kind), "x")
+    np.testing.assert_allclose(image.numpy(), np.broadcast_to(pixels / 65535, (3, 16, 16)), atol=1e-7)
+    assert len(image.unique()) == len(np.unique(pixels))
+    resized = decode(encoded(Image.fromarray(pixels), kind), "x", size=8)
+    assert len(resized[0].unique()) == 64
+
+
+@pytest.mark.parametrize("reading", [Reading(range=(100.0, 3100.0)), Reading(window=(1600.0, 3000.0))])
+def test_a_range_or_window_says_which_values_are_black_and_white(reading):
+    pixels = np.array([[0, 100], [1600, 4095]], dtype=np.uint16)
+    image = decode(encoded(Image.fromarray(pixels)), "x.png", reading=reading)
+    np.testing.assert_allclose(image[0].numpy(), [[0, 0], [0.5, 1]], atol=1e-7)
+
+
+def test_floats_outside_of_zero_to_one_need_a_range():
+    pixels = np.array([[-2.0, 0.0], [3.0, 8.0]], dtype=np.float32)
+    for data in (encoded(Image.fromarray(pixels), "TIFF"), npy(pixels), encoded(Image.fromarray(pixels.astype(np.int32)), "TIFF")):
+        with pytest.raises(CorruptFileError, match=r"run from -2 to 8, .* give range= \(--range\)"):
+            decode(data, "x")
+        image = decode(data, "x", reading=Reading(range=(-2.0, 8.0)))
+        np.testing.assert_allclose(image[0].numpy(), (pixels + 2) / 10, atol=1e-7)
+    inside = np.random.default_rng(0).random((4, 4), dtype=np.float32)
+    assert torch.equal(decode(encoded(Image.fromarray(inside), "TIFF"), "x")[0], torch.from_numpy(inside))
+
+
+def npy(array):
+    file = BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (1, 6, 5), (3, 6, 5), (6, 5, 3), (6, 5, 1)])
+@pytest.mark.parametrize(("kind", "top"), [("uint8", 255), ("uint16", 65535), ("float32", 1)])
+def test_arrays_are_images_whatever_the_place_of_their_channels(shape, kind, top):
+    array = (np.random.default_rng(0).random(shape) * top).astype(kind)
+    channels_first = array[None] if array.ndim == 2 else array if shape[0] in (1, 3) else array.transpose(2, 0, 1)
+    expected = np.broadcast_to(channels_first / top, (3, 6, 5))
+    np.testing.assert_allclose(decode(npy(array), "x.npy").numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("array", [np.zeros(3), np.zeros((2, 6, 5)), np.array([["a"]]), np.zeros((0, 3))])
+def test_arrays_that_are_no_images_are_refused(array):
+    with pytest.raises(CorruptFileError, match="an array of shape"):
+        decode(npy(array), "x.npy")
+
+
+def test_several_pages_are_refused_by_their_number():
+    pages = [Image.new("L", (4, 4), value) for value in (0, 9, 200)]
+    data = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    with pytest.raises(CorruptFileError, match="it holds 3 pages where one image is needed"):
+        decode(data, "x.tif")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "BMP", "WEBP"])
+def test_other_common_formats_are_read(kind):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    image = decode(encoded(Image.fromarray(pixels), kind, **({"lossless": True} if kind == "WEBP" else {})), "x")
+    assert torch.equal(image, torch.from_numpy(pixels).permute(2, 0, 1) / 255)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest"])
+def test_resize_and_crop_are_those_of_torchvision(interpolation):
+    from torchvision.transforms import v2
+
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (41, 60, 3), dtype=np.uint8))
+    preset = v2.Compose([v2.Resize(32, v2.InterpolationMode(interpolation)), v2.CenterCrop(28), v2.PILToTensor()])
+    image = decode(encoded(picture), "x.png", reading=Reading(resize=32, crop=28, interpolation=interpolation))
+    torch.testing.assert_close(image, preset(picture) / 255)
+
+
+def test_a_pair_of_sides_squashes_and_a_crop_larger_than_the_picture_is_padded():
+    picture = Image.new("RGB", (10, 4), "white")
+    assert decode(encoded(picture), "x", reading=Reading(resize=(6, 8))).shape == (3, 6, 8)
+    image = decode(encoded(picture), "x", reading=Reading(crop=(8, 8)))
+    assert image.shape == (3, 8, 8)
+    assert image[0, 2:6].eq(1).all()
+    assert image.sum() == 3 * 4 * 8
+
+
+def test_a_grey_network_gets_one_channel():
+    colours = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8))
+    image = decode(encoded(colours), "x", reading=Reading(channels=1))
+    np.testing.assert_allclose(image[0].numpy() * 255, np.asarray(colours.convert("L")), atol=1)
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    assert torch.equal(decode(encoded(Image.fromarray(grey)), "x", reading=Reading(channels=1)), torch.from_numpy(grey)[None] / 255)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"range": (3.0, 3.0)}, "no range"),
+        ({"window": (3.0, -1.0)}, "no range"),
+        ({"range": (0.0, 1.0), "window": (1.0, 1.0)}, "one of them"),
+        ({"resize": 0}, "resize must be at least 1"),
+        ({"crop": (3, 0)}, "crop must be at least 1"),
+        ({"channels": 2}, "channels must be"),
+        ({"interpolation": "cubic"}, "interpolation must be"),
+    ],
+)
+def test_a_reading_that_makes_no_sense_is_refused(options, message):
+    with pytest.raises(SpecError, match=message):
+        Reading(**options)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -102,5 +205,5 @@ def test_a_cut_file_is_never_taken_for_a_whole_one(cut, kind):
 
 
 def test_other_formats_are_refused():
-    with pytest.raises(CorruptFileError, match="no JPEG or PNG"):
+    with pytest.raises(CorruptFileError, match="it is no image of a known kind"):
         decode(encoded(Image.new("RGB", (4, 4)), "GIF"), "x.png")

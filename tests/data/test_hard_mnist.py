@@ -259,7 +259,7 @@ def damage(root, how):
     [
         ("npz", "cannot read the digits in .*colorized-mnist.npz"),
         ("arrays", "no colour images of 28 x 28"),
-        ("png", r"red_1.png: it is no JPEG or PNG"),
+        ("png", r"red_1.png: it is no image"),
         ("size", "red_1.png is 28 x 27 pixels"),
         ("idx", "t10k-images-idx3-ubyte is no whole idx file"),
         ("labels", "no whole idx file|labels-idx1-ubyte is missing"),

@@ -1,10 +1,15 @@
+import os
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from assay.core.registry import build
 from assay.data import ImageFolder, read
+from assay.data.base import CorruptFileError
+from assay.data.reading import Reading
 from assay.errors import DataError, SpecError
 
 
@@ -101,3 +106,41 @@ def test_reading_is_lazy(classes_folder, monkeypatch):
     monkeypatch.setattr(type(classes_folder), "read_bytes", lambda path: opened.append(path.name) or read_bytes(path))
     assert torch.equal(dataset[1].image, dataset[1].image)
     assert opened == ["b.JPG", "b.JPG"]
+
+
+def test_pipes_and_links_to_themselves_are_images_that_cannot_be_read_and_nothing_else_is_lost(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    (tmp_path / "c.png").symlink_to("c.png")
+    (tmp_path / "loop").symlink_to("loop")
+    data = ImageFolder(str(tmp_path))
+    assert len(data) == 3
+    assert data[0].image.shape == (3, 4, 4)
+    for index, why in ((1, "no regular file"), (2, "levels of symbolic links")):
+        with pytest.raises(CorruptFileError, match=why):
+            data[index]
+
+
+def test_files_that_are_no_images_are_counted_by_ending(classes_folder):
+    (classes_folder / "dog" / "LICENSE").write_text("")
+    (classes_folder / "list.csv").write_text("")
+    assert dict(ImageFolder(str(classes_folder), size=8).skipped) == {".txt": 2, ".csv": 1, "without ending": 1}
+
+
+def test_arrays_and_pictures_of_other_kinds_are_images_too(tmp_path):
+    np.save(tmp_path / "a.npy", np.full((4, 4), 255, np.uint8))
+    for kind in ("tif", "TIFF", "bmp", "webp"):
+        Image.new("RGB", (4, 4), "white").save(tmp_path / f"b.{kind}")
+    batch = read(ImageFolder(str(tmp_path)), range(5))
+    assert batch.names == ("a.npy", "b.TIFF", "b.bmp", "b.tif", "b.webp")
+    assert (batch.images > 0.98).all()
+
+
+def test_a_reading_is_part_of_the_data(classes_folder):
+    one, other = (ImageFolder(str(classes_folder), reading=Reading(resize=12, crop=8, channels=channels)) for channels in (1, 3))
+    assert read(one, range(5)).images.shape == (5, 1, 8, 8)
+    assert read(other, range(5)).images.shape == (5, 3, 8, 8)
+    assert one.content_hash() != other.content_hash()
+    assert build(repr(one)) == one

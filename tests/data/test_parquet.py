@@ -7,6 +7,7 @@ import torch
 
 from assay.core.registry import build
 from assay.data import ParquetImages, load, read
+from assay.data.decode import decode
 from assay.data.reader import read_blocks
 from assay.errors import DataError
 
@@ -120,7 +121,7 @@ def test_damaged_and_missing_images_are_listed(tmp_path, png):
     path = write(tmp_path / "x.parquet", [png(0), b"no picture", None, png(3)])
     batch = read(load(path), range(4))
     assert batch.index.tolist() == [0, 3]
-    assert [one.message for one in batch.errors] == ["it is no JPEG or PNG image", "the Parquet file holds no bytes of it"]
+    assert [one.message for one in batch.errors] == ["it is no image of a known kind", "x.png: No such file or directory"]
     assert [one.name.rsplit("/", 1)[1] for one in batch.errors] == ["1", "2"]
 
 
@@ -158,3 +159,29 @@ def test_a_folder_of_several_splits_is_refused(shards, png):
     write(shards / "data" / "train-00000-of-00001.parquet", [png(0)], [0], ["cat"])
     with pytest.raises(DataError, match=r"several splits \(test, train\)"):
         load(shards)
+
+
+@pytest.mark.parametrize("column", ["image", "file_path"])
+def test_paths_beside_the_file_are_read(tmp_path, png, column):
+    (tmp_path / "images").mkdir()
+    for number in range(3):
+        (tmp_path / "images" / f"{number}.png").write_bytes(png(number))
+    table = pl.DataFrame({column: [f"images/{number}.png" for number in (2, 0)], "label": [1, 0]})
+    table.write_parquet(tmp_path / "x.parquet")
+    dataset = load(tmp_path / "x.parquet")
+    batch = read(dataset, range(2))
+    assert batch.labels.tolist() == [1, 0]
+    assert not batch.errors
+    assert torch.equal(batch.images[1], decode(png(0), "x"))
+    before = dataset.content_hash()
+    (tmp_path / "images" / "0.png").write_bytes(png(9))
+    assert load(tmp_path / "x.parquet").content_hash() != before
+
+
+def test_a_path_within_a_struct_is_read_where_its_bytes_are_missing(tmp_path, png):
+    (tmp_path / "a.png").write_bytes(png(4))
+    rows = [{"bytes": None, "path": "a.png"}, {"bytes": png(5), "path": "gone.png"}]
+    schema = {"image": pl.Struct({"bytes": pl.Binary, "path": pl.String})}
+    pl.DataFrame({"image": rows}, schema=schema).write_parquet(tmp_path / "x.parquet")
+    batch = read(load(tmp_path / "x.parquet"), range(2))
+    assert torch.equal(batch.images, torch.stack([decode(png(4), "x"), decode(png(5), "x")]))

@@ -86,11 +86,11 @@ def test_read_lists_every_corrupt_file_by_name(damaged):
     assert [error.name.rsplit("/", 1)[1] for error in batch.errors] == ["a.png", "d.PNG", "e.jpg"]
     assert batch.errors[0].message == "the file is empty"
     assert "truncated" in batch.errors[1].message
-    assert batch.errors[2].message == "it is no JPEG or PNG image"
+    assert batch.errors[2].message == "it is no image of a known kind"
 
 
 def test_one_item_of_a_corrupt_file_raises_with_its_name(damaged):
-    with pytest.raises(CorruptFileError, match=r"e\.jpg.*no JPEG or PNG"):
+    with pytest.raises(CorruptFileError, match=r"e\.jpg.*it is no image"):
         damaged[4]
 
 

@@ -64,6 +64,7 @@ def test_it_is_the_peers_on_a_residual_network(layer, network, images):
 
 def test_a_convolution_gives_what_its_folded_batch_norm_gave(images):
     model = assay.Classifier(residual())
+    model.predict(images(size=16))
     assert model.folded
     conv, norm = (assay.GradCAM(f"stages.0.0.{layer}")(model, images(size=16), TARGETS) for layer in ("conv1", "bn1"))
     assert torch.equal(conv, norm)
@@ -179,6 +180,7 @@ def test_a_compiled_model_is_looked_into_uncompiled(images, monkeypatch):
 
 def test_hooks_are_gone_afterwards_also_after_an_exception(images):
     model = assay.Classifier(normed())
+    model.predict(images())
     before = snapshot(model.module)
     assay.GradCAM()(model, images())
     assert snapshot(model.module) == before

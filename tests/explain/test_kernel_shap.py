@@ -33,7 +33,7 @@ def exact(net, image, labels, filled, target):
 @pytest.mark.parametrize("background", [assay.Constant(0.0), assay.MeanColour()], ids=repr)
 def test_coefficients_are_constrained_weighted_least_squares(sampling, samples, background, images):
     net, seed, index, segments = plain(nn.GELU), 5, torch.tensor([0, 7, 9]), assay.Grid(3, 3)
-    explainer = assay.KernelShap(samples, segments, background, sampling)
+    explainer = assay.KernelShap(samples, segments, background, sampling, "regression")
     maps = explainer(assay.Classifier(net), images(), TARGETS, seed=seed, index=index)
     labels, filled = segments.labels(images()), background.fill(images(), index, seed)
     drawn = coalitions.shapley(seed, index, torch.full((3,), 9), samples - 2, sampling == "paired")
@@ -60,6 +60,7 @@ def test_enumerated_coalitions_give_the_exact_shapley_values(rows, columns, back
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 
+@pytest.mark.filterwarnings("ignore:KernelShap. . passes cannot tell 9 superpixels:assay.errors.AssayWarning")
 @pytest.mark.parametrize("sampling", ["paired", "independent"])
 @pytest.mark.parametrize("samples", [4, 9, 30, 300])
 def test_coefficients_sum_to_the_change_of_the_score_at_any_budget(sampling, samples, images):

@@ -74,3 +74,28 @@ def test_segment_sums_add_up_each_segment():
     values = torch.arange(32.0).view(2, 4, 4)
     expected = [[float(one[label == k].sum()) for k in range(4)] for one, label in zip(values, labels, strict=True)]
     assert segment_sums(values, labels, 4).tolist() == expected
+
+
+def test_superpixels_are_quickshifts_on_small_images_and_few_on_large_ones():
+    generator = torch.Generator().manual_seed(0)
+    small, large = (torch.rand(1, 3, side, side, generator=generator) for side in (64, 96))
+    assert torch.equal(assay.Superpixels().labels(small), assay.Quickshift().labels(small))
+    assert torch.equal(assay.Superpixels().labels(large), assay.Slic(count=50).labels(large))
+    assert int(assay.Superpixels(count=20).labels(large).max()) < 40
+
+
+def test_explainers_of_the_same_images_cut_them_once(monkeypatch):
+    cuts = []
+    one = assay.Slic.one
+    monkeypatch.setattr(assay.Slic, "one", lambda self, pixels: cuts.append(1) or one(self, pixels))
+    images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+    first = assay.Slic(count=7).labels(images)
+    first[:] = -1
+    again = assay.Slic(count=7).labels(images.clone())
+    assert len(cuts) == 3
+    assert int(again.min()) == 0
+    changed = images.clone()
+    changed[0, 0, 0, 0] = 1 - changed[0, 0, 0, 0]
+    assay.Slic(count=7).labels(changed)
+    assay.Slic(count=8).labels(changed)
+    assert len(cuts) == 9

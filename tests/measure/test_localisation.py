@@ -96,16 +96,46 @@ def test_a_masks_share_and_its_complements_are_one_whatever_the_maps_scale(seed,
     torch.testing.assert_close(found, share(maps, mask, mass))
 
 
-def test_a_flat_map_has_the_masks_area_as_its_share():
-    mask = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+def test_a_map_of_two_levels_is_known_by_hand():
+    mask, maps = torch.zeros(1, 1, 8, 8, dtype=torch.bool), torch.ones(1, 1, 8, 8)
     mask[..., :3] = True
-    assert share(-torch.ones(1, 3, 8, 8), mask).item() == pytest.approx(3 / 8)
+    maps[..., :1] = -3.0
+    assert share(maps, mask).item() == pytest.approx((3 + 2) / (3 + 7))
+    assert share(maps, mask, "positive").item() == pytest.approx(2 / 7)
 
 
 def test_without_a_mask_or_mass_there_is_no_share():
     masks = torch.ones(3, 1, 8, 8, dtype=torch.bool)
     masks[0] = False
     maps = torch.ones(3, 1, 8, 8)
+    maps[:, :, 0] = 2.0
     maps[1] = 0.0
     assert share(maps, masks).isnan().tolist() == [True, True, False]
     assert share(-maps, masks, "positive").isnan().all()
+
+
+def pointing(maps, truth, *settings):
+    batch = torch.full((len(maps), 3, *maps.shape[2:]), 0.5)
+    return assay.PointingGame(*settings)(MODEL, batch, maps, torch.zeros(len(maps), dtype=torch.int64), truth=truth).tolist()
+
+
+def test_the_largest_pixel_hits_or_misses():
+    truth, maps = torch.zeros(3, 1, 8, 8, dtype=torch.bool), torch.zeros(3, 3, 8, 8)
+    truth[:2, :, 2:4, 2:4] = True
+    maps[:, 1, 2, 3], maps[1, 0, 5, 5], maps[:, 0, 7, 7] = 1.0, 2.0, -3.0
+    hits = pointing(maps, truth)
+    assert hits[:2] == [1.0, 0.0]
+    assert hits[2] != hits[2]
+    assert pointing(maps, truth, "magnitude")[0] == 0.0
+
+
+def test_pixels_beside_the_mask_count_within_the_tolerance():
+    truth, maps = torch.zeros(1, 1, 8, 8, dtype=torch.bool), torch.zeros(1, 1, 8, 8)
+    truth[..., 2, 2], maps[..., 4, 4] = True, 1.0
+    assert [pointing(maps, truth, "signed", tolerance) for tolerance in (0, 1, 2)] == [[0.0], [0.0], [1.0]]
+
+
+def test_of_several_largest_pixels_the_share_that_hits_counts():
+    truth, maps = torch.zeros(1, 1, 8, 8, dtype=torch.bool), torch.zeros(1, 1, 8, 8)
+    truth[..., :3, :], maps[..., 1:5, 0] = True, 1.0
+    assert pointing(maps, truth) == [0.5]

@@ -105,3 +105,29 @@ def test_maps_with_one_channel_are_compared_with_their_kind(images):
     maps = explainer(model, images(), TARGETS)
     found = assay.MaxSensitivity(1e-6, 2)(model, images(), maps, TARGETS, explainer=explainer)
     assert found.max() < 1e-3
+
+
+def test_local_lipschitz_of_a_quadratic_is_at_most_its_largest_eigenvalue_and_known_by_hand_for_a_round_one(images):
+    """f = a |x|^2 / 2 has the gradient a x, whose change is a times the image's, whatever the draw."""
+    model = assay.Classifier(Function(lambda x: 1.5 * x.square().sum(1)))
+    maps = assay.Gradient()(model, images(), ZEROS)
+    found = assay.LocalLipschitz(5, 0.1)(model, images(), maps, ZEROS, explainer=assay.Gradient())
+    torch.testing.assert_close(found, torch.full((3,), 3.0), rtol=1e-4, atol=1e-4)
+
+
+def test_local_lipschitz_is_its_slow_twin_with_draws_that_are_not_clipped(images):
+    model, explainer, seed = assay.Classifier(plain(nn.GELU)), assay.Gradient(), 4
+    batch = images().round()
+    maps = explainer(model, batch, TARGETS)
+    found = assay.LocalLipschitz(6, 0.2)(model, batch, maps, TARGETS, seed=seed, explainer=explainer)
+    for i in range(3):
+        ratios = []
+        for j in range(6):
+            step = 0.2 * noise.normal(seed, "LocalLipschitz", torch.tensor([i]), torch.tensor([j]), (3, 8, 8))
+            moved = explainer.attribute(model, batch[i : i + 1] + step, TARGETS[i : i + 1], torch.tensor([i]), seed)
+            ratios.append(float((moved - maps[i : i + 1]).norm() / step.norm()))
+        assert float(found[i]) == pytest.approx(max(ratios), rel=1e-4)
+
+
+def test_local_lipschitz_takes_the_papers_draws_and_sigma_by_default():
+    assert assay.LocalLipschitz() == assay.LocalLipschitz(draws=50, sigma=0.03)

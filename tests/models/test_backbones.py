@@ -6,7 +6,6 @@ from assay.errors import ModelError, SpecError
 from assay.models.architectures import Architecture, ConvMixer, SmallResNet, Swin, ViT
 from assay.models.classifier import Classifier
 from assay.models.named import NAMED, named_architecture
-from assay.models.prepare import fold_batch_norm, frozen_copy
 
 SMALL = [name for name in NAMED if name.endswith("small")]
 TINY = [
@@ -51,9 +50,11 @@ def test_gradients_at_the_pixels_have_gradients_too_which_attacks_on_maps_need(a
     assert isinstance(architecture, SmallResNet) or float(second.abs().max()) > 0
 
 
-def test_batch_norms_that_a_convolution_feeds_are_folded():
+def test_batch_norms_that_a_convolution_feeds_are_folded(images):
     # ConvMixer has its activations in between, so nothing may be folded there.
-    assert fold_batch_norm(frozen_copy(TINY[2].make())) == 0
+    model = Classifier(TINY[2].make())
+    model.predict(images(2, size=16))
+    assert model.folded == 0
 
 
 @pytest.mark.parametrize("architecture", [TINY[0], TINY[3]], ids=repr)

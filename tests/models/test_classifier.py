@@ -57,8 +57,16 @@ def test_logits_are_found_in_what_networks_return(pack, select, images):
 WRONG = {
     "a tuple": (lambda out: (out, out), None, "returns a tuple, not logits; .*select="),
     "another dict": (lambda out: {"head": out}, None, "returns a .* with keys head, not logits"),
-    "a missing key": (lambda out: {"head": out}, "tail", "with keys head"),
-    "a missing attribute": (lambda out: types.SimpleNamespace(scores=out), "tail", "returns a SimpleNamespace"),
+    "a missing key": (lambda out: {"head": out}, "tail", "select='tail' matches nothing.* with keys head"),
+    "a missing attribute": (
+        lambda out: types.SimpleNamespace(scores=out),
+        "tail",
+        "select='tail' matches nothing.* returns a SimpleNamespace",
+    ),
+    "a position too far": (lambda out: (out, out), 2, "select=2 matches nothing.* returns a tuple of 2"),
+    "a key of a tensor": (lambda out: out, "logits", "select='logits' matches nothing.* returns a Tensor"),
+    "an attribute of every tensor": (lambda out: out, "T", "select='T' matches nothing"),
+    "a row of a tensor": (lambda out: out[None], 0, "select=0 matches nothing"),
     "a callable that fails": (lambda out: {"head": out}, lambda out: out["tail"], "tail"),
     "an attribute that is missing": (lambda out: types.SimpleNamespace(scores=out), lambda out: out.tail, "tail"),
     "None": (lambda _: None, None, "returns a NoneType"),
@@ -81,12 +89,14 @@ def test_outputs_that_are_wrong_for_full_batches_only_are_model_errors(images):
         def forward(self, x):
             return x.mean((0, 2, 3))[None]
 
-    with pytest.raises(ModelError, match=r"shape \(1, 3\) for 4 images"):
+    with pytest.raises(ModelError, match=r"shape \(1, 3\) for 2 images"):
         assay.Classifier(Pooled()).logits(images(4))
 
 
-def test_images_the_network_cannot_take_are_named(images):
-    with pytest.raises(ModelError, match=r"Sequential cannot take images of shape \(3, 12, 12\): "):
+def test_an_error_in_a_network_is_told_with_its_layer_and_its_cause(images):
+    with pytest.raises(
+        ModelError, match=r"Sequential fails in its layer 5 \(Linear\) on images of shape \(3, 12, 12\), in its own code: RuntimeError: "
+    ):
         assay.Classifier(plain(size=8)).logits(images(size=12))
 
 
@@ -125,9 +135,9 @@ def test_wrong_class_names_are_counted(images):
         assay.Classifier(plain(), classes=["a", "b", "c"]).logits(images())
 
 
-@pytest.mark.parametrize("net", [None, lambda x: x, {"weight": torch.ones(1)}, type("Net", (nn.Module,), {})])
-def test_only_modules_are_wrapped(net):
-    with pytest.raises(ModelError, match=r"not (NoneType|function|dict|type)"):
+@pytest.mark.parametrize("net", [None, {"weight": torch.ones(1)}, type("Net", (nn.Module,), {}), "resnet18"])
+def test_only_modules_and_functions_are_wrapped(net):
+    with pytest.raises(ModelError, match=r"not (NoneType|dict|type Net: make one, Net\(\.\.\.\)|str)"):
         assay.Classifier(net)
 
 

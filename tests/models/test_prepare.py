@@ -2,8 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+from assay.errors import ModelError
 from assay.models.classifier import Classifier
-from assay.models.prepare import fold_batch_norm, frozen_copy
+from assay.models.fold import find_folds
+from assay.models.prepare import frozen_copy
 from reference.guards import snapshot
 from reference.nets import normed, scramble_norms, seeded
 
@@ -160,7 +162,7 @@ class Grouped(Net):
 FOLDED = {Simple: 2, Affineless: 1, Grouped: 1, TiedWeights: 1}
 REFUSED = [
     SharedConv, ReusedNorm, BranchedConv, ReadWeight, ReadNorm, Branching, Looping, OptionalArgument, OptionalFlag, NormFirst, HookedConv,
-    HookedNorm, Parametrized, NoStatistics, AliasedConv,
+    HookedNorm, Parametrized, AliasedConv,
 ]  # fmt: skip
 
 
@@ -194,16 +196,29 @@ def test_batch_norms_are_kept_where_folding_would_be_wrong(kind, images):
     assert same_function(made(kind), images).folded == 0
 
 
+def test_batch_statistics_are_refused_by_the_layers_name(images):
+    with pytest.raises(ModelError, match=r"NoStatistics is no function of one image.*norm: batch norm without running statistics"):
+        Classifier(made(NoStatistics)).logits(images())
+
+
 def test_a_network_that_reads_its_norms_settings_still_runs(images):
     same_function(made(KnowsItsNorm), images)
 
 
+def folded(net, batch):
+    """The network in eval mode, with every batch norm folded that can be; and how many."""
+    net = frozen_copy(net)
+    folds, _ = find_folds(net, lambda: net(batch))
+    for fold in folds:
+        fold.apply()
+    return net, len(folds)
+
+
 def test_folding_is_exact_in_double_precision():
-    net = frozen_copy(normed().double())
     batch = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    before = net(batch)
-    assert fold_batch_norm(net) == 2
-    torch.testing.assert_close(net(batch), before, rtol=1e-12, atol=1e-12)
+    net, count = folded(normed().double(), batch)
+    assert count == 2
+    torch.testing.assert_close(net(batch), normed().double().eval()(batch).detach(), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dimensions", [1, 3])
@@ -211,10 +226,23 @@ def test_other_dimensions_fold_too(dimensions):
     conv, norm = {1: (nn.Conv1d, nn.BatchNorm1d), 3: (nn.Conv3d, nn.BatchNorm3d)}[dimensions]
     net = scramble_norms(seeded(lambda: nn.Sequential(conv(2, 4, 3), norm(4), nn.ReLU()))).eval()
     batch = torch.rand(2, 2, *[6] * dimensions, generator=torch.Generator().manual_seed(0))
-    before = net(batch).detach()
-    prepared = frozen_copy(net)
-    assert fold_batch_norm(prepared) == 1
-    torch.testing.assert_close(prepared(batch), before, rtol=1e-4, atol=1e-4)
+    prepared, count = folded(net, batch)
+    assert count == 1
+    torch.testing.assert_close(prepared(batch), net(batch).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_folds_are_undone_to_the_bit():
+    batch = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    net = frozen_copy(normed())
+    before = net(batch)
+    folds, seen = find_folds(net, lambda: net(batch))
+    assert torch.equal(seen, before)
+    for fold in folds:
+        fold.apply()
+    assert not torch.equal(net(batch), before)
+    for fold in folds:
+        fold.undo()
+    assert torch.equal(net(batch), before)
 
 
 def test_a_copy_shares_nothing_with_the_original(images):

@@ -18,6 +18,7 @@ SMALL = {
     "KernelShap": "KernelShap(samples=30, segments=Grid(rows=3, columns=3))",
     "LearnedMask": "LearnedMask(rounds=2, epochs=3, lr=0.1, lambda_data=30.0, sparsity=Falling())",
     "Lime": "Lime(samples=20, segments=Grid(rows=3, columns=3))",
+    "Occlusion": "Occlusion(segments=Grid(rows=3, columns=3))",
     "SmoothGrad": "SmoothGrad(sigma=0.1, samples=5)",
     "Smoothed": "Smoothed(explainer=IntegratedGradients(steps=2), kernel=Uniform(radius=0.1), samples=3)",
     "Sparsified": "Sparsified(explainer=Gradient(), fraction=0.2)",
@@ -26,6 +27,9 @@ SMALL = {
     "Insertion": "Insertion(steps=5)",
     "Infidelity": "Infidelity(samples=8)",
     "LocalLinearError": "LocalLinearError(radius=0.3, samples=8)",
+    "LocalLipschitz": "LocalLipschitz(draws=3)",
+    "MarginalContribution": "MarginalContribution(groups=9)",
+    "Road": "Road(fractions=(0.2, 0.6))",
     "MaxSensitivity": "MaxSensitivity(samples=3)",
 }
 """Cheaper parameters where the defaults make many passes."""

@@ -11,13 +11,22 @@ import torch
 from PIL import Image
 
 from assay.errors import ShapeError
-from assay.report import data_uri, enlarge, overlay, photo, png_bytes
+from assay.report import certified, data_uri, enlarge, overlay, photo, png_bytes
 
 
 def test_photo_keeps_every_pixel():
     image = torch.rand(3, 5, 7, generator=torch.Generator().manual_seed(0))
     shown = np.asarray(photo(image))
     np.testing.assert_array_equal(shown, (image * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def test_certified_pixels_are_red_in_the_top_blue_out_of_it_and_grey_where_open():
+    shown = np.asarray(certified(torch.full((3, 1, 3), 0.5), torch.tensor([[1, 0, -1]], dtype=torch.int8), 3)).astype(int)[0]
+    assert shown[0, 0] > shown[0, 2] + 50
+    assert len(set(shown[1])) == 1
+    assert shown[2, 2] > shown[2, 0] + 50
+    with pytest.raises(ShapeError):
+        certified(torch.zeros(3, 4, 4), torch.zeros(2, 2, dtype=torch.int8))
 
 
 def test_grey_photo_has_one_band():

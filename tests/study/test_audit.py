@@ -124,7 +124,9 @@ def test_everything_is_saved_and_can_be_read_again(whole, tmp_path):
     found = whole[0]
     assert found.save(tmp_path / "a" / "b") == tmp_path / "a" / "b"
     home = tmp_path / "a" / "b"
-    assert {one.name for one in home.iterdir()} == {"report.html", "scores.parquet", "summary.csv", "status.csv", "environment.json"}
+    files = {"report.html", "scores.parquet", "summary.csv", "answers.csv", "status.csv", "environment.json"}
+    assert {one.name for one in home.iterdir()} == files
+    assert pl.read_csv(home / "answers.csv")["question"].to_list() == found.answers["question"].to_list()
     assert pl.read_parquet(home / "scores.parquet").equals(found.scores)
     assert pl.read_csv(home / "summary.csv")["verdict"].to_list() == found.summary["verdict"].to_list()
     assert pl.read_csv(home / "status.csv").rows() == found.status.rows()
@@ -235,7 +237,8 @@ def test_the_defaults_are_the_six_explainers_of_the_paper_and_six_measures():
 def test_one_image_is_audited_without_claims(model, images):
     found = assay.audit(model, images(1), explainers=["Gradient"], measures=["Deletion"])
     assert found.summary["verdict"].to_list() == [""]
-    assert "Only 1 image was scored" in found.verdict[0]
+    assert "Only 1 image was scored" in found.verdict[-1]
+    assert (found.trusted, found.recommended) == ((), None)
 
 
 def test_images_of_other_channels_are_audited_and_shown(images, tmp_path):
@@ -257,6 +260,29 @@ def test_images_that_give_nan_are_listed_and_spoil_no_other(fragile, images, tru
     np.testing.assert_allclose(found.scores.filter(others)["value"], sound.scores.filter(others)["value"], rtol=1e-4, atol=1e-6)
     assert set(found.summary["count"]) == {3}
     assert found.page.gallery.names == ("a", "c", "d")
+
+
+def test_images_with_pixels_that_are_nan_are_listed_and_spoil_no_other(model, images, truth):
+    pixels = images(4)
+    sound = assay.audit(model, pixels, explainers=SIX, measures=ALL, truth=truth(4))
+    pixels[2, 1, 3, 3] = math.nan
+    found = assay.audit(model, pixels, explainers=SIX, measures=ALL, truth=truth(4))
+    assert found.status["status"].to_list() == ["ok", "ok", "cannot be read: a pixel is NaN or infinite", "ok"]
+    others = pl.col("image") != 2
+    np.testing.assert_allclose(found.scores.filter(others)["value"], sound.scores.filter(others)["value"], rtol=1e-4, atol=1e-6)
+    assert (
+        assay.frontier(model, pixels, explainer=assay.Gradient(), sigmas=[0, 0.1])
+        .status["status"]
+        .to_list()[2]
+        .startswith("cannot be read")
+    )
+
+
+def test_what_was_found_about_the_network_is_in_report_and_record(images):
+    soft = assay.Classifier(torch.nn.Sequential(plain(), torch.nn.Softmax(1)))
+    found = assay.audit(soft, images(2), explainers=["Gradient"], measures=["Deletion"])
+    assert "probabilities already" in found.page.settings["what to know of the network"]
+    assert found.record["setup"]["model"]["findings"] == list(soft.findings)
 
 
 def test_an_explainer_that_gives_nan_loses_only_its_own_scores(model, images, monkeypatch, tmp_path):

@@ -24,9 +24,11 @@ def test_every_explainer_and_measure_is_timed_in_both_precisions_with_its_passes
     found = study.bench(tiny, images(2, 3, 16), (Gradient(), KernelShap(samples=20)), (Deletion(steps=4), MaskIoU()), repeats=2)
     rows = {(row.name, row.precision): row for row in found.rows}
     assert set(rows) == {(name, p) for name in ("Gradient", "KernelShap", "Deletion", "MaskIoU") for p in ("float32", "bfloat16")}
-    gradient, deletion = rows["Gradient", "float32"], rows["Deletion", "bfloat16"]
+    gradient, deletion = rows["Gradient", "float32"], rows["Deletion", "float32"]
     assert (gradient.forward, gradient.backward) == (2, 2)
-    assert (deletion.forward, deletion.backward) == (2 * 3 + 2 + 1, 0)
+    # A share of the pixels that ends among equal ones, as gradients of a ReLU network have, is run at both ends of their group.
+    assert 2 * 3 + 2 + 1 <= deletion.forward <= 2 * 2 * 3 + 2 + 1
+    assert deletion.backward == 0
     assert rows["MaskIoU", "float32"].to_limit is None
     assert all(row.to_limit.low <= row.to_limit.median <= row.to_limit.high for row in found.rows if row.to_limit)
     assert gradient.peer == ("Captum" if importlib.util.find_spec("captum") else None)

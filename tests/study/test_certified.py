@@ -5,25 +5,25 @@ import pytest
 import torch
 
 import assay
-from assay.study.certified import Certifying, certified_figure, certified_summary, certified_table
+from assay.measure.base import Case
+from assay.study.certify import CertifyStudy, certified_figure, certified_summary, certified_table
 from reference.nets import plain
 
 IMAGES = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 VOTES = assay.Smoothed(assay.Sparsified(assay.Gradient(), 0.2), assay.Gaussian(0.3), 60, antithetic=False)
 
 
-def rows(plan):
-    logits = plan.model.logits(IMAGES)
-    return certified_table(plan, IMAGES, logits.argmax(1), torch.tensor([5, 1, 9]), logits)
+def rows(study, model):
+    return certified_table(study, Case(model, IMAGES, model.predict(IMAGES), torch.tensor([5, 1, 9]), 0))
 
 
 def test_the_table_has_the_certificate_and_an_attack_that_cannot_be_differentiated_is_made_blindly():
     model = assay.Classifier(plain())
     attack = assay.MapAttack(eps=1.0, norm="l2", steps=2, goal=assay.PushOutTopK(0.2))
-    plan = Certifying(model, VOTES, (0.0, 0.02), 0.9, attack=attack)
+    plan = CertifyStudy(VOTES, (0.0, 0.02), 0.9, attack=attack)
     assert isinstance(plan.attack_at(0.02), assay.BlackBoxMapAttack)
     assert plan.attack_at(0.02).eps == 0.02
-    table = rows(plan)
+    table = rows(plan, model)
     found = assay.certify(model, IMAGES, VOTES, (0.0, 0.02), 0.9, index=torch.tensor([5, 1, 9]))
     assert table["image"].to_list() == [5, 1, 9] * 2
     assert table["cosine"].to_list() == pytest.approx(found.cosine.flatten().tolist())
@@ -33,8 +33,8 @@ def test_the_table_has_the_certificate_and_an_attack_that_cannot_be_differentiat
 
 
 def test_gradients_have_no_certificate_of_top_pixels_and_no_curve_of_one():
-    plan = Certifying(assay.Classifier(plain(), output="probability"), assay.SmoothGrad(0.3, samples=20), (0.001,), 0.9, samples=40)
-    table = rows(plan)
+    plan = CertifyStudy(assay.SmoothGrad(0.3, samples=20), (0.001,), 0.9, samples=40, attack="none")
+    table = rows(plan, assay.Classifier(plain(), output="probability"))
     assert table["overlap"].is_nan().all()
     summary = certified_summary(table, 0)
     assert summary["overlap"].is_nan().all()

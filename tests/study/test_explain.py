@@ -7,10 +7,9 @@ from PIL import Image
 import assay
 from assay.core.progress import silent
 from assay.errors import EmptyBatchError, SpecError
-from assay.study.blocks import Blocks
-from assay.study.explain import Explaining, explain_run
-from assay.study.run import Run
+from assay.study.explain import ExplainStudy
 from assay.study.run_maps import open_maps
+from assay.study.study import Asked, run
 from reference.guards import snapshot
 from reference.nets import normed
 from reference.sources import Broken, batch
@@ -19,11 +18,11 @@ TWO = (assay.Gradient(), assay.KernelShap(samples=12, segments=assay.Grid(2, 2))
 NAMES = ("Gradient", assay.core.registry.short(TWO[1]))
 
 
-def explained(model, source, folder, explainers=TWO, seed=0, block=64, progress=silent, **more):
-    plan = Explaining(model, explainers, seed, **more)
-    answers = {"setup": {}, "data": {"name": "mine"}}
-    with Run.open(folder, command="explain", settings={}, answers=answers, blocks=Blocks.even(len(source.indices), block)) as run:
-        return explain_run(run, plan, source, progress)
+def explained(model, source, folder, explainers=TWO, seed=0, block=64, progress=silent, form="npz", overlays=True, classes=()):
+    study = ExplainStudy(tuple(explainers), form, overlays)
+    asked = Asked(model, source, seed, data={"name": "mine"}, classes=classes)
+    study.check(asked)
+    return run(study, asked, folder, block=block, progress=progress)[0].found
 
 
 def read(folder, form):
@@ -82,8 +81,8 @@ def test_predictions_are_kept(model, images, tmp_path):
     assert rows["probability"].to_list() == pytest.approx(best.tolist(), abs=1e-5)
 
 
-def test_the_record_answers_the_seven_questions(model):
-    kept = Explaining(model, TWO).record({"name": "mine"}, range(3))
+def test_the_record_answers_the_seven_questions(model, images):
+    kept = ExplainStudy(TWO).record(Asked(model, Broken(batch(images(3))), data={"name": "mine"}))
     assert set(kept) == {"algorithm", "code", "data", "splits", "machine", "packages", "setup"}
     assert kept["data"] == {"name": "mine"}
     assert kept["setup"]["explainers"] == [repr(one) for one in TWO]
@@ -114,8 +113,8 @@ def test_bad_images_are_listed_and_left_out(fragile, images, tmp_path, block):
     assert steps[-1][1] == steps[-1][2] == 5
 
 
-def test_when_no_image_can_be_explained_that_is_said(model, images, tmp_path):
-    with pytest.raises(EmptyBatchError, match=r"no image could be explained: image 0: the file is empty"):
+def test_when_no_image_can_be_read_that_is_said(model, images, tmp_path):
+    with pytest.raises(EmptyBatchError, match=r"no image could be read: image 0: the file is empty"):
         explained(model, Broken(batch(images(1)), {0: "the file is empty"}), tmp_path)
 
 
@@ -131,9 +130,9 @@ def test_a_run_that_is_interrupted_before_its_first_block_leaves_nothing(model, 
 
 
 @pytest.mark.parametrize(("explainers", "message"), [((), "at least one"), ((assay.Gradient(),) * 2, "twice")])
-def test_explainers_must_be_there_and_different(model, explainers, message):
+def test_explainers_must_be_there_and_different(model, images, explainers, message):
     with pytest.raises(SpecError, match=message):
-        Explaining(model, explainers)
+        ExplainStudy(explainers).check(Asked(model, Broken(batch(images(1)))))
 
 
 def test_the_callers_network_and_the_global_generators_stay_as_they_were(images, tmp_path, untouched):

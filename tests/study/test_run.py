@@ -11,7 +11,8 @@ import torch
 from assay.core.ranks import Ranks
 from assay.errors import DataError
 from assay.study.blocks import Blocks
-from assay.study.run import Run
+from assay.study.run import Run, check_folder
+from assay.study.run_lock import Lock
 from assay.study.run_maps import open_maps
 
 SETTINGS = {
@@ -288,3 +289,95 @@ def test_results_are_not_complete_before_every_block_is(tmp_path):
             run.finish(["rows.parquet"])
     with begin(tmp_path) as run:
         assert (run.over, run.pending()) == (False, [1])
+
+
+STRANGE = [".git/config", ".env", ".ssh/id_rsa", "log/mine.txt", "environment.json", "lock", "state/mine.safetensors"]
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_folder_with_anything_in_it_is_refused_and_a_failed_start_touches_nothing(tmp_path, name):
+    mine = tmp_path / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    with pytest.raises(DataError, match="is no run of assay"), begin(tmp_path):
+        raise KeyboardInterrupt
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
+    assert mine.read_text() == "mine"
+
+
+def interrupted(folder, work=None):
+    with pytest.raises(KeyboardInterrupt), begin(folder) as run:  # noqa: PT012
+        if work:
+            work(run)
+        raise KeyboardInterrupt
+
+
+def test_a_failed_first_start_removes_the_folders_that_it_made_and_no_others(tmp_path):
+    (tmp_path / "there").mkdir()
+    interrupted(tmp_path / "there" / "new" / "newer")
+    assert list((tmp_path / "there").iterdir()) == []
+    interrupted(tmp_path / "there")
+    assert (tmp_path / "there").is_dir()
+
+
+def test_a_failed_first_start_leaves_what_others_put_there_meanwhile(tmp_path):
+    names = ["notes.txt", "log/notes.txt", "parts/rows/notes.txt"]
+
+    def work(run):
+        for name in names:
+            (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (run.folder / name).write_text("mine")
+
+    interrupted(tmp_path / "out", work)
+    assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in tmp_path.rglob("*") if path.is_file()) == sorted(names)
+
+
+def test_a_block_that_was_written_in_part_is_removed_with_the_first_start(tmp_path, monkeypatch):
+    def work(run):
+        monkeypatch.setattr("assay.study.run.append", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        fill(run, 0)
+
+    interrupted(tmp_path / "out", work)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_start_that_was_killed_before_its_settings_does_not_bar_the_next(tmp_path):
+    (tmp_path / "lock").write_text("process 1 on elsewhere\n")
+    (tmp_path / ".run.1-00ff00ff.part.toml").write_text("half")
+    with begin(tmp_path) as run:
+        fill(run, 0)
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_a_lock_on_a_file_that_a_failed_start_removed_does_not_count(tmp_path, monkeypatch):
+    path = tmp_path / "lock"
+    late = Lock(path)
+    acquire = late._lock.acquire
+
+    def slow():  # A start that fails removes the file after the late one has opened it.
+        monkeypatch.undo()
+        acquire()
+        path.unlink()
+
+    monkeypatch.setattr(late._lock, "acquire", slow)
+    late.take()
+    with pytest.raises(DataError, match="in use"):
+        Lock(path).take()
+    late.release()
+
+
+def test_checking_a_folder_makes_nothing(tmp_path):
+    check_folder(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="is a file"):
+        check_folder(tmp_path / "file" / "b")
+
+
+def test_a_finished_run_discards_its_own_files_alone(tmp_path):
+    with begin(tmp_path / "out", blocks=None, command="train") as run:
+        run.save_state("last", {}, {"epoch": 1})
+        (tmp_path / "out" / "notes.txt").write_text("mine")
+        run.finish(())
+        run.discard()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]

@@ -10,9 +10,10 @@ from assay.study.audit import plan
 from assay.study.audit_run import audit_run
 from assay.study.blocks import Blocks
 from assay.study.compare import compare
-from assay.study.explain import Explaining, explain_run
+from assay.study.explain import ExplainStudy
 from assay.study.run import Run
 from assay.study.run_status import first_start, status, verify
+from assay.study.study import Asked, run
 from reference.sources import Broken, batch
 
 ANSWERS = {"data": {"name": "mine"}}
@@ -33,10 +34,8 @@ def audited(model, pixels, folder, seed=0, blocks=3, explainers=TWO, only=None, 
 
 
 def explained(model, pixels, folder, seed=0):
-    explaining = Explaining(model, (assay.Gradient(), assay.RandomMap()), seed, overlays=False)
-    cut = Blocks.even(len(pixels), 2)
-    with Run.open(folder, command="explain", settings={"seed": seed}, answers=ANSWERS, blocks=cut) as run:
-        explain_run(run, explaining, Broken(batch(pixels)))
+    study = ExplainStudy((assay.Gradient(), assay.RandomMap()), overlays=False)
+    run(study, Asked(model, Broken(batch(pixels)), seed), folder, settings={"seed": seed}, block=2)
     return folder
 
 
@@ -184,3 +183,31 @@ def test_a_result_made_without_some_parts_is_named(whole):
     log.write_text("\n".join([*lines, json.dumps(finish), ""]))
     (found,) = verify(whole)
     assert f"scores.parquet has {len(table) - 5} rows where its parts have {len(table)}" in found
+
+
+def test_a_part_that_no_line_of_the_log_names_is_wrong_in_a_finished_run(whole):
+    parts = whole / "parts" / "scores"
+    (parts / "000009.parquet").write_bytes((parts / "000000.parquet").read_bytes())
+    assert "parts/scores/000009.parquet is there, but no line of the log names it; remove it" in list(verify(whole))
+
+
+def test_a_result_with_as_many_rows_but_others_is_named(whole):
+    table = pl.read_parquet(whole / "scores.parquet")
+    pl.concat([table[1:], table[1:2]]).write_parquet(whole / "scores.parquet")
+    log = whole / "log" / "rank-0.jsonl"
+    *lines, last = log.read_text().splitlines()
+    finish = json.loads(last)
+    finish["files"]["scores.parquet"] = hashlib.sha256((whole / "scores.parquet").read_bytes()).hexdigest()
+    log.write_text("\n".join([*lines, json.dumps(finish), ""]))
+    (found,) = verify(whole)
+    assert found.startswith("scores.parquet has other rows than its parts")
+
+
+def test_doubled_rows_of_any_table_are_named(model, images, tmp_path):
+    folder, table = tmp_path / "out", pl.DataFrame({"image": [0, 1], "value": [0.5, 0.25]})
+    with Run.open(folder, command="mine", settings={}, answers=ANSWERS, blocks=Blocks(4, 2)) as run:
+        run.write(0, {"certificates": pl.concat([table, table[:1]])})
+        run.write(1, {"certificates": table})
+    found = list(verify(folder))
+    assert "block 0 has a row of certificates twice" in found
+    assert "image 0 is there twice in certificates" in found

@@ -1,100 +1,178 @@
 import math
 
+import numpy as np
 import polars as pl
 import pytest
 
-from assay.report.page import MeasureNote
-from assay.study.statistics import BETTER, NEITHER, WORSE
+from assay.report.page import MeasureNote, Sentence
+from assay.study.answers import QUESTIONS, Answers
+from assay.study.statistics import BETTER, NEITHER
 from assay.study.verdict import verdict
 
 CATEGORIES = {"Deletion": "faithfulness", "Insertion": "faithfulness", "MaskIoU": "localisation", "MaxSensitivity": "robustness"}
 UP = {"Insertion", "MaskIoU"}
+YES, NO, OPEN = (True, 0.001), (False, 0.8), (None, math.nan)
+UNSURE = (None, 0.2)
 
 
-def judged(rows, images=100):
-    """Sentences for rows of (explainer, measure, mean, verdict)."""
-    columns = "explainer", "measure", "mean", "verdict"
-    lines = [dict(zip(columns, row, strict=True)) for row in rows]
-    more = {"low": 0.1, "high": 0.9, "floor": 0.2, "floor_low": 0.1, "floor_high": 0.3, "count": images}
-    table = pl.DataFrame([line | more | {"higher_is_better": line["measure"] in UP} for line in lines])
-    notes = {name: MeasureNote(CATEGORIES[name], "", "", "") for name in table["measure"].unique()}
-    return verdict(table, notes, images)
-
-
-def told(rows, images=100):
-    return [(one.tone, one.text) for one in judged(rows, images)]
-
-
-def test_each_explainer_is_trustworthy_doubtful_or_not():
+def answers(held, alive=("Deletion",), **more):
+    """Answers in which each explainer's four questions are YES, NO, UNSURE or OPEN by every measure."""
     rows = [
-        *(("Good", name, 0.1, BETTER) for name in ("Deletion", "Insertion")),
-        *(("Also", name, 0.1, BETTER) for name in ("Deletion", "Insertion")),
-        ("Half", "Deletion", 0.5, BETTER),
-        ("Half", "Insertion", 0.05, WORSE),
-        *(("Bad", name, 0.05, NEITHER) for name in ("Deletion", "Insertion")),
+        {
+            "explainer": name,
+            "question": question,
+            "measure": measure,
+            "difference": 0.1 if holds else 0.0,
+            "low": 0.0,
+            "high": 0.2,
+            "effect": 1.0,
+        }
+        | {"holds": holds, "p": p}
+        for name, four in held.items()
+        for question, (holds, p) in zip(QUESTIONS, four, strict=True)
+        for measure in alive
     ]
-    found = dict(told(rows)[:3])
-    assert found["good"].startswith("Trustworthy by all 2 faithfulness measures: Good and Also tell more")
-    assert found["caution"] == "Doubtful: Half (not by Insertion) beats a random map only on some of the 2 faithfulness measures."
-    assert found["bad"] == "Not trustworthy: Bad beats a random map on none of the 2 faithfulness measures."
+    table = pl.DataFrame(rows, schema_overrides={"holds": pl.Boolean, "p": pl.Float64})
+    return Answers(table, **({"alive": tuple(alive), "faithful": ("Deletion", "Insertion"), "images": 50, "tests": len(rows)} | more))
 
 
-def test_a_single_measure_and_a_single_explainer_read_well():
-    (sentence,) = told([("A", "Deletion", 0.1, BETTER)])
-    expected = "Trustworthy by the one faithfulness measure (Deletion): A tells more about the model than a random map does."
-    assert sentence == ("good", expected)
+def told(held, images=100, rows=None, **more):
+    """Tones and texts for rows of (explainer, measure, mean, verdict)."""
+    found = answers(held, **more.pop("how", {}))
+    rows = rows or [(name, "Deletion", 0.1, BETTER) for name in held]
+    lines = [dict(zip(("explainer", "measure", "mean", "verdict"), row, strict=True)) for row in rows]
+    facts = {"low": 0.1, "high": 0.9, "floor": 0.2, "floor_low": 0.1, "floor_high": 0.3, "count": images}
+    table = pl.DataFrame([line | facts | {"higher_is_better": line["measure"] in UP} for line in lines])
+    notes = {name: MeasureNote(CATEGORIES[name], "", "", "") for name in table["measure"].unique()}
+    return [(one.tone, one.text) for one in verdict(table, notes, images, found, **more)]
 
 
-@pytest.mark.parametrize("verdicts", [("", ""), ("", NEITHER)])
-def test_what_was_not_judged_is_never_called_trustworthy(verdicts):
-    rows = [("A", name, math.nan, one) for name, one in zip(("Deletion", "Insertion"), verdicts, strict=True)]
-    assert all(tone != "good" for tone, _ in told(rows))
+def test_an_explainer_that_is_not_of_the_model_is_told_in_these_words():
+    found = told({"Contrast": (YES, YES, NO, NO)})
+    assert found[0] == ("bad", "None of these explainers is shown to be trustworthy here.")
+    assert found[1][0] == "bad"
+    assert found[1][1].startswith(
+        "Contrast: it says where, and in this image, but hardly changes when the model's weights are random: it does not explain this model"
+    )
 
 
-def test_the_best_by_known_evidence_is_named_with_those_that_fail():
-    found = told([("A", "MaskIoU", 0.3, BETTER), ("B", "MaskIoU", 0.6, BETTER), ("C", "MaskIoU", 0.2, NEITHER)])
+def test_a_map_that_changes_with_the_weights_and_is_no_better_for_it_is_told_so():
+    held = answers({"A": (YES, YES, NO, YES)})
+    moved = Answers(held.table.with_columns(difference=pl.lit(-0.1)), alive=held.alive, faithful=held.faithful, images=50)
+    facts = {"mean": 0.1, "low": 0.1, "high": 0.1, "floor": 0.2, "verdict": BETTER, "higher_is_better": False}
+    summary = pl.DataFrame([{"explainer": "A", "measure": "Deletion"} | facts])
+    told_of = verdict(summary, {"Deletion": MeasureNote("faithfulness", "", "", "")}, 100, moved)
+    assert "its map of the model with random weights does as well: it does not explain this model" in told_of[1].text
+
+
+@pytest.mark.parametrize(
+    ("four", "words"),
+    [
+        ((NO, YES, YES, YES), "it does not say where"),
+        ((YES, NO, YES, YES), "it does not explain this image"),
+        ((YES, YES, YES, NO), "not shown to say more than the image alone"),
+    ],
+)
+def test_each_question_that_fails_has_its_words(four, words):
+    assert words in told({"A": four})[1][1]
+
+
+def test_what_is_undecided_is_never_good_and_says_how_many_images_would_do():
+    found = told({"A": (YES, UNSURE, YES, YES)}, how={"needed": {"A": 120}})
+    assert all(tone != "good" for tone, _ in found)
+    assert "undecided with 50 images, about 120 would do: whether it is of this image" in found[1][1]
+
+
+def test_what_could_not_be_asked_stays_open_by_name():
+    found = told({"A": (YES, YES, OPEN, YES)})
+    assert "open, since there is nothing to hold it against: whether it is of this model" in found[1][1]
+    assert all(tone != "good" for tone, _ in found)
+
+
+def test_the_recommended_and_the_trusted_come_first_with_where_they_stand():
+    how = {"trusted": ("A", "B"), "recommended": "B", "standing": {("A", "Deletion"): 0.4, ("B", "Deletion"): 0.9}}
+    found = told({"A": (YES, YES, YES, YES), "B": (YES, YES, YES, YES)}, how=how)
     assert found[0][0] == "good"
-    assert "B agrees best: overlap 0.60 (0.10 to 0.90), a random map 0.20. No better than random: C." in found[0][1]
+    assert found[0][1].startswith("Use B here: it was chosen on one half of the images and confirmed on the other.")
+    assert "0.90 by Deletion" in found[0][1]
+    assert found[1] == ("good", "Trusted: A and B. They say where, in this image, of this model, and more than the image alone shows.")
 
 
-def test_evidence_that_nobody_meets_is_bad_news():
-    assert told([("A", "MaskIoU", 0.2, WORSE)])[0][0] == "bad"
+def test_where_nothing_is_confirmed_nothing_is_recommended():
+    found = told({"A": (YES, YES, YES, YES)}, how={"trusted": ("A",)})
+    assert found[0][0] == "caution"
+    assert "No recommendation" in found[0][1]
 
 
-def test_evidence_is_passed_over_where_there_is_none():
-    assert told([("A", "MaskIoU", math.nan, "")]) == []
+def test_a_control_that_does_better_by_one_measure_is_told_beside_the_trusted():
+    how = {"alive": ("Deletion", "MaskIoU"), "trusted": ("A",)}
+    held = answers({"A": (YES, YES, YES, YES)}, alive=("Deletion", "MaskIoU"))
+    table = held.table.with_columns(
+        holds=pl.when((pl.col("measure") == "MaskIoU") & (pl.col("question") == QUESTIONS[-1])).then(False).otherwise(pl.col("holds"))
+    )
+    assert Answers(table, alive=how["alive"], faithful=("Deletion",)).status("A", QUESTIONS[-1]) == "yes"
+    facts = {"mean": 0.1, "low": 0.1, "high": 0.1, "floor": 0.2, "verdict": BETTER, "higher_is_better": False}
+    summary = pl.DataFrame([{"explainer": "A", "measure": "Deletion"} | facts])
+    found = verdict(summary, {"Deletion": MeasureNote("faithfulness", "", "", "")}, 100, Answers(table, faithful=("Deletion",), **how))
+    assert "(not, though, A by MaskIoU)" in found[1].text
+
+
+def test_silent_measures_and_saturated_images_are_named():
+    found = told({"A": (YES, YES, YES, YES)}, how={"silent": ("Insertion",), "saturated": {"Deletion": 7}})
+    assert any(tone == "caution" and text.startswith("Insertion tells nothing on these images") for tone, text in found)
+    assert any("7 of 50 by Deletion" in text for _, text in found)
+
+
+def test_measures_that_are_blind_to_signs_trust_nobody():
+    found = told({"A": (YES, YES, YES, YES)}, how={"blind": ("Deletion",)})
+    assert any("would not notice a map whose signs are flipped" in text for _, text in found)
+
+
+def test_too_few_images_to_tell_whether_measures_are_alive_decide_nothing():
+    summary = pl.DataFrame([{"explainer": "A", "measure": "Deletion", "mean": 0.1, "low": 0.1, "high": 0.1, "verdict": ""}])
+    held = Answers(answers({"A": (UNSURE,) * 4}).table, images=3)
+    found = [(one.tone, one.text) for one in verdict(summary, {"Deletion": MeasureNote("faithfulness", "", "", "")}, 3, held)]
+    assert any("3 images cannot show whether the measures tell anything here" in text for _, text in found)
+
+
+def test_what_must_be_known_of_the_model_stands_first_and_no_good_news_beside_untrusted_explainers():
+    rows = [("A", "MaxSensitivity", 0.1, BETTER)]
+    found = told({"A": (YES, YES, YES, YES)}, rows=rows, model=[Sentence("bad", "It guesses.")])
+    assert found[0] == ("bad", "It guesses.")
+    assert all(tone != "good" for tone, _ in found)
+
+
+@pytest.mark.parametrize(("overlap", "tone", "words"), [(0.8, "note", "agree with each other"), (0.2, "caution", "disagree")])
+def test_whether_the_trusted_agree_is_told_with_the_images_on_which_they_do_not(overlap, tone, words):
+    shares = np.array([overlap, overlap / 2, overlap])
+    alike = pl.DataFrame({"image": [4, 5, 6], "first": "A", "second": "B", "spearman": 0.3, "overlap": shares})
+    how = {"trusted": ("A", "B"), "recommended": None}
+    found = told({"A": (YES,) * 4, "B": (YES,) * 4}, how=how, alike=alike)
+    (text,) = [text for own, text in found if own == tone and words in text]
+    assert ("most on the images 5, 4 and 6" in text) == (tone == "caution")
+
+
+def test_the_best_by_known_evidence_are_named_with_those_not_shown_to_be_worse_and_those_that_fail():
+    rows = [("A", "MaskIoU", 0.3, BETTER), ("B", "MaskIoU", 0.6, BETTER), ("C", "MaskIoU", 0.2, NEITHER)]
+    found = told({"A": (YES,) * 4}, rows=rows, how={"best": {"MaskIoU": ("A", "B")}})
+    (text,) = [text for _, text in found if "known evidence, by" in text]
+    assert text == (
+        "Against known evidence, by MaskIoU, B agrees best: 0.60 (0.10 to 0.90), a random map 0.20. Not shown to be worse: A. "
+        "No better than random: C."
+    )
 
 
 def test_unstable_maps_are_named_with_how_much_they_change():
-    found = told([("A", "MaxSensitivity", 0.51, BETTER), ("B", "MaxSensitivity", 0.5, BETTER)])
-    assert found == [("caution", found[0][1])]
-    assert "A (51%)" in found[0][1]
-    assert "B" not in found[0][1]
-
-
-def test_stable_maps_are_good_news_and_unmeasured_ones_none():
-    assert told([("A", "MaxSensitivity", 0.1, BETTER)])[0][0] == "good"
-    assert told([("A", "MaxSensitivity", math.nan, "")]) == []
-
-
-def test_measures_that_disagree_on_the_best_explainer_are_told():
-    rows = [
-        ("A", "Deletion", 0.1, BETTER),
-        ("B", "Deletion", 0.2, BETTER),
-        ("A", "Insertion", 0.3, BETTER),
-        ("B", "Insertion", 0.4, BETTER),
-    ]
-    assert told(rows)[-1] == (
-        "note",
-        "Faithfulness has more than one meaning; of the explainers that beat a random map, the best is A by Deletion and B by Insertion.",
-    )
-    assert all(tone != "note" for tone, _ in told(rows[:2]))
+    found = told({"A": (YES,) * 4}, rows=[("A", "MaxSensitivity", 0.51, BETTER), ("B", "MaxSensitivity", 0.5, BETTER)])
+    (text,) = [text for tone, text in found if tone == "caution" and "Unstable" in text]
+    assert "A (51%)" in text
+    assert "B" not in text
 
 
 @pytest.mark.parametrize(("images", "text"), [(1, "Only 1 image was scored"), (29, "Only 29 images were scored")])
 def test_few_images_are_a_caution(images, text):
-    assert text in told([("A", "Deletion", 0.1, BETTER)], images)[-1][1]
-    assert len(told([("A", "Deletion", 0.1, BETTER)], 30)) == 1
+    assert text in told({"A": (YES,) * 4}, images)[-1][1]
+    assert not any("scored: intervals" in text for _, text in told({"A": (YES,) * 4}, 30))
 
 
 def test_an_explainer_is_fragile_when_the_attack_takes_more_than_noise():
@@ -105,7 +183,8 @@ def test_an_explainer_is_fragile_when_the_attack_takes_more_than_noise():
     attack, noise = "AttackedSimilarity(attack=MapAttack(steps=9))", "AttackedSimilarity(attack=NoiseMapAttack)"
     rows = [line("Weak", attack, 0.0, 0.2), line("Weak", noise, 0.6, 0.8), line("Firm", attack, 0.5, 0.7), line("Firm", noise, 0.6, 0.8)]
     notes = {name: MeasureNote("robustness", "", "", "") for name in (attack, noise)}
+    trusted = answers({"Weak": (YES,) * 4, "Firm": (YES,) * 4}, trusted=("Firm",))
     text = "Fragile: attacks that keep the prediction take more than noise of their size of the maps of Weak (10% left)."
-    assert [(one.tone, one.text) for one in verdict(pl.DataFrame(rows), notes, 100)] == [("bad", text)]
-    firm = verdict(pl.DataFrame(rows[2:]), notes, 100)
-    assert [one.tone for one in firm] == ["good"]
+    assert ("bad", text) in [(one.tone, one.text) for one in verdict(pl.DataFrame(rows), notes, 100, trusted)]
+    firm = verdict(pl.DataFrame(rows[2:]), notes, 100, trusted)
+    assert [one.text for one in firm if one.tone == "good"][-1].startswith("The attacks take no more")

@@ -11,9 +11,11 @@ from torch import Tensor
 from assay.attack.ball import Norm, ball
 from assay.attack.goals import Goal
 from assay.attack.judge import Explain, Judge, Scene, clean_maps
+from assay.core.inputs import check_seed
 from assay.core.registry import build, check_at_least, check_choice
+from assay.core.surroundings import undisturbed
 from assay.errors import ImageTypeError, SpecError
-from assay.explain.base import Explainer, check_call
+from assay.explain.base import Explainer, check_call, check_explains, is_fixed
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets
 
@@ -59,6 +61,7 @@ class Attack(ABC):
     """The paper that defines it."""
 
     @final
+    @undisturbed()
     def __call__(
         self,
         model: Classifier,
@@ -87,8 +90,10 @@ class Attack(ABC):
             explainer = build(explainer, Explainer)
         if not callable(explainer):
             raise ImageTypeError(f"the explainer must be an assay.Explainer, its spec or a callable, not {type(explainer).__name__}")
+        check_explains(explainer, type(self).__name__)
         home = images.device if isinstance(images, Tensor) else None
         images, aims, index = check_call(model, images, targets, index)
+        seed = check_seed(seed)
         self.check(explainer)
         logits = model.logits(images)
         aims = model.choose(logits) if aims is None else aims
@@ -97,10 +102,12 @@ class Attack(ABC):
         return AttackResult(**{field.name: getattr(found, field.name).to(home) for field in fields(AttackResult)})
 
     @final
+    @undisturbed()
     def run(
         self, model: Classifier, explainer: Explain, images: Tensor, targets: Tensor, index: Tensor, seed: int, logits: Tensor, maps: Tensor
     ) -> AttackResult:
         """The attack on checked inputs that lie on the model's device, with the clean images' logits and maps known already."""
+        check_explains(explainer, type(self).__name__)
         area = ball(self.norm, self.eps)
         scene = Scene(model, explainer, images, targets, index, seed, logits, maps, area, self.goal, self.keep_class, self.tolerance)
         if scene.keep_class and scene.tolerance is None and not scene.decision.head.decides:
@@ -134,7 +141,7 @@ class Attack(ABC):
             self.check(explainer)
         except SpecError:
             return False
-        return True
+        return not is_fixed(explainer)
 
     @abstractmethod
     def search(self, scene: Scene, judge: Judge) -> None:

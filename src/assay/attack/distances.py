@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from assay.core.order import correlation, cosine, mean_ranks, membership, positive
 from assay.core.registry import register
 from assay.errors import SpecError
 
-__all__ = ["L2", "SSIM", "CentreShift", "Cosine", "Distance", "Spearman", "TopK", "centres", "magnitude", "top_pixels"]
+__all__ = ["L2", "SSIM", "CentreShift", "Cosine", "Distance", "Spearman", "TopK", "centres", "magnitude"]
 
 _WINDOW, _SIGMA = 11, 1.5
 
@@ -52,38 +53,48 @@ class Cosine(Distance):
 
     def __call__(self, clean: Tensor, moved: Tensor) -> Tensor:
         """See `Distance.__call__`."""
-        return 1 - _cosine(clean.flatten(1), moved.flatten(1))
+        return 1 - cosine(clean.flatten(1), moved.flatten(1))
 
 
 @register
 class Spearman(Distance):
-    """1 - rank correlation of the pixels' magnitudes, in [0, 2]; equal values share their mean rank."""
+    """1 - rank correlation of the pixels, in [0, 2]; equal values share their mean rank.
 
+    Args:
+        signed: Rank pixels by the channels' sum; else by their summed magnitudes, so that a map and its negative are the same.
+    """
+
+    signed: bool = False
     bounded: ClassVar[bool] = True
 
     def __call__(self, clean: Tensor, moved: Tensor) -> Tensor:
         """See `Distance.__call__`."""
-        return 1 - _correlation(_mean_ranks(magnitude(clean)), _mean_ranks(magnitude(moved)))
+        return 1 - correlation(mean_ranks(_pixels(clean, self.signed)), mean_ranks(_pixels(moved, self.signed)))
 
     def smooth(self, clean: Tensor, moved: Tensor) -> Tensor:
         """See `Distance.smooth`: the moved map's ranks by a logistic curve through its values."""
-        values = magnitude(moved)
+        values = _pixels(moved, self.signed)
         centred = values - values.mean(1, keepdim=True)
-        spread = _positive(centred.norm(dim=1, keepdim=True)) / values.shape[1] ** 0.5
-        return 1 - _correlation(_mean_ranks(magnitude(clean)), (centred / spread).sigmoid())
+        spread = positive(centred.norm(dim=1, keepdim=True)) / values.shape[1] ** 0.5
+        return 1 - correlation(mean_ranks(_pixels(clean, self.signed)), (centred / spread).sigmoid())
 
 
 @register
 class TopK(Distance):
-    """1 - the share that the maps' top pixels by magnitude have in common, in [0, 1].
+    """1 - the share that the maps' top pixels have in common, in [0, 1].
+
+    Pixels of equal value that tie for the last places each hold their share of them; two maps have in common the smaller of a
+    pixel's shares, so that a map has everything in common with itself.
 
     Args:
         fraction: Share of the pixels that counts as top.
+        signed: Rank pixels by the channels' sum; else by their summed magnitudes.
 
     Source: Ghorbani, Abid, Zou, AAAI 2019.
     """
 
     fraction: float = 0.1
+    signed: bool = False
     bounded: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -92,14 +103,17 @@ class TopK(Distance):
 
     def __call__(self, clean: Tensor, moved: Tensor) -> Tensor:
         """See `Distance.__call__`."""
-        one, other = top_pixels(clean, self.fraction), top_pixels(moved, self.fraction)
-        return 1 - (one & other).sum(1) / one.sum(1)
+        one, other = (self._top(maps) for maps in (clean, moved))
+        return 1 - torch.minimum(one, other).sum(1) / one.sum(1)
 
     def smooth(self, clean: Tensor, moved: Tensor) -> Tensor:
-        """See `Distance.smooth`: the share of the moved map's magnitude that lies outside the clean map's top pixels."""
-        values = magnitude(moved)
-        inside = values.masked_fill(~top_pixels(clean, self.fraction), 0.0).sum(1)
-        return 1 - inside / _positive(values.sum(1))
+        """See `Distance.smooth`: the share of the moved map's mass (its positive part where signed) outside the clean map's top."""
+        values = _pixels(moved, self.signed).clamp_min(0)
+        return 1 - (values * self._top(clean)).sum(1) / positive(values.sum(1))
+
+    def _top(self, maps: Tensor) -> Tensor:
+        values = _pixels(maps, self.signed)
+        return membership(values, max(1, round(self.fraction * values.shape[1])))
 
 
 @register
@@ -143,11 +157,8 @@ def magnitude(maps: Tensor) -> Tensor:
     return maps.abs().sum(1).flatten(1)
 
 
-def top_pixels(maps: Tensor, fraction: float) -> Tensor:
-    """Which pixels (N, H * W) are among the `fraction` of largest magnitude, at least one of them; equal ones in reading order."""
-    values = magnitude(maps).detach()
-    chosen = values.argsort(dim=1, descending=True, stable=True)[:, : max(1, round(fraction * values.shape[1]))]
-    return torch.zeros_like(values, dtype=torch.bool).scatter_(1, chosen, True)
+def _pixels(maps: Tensor, signed: bool) -> Tensor:
+    return maps.sum(1).flatten(1) if signed else magnitude(maps)
 
 
 def centres(maps: Tensor) -> Tensor:
@@ -161,29 +172,4 @@ def centres(maps: Tensor) -> Tensor:
 
 def _scaled(maps: Tensor) -> Tensor:
     values = magnitude(maps)
-    return values / _positive(values.amax(1, keepdim=True))
-
-
-def _positive(sizes: Tensor) -> Tensor:
-    """Sizes to divide by: 1 where there is nothing to divide."""
-    return sizes.masked_fill(sizes == 0, 1.0)
-
-
-def _cosine(one: Tensor, other: Tensor) -> Tensor:
-    """Cosines (N,); of two zero vectors 1, of one zero vector 0."""
-    # Scaled first, so that squares of small gradients do not vanish.
-    one, other = (part / _positive(part.abs().amax(1, keepdim=True)) for part in (one, other))
-    sizes = one.norm(dim=1) * other.norm(dim=1)
-    empty = (one == 0).all(1) & (other == 0).all(1)
-    return torch.where(empty, 1.0, (one * other).sum(1) / _positive(sizes))
-
-
-def _correlation(one: Tensor, other: Tensor) -> Tensor:
-    return _cosine(one - one.mean(1, keepdim=True), other - other.mean(1, keepdim=True))
-
-
-def _mean_ranks(values: Tensor) -> Tensor:
-    """Ranks (N, P) from 0, equal values sharing their mean rank."""
-    values = values.detach().contiguous()
-    ordered = values.sort(dim=1).values
-    return (torch.searchsorted(ordered, values) + torch.searchsorted(ordered, values, right=True) - 1).to(values.dtype) / 2
+    return values / positive(values.amax(1, keepdim=True))

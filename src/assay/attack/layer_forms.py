@@ -11,11 +11,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from assay.attack.forms import Form, SumForm, Task
-from assay.errors import ModelError
 from assay.explain.base import Explainer
 from assay.explain.cam import GradCAM
 from assay.explain.fullgrad import FullGrad, SimpleFullGrad, Watch, rescaled
-from assay.explain.layers import as_grid, check_layer, uncompiled, watched
+from assay.explain.layers import layout_of, uncompiled, watched
 
 __all__ = ["FORMS"]
 
@@ -29,12 +28,12 @@ class _GradCAM(SumForm):
 
     def part(self, task: Task, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
         soft, shape = task.soft, pixels.shape[1:]
-        name = self.explainer.layer
-        layer = soft.last_layer(shape) if name is None else check_layer(soft, name)
+        layer = self.explainer.layer_of(soft, shape)
+        layout = layout_of(soft, layer, shape)
         seen: list[Tensor] = []
 
         def branch(output: Any) -> Tensor | None:
-            if as_grid(output, len(pixels), (shape[1], shape[2])) is None:
+            if not layout.fits(output, len(pixels)):
                 return None
             seen[:] = [output]
             copied: Tensor = output.clone()  # So that what works in place on the output leaves the features as they were.
@@ -42,13 +41,9 @@ class _GradCAM(SumForm):
 
         with watched(soft, {layer: branch}):
             logits = soft.forward(pixels)
-        if not seen:
-            raise ModelError(f"GradCAM needs features that lie over the image, which the layer {layer} of {soft.name} does not give")
         slope = torch.autograd.grad(soft.score(logits, task.targets[rows]).sum(), seen[0], create_graph=True)[0]
         soft.passes.backward += len(pixels)
-        features, slopes = (as_grid(part, len(pixels), (shape[1], shape[2])) for part in (seen[0], slope))
-        assert features is not None
-        assert slopes is not None
+        features, slopes = layout.grid(seen[0]), layout.grid(slope)
         small = torch.einsum("nc,nchw->nhw", slopes.mean((2, 3)), features).clamp_min(0.0)[:, None]
         return logits, interpolate(small, tuple(shape[1:]), mode="bilinear", align_corners=False)
 

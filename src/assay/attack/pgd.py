@@ -8,30 +8,31 @@ import torch
 from torch import Tensor
 
 from assay.attack.ascent import ascend
-from assay.attack.ball import Norm, ball
+from assay.attack.ball import Norm
 from assay.attack.optimiser import Decay, SteepestAscent
-from assay.attack.prediction import loss_gradient
+from assay.attack.prediction import PredictionAttack, Quarry, check_ball
 from assay.core import noise
-from assay.core.registry import check_at_least, check_choice, check_positive, register
-from assay.errors import TargetError
-from assay.explain.base import check_call
+from assay.core.registry import check_at_least, check_positive, register
+from assay.core.surroundings import undisturbed
+from assay.errors import ModelError
 from assay.models.classifier import Classifier
 from assay.models.heads import HEADS
-from assay.models.targets import check_labels
 
 __all__ = ["PGD", "robust_accuracy"]
 
 
 @register
-class PGD:
+class PGD(PredictionAttack):
     """Projected gradient descent on the prediction: small changes that make the class another than the label.
+
+    Outcomes do not depend on the scale of the logits: losses are taken of logits divided by the clean image's spread.
 
     Args:
         eps: Radius of the ball, in units of a [0, 1] pixel.
         norm: Norm of the ball: "linf", "l2" or "l1".
         steps: Steps of each restart.
         step: Length of a step, as a share of eps; None for 2.5 / steps, at most 1.
-        restarts: Random starting points.
+        restarts: Starting points, every second one opposite to the one before.
         loss: What is climbed: the cross-entropy, or the lead of the best other class.
         decay: How the step falls to 0.
         random_start: Whether to begin at a random point of the ball rather than at the image.
@@ -43,7 +44,7 @@ class PGD:
     norm: Norm = "linf"
     steps: int = 20
     step: float | None = None
-    restarts: int = 1
+    restarts: int = 2
     loss: Literal["cross_entropy", "margin"] = "cross_entropy"
     decay: Decay = "constant"
     random_start: bool = True
@@ -52,68 +53,39 @@ class PGD:
     )
 
     def __post_init__(self) -> None:
-        check_at_least(self, 0, "eps")
+        check_ball(self)
         check_at_least(self, 1, "steps", "restarts")
         check_positive(self, "step")
-        check_choice(self, "norm", ("linf", "l2", "l1"))
 
-    def __call__(self, model: Classifier, images: Tensor, labels: Tensor, seed: int = 0, *, index: Tensor | None = None) -> Tensor:
-        """Images (N, C, H, W) in the ball, in [0, 1], misclassified where that was found; an image that is already stays as it is.
-
-        Args:
-            model: The model.
-            images: (N, C, H, W), pixels in [0, 1].
-            labels: (N,) true classes; with head "sigmoid" the findings that are there, or multi-hot (N, K) for all of them.
-            seed: Decides the starting points, together with `index`.
-            index: (N,) the images' global numbers; 0..N-1 when None.
-
-        Raises:
-            AssayError: A wrong input, named in the message, or a model without a gradient.
-        """
-        home = images.device if isinstance(images, Tensor) else None
-        images, _, index = check_call(model, images, None, index)
-        if labels is None:
-            raise TargetError("PGD needs the images' true classes: give labels")
-        classes = model.count_classes(images.shape[1:])
-        head = HEADS[model.head]
-        labels, logits = check_labels(head, labels, len(images), classes, model.device), model.logits(images)
-        area = ball(self.norm, self.eps)
-        found, right = images.clone(), head.right(logits, labels)
+    def search(self, quarry: Quarry) -> None:
+        """See `PredictionAttack.search`."""
         optimiser = SteepestAscent(self.step or min(1.0, 2.5 / self.steps), momentum=0.0, decay=self.decay)
-        for restart in range(self.restarts if self.eps else 0):
-            todo = right.nonzero().flatten()
+        for restart in range(self.restarts if self.random_start else 1):
+            todo = quarry.todo
             if not len(todo):
-                break
-            start = torch.zeros_like(images[todo])
+                return
+            images = quarry.images[todo]
+            start = torch.zeros_like(images)
             if self.random_start:
-                number = torch.full_like(todo, restart)
-                start = area.start(images[todo], noise.normal(seed, "PGD", index[todo], number, tuple(images.shape[1:])))
+                number = torch.full_like(todo, restart // 2)
+                drawn = noise.normal(quarry.seed, "PGD", quarry.index[todo], number, tuple(images.shape[1:]))
+                start = quarry.ball.start(images, drawn if restart % 2 == 0 else -drawn)
 
             def climb(pixels: Tensor, rows: Tensor, _step: int, todo: Tensor = todo) -> Tensor:
-                here, gone = todo[rows], torch.zeros_like(rows, dtype=torch.bool)
-
-                def loss(logits: Tensor, part: slice) -> Tensor:
-                    # The pass that gives the gradient tells what it begins with at no further cost.
-                    gone[part] = ~head.right(logits.detach(), labels[here[part]])
-                    return head.loss(logits, labels[here[part]], self.loss)
-
-                gradient = loss_gradient(model, pixels, loss)
-                found[here[gone]], right[here[gone]] = pixels[gone].clamp(0.0, 1.0), False
-                return gradient
+                return quarry.gradient(self.loss, pixels, todo[rows])[1]
 
             def look(rows: Tensor, pixels: Tensor, done: int, todo: Tensor = todo) -> Tensor | None:
                 here = todo[rows]
                 if done == self.steps:
-                    gone = right[here] & ~head.right(model.unchecked_logits(pixels), labels[here])
-                    found[here[gone]], right[here[gone]] = pixels[gone].clamp(0.0, 1.0), False
-                return right[here]
+                    quarry.keep(here, pixels, quarry.model.unchecked_logits(pixels))
+                return quarry.right[here]
 
-            ascend(images[todo], start, area, optimiser, self.steps, climb, look)
-        return found.to(home)
+            ascend(images, start, quarry.ball, optimiser, self.steps, climb, look)
 
 
+@undisturbed()
 def robust_accuracy(
-    model: Classifier, images: Tensor, labels: Tensor, attack: PGD | None = None, seed: int = 0, *, index: Tensor | None = None
+    model: Classifier, images: Tensor, labels: Tensor, attack: PredictionAttack | None = None, seed: int = 0, *, index: Tensor | None = None
 ) -> float:
     """Share of the images that are classified right and stay so under `attack`.
 
@@ -124,7 +96,16 @@ def robust_accuracy(
         attack: The attack; PGD() when None.
         seed: Decides its starting points.
         index: (N,) the images' global numbers; 0..N-1 when None.
+
+    Raises:
+        ModelError: There was no gradient to climb at some images, so that their staying right says nothing.
     """
-    attacked = (attack or PGD())(model, images, labels, seed, index=index)
-    logits = model.logits(attacked)
-    return float(HEADS[model.head].right(logits, labels.to(logits.device)).float().mean())
+    attack = attack or PGD()
+    found = attack.run(model, images, labels, seed, index=index)
+    blind = int((found.right & ~found.climbed).sum())
+    if blind:
+        raise ModelError(
+            f"{model.name} gives {type(attack).__name__} no gradient to climb at {blind} of {len(found.images)} images, so that their "
+            "staying right says nothing of robustness; attack them by Square, which needs no gradient"
+        )
+    return float(HEADS[model.head].right(model.logits(found.found), found.labels).float().mean())

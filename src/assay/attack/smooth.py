@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from assay.core.chunk import Chunks, most_useful
-from assay.explain.layers import last_layer
 from assay.models.classifier import Classifier
 
 __all__ = ["Softened"]
@@ -41,14 +41,16 @@ class Softened(Classifier):
         self.beta = beta
         if self.precision != "float32":
             self.precision, self._dtype = "float32", torch.float32
-            self.module = copy.deepcopy(model.module).float()
+            with model.plain():
+                self.module = copy.deepcopy(model.module).float()
+            self._form = replace(model._form, tried=set(model._form.tried), folds=[])
         self._run = self.module
         self._bytes = {}
         self._groups: dict[int, Chunks] = {}
-        self._layers: dict[torch.Size, str] = {}
 
     def forward(self, pixels: Tensor) -> Tensor:
         """See `Classifier.forward`; twice differentiable."""
+        self.try_on(pixels)
         # Of the kernels for attention only the plain one can be differentiated twice.
         with _Softplus(self.beta), sdpa_kernel(SDPBackend.MATH):
             return super().forward(pixels)
@@ -66,12 +68,6 @@ class Softened(Classifier):
         fixed = self.chunks.fixed
         chunks = self._groups.setdefault(samples, Chunks(None if fixed is None else max(1, fixed // samples), self.chunks.memory))
         chunks.run(total, samples * self._bytes_per_image(tuple(shape), True), self.device, step, most)
-
-    def last_layer(self, shape: torch.Size) -> str:
-        """`explain.layers.last_layer` of images of `shape`, looked for once."""
-        if shape not in self._layers:
-            self._layers[shape] = last_layer(self, shape)
-        return self._layers[shape]
 
     def fits(self, samples: int, shape: Sequence[int]) -> bool:
         """Whether all inputs of one image go through the network at once."""

@@ -1,4 +1,4 @@
-"""Differentiable forms of LIME and KernelSHAP: with superpixels, coalitions and their weights held, linear in the scores."""
+"""Differentiable forms of LIME, KernelSHAP and occlusion: with superpixels, coalitions and their weights held, linear in the scores."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from assay.explain import coalitions
 from assay.explain.backgrounds import Background, background_scores
 from assay.explain.base import Explainer
 from assay.explain.coalitions import Coalitions
+from assay.explain.occlusion import Occlusion, all_but_one
 from assay.explain.segments import Segments
 from assay.explain.surrogate import KernelShap, Lime, cosine_distances
 from assay.models.passes import gradients, segment_sum
@@ -100,12 +101,26 @@ class _KernelShap(_Surrogate):
         return self.explainer.segments, self.explainer.background
 
     def draw(self, task: Task, counts: Tensor) -> Coalitions:
-        paired = self.explainer.sampling == "paired"
-        return coalitions.shapley(task.seed, task.index, counts, self.explainer.samples - 2, paired)
+        return self.explainer.draw(task.seed, task.index, counts)
 
     def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
         empty = background_scores(task.model, self.explainer.background, drawn.filled, task.targets)
-        return coalitions.solve_shapley(drawn.members.members, scores, drawn.members.weights, empty, full, drawn.counts)
+        return self.explainer.fit(drawn.members, scores, empty, full, drawn.counts)[0]
+
+
+@dataclass(frozen=True)
+class _Occlusion(_Surrogate):
+    explainer: Occlusion
+
+    @property
+    def parts(self) -> tuple[Segments, Background]:
+        return self.explainer.segments, self.explainer.background
+
+    def draw(self, task: Task, counts: Tensor) -> Coalitions:  # noqa: ARG002
+        return all_but_one(counts)
+
+    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:  # noqa: ARG002
+        return full[:, None] - scores
 
 
 def _pull_scores(task: Task, drawn: _Drawn, pulls: Tensor, found: Tensor) -> None:
@@ -138,5 +153,5 @@ def _pull_full(task: Task, pulls: Tensor, found: Tensor) -> None:
     gradients(task.model, task.targets, rows, found.shape[1:], lambda start, stop: task.images[start:stop], take)
 
 
-FORMS: dict[type[Explainer], Callable[[Any], Form]] = {Lime: _Lime, KernelShap: _KernelShap}
+FORMS: dict[type[Explainer], Callable[[Any], Form]] = {Lime: _Lime, KernelShap: _KernelShap, Occlusion: _Occlusion}
 """What makes the form of an explainer, by its class."""

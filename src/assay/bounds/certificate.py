@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -29,6 +30,9 @@ class Certificate:
         seen: (...) lower bounds of the cosine between the seen map here and the exact map there, likewise.
         overlap: (...) lower bounds of the share of the seen map's top pixels that are among the top of the exact map there; 0 for
             gradients, of which nothing of the kind is certified.
+        pixels: (..., H, W) int8: 1 for a pixel that is certified in the top, which more than half of the noisy copies of every image there
+            mark (whose exact frequency, of relaxed marks mean mark, is above 1/2), -1 for one certified out of it (below 1/2), 0 for
+            one that is open. All 0 for gradients. See `shares`.
         norm: (N,) lower bounds of the exact map's L2 norm.
         radius: (N,) the largest eps at which `cosine` or `overlap` says something.
         samples: Noisy copies per image that went through the model.
@@ -43,6 +47,7 @@ class Certificate:
     cosine: Tensor
     seen: Tensor
     overlap: Tensor
+    pixels: Tensor
     norm: Tensor
     radius: Tensor
     samples: int
@@ -54,16 +59,41 @@ class Certificate:
         return (self.cosine > 0) | (self.overlap > 0)
 
     @property
+    def shares(self) -> dict[str, Tensor]:
+        """Shares (...) of the pixels that are certified in the top, certified out of it, and open."""
+        flat = self.pixels.flatten(-2)
+        return {name: (flat == sign).double().mean(-1) for name, sign in (("top", 1), ("out", -1), ("open", 0))}
+
+    @property
+    def unrelated(self) -> float:
+        """Mean cosine between the seen maps of two different images: what a bound of the cosine must exceed to tell images apart.
+
+        Maps without a mark or slope are left out; NaN where fewer than two are left.
+        """
+        flat = self.maps.flatten(1).double()
+        flat = flat[flat.norm(dim=1) > 0]
+        if len(flat) < 2:
+            return float("nan")
+        total = (flat / flat.norm(dim=1, keepdim=True)).sum(0).square().sum()
+        return float((total - len(flat)) / (len(flat) * (len(flat) - 1)))
+
+    @property
     def sentence(self) -> str:
         """The certificate in words, at the smallest radius."""
         radii = self.eps if isinstance(self.eps, tuple) else (self.eps,)
         row = min(range(len(radii)), key=radii.__getitem__)
+        shares = {name: float(one.view(len(radii), -1)[row].mean()) for name, one in self.shares.items()}
         cosine, overlap, certified = (one.view(len(radii), -1)[row] for one in (self.cosine, self.overlap, self.certified))
         count, many = int(certified.sum()), len(certified)
         head = f"{short(self.smoothing)} within L2 distance {radii[row]:g}, at {self.confidence:.4g} confidence for each image"
+        pixels = f"; {shares['top']:.1%} of all pixels stay in the top and {shares['out']:.1%} out of it" if shares["open"] < 1 else ""
         if not count:
-            return f"{head}: nothing is certified for any of {many} images with {self.samples} copies; see `needed`."
-        parts = [f"the cosine of exact maps stays above {cosine[certified].median():.3f}"] if bool((cosine > 0).any()) else []
+            kind = "nothing" if not pixels else "no map"
+            return f"{head}: {kind} is certified for any of {many} images with {self.samples} copies; see `needed`{pixels}."
+        parts = []
+        if bool((cosine > 0).any()):
+            beside = "" if math.isnan(self.unrelated) else f", {self.unrelated:.3f} in mean between the seen ones of different images,"
+            parts.append(f"the cosine of exact maps{beside} stays above {cosine[certified].median():.3f}")
         if bool((overlap > 0).any()):
             parts.append(f"{overlap[certified].median():.1%} of the top pixels stay")
-        return f"{head}: {count} of {many} images are certified; of these, in the median, {' and '.join(parts)}."
+        return f"{head}: {count} of {many} images are certified; of these, in the median, {' and '.join(parts)}{pixels}."

@@ -12,7 +12,9 @@ from torch import Tensor
 from assay.bounds.certificate import Certificate
 from assay.bounds.gradient import certify_gradient
 from assay.bounds.votes import certify_votes
+from assay.core.inputs import check_seed
 from assay.core.registry import build, short
+from assay.core.surroundings import undisturbed
 from assay.errors import ModelError, SpecError
 from assay.explain.base import Explainer, check_call, check_model
 from assay.explain.gradient import Gradient
@@ -27,6 +29,7 @@ __all__ = ["certify", "check_certifiable"]
 _SAMPLES = 1000
 
 
+@undisturbed()
 def certify(
     model: Classifier,
     images: Tensor,
@@ -67,6 +70,7 @@ def certify(
     home = images.device if isinstance(images, Tensor) else None
     images, aims, index = check_call(model, images, targets, index)
     chosen = check_certifiable(model, smoothing, radii, confidence, samples, aims)
+    seed = check_seed(seed)
     aims = model.choose(model.logits(images)) if aims is None else aims
     if isinstance(chosen.explainer, Sparsified):
         found = certify_votes(model, images, aims, index, seed, chosen, radii, confidence)
@@ -133,7 +137,7 @@ def _smoothed(smoothing: Explainer) -> Smoothed:
 
 def _shaped(found: Certificate, home: torch.device | None, single: bool) -> Certificate:
     """The certificate on the images' device, without the axis of radii where one radius was given."""
-    rows = {name: getattr(found, name).to(home) for name in ("cosine", "seen", "overlap", "needed")}
+    rows = {name: getattr(found, name).to(home) for name in ("cosine", "seen", "overlap", "pixels", "needed")}
     if single:
         rows = {name: value[0] for name, value in rows.items()}
     eps = found.eps[0] if single and isinstance(found.eps, tuple) else found.eps

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["bet_lower", "growth", "mean_lower", "mean_upper"]
+__all__ = ["above", "bet_lower", "growth", "mean_lower", "mean_upper"]
 
 _HALVINGS = 60
 _STAKES = 24
@@ -38,6 +38,11 @@ def mean_lower(mean: Tensor, count: Tensor | float, alpha: float) -> Tensor:
 def mean_upper(mean: Tensor, count: Tensor | float, alpha: float) -> Tensor:
     """Upper bounds of means; see `mean_lower`."""
     return 1 - mean_lower(1 - mean, count, alpha)
+
+
+def above(mean: Tensor, level: Tensor, count: float, alpha: float) -> Tensor:
+    """Whether `mean_lower` is above `level`, without searching for it."""
+    return (mean > level) & (count * _kl(mean, level) > math.log(1 / alpha))
 
 
 def bet_lower(values: Tensor, stake: Tensor, alpha: float) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from assay.bounds.certificate import Certificate
 from assay.bounds.concentration import bet_lower, growth, mean_lower, mean_upper
-from assay.bounds.curvature import drift, reach, steepest
+from assay.bounds.curvature import drift, steepest
 from assay.core import noise
 from assay.core.inputs import check_finite
 from assay.explain.kernels import Gaussian, draw
@@ -54,8 +54,8 @@ def certify_gradient(
        the linear Hermite functions, |g| <= sd(f(x + u)) / sigma; of antithetic copies the odd part of f alone counts.
     2. With v = m / |m|, which other noise has chosen, `|g| >= v'g = sqrt(2 / pi) / sigma E[h]` with `h = (f(x + u) - f(x - u)) / 2` and
        u normal across v and of Rayleigh length along it: h is in [-1/2, 1/2], so E[h] is bounded from below without more ado (`bet_lower`).
-    3. |g(x) - g(y)| <= r = `drift(eps)`, so if r < |g(x)| the angle is at most arcsin(r / |g(x)|), and
-       cos(m, g(y)) >= (v'g(x) - r) / |g(y)|.
+    3. |g(x) - g(y)| <= r = `drift(eps)`, so if r < |g(x)| the angle between them is at most arcsin(r / |g(x)|). With a <= v'g(x) and
+       |g(x)| <= b, m is within arccos(a / |g(x)|) of g(x), so within the sum of both of g(y), which for r <= a is largest at |g(x)| = b.
 
     The chance of error is spent by halves on 2, and a quarter each on the two sides of p and on |g| in 1.
     """
@@ -80,15 +80,15 @@ def certify_gradient(
     moved = drift(low, high, eps, call.sigma)
     ratio = moved / norm.masked_fill(norm == 0, 1.0)
     some = moved < norm
-    there = torch.minimum(longest + moved, steepest(*reach(low, high, eps, call.sigma), call.sigma))
     return Certificate(
         smoothing=smoothing,
         eps=radii,
         confidence=confidence,
         maps=maps,
         cosine=torch.where(some, (1 - ratio.square()).clamp(min=0).sqrt(), -1.0),
-        seen=torch.where(some, ((norm - moved) / there).clamp(max=1), -1.0),
+        seen=torch.where(some, _aligned(norm, longest, moved), -1.0),
         overlap=torch.zeros_like(moved),
+        pixels=torch.zeros(len(eps), len(images), *images.shape[2:], dtype=torch.int8, device=images.device),
         norm=norm,
         radius=_radius(low, high, norm, call.sigma),
         samples=values.shape[1] + samples,
@@ -132,6 +132,14 @@ def _moves(call: _Call, maps: Tensor, samples: int) -> Tensor:
 
     found = scores(call.model, call.targets, rows, images.shape[1:], make, "probability").double().view(len(images), -1, 2)
     return (found[:, :, 0] - found[:, :, 1]) / 2
+
+
+def _aligned(along: Tensor, longest: Tensor, moved: Tensor) -> Tensor:
+    """cos(arccos(along / longest) + arcsin(moved / longest)): least cos(v, g + d), v'g >= along, |g| <= longest, |d| <= moved <= along."""
+    longest = torch.maximum(longest, along).clamp(min=torch.finfo(along.dtype).tiny)
+    cosine, sine = along / longest, moved / longest
+    found: Tensor = cosine * (1 - sine.square()).clamp(min=0).sqrt() - sine * (1 - cosine.square()).sqrt()
+    return found
 
 
 def _radius(low: Tensor, high: Tensor, norm: Tensor, sigma: float) -> Tensor:

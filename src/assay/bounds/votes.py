@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from assay.bounds.certificate import Certificate
-from assay.bounds.concentration import mean_lower, mean_upper
+from assay.bounds.concentration import above, mean_lower, mean_upper
 from assay.core.inputs import check_finite
 from assay.explain.smooth import Smoothed
 from assay.explain.sparse import Sparsified
@@ -40,9 +40,12 @@ def certify_votes(
        sqrt(K / n) and exceeds it by sqrt(K ln(1/a) / n) with probability at most a (McDiarmid). A vector within r of another that is
        longer than r is within an angle of arcsin(r / length).
 
+    3. Pixels. As Phi^-1(F_j) moves by at most eps / sigma, F_j(y) > 1/2 where F_j(x) > Phi(eps / sigma), and F_j(y) < 1/2 where
+       1 - F_j(x) is above that: on the bounds of 1, whose chance of error covers it.
+
     The chance of error is spent by halves on 1 and 2. Antithetic copies count as one draw the pair.
 
-    Source: Levine, Singla, Feizi 2019, arXiv 1905.12105 (1); 2 is this project's.
+    Source: Levine, Singla, Feizi 2019, arXiv 1905.12105 (1); Anani, Lorenz, Fritz, Schiele, ICML 2025 (3); 2 is this project's.
     """
     assert isinstance(smoothing.explainer, Sparsified)
     sigma, copies = smoothing.kernel.spread, 2 if smoothing.antithetic else 1
@@ -59,6 +62,9 @@ def certify_votes(
     gaps = _gaps(inside, outside, draws, each)
     overlap = (gaps > 2 * eps[..., None] / sigma).double().mean(2)
 
+    level = torch.special.ndtr(eps / sigma)[..., None]
+    inside_top, outside_top = (above(one, level, draws, each).to(torch.int8) for one in (flat, 1 - flat))
+
     size, error = flat.norm(dim=1), _error(top, draws, alpha)
     norm = (size - error).clamp(min=0)
     moved = math.sqrt(2 * top) * (2 * torch.special.ndtr(eps / (2 * sigma)) - 1)
@@ -71,6 +77,7 @@ def certify_votes(
         cosine=_angle(moved, norm),
         seen=_angle(moved + error, size),
         overlap=overlap,
+        pixels=(inside_top - outside_top).view(len(radii), len(images), *maps.shape[2:]),
         norm=norm,
         radius=torch.maximum(gaps.amax(1).clamp(min=0) * sigma / 2, farthest),
         samples=smoothing.count,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+import assay
 from assay.cli import options
 from assay.cli.app import app
 from assay.cli.audit import tell
@@ -19,11 +19,13 @@ __all__ = ["demo"]
 
 _DIET = "diet"
 """Folder of DiET's part."""
+_AUDIT = ("environment.json", "report.html", "scores.parquet", "status.csv", "summary.csv")
+"""What `Audit.save` writes."""
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder to write; an earlier demo's files there are replaced.")] = Path("assay-demo"),
+    out: Annotated[Path, typer.Option(help="Folder to write: new, empty, or that of an earlier demo.")] = Path("assay-demo"),
     count: Annotated[int, typer.Option(min=2, help="Number of images.")] = 32,
     seed: options.Seed = 0,
 ) -> None:
@@ -34,14 +36,32 @@ def demo(
     from assay.study.diet_presets import demo as settings
 
     chosen = options.inputs("hard-digits", "test", None, count, seed)
-    options.check_folder(out, empty=False)
+    _check_own(out, seed)
     work = plan(load("hard-digits"), count, seed=seed, masks=chosen.dataset.mask_kinds)
     link = ("Next: the same network tuned by DiET until its masks show what it uses", f"{_DIET}/report.html")
     with bar() as progress:
         found = audit_source(work, chosen, chosen.record, "the shipped hard-digits network", progress=progress)
         found = replace(found, page=replace(found.page, further=(link,)))
         found.save(out)
-        shutil.rmtree(out / _DIET, ignore_errors=True)
         tuned = study(settings(seed), out / _DIET, progress)
     tell(found.summary, found.page.verdict, len(found.page.problems), out / "report.html")
     tell_study(tuned)
+
+
+def _check_own(out: Path, seed: int) -> None:
+    """See that the folder is new, empty or an earlier demo's of this version and seed, and can be written.
+
+    Raises:
+        DataError: It is not.
+    """
+    from assay.core.files import check_destination
+    from assay.errors import DataError
+    from assay.study.run_status import read_document
+
+    strange = [name for name in check_destination(out) if name not in (*_AUDIT, _DIET)]
+    if strange:
+        raise DataError(f"{out} already holds {strange[0]} and is no demo's; name an empty or new folder")
+    if (out / _DIET).exists():
+        document = read_document(out / _DIET)
+        if (document.get("assay"), document["settings"].get("seed")) != (assay.__version__, seed):
+            raise DataError(f"{out} holds a demo of another version or seed; name an empty or new folder")

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from assay.cli.app import app
+from assay.core.files import printable
 from assay.errors import AssayError
 
 __all__ = ["main"]
@@ -22,14 +23,21 @@ def main() -> None:
     """Run the command line; a user's mistake ends with one line on standard error and exit code 2, Ctrl-C with 130."""
     try:
         # Imported here, so that an interruption while torch loads ends with its message too.
-        from assay.cli import attack, audit, bench, certify, data, demo, explain, frontier, run, study, train, tune  # noqa: F401
+        from assay.cli import audit, bench, data, demo, run, study, train, tune  # noqa: F401
+        from assay.cli.studies import STUDIES, add_studies
 
+        word = next((one for one in sys.argv[1:] if not one.startswith("-")), "")
+        add_studies([word] if word != run.run.info.name else list(STUDIES))
         code = app(standalone_mode=False) or 0
     except AssayError as error:
         _say(str(error))
         code = 2
     except _UsageError as error:
         code = _misused(error)
+    except OSError as error:
+        # Whatever a system call refuses is about the caller's files.
+        _say(": ".join(str(one) for one in (error.filename, error.strerror or error) if one is not None))
+        code = 2
     except KeyboardInterrupt:
         code = _INTERRUPTED
     if code == _INTERRUPTED:
@@ -50,4 +58,4 @@ def _misused(error: Any) -> int:
 
 def _say(message: str) -> None:
     """One line on standard error."""
-    Console(stderr=True, highlight=False).print(f"assay: {' '.join(message.splitlines())}", markup=False, soft_wrap=True)
+    Console(stderr=True, highlight=False).print(f"assay: {printable(' '.join(message.splitlines()))}", markup=False, soft_wrap=True)

@@ -12,15 +12,18 @@ import typer
 
 if TYPE_CHECKING:
     from assay.core.progress import Progress
-    from assay.data import Batch, Dataset
+    from assay.data import Batch, Dataset, Reading
     from assay.models.classifier import Classifier
     from assay.models.heads import HeadName
 
-__all__ = ["Inputs", "check_folder", "inputs", "network"]
+__all__ = ["Inputs", "inputs", "network", "numbers", "side"]
 
 Model = Annotated[
     str,
-    typer.Option(help="timm:NAME, torchvision:NAME, python:package.module:factory, a checkpoint's path, or a shipped network."),
+    typer.Option(
+        help="timm:NAME, torchvision:NAME, hf:NAME, python:package.module:factory, a checkpoint's or TorchScript file's path, or a "
+        "shipped network."
+    ),
 ]
 Weights = Annotated[Path | None, typer.Option(help="Weights file: safetensors, or a torch file of plain tensors.", show_default=False)]
 Pretrained = Annotated[bool, typer.Option("--pretrained", help="Use the published weights of a timm or torchvision network.")]
@@ -31,6 +34,26 @@ Images = Annotated[
         help="A folder of images, tar or Parquet files, a data set's name (hard-digits, cifar10), or a spec such as HardDigits(size=96)."
     ),
 ]
+Mean = Annotated[
+    str | None, typer.Option(help="Mean of the training pixels, one number or one per channel: 0.485,0.456,0.406.", show_default=False)
+]
+Std = Annotated[str | None, typer.Option(help="Their standard deviation, likewise.", show_default=False)]
+Resize = Annotated[
+    str | None,
+    typer.Option(help="Resize files: the shorter side in pixels (256), or height,width to squash (224,224).", show_default=False),
+]
+Crop = Annotated[str | None, typer.Option(help="Then cut the centre square of that side, or height,width.", show_default=False)]
+Interpolate = Annotated[
+    Literal["nearest", "bilinear", "bicubic", "lanczos"] | None, typer.Option(help="How --resize interpolates.", show_default=False)
+]
+Channels = Annotated[int | None, typer.Option(min=1, max=3, help="1 for a grey network, 3 for RGB.", show_default=False)]
+Range = Annotated[tuple[float, float] | None, typer.Option(help="Stored values of files that become black and white.", show_default=False)]
+Window = Annotated[tuple[float, float] | None, typer.Option(help="The same as centre and width.", show_default=False)]
+Labels = Annotated[
+    str | None, typer.Option(help="Labels of a table: file.csv:path:label, the file and its two columns.", show_default=False)
+]
+Masks = Annotated[str | None, typer.Option(help="Folder of masks of the evidence, named like the images.", show_default=False)]
+Boxes = Annotated[str | None, typer.Option(help="COCO file with boxes of the evidence.", show_default=False)]
 Split = Annotated[str | None, typer.Option(help="Part of a named data set; the test images by default.", show_default=False)]
 Size = Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.", show_default=False)]
 Workers = Annotated[
@@ -109,6 +132,30 @@ class Inputs:
                 problem = error
         raise problem
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the images: files that are left out."""
+        from assay.data.encoded import Encoded
+
+        files = getattr(self.dataset, "dataset", self.dataset)  # Below what lies over them.
+        skipped = files.skipped if isinstance(files, Encoded) else {}
+        told = ", ".join(f"{many} {kind}" for kind, many in skipped.items())
+        return (f"left out of {self.dataset.name}, being no images: {told}",) if told else ()
+
+    def check_labels(self, model: Classifier) -> None:
+        """Refuse, before any work, labels that cannot be matched with the model's classes for certain.
+
+        Raises:
+            DataError: See `assay.study.labels.match`.
+        """
+        from assay.study.labels import match
+
+        classes = self.dataset.classes
+        first = self.dataset.read(self.indices[:1]) if classes and all(name.isdecimal() for name in classes) else None
+        if first:
+            model.count_classes(first.images.shape[1:])
+            match(classes, model.classes)
+
     def batches(self) -> Iterator[Batch]:
         """The images in full batches."""
         return self.read(self.blocks())
@@ -132,13 +179,57 @@ class Inputs:
         }
 
 
-def inputs(images: str, split: str | None, size: int | None, count: int | None, seed: int, workers: int | None = None) -> Inputs:
+def numbers(option: str, text: str | None, most: int) -> tuple[float, ...] | None:
+    """One number or several, divided by commas.
+
+    Raises:
+        SpecError: They are none, or too many.
+    """
+    from assay.errors import SpecError
+
+    if text is None:
+        return None
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise SpecError(f"--{option} takes a number, or up to {most} divided by commas, not {text!r}") from error
+    if len(found) > most:
+        raise SpecError(f"--{option} takes up to {most} numbers, not {len(found)}")
+    return found
+
+
+def side(option: str, text: str | None) -> int | tuple[int, int] | None:
+    """A side in pixels, or height and width.
+
+    Raises:
+        SpecError: It is neither.
+    """
+    from assay.errors import SpecError
+
+    found = numbers(option, text, 2)
+    if found is None:
+        return None
+    if any(one != int(one) for one in found):
+        raise SpecError(f"--{option} takes whole pixels, not {text!r}")
+    return int(found[0]) if len(found) == 1 else (int(found[0]), int(found[1]))
+
+
+def inputs(
+    images: str,
+    split: str | None,
+    size: int | None,
+    count: int | None,
+    seed: int,
+    workers: int | None = None,
+    reading: Reading | None = None,
+    **annotations: str | None,
+) -> Inputs:
     """The chosen images of a folder or a data set, in ascending order."""
     from assay.data import choose, load
     from assay.data.encoded import Encoded
     from assay.errors import DataError
 
-    dataset = load(images, split or "test", size)
+    dataset = load(images, split or "test", size, reading=reading, **annotations)
     if split is not None and isinstance(dataset, Encoded):
         raise DataError(f"--split {split} is for named data sets, but {images} is taken whole; leave --split out")
     if count is not None and count > len(dataset):
@@ -156,6 +247,8 @@ def network(
     device: str | None,
     seed: int,
     head: HeadName | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
 ) -> Classifier:
     """The model that the options name, on a GPU when there is one.
 
@@ -174,7 +267,17 @@ def network(
     if place is not None:
         _check_device(place)
     built = build(
-        model, weights, precision, output, pretrained=pretrained, random_weights=random_weights, device=place, seed=seed, head=head
+        model,
+        weights,
+        precision,
+        output,
+        pretrained=pretrained,
+        random_weights=random_weights,
+        mean=mean,
+        std=std,
+        device=place,
+        seed=seed,
+        head=head,
     )
     for name, own, asked, default in (
         ("precision", built.precision, precision, "float32"),
@@ -196,29 +299,3 @@ def _check_device(name: str) -> None:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"cannot use --device {name}: {reason}") from error
-
-
-def check_folder(out: Path, empty: bool = True) -> Path:
-    """The folder, made now, so that a wrong one is told before the work.
-
-    Args:
-        out: The folder.
-        empty: Whether it must hold nothing yet.
-
-    Raises:
-        DataError: It cannot be made or written, or holds something already.
-    """
-    import os
-
-    from assay.errors import DataError
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        held = next(out.iterdir(), None)
-    except OSError as error:
-        raise DataError(f"cannot make the folder {out}: {error.strerror or error}") from error
-    if empty and held is not None:
-        raise DataError(f"{out} already holds {held.name}; name an empty or new folder")
-    if not os.access(out, os.W_OK):
-        raise DataError(f"cannot write in the folder {out}")
-    return out

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from assay.cli.app import app
+from assay.core.files import printable
 
 if TYPE_CHECKING:
     from assay.study.statistics import Interval
@@ -29,33 +30,72 @@ def status(folder: Folder) -> None:
 
     found = look(folder)
     state = "finished" if found.over else "going on" if found.running else "interrupted; go on with `assay run resume`"
-    typer.echo(f"assay {found.command}, version {found.version}: {state}")
+    typer.echo(printable(f"assay {found.command}, version {found.version}: {state}"))
     if found.blocks.images:
         typer.echo(f"{found.images} of {found.blocks.images} {found.blocks.unit}s, {found.done} of {len(found.blocks)} blocks are done")
     if found.states:
-        typer.echo(f"states kept: {', '.join(found.states)}")
+        typer.echo(printable(f"states kept: {', '.join(found.states)}"))
     if found.rate is not None and not found.over:
         typer.echo(f"{found.rate:.3g} {found.blocks.unit}s/s in the last start; {_time(found.left or 0.0)} left at this rate")
     typer.echo(f"{found.starts} start{'' if found.starts == 1 else 's'}")
 
 
+Trust = Annotated[bool, typer.Option("--trust", help="The folder may name Python code to import and the directory to work in.")]
+
+
 @run.command()
-def resume(folder: Folder) -> None:
-    """Go on with an interrupted run, with the settings and from the directory that it was begun with; also under torchrun."""
-    from assay.errors import DataError
+def resume(folder: Folder, trust: Trust = False) -> None:
+    """Go on with an interrupted run, with the settings that it was begun with; also under torchrun.
+
+    What a run folder says is done as it stands only with --trust: importing a `python:` factory, working in the directory that it was
+    begun in, and going on with another user's folder.
+    """
+    from assay.errors import AssayError, DataError
     from assay.study.run_status import first_start, read_document
 
     document, home = read_document(folder), Path(first_start(folder)["directory"])
-    out = folder.resolve()
-    if home.is_dir():
-        os.chdir(home)  # Relative paths and factories of models are meant from there.
+    out, settings = folder.resolve(), document["settings"]
     names = document["command"].split()
     command: Any = typer.main.get_command(app)
     for name in names:
         command = getattr(command, "commands", {}).get(name)
-    if command is None:
+    if command is None or not any(param.name == "out" for param in command.params):
         raise DataError(f"{folder} is a run of assay {document['command']}, which this version does not have")
-    app([*names, *_words(command.params, document["settings"]), "--out", str(out)], standalone_mode=False)
+    if not trust:
+        _check_harmless(folder, settings)
+    elif home.is_dir():
+        os.chdir(home)  # Relative paths and factories of models are meant from there.
+    try:
+        app([*names, *_words(command.params, settings), "--out", str(out)], standalone_mode=False)
+    except AssayError as error:
+        if trust or home == Path.cwd():
+            raise
+        raise type(error)(f"{error} (the run was begun in {home}; go there, or give --trust)") from error
+
+
+def _check_harmless(folder: Path, settings: Mapping[str, Any]) -> None:
+    """See that going on would import no code that the folder names, and that the folder is the caller's own.
+
+    Raises:
+        DataError: It would, or the folder is another user's.
+    """
+    from assay.errors import DataError
+
+    code = next((one for one in _texts(settings) if "python:" in one), None)
+    if code is not None:
+        raise DataError(f"{folder} says to import code, {code}: look at that code, then give --trust, or give the command itself again")
+    for path in (folder, folder / "run.toml"):
+        if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
+            raise DataError(f"{path} is another user's: look at its settings, then give --trust, or give the command itself again")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in plain settings."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for one in [*value.values()] if isinstance(value, Mapping) else value:
+            yield from _texts(one)
 
 
 @run.command()
@@ -67,7 +107,7 @@ def verify(folder: Folder) -> None:
     found = look(folder)
     wrong = list(check(folder))
     for one in wrong:
-        typer.echo(f"wrong: {one}")
+        typer.echo(printable(f"wrong: {one}"))
     whole = "the run is finished" if found.over else f"{found.done} of {len(found.blocks)} blocks are done"
     typer.echo(f"{len(wrong)} things are wrong; {whole}" if wrong else f"all files and rows are as they were written; {whole}")
     if wrong:
@@ -79,6 +119,7 @@ def compare(first: Folder, second: Folder, seed: Annotated[int, typer.Option(hel
     """Put two runs side by side: settings, means, and paired differences with 95 % intervals on the images that both have."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from assay.study.compare import compare as put
 
@@ -87,9 +128,9 @@ def compare(first: Folder, second: Folder, seed: Annotated[int, typer.Option(hel
     if found.identical:
         console.print("identical: every file of results is the same, bit by bit")
     for name, one, other in found.settings:
-        console.print(f"{name}: {one} in the first, {other} in the second", markup=False, soft_wrap=True)
-    for told in found.alone:
-        console.print(told, markup=False, soft_wrap=True)
+        console.print(printable(f"{name}: {one} in the first, {other} in the second"), markup=False, soft_wrap=True)
+    for told in (*found.wrong, *found.alone):
+        console.print(printable(told), markup=False, soft_wrap=True)
     if found.identical:
         return
     table = Table(title="mean and 95 % interval; the difference is second less first, image by image", title_justify="left")
@@ -97,7 +138,7 @@ def compare(first: Folder, second: Folder, seed: Annotated[int, typer.Option(hel
         table.add_column(name, justify="left" if name in ("explainer", "measure") else "right", overflow="fold")
     for line in found.lines:
         cells = [_interval(one) for one in (line.first, line.second, line.difference)]
-        table.add_row(line.explainer, line.measure, str(line.images), *cells)
+        table.add_row(Text(printable(line.explainer)), Text(printable(line.measure)), str(line.images), *cells)
     console.print(table)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_type_hints
 
 import typer
@@ -12,6 +13,7 @@ import typer
 from assay.cli import options
 
 if TYPE_CHECKING:
+    from assay.data.reading import Reading
     from assay.models.classifier import Classifier
     from assay.study.blocks import Blocks
     from assay.study.targeting import Targeting
@@ -34,6 +36,17 @@ class Task:
     weights: options.Weights = None
     pretrained: options.Pretrained = False
     random_weights: options.RandomWeights = False
+    mean: options.Mean = None
+    std: options.Std = None
+    resize: options.Resize = None
+    crop: options.Crop = None
+    interpolation: options.Interpolate = None
+    channels: options.Channels = None
+    labels: options.Labels = None
+    masks: options.Masks = None
+    boxes: options.Boxes = None
+    range: options.Range = None
+    window: options.Window = None
     split: options.Split = None
     size: options.Size = None
     count: options.Count = None
@@ -48,13 +61,63 @@ class Task:
 
     def inputs(self) -> options.Inputs:
         """The images."""
-        return options.inputs(self.images, self.split, self.size, self.count, self.seed, self.workers)
+        beside = {"labels": self.labels, "masks": self.masks, "boxes": self.boxes}
+        found = options.inputs(self.images, self.split, self.size, self.count, self.seed, self.workers, self.reading(), **beside)
+        vars(self)["_notes"] = found.notes  # No field: it decides nothing.
+        self._meet(_inputs=found)
+        return found
+
+    def _meet(self, **found: Any) -> None:
+        """Check that labels and classes go together as soon as both the images and the model are there."""
+        kept = vars(self)
+        kept.update(found)
+        if "_inputs" in kept and "_network" in kept:
+            kept.pop("_inputs").check_labels(kept.pop("_network"))
+
+    def reading(self) -> Reading | None:
+        """How pictures are prepared: as the options say, else as the published weights of the model say; None where nobody does."""
+        from assay.data.reading import Reading
+        from assay.data.shards import is_pattern
+        from assay.errors import SpecError
+        from assay.models.spec import own_reading
+
+        if self.channels == 2:
+            raise SpecError("--channels is 1 for a grey network or 3 for RGB, not 2")
+        if self.interpolation is not None and self.resize is None:
+            raise SpecError("--interpolation says how --resize interpolates; give both or none")
+        told: dict[str, Any] = {
+            "resize": options.side("resize", self.resize),
+            "crop": options.side("crop", self.crop),
+            "interpolation": self.interpolation,
+            "channels": self.channels,
+            "range": self.range,
+            "window": self.window,
+        }
+        told = {name: value for name, value in told.items() if value is not None}
+        files = Path(self.images).expanduser().exists() or is_pattern(self.images)  # Data sets by name have sizes of their own.
+        free = files and self.size is None and not {"resize", "crop"} & set(told)
+        own = own_reading(self.model, self.pretrained) if free else None
+        if own is None:
+            return Reading(**told) if told else None
+        return replace(own, **told)
 
     def network(self) -> Classifier:
         """The model."""
-        return options.network(
-            self.model, self.weights, self.pretrained, self.random_weights, self.precision, self.output, self.device, self.seed, self.head
+        made = options.network(
+            self.model,
+            self.weights,
+            self.pretrained,
+            self.random_weights,
+            self.precision,
+            self.output,
+            self.device,
+            self.seed,
+            self.head,
+            options.numbers("mean", self.mean, 4),
+            options.numbers("std", self.std, 4),
         )
+        self._meet(_network=made)
+        return made
 
     def targets(self, model: Classifier, chosen: options.Inputs) -> Targeting:
         """What is explained of the images."""
@@ -69,7 +132,7 @@ class Task:
         return Blocks.even(images, self.block)
 
     def settings(self, model: Classifier, data: dict[str, Any], **own: Any) -> dict[str, Any]:
-        """All that decides the results, to be kept in a run folder.
+        """All that decides the results, to be kept in a run folder; tells what the user should know of them.
 
         Args:
             model: The model, as it was made.
@@ -77,7 +140,10 @@ class Task:
             **own: The command's own options, as they were understood.
         """
         told = {name: value for name, value in asdict(self).items() if name not in _NO_SETTING}
-        return told | own | {"network": {**model.settings(), "device": model.device.type}, "data": data}
+        for note in (*vars(self).get("_notes", ()), *model.notes):
+            typer.echo(f"note: {note}", err=True)
+        known = {"notes": list(model.notes)} if model.notes else {}
+        return told | own | {"network": {**model.identity(), **known, "device": model.device.type}, "data": data}
 
 
 def with_task(function: Callable[Concatenate[Task, P], None]) -> Callable[..., None]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from assay.core.precision import AnyPrecision
     from assay.data import Dataset
     from assay.models.architecture import Architecture
+    from assay.models.card import Card
     from assay.models.recipe import Recipe
     from assay.models.training import Trained
 
@@ -90,9 +91,9 @@ def train(
         own: dict[str, object] = {"data": data, "test_data": test_data, "size": size, "start": start, "threads": threads}
         told = own | {"architecture": shape, "recipe": way, "seed": seed, "half": half, "device": device, "robust_accuracy": attack}
         plan = TrainingPlan(shape, train_set, test_set, way, seed, device, half, begin, attack, _command(told | {"out": out}, ranks.world))
-        trained = train_run(out, plan, own | {"root": root}, overwrite=overwrite, ranks=ranks, progress=progress)
+        card = train_run(out, plan, own | {"root": root}, overwrite=overwrite, ranks=ranks, progress=progress)
     if ranks.first:
-        _tell(out, trained)
+        _tell(out, card)
 
 
 def _choices(
@@ -164,13 +165,12 @@ def _command(options: dict[str, object], processes: int) -> str:
     return " ".join(words)
 
 
-def _tell(out: Path, trained: Trained) -> None:
+def _tell(out: Path, card: Card) -> None:
     from assay.models.checkpoint import card_path
 
-    card = trained.card
     typer.echo(f"test accuracy  {card.test_accuracy}")
     if card.robust is not None:
         typer.echo(f"under attack   {card.robust.accuracy}, {card.robust.attack}")
-    typer.echo(f"training time  {card.seconds:.0f} s, {len(trained.history)} epochs, {card.parameters} parameters")
+    typer.echo(f"training time  {card.seconds:.0f} s, {len(card.history)} epochs, {card.parameters} parameters")
     typer.echo(f"weights        {out}")
     typer.echo(f"card           {card_path(out)}")

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["is_full", "remove_drafts", "replacing", "sha256", "sync", "write_all"]
+from assay.errors import DataError
+
+__all__ = ["check_destination", "is_draft", "is_full", "printable", "remove_drafts", "replacing", "sha256", "sync", "write_all"]
 
 _DRAFT = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.part(\.\w+)?")
 
@@ -73,11 +75,41 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def printable(text: str) -> str:
+    """The text with whatever steers a terminal, or is no character at all, written as an escape: names come from strangers."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode() for one in text)
+
+
 def remove_drafts(folder: Path) -> None:
     """Remove, at any depth, what `replacing` and `write_all` left behind when their process was killed."""
     for path in folder.rglob(".*.part*"):
-        if _DRAFT.fullmatch(path.name):
+        if is_draft(path.name):
             path.unlink(missing_ok=True)
+
+
+def is_draft(name: str) -> bool:
+    """Whether a file's name is one that `replacing` and `write_all` give to drafts."""
+    return _DRAFT.fullmatch(name) is not None
+
+
+def check_destination(folder: Path) -> list[str]:
+    """What a folder to write holds, sorted; nothing where it is not there yet. Nothing is made or changed.
+
+    Raises:
+        DataError: It is no folder, or cannot be made or written.
+    """
+    try:
+        held = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    except OSError as error:
+        raise DataError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise DataError(f"cannot make the folder {folder}: {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        frozen = hasattr(os, "statvfs") and os.statvfs(there).f_flag & os.ST_RDONLY
+        what, why = "write in" if there == folder else "make", os.strerror(errno.EROFS if frozen else errno.EACCES)
+        raise DataError(f"cannot {what} the folder {folder}: {why}")
+    return held
 
 
 def is_full(error: BaseException) -> bool:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from assay.errors import EmptyBatchError, ImageTypeError, NotFiniteError, PixelRangeError, ShapeError, TargetError
+from assay.errors import EmptyBatchError, ImageTypeError, NotFiniteError, PixelRangeError, ShapeError, SpecError, TargetError
 
-__all__ = ["check_finite", "check_images", "check_index", "check_maps", "check_masks", "check_targets"]
+__all__ = ["check_finite", "check_images", "check_index", "check_maps", "check_masks", "check_seed", "check_targets"]
+
+_ROUNDING = 1e-5
+"""How far outside [0, 1] arithmetic in float32, such as undoing a normalisation, may bring a pixel; it is put back."""
 
 
-def check_images(images: Any) -> Tensor:
+def check_images(images: Any, broken: bool = False) -> Tensor:
     """Return the images as float32, or say what is wrong with them.
 
     Args:
         images: (N, C, H, W) floating tensor with pixels in [0, 1].
+        broken: Whether some of them, but not all, may have pixels that are NaN or infinite.
 
     Raises:
         ImageTypeError: Not a floating tensor.
         ShapeError: Not of rank 4, or no pixels.
         EmptyBatchError: N is 0.
         NotFiniteError: A pixel is NaN or infinite.
-        PixelRangeError: A pixel is outside [0, 1].
+        PixelRangeError: A pixel is outside [0, 1] by more than rounding, which is mended.
     """
     if not isinstance(images, Tensor):
         raise ImageTypeError(f"images must be a torch tensor (N, C, H, W), not {type(images).__name__}")
@@ -36,10 +41,18 @@ def check_images(images: Any) -> Tensor:
         raise EmptyBatchError(f"the batch is empty: images have shape {tuple(images.shape)}")
     if images.numel() == 0:
         raise ShapeError(f"images hold no pixels: shape {tuple(images.shape)}")
-    pixels: Tensor = images.detach().float()
+    pixels: Tensor = _ours(images.detach().float())
+    if broken:
+        whole = pixels.flatten(1).isfinite().all(1)
+        if bool(whole.any()) and not bool(whole.all()):
+            checked = pixels.clone()
+            checked[whole] = check_images(pixels[whole])
+            return checked
     low, high = pixels.aminmax()
     if not (bool(low.isfinite()) and bool(high.isfinite())):
         raise NotFiniteError(f"image {_first(~pixels.isfinite())} has a pixel that is NaN or infinite")
+    if low >= -_ROUNDING and high <= 1 + _ROUNDING:
+        return pixels if low >= 0 and high <= 1 else pixels.clamp(0, 1)
     if low < 0 or high > 1:
         first = _first((pixels < 0) | (pixels > 1))
         raise PixelRangeError(
@@ -64,7 +77,7 @@ def check_targets(targets: Any, count: int, classes: int | None, device: torch.d
         raise TargetError(f"targets must be whole numbers (class ids), not {_dtype(targets)}")
     if targets.shape != (count,):
         raise TargetError(f"targets must have shape ({count},), one class id per image, not {tuple(targets.shape)}")
-    ids: Tensor = targets.to(device, torch.int64)
+    ids: Tensor = _ours(targets.to(device, torch.int64))
     wrong = ids < 0 if classes is None else (ids < 0) | (ids >= classes)
     if wrong.any():
         first = _first(wrong)
@@ -87,8 +100,20 @@ def check_index(index: Any, count: int, device: torch.device) -> Tensor:
         raise ShapeError(f"index must hold {count} whole numbers, one per image, not {type(index).__name__}") from error
     if index.shape != (count,) or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
         raise ShapeError(f"index must hold {count} whole numbers, one per image, not shape {tuple(index.shape)} of {_dtype(index)}")
-    numbers: Tensor = index.to(device, torch.int64)
+    numbers: Tensor = _ours(index.to(device, torch.int64))
     return numbers
+
+
+def check_seed(seed: Any) -> int:
+    """Return the seed as an int, of whatever library its whole number is.
+
+    Raises:
+        SpecError: It is no whole number.
+    """
+    try:
+        return operator.index(seed)
+    except TypeError as error:
+        raise SpecError(f"seed must be a whole number, not {seed!r}") from error
 
 
 def check_maps(maps: Any, images: Tensor) -> Tensor:
@@ -133,6 +158,11 @@ def check_finite(values: Tensor, what: str) -> Tensor:
             shown = ", ".join(map(str, bad[:5])) + (" ..." if len(bad) > 5 else "")
             raise NotFiniteError(f"{what} of image {shown} ({len(bad)} of {len(values)}) is NaN or infinite")
     return values
+
+
+def _ours(tensor: Tensor) -> Tensor:
+    """A tensor that autograd can use, whatever mode the caller made it in."""
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def _first(wrong: Tensor) -> int:

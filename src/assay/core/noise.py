@@ -7,6 +7,7 @@ any element of any sample of any image can be made on its own, vectorised, on an
 from __future__ import annotations
 
 import math
+import operator
 import zlib
 from collections.abc import Iterator
 
@@ -22,7 +23,7 @@ _MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 def derive(seed: int, stream: str) -> int:
     """A seed for the named purpose, unrelated to `seed` and to the seeds of other purposes."""
-    return _splitmix(_splitmix(seed & _MASK) ^ zlib.crc32(stream.encode()))
+    return _splitmix(_splitmix(operator.index(seed) & _MASK) ^ zlib.crc32(stream.encode()))
 
 
 def uniform(seed: int, stream: str, index: Tensor, sample: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -10,6 +10,7 @@ import importlib
 import math
 import operator
 import pkgutil
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -23,7 +24,12 @@ T = TypeVar("T")
 
 _PACKAGE = __name__.partition(".")[0]
 _REGISTRY: dict[str, type[Any]] = {}
-_WITHOUT = ("report", "study", "cli")
+_UNLISTED: set[str] = set()
+_LIBRARIES: dict[str, Callable[[str, tuple[Any, ...], dict[str, Any]], Any]] = {}
+_PREFIXED = re.compile(r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|\b([a-z]+):(?=[A-Za-z_])""")
+"""A text, which stays as it is, or the library before a name, as in `captum:Occlusion`."""
+_OF = "__of__"
+_WITHOUT = ("stats", "report", "study", "cli")
 """Folders of the package that define nothing for specs and take long to import."""
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -58,12 +64,33 @@ def register(cls: type[T]) -> type[T]:
     return made
 
 
+@dataclass_transform(frozen_default=True)
+def stand_in(cls: type[T]) -> type[T]:
+    """`register` for a class that stands for what comes from elsewhere: specs can name it, `registered` does not list it."""
+    made = register(cls)
+    _UNLISTED.add(made.__name__)
+    return made
+
+
 # Bases are typed as what makes a T: mypy lets no abstract class stand for a type[T], which could be called.
 def registered(base: Callable[..., T]) -> dict[str, type[T]]:
-    """Names and classes of everything registered that is a `base`, sorted by name: the package's own and what was imported beside it."""
+    """Names and classes of everything registered that is a `base`, sorted by name: the package's own and what was imported beside it.
+
+    Stand-ins for what comes from elsewhere are left out, though specs can name them (`stand_in`).
+    """
     _import_own()
     kind = cast("type[T]", base)
-    return {name: cls for name, cls in sorted(_REGISTRY.items()) if issubclass(cls, kind)}
+    return {name: cls for name, cls in sorted(_REGISTRY.items()) if issubclass(cls, kind) and name not in _UNLISTED}
+
+
+def library(name: str, make: Callable[[str, tuple[Any, ...], dict[str, Any]], Any]) -> None:
+    """Let specs name what another library has, as `name:Thing(...)`.
+
+    Args:
+        name: What stands before the colon, in small letters.
+        make: Gives the object of a thing's name, its parameters by position and those by name.
+    """
+    _LIBRARIES[name] = make
 
 
 @overload
@@ -74,15 +101,16 @@ def build(spec: str, base: Any = object) -> Any:
     """Turn a spec such as `"SmoothGrad(sigma=0.03, samples=30)"` into the object that it describes.
 
     Args:
-        spec: A registered name, with parameters in parentheses where wanted. Values are numbers (arithmetic such as
-            `8/255` included), strings, `True`, `False`, `None`, tuples, lists and nested specs.
+        spec: A registered name, or that of a library's thing such as `captum:Occlusion`, with parameters in parentheses where
+            wanted. Values are numbers (arithmetic such as `8/255` included), strings, `True`, `False`, `None`, tuples, lists
+            and nested specs.
         base: What the object must be.
 
     Raises:
         SpecError: The text is no spec, a name or parameter is unknown, or the object is not a `base`.
     """
     try:
-        node = ast.parse(spec.strip(), mode="eval").body
+        node = ast.parse(_PREFIXED.sub(lambda found: found[1] or f"{found[2]}{_OF}", spec.strip()), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise SpecError(f"cannot read the spec {spec!r}: write it like SmoothGrad(sigma=0.03)") from error
     if not isinstance(node, ast.Name | ast.Call):
@@ -98,7 +126,9 @@ def build(spec: str, base: Any = object) -> Any:
 
 
 def short(obj: Any) -> str:
-    """The spec of `obj` with only the parameters that differ from their defaults, for tables and labels."""
+    """The spec of `obj` with only the parameters that differ from their defaults, for tables and labels, or its own `short_name`."""
+    if (own := getattr(obj, "short_name", None)) is not None:
+        return str(own)
     parts = []
     for field in dataclasses.fields(obj):
         value = getattr(obj, field.name)
@@ -190,6 +220,11 @@ def _number(node: ast.AST, spec: str) -> Any:
 def _construct(name: str, args: list[Any], keywords: dict[str, Any], base: type[Any]) -> Any:
     if name not in _REGISTRY:
         _import_own()
+    source, of, thing = name.partition(_OF)
+    if of:
+        if source not in _LIBRARIES:
+            raise SpecError(f"unknown library {source}{nearest(source, _LIBRARIES)} in {source}:{thing} (known: {', '.join(_LIBRARIES)})")
+        return _LIBRARIES[source](thing, tuple(args), keywords)
     if name not in _REGISTRY:
         known = registered(base)
         raise SpecError(f"unknown name {name}{nearest(name, known)} (known: {', '.join(known)})")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import dataclasses
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from assay.core.registry import build, nearest, registered
+from assay.data.annotated import Annotated
 from assay.data.base import Dataset
 from assay.data.celeba import CelebA
 from assay.data.chest_xray import ChestXray
@@ -17,6 +19,7 @@ from assay.data.hard_digits import HardDigits
 from assay.data.hard_mnist import HardMNIST
 from assay.data.image_folder import ImageFolder
 from assay.data.parquet import ParquetImages
+from assay.data.reading import Reading
 from assay.data.shards import is_pattern
 from assay.data.tar_shards import TarShards
 from assay.errors import DataError, SpecError
@@ -34,10 +37,20 @@ NAMES: dict[str, type[Dataset]] = {
 
 _KINDS: dict[str, type[Dataset]] = {".tar": TarShards, ".parquet": ParquetImages}
 
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?!\\)")
+"""The beginning of an address, such as `s3:`; one letter is a drive."""
+
 _BASE: type[Any] = Dataset  # What `registered` and `build` look for; an abstract class is no type[T] to mypy.
 
 
-def load(name: str | Path, split: str = "test", size: int | None = None, root: str | Path | None = None) -> Dataset:
+def load(
+    name: str | Path,
+    split: str = "test",
+    size: int | None = None,
+    root: str | Path | None = None,
+    reading: Reading | None = None,
+    **annotations: str | Path | None,
+) -> Dataset:
     """A data set.
 
     Args:
@@ -46,13 +59,22 @@ def load(name: str | Path, split: str = "test", size: int | None = None, root: s
         split: Which part. A folder or file is one part: its images are all of them. What a spec says stands.
         size: Side of the images in pixels; None for the data set's own.
         root: Folder of downloaded data sets; None for that of the environment variable ASSAY_DATA.
+        reading: What else is done to the pictures of a folder or file; None for nothing.
+        **annotations: `labels`, `masks` or `boxes` that lie beside a folder or file of images; see `Annotated`.
 
     Raises:
         DataError: The name is unknown, or the data are missing.
         SpecError: A parameter is out of range, the data set has no such parameter, or a spec says something else.
     """
     name = str(name)
-    wanted: dict[str, Any] = {"size": size, "root": None if root is None else str(root)}
+    told = {key: str(value) for key, value in annotations.items() if value is not None}
+    if told:
+        if odd := sorted(told.keys() - {"labels", "masks", "boxes"}):
+            raise SpecError(f"load has no parameter {', '.join(odd)}")
+        return Annotated(load(name, split, size, root, reading), **told)
+    if size is not None and reading is not None and (reading.resize or reading.crop):
+        raise SpecError("size resizes and crops, and so does reading= (--resize, --crop); give one of them")
+    wanted: dict[str, Any] = {"size": size, "root": None if root is None else str(root), "reading": reading}
     wanted = {key: value for key, value in wanted.items() if value is not None}
     if name in NAMES:
         return _make(NAMES[name], {"split": split} | wanted)
@@ -63,6 +85,11 @@ def load(name: str | Path, split: str = "test", size: int | None = None, root: s
         return _make(_KINDS[place.suffix], {"path": name} | wanted)
     if "(" in name or name in registered(_BASE):
         return _from_spec(name, {"split": split} | wanted)
+    if (scheme := _SCHEME.match(name)) is not None:
+        raise DataError(
+            f"{name} is no file here, and {scheme[1]}: is no way to data: give a folder, tar or Parquet files, a name or a spec; "
+            "of the Hugging Face hub, load it by the datasets package and give the Dataset to assay.audit"
+        )
     if any(mark in name for mark in "/\\"):
         raise DataError(f"there is no folder {name}: give a folder of images, or of one folder of images per class")
     known = [*NAMES, *registered(_BASE)]
@@ -122,5 +149,5 @@ def _completed(spec: str, parameters: dict[str, Any]) -> str:
     fields = _fields(registered(_BASE)[call.func.id])
     said = {*fields[: len(call.args)], *(keyword.arg for keyword in call.keywords)}
     left_open = {key: value for key, value in parameters.items() if key in fields and key not in said}
-    call.keywords += [ast.keyword(key, ast.Constant(value)) for key, value in left_open.items()]
+    call.keywords += [ast.keyword(key, ast.parse(repr(value), mode="eval").body) for key, value in left_open.items()]
     return ast.unparse(call)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,6 +18,7 @@ from assay.core.progress import Progress
 from assay.core.registry import check_at_least, nearest, register
 from assay.data.base import CorruptFileError
 from assay.data.encoded import Encoded
+from assay.data.reading import AS_IT_IS, Reading
 from assay.data.shards import digest, find_shards, name_classes
 from assay.errors import DataError
 
@@ -23,6 +26,8 @@ __all__ = ["ParquetImages"]
 
 _WINDOW = 256
 """Rows read at once: few enough for memory, enough that a row group is not opened for every image."""
+_PATHS = re.compile(r"(?i)(^|_)(image|img|file|filename|path|filepath)(_|$)")
+"""Columns of texts that are taken for paths of images."""
 _BROKEN = (pl.exceptions.PolarsError, OSError)
 
 
@@ -39,7 +44,9 @@ class _Layout:
 
 @register
 class ParquetImages(Encoded):
-    """Images of one or many Parquet files, in a column of encoded files: structs with `bytes`, or plain binary.
+    """Images of one or many Parquet files, in a column of encoded files (structs with `bytes`, or plain binary) or of their paths.
+
+    Paths, in a column of texts or in structs whose `bytes` are missing, are relative to the folder of the Parquet file.
 
     Rows are found by number, a few hundred at a time, whatever the files' size. Labels are class numbers, named where
     the file says so (Hugging Face's `ClassLabel`), or texts, which are numbered in the order of the alphabet; a number
@@ -50,6 +57,7 @@ class ParquetImages(Encoded):
         size: Resize the shorter side to this many pixels and cut the centre square; None takes the images as they are.
         image: Column of the images; None for the only one that can be.
         label: Column of the labels; None for `label`, or else the only column of class labels.
+        reading: What else is done to each picture; see `Reading`.
 
     Raises:
         DataError: There are no files, one is damaged, or the columns are not there.
@@ -59,6 +67,7 @@ class ParquetImages(Encoded):
     size: int | None = None
     image: str | None = None
     label: str | None = None
+    reading: Reading = AS_IT_IS
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "size")
@@ -96,10 +105,16 @@ class ParquetImages(Encoded):
             window = _window(str(path), found.st_mtime_ns, self._layout.image, row // _WINDOW)
         except _BROKEN as error:
             raise CorruptFileError(self.title(index), f"{path}: {_first_line(error)}") from error
-        data: bytes | None = window[row % _WINDOW]
+        data = window[row % _WINDOW]
         if data is None:
-            raise CorruptFileError(self.title(index), "the Parquet file holds no bytes of it")
-        return data
+            raise CorruptFileError(self.title(index), "the Parquet file holds neither bytes nor a path of it")
+        if isinstance(data, bytes):
+            return data
+        file = path.parent / data
+        try:
+            return file.read_bytes()
+        except OSError as error:
+            raise CorruptFileError(self.title(index), f"{data}: {error.strerror or error}") from error
 
     def label_of(self, index: int) -> int | None:
         """The image's class number; None when nobody knows."""
@@ -108,7 +123,17 @@ class ParquetImages(Encoded):
 
     def digest(self, progress: Progress) -> str:
         """SHA-256 (hex) of the files' names and bytes, and of the columns."""
-        return f"{digest(self._shards, progress)} {self._layout.image} {self._layout.label}"
+        whole = f"{digest(self._shards, progress)} {self._layout.image} {self._layout.label}"
+        first = self._shards[0]
+        if not any(isinstance(one, str) for one in _window(str(first), first.stat().st_mtime_ns, self._layout.image, 0)):
+            return whole  # The images lie within the files.
+        files = hashlib.sha256()
+        for index in range(len(self)):
+            try:
+                files.update(hashlib.sha256(self.encoded(index)).digest())
+            except CorruptFileError:
+                files.update(b"unreadable")
+        return f"{whole} {files.hexdigest()}"
 
     @cached_property
     def _shards(self) -> tuple[Path, ...]:
@@ -139,21 +164,25 @@ class ParquetImages(Encoded):
 
 
 @lru_cache(maxsize=2)
-def _window(path: str, changed: int, column: str, number: int) -> list[bytes | None]:  # noqa: ARG001  (key of the cache)
-    """The files in some rows of a column."""
+def _window(path: str, changed: int, column: str, number: int) -> list[bytes | str | None]:  # noqa: ARG001  (key of the cache)
+    """The files in some rows of a column, or their paths."""
     images = pl.scan_parquet(path).slice(number * _WINDOW, _WINDOW).select(column).collect()[column]
-    found: list[bytes | None] = (images.struct.field("bytes") if images.dtype == pl.Struct else images).to_list()
-    return found
+    if images.dtype != pl.Struct:
+        return images.to_list()
+    return [next((row[key] for key in ("bytes", "path") if row and row.get(key) is not None), None) for row in images.to_list()]
 
 
 def _holds_images(dtype: pl.DataType) -> bool:
     if isinstance(dtype, pl.Struct):
-        return any(field.name == "bytes" and field.dtype == pl.Binary for field in dtype.fields)
+        return any((field.name, field.dtype) in (("bytes", pl.Binary), ("path", pl.String)) for field in dtype.fields)
     return dtype == pl.Binary
 
 
 def _image_column(schema: dict[str, pl.DataType], asked: str | None, path: Path) -> str:
     able = [name for name, dtype in schema.items() if _holds_images(dtype)]
+    texts = [name for name, dtype in schema.items() if dtype == pl.String]
+    if not able or asked in texts:
+        able = [name for name in texts if name == asked or (asked is None and _PATHS.search(name))]
     if asked is None and len(able) == 1:
         return able[0]
     wanted = "image" if asked is None else asked
@@ -165,7 +194,10 @@ def _image_column(schema: dict[str, pl.DataType], asked: str | None, path: Path)
         )
     if able:
         raise DataError(f"{path} has several columns of images: say which by image=, one of {', '.join(able)}")
-    raise DataError(f"{path} has no column of encoded images (binary, or structs with bytes); its columns are {', '.join(schema)}")
+    raise DataError(
+        f"{path} has no column of encoded images (binary, or structs with bytes) or of paths (texts called image, file or path); "
+        f"its columns are {', '.join(schema)}"
+    )
 
 
 def _label_column(schema: dict[str, pl.DataType], features: dict[str, dict[str, Any]], asked: str | None, path: Path) -> str | None:

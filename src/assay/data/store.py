@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +16,12 @@ from assay.data.base import CorruptFileError
 from assay.data.names import Names
 from assay.errors import DataError
 
-__all__ = ["SUFFIXES", "FolderStore", "Store", "TarStore", "is_image", "members", "read_span"]
+__all__ = ["FILES", "SUFFIXES", "FolderStore", "Store", "TarStore", "is_image", "members", "read_span"]
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
-"""Endings of image files, in any case."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""Endings of pictures, in any case."""
+FILES = (*SUFFIXES, ".npy", ".dcm", ".dicom")
+"""Endings of all files of a folder that are read as images."""
 _TELL = 1000
 """Files between two reports of progress; fewer are hashed without any."""
 
@@ -72,6 +75,8 @@ class FolderStore(Store):
         """Bytes of file `index`; see `Store.data`."""
         path = self.root / self.names[index]
         try:
+            if not stat.S_ISREG(path.stat().st_mode):  # Reading a pipe or a device would wait forever.
+                raise CorruptFileError(str(path), "it is no regular file")
             return path.read_bytes()
         except OSError as error:
             raise CorruptFileError(str(path), error.strerror or str(error)) from error

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from assay.data.names import Names
 from assay.data.shards import name_classes
-from assay.data.store import is_image, members
+from assay.data.store import SUFFIXES, is_image, members
 from assay.errors import DataError
 
 __all__ = ["TarIndex", "index_tars"]
@@ -70,7 +70,9 @@ def index_tars(paths: Sequence[Path], folder: str = "") -> TarIndex:
         label = code[np.array(found.place, np.int64)]
     if not kept.any():
         below = f" below {folder}/" if folder else ""
-        raise DataError(f"there are no images (*.jpg, *.jpeg, *.png){below} in {paths[0]}" + (" and the others" if len(paths) > 1 else ""))
+        raise DataError(
+            f"there are no images (*{', *'.join(SUFFIXES)}){below} in {paths[0]}" + (" and the others" if len(paths) > 1 else "")
+        )
     return TarIndex(
         np.array(found.shard, np.int32)[kept],
         np.array(found.offset, np.int64)[kept],

@@ -8,6 +8,7 @@ from pathlib import Path
 from assay.core.progress import Progress
 from assay.core.registry import check_at_least, register
 from assay.data.encoded import Encoded
+from assay.data.reading import AS_IT_IS, Reading
 from assay.data.shards import digest, find_shards
 from assay.data.store import read_span
 from assay.data.tar_index import TarIndex, index_tars
@@ -28,6 +29,7 @@ class TarShards(Encoded):
         path: A tar file, a folder of tar files, or a pattern such as `part-{000..099}.tar` or `part-*.tar`.
         size: Resize the shorter side to this many pixels and cut the centre square; None takes the images as they are.
         folder: Take only members below this folder of the tar files.
+        reading: What else is done to each picture; see `Reading`.
 
     Raises:
         DataError: There are no tar files or no images in them, one is damaged, or a label cannot be read.
@@ -36,6 +38,7 @@ class TarShards(Encoded):
     path: str
     size: int | None = None
     folder: str = ""
+    reading: Reading = AS_IT_IS
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "size")

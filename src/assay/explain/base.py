@@ -7,12 +7,14 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from assay.core.inputs import check_finite, check_images, check_index
-from assay.errors import ModelError
+from assay.core.inputs import check_finite, check_images, check_index, check_seed
+from assay.core.registry import short
+from assay.core.surroundings import undisturbed
+from assay.errors import ModelError, SpecError
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets, aim
 
-__all__ = ["Explainer", "check_call", "check_model"]
+__all__ = ["Explainer", "check_call", "check_explains", "check_model", "is_fixed"]
 
 
 class Explainer(ABC):
@@ -22,15 +24,18 @@ class Explainer(ABC):
     """
 
     category: ClassVar[str]
-    """Family: "gradient", "path", "smoothing", "surrogate", "layer", "baseline"."""
+    """Family: "gradient", "path", "smoothing", "surrogate", "layer", "mask", "control"."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """What it takes from the model or the image beside scores: "gradient", "layer", "segments"."""
     reference: ClassVar[str]
     """The paper that defines it."""
     finds_targets: ClassVar[bool] = False
     """Whether `attribute` accepts no targets and takes the predicted class within its own passes."""
+    fixed: ClassVar[bool] = False
+    """Whether it holds maps that were made elsewhere, so that it cannot explain changed images or another model."""
 
     @final
+    @undisturbed()
     def __call__(
         self, model: Classifier, images: Tensor, targets: Targets | None = None, *, seed: int = 0, index: Tensor | None = None
     ) -> Tensor:
@@ -51,6 +56,9 @@ class Explainer(ABC):
         """
         home = images.device if isinstance(images, Tensor) else None
         images, aims, index = check_call(model, images, targets, index)
+        seed = check_seed(seed)
+        if self.needs & {"gradient", "layer"}:
+            model.need_gradients(type(self).__name__)
         if aims is None and not self.finds_targets:
             aims = model.choose(model.logits(images))
         maps = self.attribute(model, images, aims, index, seed)
@@ -59,6 +67,23 @@ class Explainer(ABC):
     @abstractmethod
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """Maps of checked inputs that lie on the model's device; `targets` is None only where `finds_targets`."""
+
+
+def is_fixed(explainer: object) -> bool:
+    """Whether an explainer, or one inside it, holds maps that were made elsewhere and so cannot explain anything anew."""
+    if getattr(explainer, "fixed", False):
+        return True
+    inside = [getattr(explainer, name) for name in getattr(explainer, "__dataclass_fields__", ())]
+    return any(is_fixed(one) for one in inside if isinstance(one, Explainer))
+
+
+def check_explains(explainer: object, who: str) -> None:
+    """Raise SpecError if `explainer` holds maps that were made elsewhere, which `who` cannot do with."""
+    if is_fixed(explainer):
+        raise SpecError(
+            f"{who} explains changed images or models too, but {short(explainer)} holds maps that were made elsewhere; "
+            f"leave one of the two out, or give the explainer itself (assay.wrap)"
+        )
 
 
 def check_model(model: object) -> None:
@@ -75,5 +100,6 @@ def check_call(model: Classifier, images: Tensor, targets: Targets | None, index
     """
     check_model(model)
     images = check_images(images).to(model.device)
+    model.try_on(images)
     aims = None if targets is None else aim(targets, len(images), model.count_classes(images.shape[1:]), model.device)
     return images, aims, check_index(index, len(images), model.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn.functional import interpolate
 from assay.core.registry import register
 from assay.errors import ModelError
 from assay.explain.base import Explainer
-from assay.explain.layers import as_grid, check_layer, last_layer, watched
+from assay.explain.layers import Layout, check_layer, last_layer, layout_of, watched
 from assay.models.classifier import Classifier
 
 __all__ = ["GradCAM", "grad_cam"]
@@ -26,7 +27,7 @@ class GradCAM(Explainer):
 
     Args:
         layer: The layer's name in the network (`net.named_modules()`); None for the last with features that lie over the
-            image, on transformers the last normalisation before which patches still count (`last_layer`).
+            image and through which all goes that the score owes to it (`last_layer`); `layer_of` says which that is.
 
     Source: Selvaraju et al. 2017, equations 1 and 2; bilinear upsampling.
     """
@@ -44,17 +45,30 @@ class GradCAM(Explainer):
             ModelError: The network has no such layer, or its output does not lie over the image or does not reach the score.
         """
         shape = images.shape[1:]
-        layer = last_layer(model, shape) if self.layer is None else check_layer(model, self.layer)
+        layer = self.layer_of(model, shape)
+        layout = layout_of(model, layer, shape)
         maps = images.new_empty(len(images), 1, *shape[1:])
 
         def step(start: int, stop: int) -> None:
             chosen = None if targets is None else targets[start:stop]
-            features, gradients = _features(model, layer, images[start:stop], chosen)
+            features, gradients = _features(model, layer, layout, images[start:stop], chosen)
             small = grad_cam(features.float(), gradients.float())
             maps[start:stop] = interpolate(small, tuple(shape[1:]), mode="bilinear", align_corners=False)
 
         model.run(len(images), shape, True, step)
         return maps
+
+    def layer_of(self, model: Classifier, shape: Sequence[int]) -> str:
+        """Name of the layer whose features are taken, for images of `shape` (C, H, W).
+
+        Args:
+            model: The model.
+            shape: (C, H, W) of an image.
+
+        Raises:
+            ModelError: The network has no such layer.
+        """
+        return last_layer(model, torch.Size(shape)) if self.layer is None else check_layer(model, self.layer)
 
 
 def grad_cam(features: Tensor, gradients: Tensor) -> Tensor:
@@ -62,15 +76,12 @@ def grad_cam(features: Tensor, gradients: Tensor) -> Tensor:
     return torch.einsum("nc,nchw->nhw", gradients.mean((2, 3)), features).relu_()[:, None]
 
 
-def _features(model: Classifier, layer: str, images: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
+def _features(model: Classifier, layer: str, layout: Layout, images: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
     """The layer's features (n, C, h, w) and the score's gradients at them; the graph begins only there."""
-    count, size = len(images), (images.shape[2], images.shape[3])
     leaves: list[Tensor] = []
-    others: list[str] = []
 
     def branch(output: Any) -> Tensor | None:
-        if as_grid(output, count, size) is None:
-            others.append(f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}")
+        if not layout.fits(output, len(images)):
             return None
         leaves[:] = [output.detach().requires_grad_()]
         # A copy, so that what works in place on the output leaves the features as they were.
@@ -78,15 +89,9 @@ def _features(model: Classifier, layer: str, images: Tensor, targets: Tensor | N
 
     with torch.inference_mode(False), torch.enable_grad(), watched(model, {layer: branch}):
         logits = model.forward(images)
-        if not leaves:
-            found = others[-1] if others else "nothing: it does not run"
-            raise ModelError(f"GradCAM needs features that lie over the image, but the layer {layer} of {model.name} gives {found}")
         score = model.score(logits, model.choose(logits) if targets is None else targets)
         gradient = torch.autograd.grad(score.sum(), leaves[0], allow_unused=True)[0] if score.requires_grad else None
     if gradient is None:
         raise ModelError(f"the score of {model.name} does not depend on its layer {layer}; name another for GradCAM")
-    model.passes.backward += count
-    features, slopes = as_grid(leaves[0].detach(), count, size), as_grid(gradient, count, size)
-    assert features is not None
-    assert slopes is not None
-    return features, slopes
+    model.passes.backward += len(images)
+    return layout.grid(leaves[0].detach()), layout.grid(gradient)

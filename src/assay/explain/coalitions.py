@@ -14,7 +14,20 @@ from assay.core import noise
 from assay.models.classifier import Classifier
 from assay.models.passes import scores
 
-__all__ = ["Coalitions", "bernoulli", "distinct", "run", "shapley", "solve_ridge", "solve_shapley"]
+__all__ = [
+    "Coalitions",
+    "Fit",
+    "bernoulli",
+    "centred",
+    "distinct",
+    "joined",
+    "least_squares",
+    "own",
+    "run",
+    "shapley",
+    "solve_ridge",
+    "stamps",
+]
 
 
 @dataclass(frozen=True)
@@ -85,15 +98,41 @@ def shapley(seed: int, index: Tensor, counts: Tensor, samples: int, paired: bool
 
 def distinct(coalitions: Coalitions) -> Coalitions:
     """The same fit with each image's equal coalitions made one, so that none is run twice."""
-    odd = noise.mix(torch.arange(coalitions.members.shape[2], device=coalitions.members.device)) | 1
-    stamps = (coalitions.members.long() * odd).sum(2)
-    order = stamps.argsort(dim=1, stable=True)
-    ordered = stamps.gather(1, order)
+    marks = stamps(coalitions.members)
+    order = marks.argsort(dim=1, stable=True)
+    ordered = marks.gather(1, order)
     new = torch.ones_like(ordered, dtype=torch.bool)
     new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     leader = order.gather(1, torch.where(new, torch.arange(order.shape[1], device=order.device), 0).cummax(1).values)
     weights = torch.zeros_like(coalitions.weights).scatter_add_(1, leader, coalitions.weights.gather(1, order))
     return Coalitions(coalitions.members, weights)
+
+
+def joined(ran: Coalitions, more: Coalitions) -> tuple[Coalitions, Coalitions]:
+    """All of `ran` and `more`, distinct, their weights shared by number; and what of `more` is still to be run."""
+    shares = [(part.weights > 0).sum(1, keepdim=True).double() for part in (ran, more)]
+    weights = [part.weights * share / (shares[0] + shares[1]).clamp_min(1) for part, share in zip((ran, more), shares, strict=True)]
+    # Rows that `ran` left out as equal stay behind its leaders, for a stable sort finds the leaders first.
+    both = distinct(Coalitions(torch.cat([ran.members, more.members], 1), torch.cat(weights, 1)))
+    size = ran.members.shape[1]
+    return both, Coalitions(more.members, both.weights[:, size:])
+
+
+def stamps(members: Tensor) -> Tensor:
+    """One int64 number for each coalition (N, S, n), the sum of its superpixels' numbers modulo 2^64."""
+    odd = noise.mix(torch.arange(members.shape[2], device=members.device)) | 1
+    return (members.long() * odd).sum(2)
+
+
+def own(members: Tensor, counts: Tensor) -> Tensor:
+    """(N, n) bool: which columns of coalitions (N, S, n) are superpixels of an image with `counts` (N,) of them."""
+    return torch.arange(members.shape[2], device=members.device) < counts[:, None]
+
+
+def centred(members: Tensor, counts: Tensor) -> Tensor:
+    """Coalitions (N, S, n) as numbers, every row's mean over its image's own superpixels taken off: what is left of a known sum."""
+    x = members.double()
+    return (x - x.sum(2, keepdim=True) / counts.view(-1, 1, 1)) * own(members, counts)[:, None]
 
 
 def run(model: Classifier, images: Tensor, targets: Tensor, labels: Tensor, filled: Tensor, coalitions: Coalitions) -> Tensor:
@@ -134,38 +173,54 @@ def solve_ridge(members: Tensor, values: Tensor, weights: Tensor, alpha: float) 
     total = w.sum(1, keepdim=True)
     x = x - (w[:, :, None] * x).sum(1, keepdim=True) / total[:, :, None]
     y = y - (w * y).sum(1, keepdim=True) / total
-    weighted = (w[:, :, None] * x).transpose(1, 2)
-    normal = weighted @ x + alpha * torch.eye(x.shape[2], dtype=x.dtype, device=x.device)
-    solved: Tensor = torch.linalg.solve(normal, (weighted @ y[:, :, None])[:, :, 0])
-    return solved.float()
+    x, y = w.sqrt()[:, :, None] * x, (w.sqrt() * y)[:, :, None]
+    across = x.transpose(1, 2)
+    # (X'X + a I)^-1 X' = X' (X X' + a I)^-1: the smaller of the two is solved.
+    few = x.shape[1] < x.shape[2]
+    normal = x @ across if few else across @ x
+    normal = normal + alpha * torch.eye(normal.shape[1], dtype=x.dtype, device=x.device)
+    solved: Tensor = across @ torch.linalg.solve(normal, y) if few else torch.linalg.solve(normal, across @ y)
+    return solved[:, :, 0].float()
 
 
-def solve_shapley(members: Tensor, values: Tensor, weights: Tensor, empty: Tensor, full: Tensor, counts: Tensor) -> Tensor:
-    """Coefficients (N, n) of weighted least squares that sum to `full - empty` exactly.
-
-    Where the coalitions do not decide the fit, it is the one of least norm.
+@dataclass(frozen=True)
+class Fit:
+    """A weighted least squares fit for each of N images.
 
     Args:
-        members: (N, S, n) bool.
-        values: (N, S) scores.
-        weights: (N, S) Shapley-kernel weights.
-        empty: (N,) scores with no superpixel.
-        full: (N,) scores with all.
-        counts: (N,) numbers of superpixels.
-
-    Source: Lundberg, Lee 2017, theorem 2.
+        coefficients: (N, n) float64.
+        left_out: (N, S) errors at each row of a fit without it; infinite where the other rows do not decide it.
+        deviation: (N, n) standard deviations of the coefficients, from the errors at rows left out.
     """
-    own = (torch.arange(members.shape[2], device=members.device) < counts[:, None]).double()
-    gap = (full - empty).double()
-    share = own * (gap / counts)[:, None]
-    # Centring every row over an image's own columns leaves the coefficients' deviation from their known mean.
-    x = members.double()
-    x = (x - x.sum(2, keepdim=True) / counts.view(-1, 1, 1)) * own[:, None]
-    y = values.double() - empty.double()[:, None] - (members.double() * share[:, None]).sum(2)
-    weighted = (weights.double()[:, :, None] * x).transpose(1, 2)
-    inverse: Tensor = torch.linalg.pinv(weighted @ x, rtol=1e-10, hermitian=True)
-    deviation = inverse @ (weighted @ y[:, :, None])
-    return (share + deviation[:, :, 0]).float()
+
+    coefficients: Tensor
+    left_out: Tensor
+    deviation: Tensor
+
+
+def least_squares(x: Tensor, y: Tensor, weights: Tensor) -> Fit:
+    """Weighted least squares; where the rows do not decide the fit, the one of least norm.
+
+    Args:
+        x: (N, S, n) float64.
+        y: (N, S) float64; coefficients are differentiable in it.
+        weights: (N, S); a row of weight 0 takes no part.
+
+    Source: MacKinnon, White 1985 (the deviations, HC3).
+    """
+    root = weights.double().sqrt()
+    scaled = root[:, :, None] * x
+    across = scaled.transpose(1, 2)
+    if x.shape[1] < x.shape[2]:
+        inverse = across @ torch.linalg.pinv(scaled @ across, rtol=1e-10, hermitian=True)
+    else:
+        inverse = torch.linalg.pinv(across @ scaled, rtol=1e-10, hermitian=True) @ across
+    coefficients = (inverse @ (root * y)[:, :, None])[:, :, 0]
+    left = 1 - (scaled * inverse.transpose(1, 2)).sum(2)
+    residual = (y - (x @ coefficients[:, :, None])[:, :, 0]).detach()
+    left_out = torch.where(root > 0, torch.where(left > 1e-8, residual / left, torch.inf), 0.0)
+    moved = torch.where(inverse == 0, 0.0, inverse * (root * left_out)[:, None])
+    return Fit(coefficients, left_out, moved.square().sum(2).sqrt())
 
 
 def _plan(n: int, samples: int, paired: bool) -> tuple[np.ndarray, np.ndarray, list[int]]:

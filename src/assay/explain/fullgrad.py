@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 from torch.overrides import TorchFunctionMode
 
 from assay.core.registry import register
+from assay.core.surroundings import undisturbed
 from assay.errors import ModelError
 from assay.explain.base import Explainer, check_call
 from assay.explain.layers import lies_over, uncompiled
@@ -60,6 +61,7 @@ class FullGrad(Explainer):
         """
         return _maps(model, images, targets, self.scaling, lambda slopes, factor, is_input: slopes * factor)  # noqa: ARG005
 
+    @undisturbed()
     def residual(self, model: Classifier, images: Tensor, targets: Targets | None = None) -> Tensor:
         """What gradients at input and biases leave unexplained, (N,): f(image) - gradient . input - sum of gradients x biases.
 

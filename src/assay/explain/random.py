@@ -19,7 +19,7 @@ __all__ = ["RandomMap"]
 class RandomMap(Explainer):
     """Independent normal pixels that know nothing of the model, and change altogether with the smallest change of the image."""
 
-    category: ClassVar[str] = "baseline"
+    category: ClassVar[str] = "control"
     reference: ClassVar[str] = "none: the floor of every table"
     finds_targets: ClassVar[bool] = True
 

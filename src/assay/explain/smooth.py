@@ -10,7 +10,7 @@ from torch import Tensor
 
 from assay.core.noise import derive
 from assay.core.registry import check_at_least, register
-from assay.explain.base import Explainer
+from assay.explain.base import Explainer, check_explains
 from assay.explain.gradient import Gradient
 from assay.explain.kernels import Gaussian, Kernel, draw
 from assay.models.classifier import Classifier
@@ -49,6 +49,7 @@ class Smoothed(Explainer):
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "samples")
+        check_explains(self.explainer, "Smoothed")
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]

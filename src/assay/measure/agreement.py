@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from assay.core.surroundings import undisturbed
 from assay.errors import ShapeError
 from assay.explain.base import check_model
 from assay.models.accuracy import Accuracy
@@ -13,6 +14,7 @@ from assay.models.heads import HEADS
 __all__ = ["model_agreement"]
 
 
+@undisturbed()
 def model_agreement(one: Classifier, other: Classifier, images: Tensor, others: Tensor | None = None) -> Accuracy:
     """The share of images that both models put into the same class, of which they have the same findings, with Wilson's 95 % interval.
 

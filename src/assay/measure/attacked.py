@@ -15,9 +15,10 @@ from assay.attack.distances import Distance, TopK
 from assay.attack.map_attack import MapAttack
 from assay.attack.noise_attack import NoiseMapAttack
 from assay.core.registry import register, short
+from assay.core.surroundings import undisturbed
 from assay.errors import SpecError
 from assay.explain.base import Explainer
-from assay.measure.base import Case, Measure
+from assay.measure.base import Case, Measure, unranked
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets
 
@@ -29,7 +30,7 @@ class AttackedSimilarity(Measure):
     """1 - the distance between the clean map and the map of an attacked image whose prediction is kept.
 
     An attack gives an upper bound of what is left in the worst case. Random changes of the same size are the floor that tells
-    fragile from merely noisy: `AttackedSimilarity(attack=NoiseMapAttack(...))`.
+    fragile from merely noisy: `AttackedSimilarity(attack=NoiseMapAttack(...))`. A clean map without variation has no score (NaN).
 
     Args:
         attack: The attack.
@@ -62,7 +63,7 @@ class AttackedSimilarity(Measure):
 
     def _left(self, case: Case, clean: Tensor, explainer: Explainer) -> Tensor:
         found = self.chosen(explainer).run(case.model, explainer, case.images, case.targets, case.index, case.seed, case.logits, clean)
-        return 1 - self.distance(clean, found.attacked_maps)
+        return 1 - self.distance(clean, found.attacked_maps) + unranked(clean.flatten(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +86,7 @@ class AttackCurve:
         return self.noise - self.attacked
 
 
+@undisturbed()
 def attack_curve(
     model: Classifier,
     explainer: Explainer,

@@ -11,13 +11,15 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from assay.core.inputs import check_maps, check_masks
+from assay.core.inputs import check_maps, check_masks, check_seed
+from assay.core.order import larger
+from assay.core.surroundings import undisturbed
 from assay.errors import SpecError
-from assay.explain.base import Explainer, check_call
+from assay.explain.base import Explainer, check_call, check_explains
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets
 
-__all__ = ["Case", "Measure", "Order", "pixel_values", "ranks"]
+__all__ = ["Case", "Measure", "Order", "orders", "pixel_values", "unranked"]
 
 Order = Literal["signed", "magnitude"]
 
@@ -66,14 +68,23 @@ class Case:
             AssayError: A wrong input, named in the message.
         """
         images, aims, index = check_call(model, images, targets, index)
+        seed = check_seed(seed)
         truth = None if truth is None else check_masks(truth, images, "truth")
         distractor = None if distractor is None else check_masks(distractor, images, "distractor")
         if aims is not None:
             return cls(model, images, aims, index, seed, truth, distractor)
         logits = model.logits(images)
-        case = cls(model, images, model.choose(logits), index, seed, truth, distractor)
-        case.__dict__["logits"] = logits
-        return case
+        return cls(model, images, model.choose(logits), index, seed, truth, distractor).knowing(logits)
+
+    def knowing(self, logits: Tensor) -> Case:
+        """The same case, whose logits (N, K) need no pass any more."""
+        self.__dict__["logits"] = logits  # Where `cached_property` looks for them.
+        return self
+
+    def part(self, rows: Tensor) -> Case:
+        """The case of some of its images, by their places (M,)."""
+        masks = (None if mask is None else mask[rows] for mask in (self.truth, self.distractor))
+        return Case(self.model, self.images[rows], self.targets[rows], self.index[rows], self.seed, *masks).knowing(self.logits[rows])
 
 
 class Measure(ABC):
@@ -83,7 +94,7 @@ class Measure(ABC):
     """
 
     category: ClassVar[str]
-    """What it asks: "faithfulness", "robustness" or "localisation"."""
+    """What it asks: "faithfulness", "robustness", "localisation" or "sanity"."""
     higher_is_better: ClassVar[bool]
     needs: ClassVar[frozenset[str]] = frozenset()
     """What it takes beside the maps: "explainer", "truth", "distractor"."""
@@ -93,6 +104,7 @@ class Measure(ABC):
     """What a score says, in one plain sentence."""
 
     @final
+    @undisturbed()
     def __call__(
         self,
         model: Classifier,
@@ -129,6 +141,7 @@ class Measure(ABC):
         return self.compare(case, [maps], [explainer])[0].to(images.device)
 
     @final
+    @undisturbed()
     def compare(self, case: Case, maps: Sequence[Tensor], explainers: Sequence[Explainer | None]) -> Tensor:
         """Scores (E, N) of E explainers' maps of the same images; passes that no map changes are shared.
 
@@ -137,6 +150,9 @@ class Measure(ABC):
         """
         if "explainer" in self.needs and any(explainer is None for explainer in explainers):
             raise SpecError(f"{type(self).__name__} explains perturbed images too: give it the explainer=")
+        if "explainer" in self.needs:
+            for explainer in explainers:
+                check_explains(explainer, type(self).__name__)
         if "truth" in self.needs and case.truth is None:
             raise SpecError(f"{type(self).__name__} compares maps with known evidence: give it the masks as truth=")
         if "distractor" in self.needs and case.distractor is None:
@@ -154,9 +170,21 @@ def pixel_values(maps: Tensor, order: Order) -> Tensor:
     return (maps.abs() if order == "magnitude" else maps).sum(1)
 
 
-def ranks(maps: Tensor, order: Order) -> Tensor:
-    """Each pixel's place (N, H * W) when the largest value comes first; equal values in reading order."""
-    return pixel_values(maps, order).flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+def orders(maps: Sequence[Tensor], order: Order) -> tuple[Tensor, Tensor]:
+    """How each of E maps of N images ranks their pixels.
+
+    Returns:
+        How many pixels have a larger value than each (N, E, H * W), the same for equal values; and (E, N) NaN for a map whose
+        pixels are all equal, which ranks nothing and has no score, else 0.
+    """
+    values = torch.stack([pixel_values(one, order).flatten(1) for one in maps], 1)
+    return larger(values), unranked(values).T
+
+
+def unranked(values: Tensor) -> Tensor:
+    """NaN for rows of (..., P) without variation, else 0; to be added to a score."""
+    low, high = values.aminmax(dim=-1)
+    return torch.where(low < high, 0.0, torch.nan)
 
 
 def pairs_of(count: int, each: int, device: torch.device) -> Tensor:

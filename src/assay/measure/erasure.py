@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from assay.core.surroundings import undisturbed
 from assay.errors import ImageTypeError, ModelError, PixelRangeError, ShapeError, SpecError
 from assay.explain.backgrounds import Background
 from assay.explain.base import check_call
@@ -21,6 +22,7 @@ Fill = Callable[[Tensor, Tensor, int], Tensor]
 """Makes backgrounds (n, C, H, W) from images (n, C, H, W), their global numbers (n,) and the seed, as `Background.fill` does."""
 
 
+@undisturbed()
 def erasure_agreement(
     model: Classifier,
     images: Tensor,

@@ -7,11 +7,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from assay.core.order import along
 from assay.core.registry import register
 from assay.errors import SpecError
 from assay.explain.backgrounds import Background, MeanColour
 from assay.explain.base import Explainer
-from assay.measure.base import Case, Measure, Order, pairs_of, ranks
+from assay.measure.base import Case, Measure, Order, orders
 from assay.measure.erasure import kept
 
 __all__ = ["KeepTop"]
@@ -21,8 +22,10 @@ __all__ = ["KeepTop"]
 class KeepTop(Measure):
     """1 where the target is still the predicted class when all but the map's top pixels are replaced, else 0.
 
-    With labels as targets its mean is the accuracy on the kept pixels; with no targets, the share of predictions kept. NaN
-    where the model gives NaN or infinity. With head "sigmoid", 1 where the target is there, or not, as on the whole image.
+    With labels as targets its mean is the accuracy on the kept pixels; with no targets, the share of predictions kept. Where
+    pixels of equal value tie for the last places, it is between what is seen without and with all of them, in proportion. NaN
+    where the model gives NaN or infinity, and for a map whose pixels are all equal. With head "sigmoid", 1 where the target is
+    there, or not, as on the whole image.
 
     Args:
         fraction: Share of the pixels that are kept, in (0, 1]; at least one pixel is. The paper takes 0.1, 0.05, 0.02 and 0.01.
@@ -46,15 +49,17 @@ class KeepTop(Measure):
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
         """See `Measure.evaluate`."""
-        images, (height, width) = case.images, case.images.shape[2:]
-        most = max(1, round(self.fraction * height * width))
-        left = torch.stack([ranks(one, self.order) < most for one in maps], 1)
+        images, pixels = case.images, case.images[0, 0].numel()
+        places, flat = orders(maps, self.order)
         filled = self.background.fill(images, case.index, case.seed)
 
-        def make(start: int, stop: int) -> Tensor:
-            pairs = torch.arange(start, stop, device=images.device)
-            rows = pairs // len(maps)
-            return torch.where(left[rows, pairs % len(maps)].view(-1, 1, height, width), images[rows], filled[rows])
+        def run(rows: Tensor, kinds: Tensor, most: Tensor) -> Tensor:
+            def make(start: int, stop: int) -> Tensor:
+                each = rows[start:stop]
+                stays = places[each, kinds[start:stop]] < most[start:stop, None]
+                return torch.where(stays.view(-1, 1, *images.shape[2:]), images[each], filled[each])
 
-        found = kept(case.model, case.targets, pairs_of(len(images), len(maps), images.device), images.shape[1:], make, lambda: case.logits)
-        return found.view(len(images), len(maps)).T.contiguous()
+            return kept(case.model, case.targets, rows, images.shape[1:], make, lambda: case.logits)
+
+        most = torch.tensor([max(1, round(self.fraction * pixels))], device=images.device)
+        return along(places, most, run)[:, :, 0].T + flat

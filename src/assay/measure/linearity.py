@@ -58,7 +58,7 @@ class LocalLinearError(Measure):
         scaled: See `Infidelity`.
         relative: See `Infidelity`: the share of the score's variation that the map leaves unexplained.
 
-    Source: methods of Tan and Tian, ICML 2023 (faithfulness of a smoothed gradient).
+    Source: ours; it is `Infidelity` (Yeh et al. 2019) with small changes, of which a gradient is the best linear account.
     """
 
     radius: float = 0.01
@@ -67,7 +67,7 @@ class LocalLinearError(Measure):
     relative: bool = False
     category: ClassVar[str] = "faithfulness"
     higher_is_better: ClassVar[bool] = False
-    reference: ClassVar[str] = "Tan, Tian: Robust Explanation for Free or At the Cost of Faithfulness, ICML 2023"
+    reference: ClassVar[str] = "none: ours, after the infidelity of Yeh et al., NeurIPS 2019"
     meaning: ClassVar[str] = "Change the image at random and by little: a faithful map predicts how the score moves nearby."
 
     def __post_init__(self) -> None:

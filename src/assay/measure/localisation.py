@@ -6,19 +6,24 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from assay.core.registry import register
+from assay.core.order import brackets
+from assay.core.registry import check_at_least, register
 from assay.explain.base import Explainer
-from assay.measure.base import Case, Measure, Order, pixel_values, ranks
+from assay.measure.base import Case, Measure, Order, orders, pixel_values, unranked
 
-__all__ = ["DistractorShare", "MaskIoU", "TruthShare", "mass_share"]
+__all__ = ["DistractorShare", "MaskIoU", "PointingGame", "TruthShare", "mass_share"]
 
 Mass = Literal["magnitude", "positive"]
 
 
 @register
 class MaskIoU(Measure):
-    """Intersection over union of the true mask and the map's top p pixels, p being the mask's size; NaN for an empty mask.
+    """Intersection over union of the true mask and the map's top p pixels, p being the mask's size.
+
+    Where pixels of equal value tie for the last places, it is the exact mean over their orders. NaN for an empty mask or a map
+    whose pixels are all equal.
 
     Args:
         order: Rank pixels by the channels' summed magnitudes ("magnitude") or by their sum ("signed").
@@ -36,15 +41,14 @@ class MaskIoU(Measure):
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
         """See `Measure.evaluate`."""
         assert case.truth is not None
+        places, flat = orders(maps, self.order)
         truth = case.truth.flatten(1)
-        size = truth.sum(1, keepdim=True)
-        both = torch.stack([((ranks(one, self.order) < size) & truth).sum(1) for one in maps]).float()
-        return both / (2 * size[:, 0] - both)
+        return torch.stack([_expected_iou(one, truth) for one in places.unbind(1)]) + flat
 
 
 @register
 class TruthShare(Measure):
-    """The share of the map's mass that lies on the true mask; NaN for an empty mask or a map of no mass.
+    """The share of the map's mass that lies on the true mask; NaN for an empty mask or a map whose pixels are all equal.
 
     Args:
         mass: A pixel's mass: its channels' summed magnitudes ("magnitude"), or the positive part of their sum ("positive").
@@ -67,7 +71,9 @@ class TruthShare(Measure):
 
 @register
 class DistractorShare(Measure):
-    """The share of the map's mass that lies on a known distractor; NaN for an image without one or a map of no mass.
+    """The share of the map's mass that lies on a known distractor.
+
+    NaN for an image without one or a map whose pixels are all equal.
 
     Args:
         mass: See `TruthShare`.
@@ -88,11 +94,66 @@ class DistractorShare(Measure):
         return torch.stack([mass_share(one, case.distractor, self.mass) for one in maps])
 
 
+@register
+class PointingGame(Measure):
+    """1 where the map's largest pixel lies on the true mask, else 0; where several are largest, the share of them that does.
+
+    NaN for an empty mask or a map whose pixels are all equal.
+
+    Args:
+        order: The largest by the channels' sum ("signed") or by their summed magnitudes ("magnitude").
+        tolerance: How many pixels beside the mask, diagonally too, still count.
+
+    Source: Zhang et al. 2016, whose tolerance is 15 pixels.
+    """
+
+    order: Order = "signed"
+    tolerance: int = 0
+    category: ClassVar[str] = "localisation"
+    higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"truth"})
+    reference: ClassVar[str] = "Zhang, Lin, Brandt, Shen, Sclaroff: Top-down Neural Attention by Excitation Backprop, ECCV 2016"
+    meaning: ClassVar[str] = "Look at the map's largest pixel alone: it lies where the evidence is known to lie."
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 0, "tolerance")
+
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+        """See `Measure.evaluate`."""
+        assert case.truth is not None
+        places, flat = orders(maps, self.order)
+        near = F.max_pool2d(case.truth.float(), 2 * self.tolerance + 1, 1, self.tolerance).flatten(1)
+        top = (places == 0).float()
+        hits = (top * near[:, None]).sum(2) / top.sum(2)
+        return hits.masked_fill(~case.truth.flatten(1).any(1, keepdim=True), torch.nan).T + flat
+
+
 def mass_share(maps: Tensor, masks: Tensor, mass: Mass) -> Tensor:
-    """Share (N,) of the mass of maps (N, C, H, W) on masks (N, 1, H, W) bool; NaN for an empty mask or no mass."""
+    """Share (N,) of the mass of maps (N, C, H, W) on masks (N, 1, H, W) bool; NaN for an empty mask or equal pixels."""
     sizes = pixel_values(maps, "magnitude") if mass == "magnitude" else pixel_values(maps, "signed").clamp_min(0)
     # Dividing by the largest first keeps sums of very small or large values inside the range of float32.
     sizes = sizes.flatten(1)
+    flat = unranked(sizes)
     sizes = sizes / sizes.amax(1, keepdim=True)
     inside, places = (sizes * masks.flatten(1)).sum(1), masks.flatten(1).any(1)
-    return (inside / sizes.sum(1)).masked_fill(~places, torch.nan)
+    return (inside / sizes.sum(1)).masked_fill(~places, torch.nan) + flat
+
+
+def _expected_iou(places: Tensor, truth: Tensor) -> Tensor:
+    """Mean IoU (N,) over the orders of equal pixels, given `larger` (N, P) and masks (N, P)."""
+    size = truth.sum(1, keepdim=True)
+    low, high = brackets(places, size)
+    tied = (places >= low) & (places < high)
+    certain = (truth & (places < low)).sum(1, keepdim=True)
+    # Of `free` tied pixels, `true` of them in the mask, `drawn` come first: how many true ones is hypergeometric.
+    free, true, drawn = (count.double() for count in (high - low, (truth & tied).sum(1, keepdim=True), size - low))
+    hits = torch.arange(int(torch.minimum(true, drawn).amax()) + 1, device=places.device)
+    chance = (_log_choose(true, hits) + _log_choose(free - true, drawn - hits) - _log_choose(free, drawn)).exp()
+    both = certain + hits
+    return (chance * both / (2 * size - both)).sum(1).float()
+
+
+def _log_choose(of: Tensor, chosen: Tensor) -> Tensor:
+    """Logarithms of binomial coefficients; minus infinity where there are none."""
+    found = torch.lgamma(of + 1) - torch.lgamma(chosen.double() + 1) - torch.lgamma((of - chosen) + 1)
+    return torch.where((chosen >= 0) & (chosen <= of), found, -torch.inf)

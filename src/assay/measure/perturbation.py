@@ -7,10 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from assay.core.order import along
 from assay.core.registry import check_at_least, register
 from assay.explain.backgrounds import Background, Blur, Constant, background_scores
 from assay.explain.base import Explainer
-from assay.measure.base import Case, Measure, Order, pairs_of, ranks
+from assay.measure.base import Case, Measure, Order, orders
 from assay.models.passes import scores
 
 __all__ = ["Deletion", "Insertion"]
@@ -19,6 +20,8 @@ __all__ = ["Deletion", "Insertion"]
 @register
 class Deletion(Measure):
     """Area under the class probability while the most important pixels are deleted first.
+
+    Over pixels of equal value the curve is a straight line; a map whose pixels are all equal has no score (NaN).
 
     Args:
         steps: Equal shares of the pixels that are deleted one after another.
@@ -50,6 +53,8 @@ class Deletion(Measure):
 class Insertion(Measure):
     """Area under the class probability while the most important pixels are put first into a blurred image.
 
+    Ties as for `Deletion`.
+
     Args:
         steps: Equal shares of the pixels that are inserted one after another.
         background: What the curve starts from.
@@ -79,25 +84,23 @@ class Insertion(Measure):
 
 def _area(case: Case, maps: list[Tensor], before: Tensor, after: Tensor, background: Background, steps: int, order: Order) -> Tensor:
     """Areas (E, N) under the probability while pixels turn from `before` to `after`; the two ends are run once for all maps."""
-    model, images, targets = case.model, case.images, case.targets
-    count, kinds, inner = len(images), len(maps), steps - 1
-    clean = model.score(case.logits, targets, "probability")
-    other = background_scores(model, background, before if after is images else after, targets, "probability")
+    images, pixels = case.images, case.images[0, 0].numel()
+    clean = case.model.score(case.logits, case.targets, "probability")
+    other = background_scores(case.model, background, before if after is images else after, case.targets, "probability")
     ends = (other, clean) if after is images else (clean, other)
+    places, flat = orders(maps, order)
 
-    places = torch.stack([ranks(one, order) for one in maps], 1)
-    height, width = images.shape[2:]
-    rows = pairs_of(count, kinds * inner, images.device)
-    turned = torch.linspace(0, height * width, steps + 1, device=images.device).round()
+    def run(rows: Tensor, kinds: Tensor, turned: Tensor) -> Tensor:
+        found = torch.where(turned == 0, ends[0][rows], ends[1][rows])
+        inner = ((turned > 0) & (turned < pixels)).nonzero()[:, 0]
 
-    def make(start: int, stop: int) -> Tensor:
-        pairs = torch.arange(start, stop, device=images.device)
-        here, kind, step = pairs // (kinds * inner), pairs // inner % kinds, pairs % inner + 1
-        new = places[here, kind] < turned[step, None]
-        return torch.where(new.view(-1, 1, height, width), after[here], before[here])
+        def make(start: int, stop: int) -> Tensor:
+            each = inner[start:stop]
+            new = places[rows[each], kinds[each]] < turned[each, None]
+            return torch.where(new.view(-1, 1, *images.shape[2:]), after[rows[each]], before[rows[each]])
 
-    curve = torch.empty(count, kinds, steps + 1, device=images.device)
-    curve[:, :, 0], curve[:, :, -1] = ends[0][:, None], ends[1][:, None]
-    if inner:
-        curve[:, :, 1:-1] = scores(model, targets, rows, images.shape[1:], make, "probability").view(count, kinds, inner)
-    return torch.trapezoid(curve, dx=1 / steps).T.contiguous()
+        found[inner] = scores(case.model, case.targets, rows[inner], images.shape[1:], make, "probability")
+        return found
+
+    cuts = torch.linspace(0, pixels, steps + 1, device=images.device).round().long()
+    return torch.trapezoid(along(places, cuts, run), dx=1 / steps).T + flat

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from assay.core.registry import check_at_least, check_positive, register
 from assay.explain.base import Explainer
-from assay.explain.kernels import Uniform
+from assay.explain.kernels import Gaussian, Uniform
 from assay.measure.base import Case, Measure
 
-__all__ = ["MaxSensitivity", "changes"]
+__all__ = ["LocalLipschitz", "MaxSensitivity", "changes"]
 
 
 @register
@@ -53,6 +53,42 @@ class MaxSensitivity(Measure):
         size: Tensor = clean.flatten(1).norm(dim=1)
         largest: Tensor = moved.amax(1) / size.masked_fill(size == 0, torch.nan)
         return largest
+
+
+@register
+class LocalLipschitz(Measure):
+    """`max |E(x) - E(x_i)| / |x - x_i|` over draws `x_i ~ N(x, sigma^2 I)`, targets and the explainer's own noise held.
+
+    Draws are not clipped to [0, 1]; norms are L2.
+
+    Args:
+        draws: Noisy copies per image.
+        sigma: Standard deviation of the noise, in units of a [0, 1] pixel.
+
+    Source: Tan and Tian 2023, definition 3.1 and equation 4.
+    """
+
+    draws: int = 50
+    sigma: float = 0.03
+    category: ClassVar[str] = "robustness"
+    higher_is_better: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset({"explainer"})
+    reference: ClassVar[str] = "Tan, Tian: Robust Explanation for Free or At the Cost of Faithfulness, ICML 2023"
+    meaning: ClassVar[str] = "Add a little noise: a robust map changes little for the size of the change."
+
+    def __post_init__(self) -> None:
+        check_positive(self, "sigma")
+        check_at_least(self, 1, "draws")
+
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
+        """See `Measure.evaluate`."""
+        kernel, shape = Gaussian(self.sigma), tuple(case.images.shape[1:])
+
+        def move(rows: Tensor, sample: Tensor) -> Tensor:
+            return kernel.sample(case.seed, "LocalLipschitz", case.index[rows], sample, shape)
+
+        both = (changes(case, one, explainer, self.draws, move) for one, explainer in zip(maps, explainers, strict=True))
+        return torch.stack([(moved / length).amax(1) for moved, length in both])
 
 
 def changes(

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
+from assay.core import noise
 from assay.core.chunk import Chunks, most_useful, out_of_memory
 from assay.core.inputs import check_finite, check_images
 from assay.core.precision import Precision
 from assay.core.registry import nearest
-from assay.errors import ModelError, SpecError
+from assay.core.surroundings import Alone, undisturbed
+from assay.data.reading import Reading
+from assay.errors import AssayError, ModelError, SpecError
+from assay.models.black_box import BlackBox, kind_of
 from assay.models.heads import HEADS, Head, HeadName, Output
-from assay.models.prepare import fold_batch_norm, frozen_copy
+from assay.models.outputs import Select, selected
+from assay.models.prepare import Foreign, converted, frozen_copy, unwrapped, weights_hash
+from assay.models.proof import Form, first_line, layer_of, pair_of, prepare, still_equal
 from assay.models.targets import Decision, decide, score
 
-__all__ = ["Classifier", "Output", "Passes", "Select", "selected"]
+_LOOKED_AT = 16
+"""Images among which two whole ones are looked for, to try a network on."""
 
-Select = Callable[[Any], Tensor] | str | int
+__all__ = ["Classifier", "Output", "Passes", "Select", "selected"]
 
 
 @dataclass
@@ -43,11 +50,13 @@ class Passes:
 class Classifier:
     """A network wrapped so that explainers, measures and attacks live in pixel space.
 
-    It works on a private frozen copy made at construction (eval mode, batch norm folded where that is exact, channels
-    last on convolutional networks), so the network given is never changed and later changes to it are not seen.
+    It works on a private frozen copy made at construction, so the network given is never changed and later changes to it are not seen.
+    On the first images it is tried whether the network is a function of the image alone, and whether a faster form (batch norm folded,
+    channels last) gives the same outputs; where not, the plain form is used (see `settings`, `findings`).
 
     Args:
-        net: Any module that maps (N, C, H, W) to logits (N, K), or to an object or dict with `logits`; see `head` for other outputs.
+        net: Any module that maps (N, C, H, W) to logits (N, K), or to an object or dict with `logits`; or any function from images to
+            scores, which is not copied and has no gradients. See `head` for other outputs.
         mean: Per-channel mean that the network was trained with, in pixel units; None for no shift.
         std: Per-channel standard deviation, likewise.
         precision: "bfloat16" runs weights and activations in 16 bits; gradients at the pixels and all sums stay float32.
@@ -64,13 +73,19 @@ class Classifier:
         compile: Run the network through torch.compile.
 
     Raises:
-        ModelError: `net` is no module, cannot be copied, or `mean`, `std` or `classes` are unusable.
+        ModelError: `net` is neither, cannot be copied, or `mean`, `std` or `classes` are unusable.
         SpecError: `precision`, `output` or `head` is unknown, or values are to be explained as probabilities.
     """
 
+    reading: Reading | None = None
+    """How pictures are prepared for it, where its source says so (`assay.model`)."""
+    notes: tuple[str, ...] = ()
+    """What is not known of it, or was left out of its weights file (`assay.model`)."""
+
+    @undisturbed()
     def __init__(
         self,
-        net: nn.Module,
+        net: nn.Module | Callable[[Tensor], Any],
         mean: Sequence[float] | float | None = None,
         std: Sequence[float] | float | None = None,
         precision: Precision = "float32",
@@ -84,8 +99,10 @@ class Classifier:
         memory: int | None = None,
         compile: bool = False,
     ) -> None:
-        if not isinstance(net, nn.Module):
-            raise ModelError(f"Classifier wraps a torch.nn.Module, not {type(net).__name__}")
+        net = unwrapped(net)
+        if isinstance(net, type) or not callable(net):
+            raise ModelError(f"Classifier wraps a torch.nn.Module or a function from images to scores, not {kind_of(net)}")
+        module = net if isinstance(net, nn.Module) else BlackBox(net)
         choices = (
             ("precision", precision, get_args(Precision)),
             ("output", output, get_args(Output)),
@@ -101,12 +118,14 @@ class Classifier:
             raise SpecError(
                 f"head='scalar' gives values, which are explained themselves, not their {output.replace('_', ' ')}; leave output out"
             )
-        self.name = type(net).__name__
+        if isinstance(module, BlackBox) and (precision != "float32" or compile):
+            raise SpecError("precision= and compile= are for a torch.nn.Module; a function runs as it is")
+        self.name = module.name if isinstance(module, BlackBox) else getattr(module, "original_name", type(module).__name__)
         self.precision: Precision = precision
         self.output: Output = output
         self.passes = Passes()
         self.chunks = Chunks(chunk, memory)
-        own = next(net.parameters(), next(net.buffers(), torch.empty(0))).device
+        own = next(module.parameters(), next(module.buffers(), torch.empty(0))).device
         self.device = torch.device(device) if device is not None else own
         self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         self.select = select
@@ -117,37 +136,75 @@ class Classifier:
         self._bytes: dict[tuple[tuple[int, ...], bool], int] = {}
         self._shift, self._scale = _normalisation(mean, std, self.device)
 
-        prepared = frozen_copy(net)
-        self.folded = fold_batch_norm(prepared)
-        prepared = prepared.to(self.device, self._dtype)
-        self._layout = torch.contiguous_format
-        if any(isinstance(module, nn.Conv2d) for module in prepared.modules()):
-            self._layout = torch.channels_last
-            prepared = prepared.to(memory_format=torch.channels_last)
-        self.module = prepared
-        self._run: Callable[[Tensor], Any] = torch.compile(prepared, dynamic=True) if compile else prepared
+        self.alone = Alone()
+        self._foreign = Foreign(module)
+        self._form = Form()
+        self._own: tuple[int, str] | None = None
+        self.module = module if isinstance(module, BlackBox) else converted(frozen_copy(module), self.device, torch.float32)
+        self._run: Callable[[Tensor], Any] = torch.compile(self.module, dynamic=True) if compile else self.module
 
     def __repr__(self) -> str:
         return f"Classifier({self.name}, precision={self.precision!r}, output={self.output!r}, device={str(self.device)!r})"
 
-    def settings(self) -> dict[str, Any]:
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Logits (n, K) of one chunk; see `forward`."""
+        return self.forward(pixels)
+
+    @undisturbed()
+    def identity(self) -> dict[str, Any]:
         """Everything that decides what this model computes, as plain values, the weights as a hash."""
-        digest = hashlib.sha256()
-        for name, tensor in self.module.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+        count, digest = self._weights()
         return {
             "network": self.name,
-            "parameters": sum(parameter.numel() for parameter in self.module.parameters()),
-            "weights": f"sha256 of the prepared weights {digest.hexdigest()}",
+            "parameters": count,
+            "weights": f"sha256 of the weights {digest}",
             "mean": None if self._scale is None else (-self._shift / self._scale).flatten().tolist(),
             "std": None if self._scale is None else (1 / self._scale).flatten().tolist(),
             "precision": self.precision,
             "output": self.output,
             "head": self.head_given
             or ("binary, as the network gives one logit" if self.head == "binary" else "softmax; binary for one logit"),
-            "folded batch norms": self.folded,
         }
+
+    def settings(self) -> dict[str, Any]:
+        """`identity`, and what the first images showed: the form that the network runs in, and what to know about its outputs."""
+        known = {"form": self._form.words, "findings": list(self.findings)} if self._form.tried else {"form": "not tried on an image yet"}
+        return self.identity() | known
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What a reader of results should know about the network, in sentences; complete after the first images."""
+        if isinstance(self.module, BlackBox):
+            return (
+                f"{self.name} is known by its scores alone, so explainers and attacks that need gradients are refused.",
+                *self._form.findings,
+            )
+        return self._form.findings
+
+    @property
+    def folded(self) -> int:
+        """How many batch norms are folded into convolutions; known after the first images."""
+        return len(self._form.folds)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether the network is known by more than its scores."""
+        return not isinstance(self.module, BlackBox)
+
+    def need_gradients(self, who: str) -> None:
+        """Refuse work that needs gradients where there are none.
+
+        Args:
+            who: Whose work it is.
+
+        Raises:
+            ModelError: The model is a function of which only scores are known.
+        """
+        if not self.differentiable:
+            raise ModelError(
+                f"{who} needs gradients or layers, but {self.name} is a function of which only scores are known; give Classifier the "
+                "torch.nn.Module itself, or use what needs scores alone, such as KernelShap or Lime"
+            )
 
     @property
     def head(self) -> HeadName:
@@ -176,6 +233,7 @@ class Classifier:
         self._bytes_per_image(tuple(shape), False)
         return self._width or 0
 
+    @undisturbed()
     def logits(self, images: Tensor) -> Tensor:
         """Logits (N, K), float32, of images (N, C, H, W) in [0, 1]; (N, K, ...) of outputs at positions, values of head "scalar".
 
@@ -185,8 +243,10 @@ class Classifier:
         images = check_images(images)
         return check_finite(self.unchecked_logits(images), "the model's output")
 
+    @undisturbed()
     def unchecked_logits(self, images: Tensor) -> Tensor:
         """`logits` of inputs that need not be images, such as noisy copies; what is not finite stays."""
+        self.try_on(images)
         rows: list[Tensor] = []
 
         def step(start: int, stop: int) -> None:
@@ -222,20 +282,91 @@ class Classifier:
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (n, K) in float32 of one chunk on the model's device; differentiable in `pixels`; counted."""
-        self.passes.forward += len(pixels)
+        self.try_on(pixels)
+        with self.alone, undisturbed():
+            self.passes.forward += len(pixels)
+            return self._pass(self._run, pixels, self._form.layout)
+
+    def try_on(self, images: Tensor) -> None:
+        """Try the network on its first images, and on the first of every other size, by a few uncounted passes of two images.
+
+        Args:
+            images: (N, C, H, W) real images.
+
+        Raises:
+            ModelError: The network fails on them, or is no function of the image alone.
+        """
+        shape = tuple(images.shape[1:])
+        if shape in self._form.tried or not len(images):
+            return
+        with self.alone, undisturbed():
+            pair = pair_of(images[:_LOOKED_AT].detach().to(self.device, torch.float32))
+            self._check_channels(shape)
+            if not self._form.tried:
+                if self._foreign.theirs:
+                    with self._foreign, torch.no_grad():
+                        self._plain_pass(pair[:1], torch.contiguous_format)
+                    self._foreign.forget()
+                prepare(self._form, self.module, self._plain_pass, pair, self.name)
+                if self._dtype != torch.float32:
+                    self._weights()
+                    self._form.convert(self._dtype)
+                    converted(self.module, self.device, self._dtype)
+                    self._form.apply(self.module)
+            else:
+                still_equal(self._form, self.module, self._plain_pass, pair, 1e-4 if self._dtype == torch.float32 else 0.05)
+            self._form.tried.add(shape)
+
+    @contextmanager
+    def plain(self) -> Iterator[None]:
+        """Within, the network runs in its plain form, every layer giving what the user's gives; other threads wait."""
+        with self.alone:
+            self._form.undo(self.module)
+            try:
+                yield
+            finally:
+                self._form.apply(self.module)
+
+    def _plain_pass(self, pixels: Tensor, layout: torch.memory_format) -> Tensor:
+        return self._pass(self.module, pixels, layout)
+
+    def _pass(self, run: Callable[[Tensor], Any], pixels: Tensor, layout: torch.memory_format) -> Tensor:
+        """Logits of pixels; whatever fails within the network is told as such."""
         x = pixels if self._scale is None else torch.addcmul(self._shift, pixels, self._scale)
-        # A network may work in place on its input, which must not be the caller's pixels.
-        out = self._run(x.to(self._dtype, memory_format=self._layout, copy=x is pixels))
-        return self._take(out, len(pixels)).float()
+        dtype = self._dtype if self._form.tried else torch.float32
+        try:
+            # A network may work in place on its input, which must not be the caller's pixels.
+            out = run(x.to(dtype, memory_format=layout, copy=x is pixels))
+            return self._take(out, len(pixels)).float()
+        except Exception as error:
+            if isinstance(error, AssayError) or out_of_memory(error):
+                raise
+            where = f"{self.name} fails{layer_of(self.module, error)} on images of shape {tuple(pixels.shape[1:])}"
+            raise ModelError(f"{where}, in its own code: {first_line(error)}") from error
+
+    def _weights(self) -> tuple[int, str]:
+        """Number and hash of the network's own weights, found once, since a network may change what it keeps."""
+        if self._own is None:
+            with self.plain():
+                self._own = sum(parameter.numel() for parameter in self.module.parameters()), weights_hash(self.module)
+        return self._own
 
     def score(self, logits: Tensor, targets: Tensor, output: Output | None = None) -> Tensor:
         """The target's logit, probability or log probability (n,); what is explained unless `output` says otherwise."""
+        if self._form.probabilities and self.head == "softmax" and (output or self.output) != "logit":
+            # Their logarithms are logits of these probabilities.
+            logits = logits.clamp_min(torch.finfo(logits.dtype).tiny).log()
         return score(self._head, logits, targets, self.output, output)
 
     def run(self, total: int, shape: Sequence[int], backward: bool, step: Callable[[int, int], None]) -> None:
         """Call `step(start, stop)` over 0..total in chunks that fit (see `Chunks.run`)."""
         most = most_useful(self.device, self._dtype, backward)
-        self.chunks.run(total, self._bytes_per_image(tuple(shape), backward), self.device, step, most)
+
+        def alone(start: int, stop: int) -> None:
+            with self.alone:
+                step(start, stop)
+
+        self.chunks.run(total, self._bytes_per_image(tuple(shape), backward), self.device, alone, most)
 
     def chunk_size(self, total: int, shape: Sequence[int], backward: bool) -> int:
         """Images per chunk that `run` would start with."""
@@ -244,8 +375,6 @@ class Classifier:
 
     def _bytes_per_image(self, shape: tuple[int, ...], backward: bool) -> int:
         """Activation memory of one image, measured by one uncounted pass per image size."""
-        if self._scale is not None and len(self._scale) not in (1, shape[0]):
-            raise ModelError(f"the model's mean and std are for {len(self._scale)} channels, but images have shape {shape}")
         if (shape, backward) not in self._bytes:
             sizes: dict[int, int] = {}
             weights = {p.untyped_storage().data_ptr() for p in self.module.parameters()}
@@ -256,21 +385,21 @@ class Classifier:
                     sizes[storage.data_ptr()] = storage.nbytes()
                 return tensor
 
-            counted = self.passes.copy()
-            with torch.inference_mode(False), torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-                try:
-                    self.forward(torch.full((1, *shape), 0.5, device=self.device, requires_grad=True))
-                except (RuntimeError, ValueError, TypeError, AssertionError, LookupError, AttributeError) as error:
-                    if isinstance(error, ModelError) or out_of_memory(error):
-                        raise
-                    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-                    raise ModelError(f"{self.name} cannot take images of shape {shape}: {reason}") from error
-                finally:
-                    self.passes.forward = counted.forward
+            middle = torch.full((1, *shape), 0.5, dtype=torch.float32, device=self.device)
+            if shape not in self._form.tried:
+                one = torch.zeros(1, dtype=torch.int64, device=self.device)
+                self.try_on(noise.uniform(0, "first images", one, one, shape))
+            hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+            with self.alone, undisturbed(), torch.enable_grad(), hooks:
+                self._pass(self._run, middle.requires_grad_(), self._form.layout)
             # Going forward only, a few layers' outputs live at once; going backward, all that was saved and its gradients.
             self._bytes[shape, True] = 2 * sum(sizes.values())
             self._bytes[shape, False] = 4 * max(sizes.values(), default=4)
         return self._bytes[shape, backward]
+
+    def _check_channels(self, shape: tuple[int, ...]) -> None:
+        if self._scale is not None and len(self._scale) not in (1, shape[0]):
+            raise ModelError(f"the model's mean and std are for {len(self._scale)} channels, but images have shape {shape}")
 
     def _take(self, out: Any, count: int) -> Tensor:
         logits = selected(out, self.select)
@@ -291,24 +420,6 @@ class Classifier:
             raise ModelError(f"{self.name} returns {logits.shape[1]} logits, but {len(self._classes)} classes were named")
         self._width = logits.shape[1]
         return logits
-
-
-def selected(out: Any, select: Select | None) -> Any:
-    """What `select` (see `Classifier`) takes out of a network's output; the output itself where it holds no such thing."""
-    if callable(select):
-        return select(out)
-    if select is None:
-        if isinstance(out, Tensor):
-            return out
-        select = "logits"
-    if isinstance(out, Mapping):
-        return out.get(select, out)
-    if isinstance(select, str):
-        return getattr(out, select, out)
-    try:
-        return out[select]
-    except (TypeError, IndexError, KeyError):
-        return out
 
 
 def _normalisation(mean: Any, std: Any, device: torch.device) -> tuple[Tensor, Tensor | None]:

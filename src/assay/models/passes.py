@@ -11,16 +11,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from assay.errors import ModelError
+from assay.core.chunk import out_of_memory
+from assay.core.surroundings import undisturbed
+from assay.errors import AssayError, ModelError
 from assay.models.classifier import Classifier
 from assay.models.heads import Output
+from assay.models.proof import first_line
 
-__all__ = ["Make", "Take", "gradients", "scores", "segment_sum"]
+__all__ = ["Make", "Take", "gradients", "scores", "segment_sum", "slope_of"]
 
 Make = Callable[[int, int], Tensor]
 Take = Callable[[int, int, Tensor, Tensor], None]
 
 
+@undisturbed()
 def scores(model: Classifier, targets: Tensor, rows: Tensor, shape: torch.Size, make: Make, output: Output | None = None) -> Tensor:
     """Scores (P,) of the pairs' inputs for their images' targets; forward passes only.
 
@@ -32,7 +36,7 @@ def scores(model: Classifier, targets: Tensor, rows: Tensor, shape: torch.Size, 
         make: Makes the inputs of pairs start..stop.
         output: What a score is, where it is not what the model explains.
     """
-    out = torch.empty(len(rows), device=rows.device)
+    out = torch.empty(len(rows), dtype=torch.float32, device=rows.device)
 
     def step(start: int, stop: int) -> None:
         with torch.no_grad():
@@ -42,6 +46,7 @@ def scores(model: Classifier, targets: Tensor, rows: Tensor, shape: torch.Size, 
     return out
 
 
+@undisturbed()
 def gradients(model: Classifier, targets: Tensor | None, rows: Tensor, shape: torch.Size, make: Make, take: Take) -> None:
     """Hand the gradients of the pairs' scores to `take(start, stop, scores, gradients)`, a chunk at a time.
 
@@ -63,13 +68,28 @@ def gradients(model: Classifier, targets: Tensor | None, rows: Tensor, shape: to
             pixels = (made.clone() if made.is_inference() else made).requires_grad_()
             logits = model.forward(pixels)
             score = model.score(logits, model.choose(logits) if targets is None else targets[rows[start:stop]])
-            gradient = torch.autograd.grad(score.sum(), pixels, allow_unused=True)[0] if score.requires_grad else None
-        if gradient is None:
-            raise ModelError(f"{model.name} has no gradient at its pixels; use an explainer that needs none, such as KernelShap")
+            gradient = slope_of(model, score, pixels)
         model.passes.backward += stop - start
         take(start, stop, score.detach(), gradient)
 
     model.run(len(rows), shape, True, step)
+
+
+def slope_of(model: Classifier, values: Tensor, pixels: Tensor) -> Tensor:
+    """Gradient (n, C, H, W) of the sum of values at the pixels that they were made of.
+
+    Raises:
+        ModelError: They do not depend on the pixels in a way that can be differentiated.
+    """
+    try:
+        gradient = torch.autograd.grad(values.sum(), pixels, allow_unused=True)[0] if values.requires_grad else None
+    except Exception as error:
+        if isinstance(error, AssayError) or out_of_memory(error):
+            raise
+        raise ModelError(f"{model.name} fails when it is differentiated: {first_line(error)}") from error
+    if gradient is None:
+        raise ModelError(f"{model.name} has no gradient at its pixels; use an explainer that needs none, such as KernelShap")
+    return gradient
 
 
 def segment_sum(sums: Tensor, rows: Tensor, weights: Tensor, values: Tensor) -> None:
@@ -83,7 +103,7 @@ def segment_sum(sums: Tensor, rows: Tensor, weights: Tensor, values: Tensor) -> 
     bad = ~flat.sum(1).isfinite()
     if bool(bad.any()):
         flat = flat.masked_fill(bad[:, None], 0.0)
-    mixing = torch.zeros(last - first, len(rows), device=sums.device)
+    mixing = torch.zeros(last - first, len(rows), dtype=torch.float32, device=sums.device)
     mixing[rows - first, torch.arange(len(rows), device=rows.device)] = weights.float()
     sums[first:last] += (mixing @ flat).view(-1, *sums.shape[1:])
     if bool(bad.any()):

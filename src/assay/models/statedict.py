@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import pathlib
 import pickle
+import re
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,10 +20,44 @@ from torch import Tensor, nn
 
 from assay.errors import WeightsError
 
-__all__ = ["fit", "halved", "read", "round_to_half", "without_prefix"]
+__all__ = ["Matched", "fit", "halved", "matched", "read", "round_to_half"]
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+_NESTS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "shadow")
+_AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
+"""Where training scripts put weights, and where their running means, which are taken where there is nothing else."""
+_WRAPS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+"""What torch puts into names anywhere."""
+_ASIDE = re.compile(
+    r"(?i)criterion|loss|metric|n_averaged|pos_weight|(^|_)(acc|accuracy|auroc|auc|f1|precision|recall|confmat|(class_)?weights?|queue|aux\d*)(_|$)"
+)
+_COPY = re.compile(r"(?i)(^|[._])(ema|swa|teacher|averaged|momentum|target)([._]|$)")
+"""Names of what trains beside a network, and of second copies of it."""
+_PATHS: list[Any] = [
+    (pathlib.PurePath, f"{module}.{name}")
+    for module in ("pathlib", "pathlib._local")
+    for name in ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath")
+]
+_PLAIN: list[Any] = [
+    *_PATHS,
+    argparse.Namespace,
+    (dict, "pytorch_lightning.utilities.parsing.AttributeDict"),
+    (dict, "lightning_fabric.utilities.data.AttributeDict"),
+    (dict, "lightning.fabric.utilities.data.AttributeDict"),
+]
+"""Plain values among hyperparameters whose making does nothing; what is not here is refused."""
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """Weights by a network's own names.
+
+    Attributes:
+        state: The weights.
+        left_out: Names of entries of the file that are no part of the network.
+    """
+
+    state: Mapping[str, Tensor]
+    left_out: tuple[str, ...] = ()
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
@@ -37,26 +77,23 @@ def read(path: str | Path) -> dict[str, Tensor]:
     return _unwrap(_read_torch(path), path)
 
 
-def fit(net: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def fit(net: nn.Module, state: Mapping[str, Tensor], source: str) -> tuple[str, ...]:
     """Put the weights into `net`, in place.
 
     Args:
         net: The network; its own names decide.
-        state: Tensors by name; a prefix that wrappers put before every name is dropped.
+        state: Tensors by name; see `matched`.
         source: Where the weights come from, for messages.
+
+    Returns:
+        Names of entries that are no part of the network, such as weights of a loss, and were left out.
 
     Raises:
         WeightsError: A tensor is missing, is one too many, has another shape or is not finite; the message names it.
     """
     own = net.state_dict()
-    state = without_prefix(state, own)
-    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
-    if missing:
-        raise WeightsError(f"{source} does not fit {type(net).__name__}: it has no {_some(missing)}")
-    extra = [name for name in state if name not in own]
-    if extra:
-        raise WeightsError(f"{source} does not fit {type(net).__name__}, which has no {_some(extra)}")
-    for name, tensor in state.items():
+    found = matched(state, own, source, type(net).__name__)
+    for name, tensor in found.state.items():
         if tensor.shape != own[name].shape:
             raise WeightsError(
                 f"{source} does not fit {type(net).__name__}: {name} is {tuple(tensor.shape)} where {tuple(own[name].shape)} is needed"
@@ -64,17 +101,74 @@ def fit(net: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise WeightsError(f"{source} is damaged: {name} holds NaN or infinity")
     with torch.no_grad():
-        for name, tensor in state.items():
+        for name, tensor in found.state.items():
             own[name].copy_(tensor)
+    return found.left_out
 
 
-def without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The weights without what wrappers (DataParallel, torch.compile, Lightning) put before every name of the network's `own`."""
-    while True:
-        prefix = next((p for p in _PREFIXES if state and all(name.startswith(p) for name in state)), None)
-        if prefix is None or all(name.startswith(prefix) for name in own):
-            return state
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
+def matched(state: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str, network: str) -> Matched:
+    """The weights by the names of a network's `own`, without what wrappers (DataParallel, compile, Lightning) put before or into names.
+
+    The prefix is the one below which every tensor of the network is found; of several, running means and teachers come last.
+    Beside the network there may be what trains with it (losses, metrics, second copies), which is left out.
+
+    Args:
+        state: Tensors by the file's names.
+        own: Tensors by the network's names.
+        source: Where the weights come from, for messages.
+        network: The network's name, for messages.
+
+    Raises:
+        WeightsError: Tensors are missing (how many fit is told), or there are weights that the network has no place for.
+    """
+    for wrap in _WRAPS:
+        if not any(wrap in name for name in own):
+            state = {name.replace(wrap, ""): value for name, value in state.items()}
+    counts = Counter(prefix for name in state for prefix, rest in _splits(name) if rest in own)
+    needed = [name for name in own if not name.endswith("num_batches_tracked")]
+    full = [prefix for prefix in counts if all(prefix + name in state for name in needed)]
+    if not full:
+        raise WeightsError(f"{source} does not fit {network}: {_lack(counts, state, needed)}")
+    best = sorted(full, key=_rank)
+    if len(best) > 1 and _rank(best[0]) == _rank(best[1]):
+        places = _some([repr(one) for one in best])
+        raise WeightsError(f"{source} holds weights of {network} more than once, below {places}; keep one of them")
+    prefix = best[0]
+    found = {name: state[prefix + name] for name in own if prefix + name in state}
+    rest = [name for name in state if not (name.startswith(prefix) and name.removeprefix(prefix) in own)]
+    wrong = [name for name in rest if not _is_aside(name, prefix, state[name])]
+    if wrong:
+        raise WeightsError(f"{source} does not fit {network}, which has no {_some(wrong)}")
+    return Matched(found, tuple(rest))
+
+
+def _rank(prefix: str) -> tuple[bool, int]:
+    return bool(_COPY.search(prefix)), prefix.count(".")
+
+
+def _splits(name: str) -> Iterable[tuple[str, str]]:
+    """Every cut of a dotted name into a prefix and the rest."""
+    yield "", name
+    for at, letter in enumerate(name):
+        if letter == ".":
+            yield name[: at + 1], name[at + 1 :]
+
+
+def _is_aside(name: str, prefix: str, tensor: Tensor) -> bool:
+    """Whether an entry trains beside the network: by its name, or because it lies elsewhere and is no matrix or filter."""
+    inside = name.startswith(prefix)
+    top = name.removeprefix(prefix).partition(".")[0] if inside else name
+    return bool(_ASIDE.search(top)) or (not inside and (bool(_COPY.search(name)) or (tensor.ndim < 2 and not name.endswith("bias"))))
+
+
+def _lack(counts: Counter[str], state: Mapping[str, Tensor], needed: list[str]) -> str:
+    """How many tensors fit below the nearest prefix, and examples of those that do not."""
+    prefix = max(counts, key=lambda one: (counts[one], -len(one)), default="")
+    missing = [name for name in needed if prefix + name not in state]
+    below = f" below {prefix!r}" if prefix else ""
+    lying = [name for name in state if not (name.startswith(prefix) and name.removeprefix(prefix) in needed)]
+    held = f"; what else it holds: {_some(lying)}" if lying else ""
+    return f"{len(needed) - len(missing)} of the network's {len(needed)} tensors are there{below}, it has no {_some(missing)}{held}"
 
 
 def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -92,7 +186,8 @@ def _read_torch(path: Path) -> object:
         with warnings.catch_warnings():
             # torch warns of other pickle protocols before it fails on them; what matters to the user is said below.
             warnings.simplefilter("ignore", UserWarning)
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_PLAIN):
+                return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is a pickle that holds more than tensors, and opening it could run any code, so it is refused; "
@@ -106,9 +201,9 @@ def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
     """The mapping of tensors inside what training scripts usually save around it."""
     seen: list[str] = []
     while isinstance(content, Mapping):
+        inside = next((key for key in (*_NESTS, *_AVERAGED) if isinstance(content.get(key), Mapping)), None)
         tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-        inside = next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inside is None and tensors and len(tensors) == len(content):
+        if inside is None and tensors and all(_is_note(value) for value in content.values()):
             return tensors
         if inside is None:
             seen = list(map(str, content))
@@ -116,6 +211,11 @@ def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
         content = content[inside]
     has = f"keys {_some(seen)}" if seen else f"a {type(content).__name__}"
     raise WeightsError(f"{path} holds {has}, not a state_dict (a mapping of names to tensors)")
+
+
+def _is_note(value: object) -> bool:
+    """Whether a value is a tensor or a plain note beside tensors, such as the epoch."""
+    return isinstance(value, Tensor | int | float | str | None)
 
 
 def _some(names: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 from assay.report.colour import colour_bar, colourise, robust_limit
 from assay.report.page import VERDICTS, Gallery, MeasureNote, Page, Sentence
-from assay.report.picture import data_uri, enlarge, overlay, photo, png_bytes
+from assay.report.picture import certified, data_uri, enlarge, overlay, photo, png_bytes
 from assay.report.render import render, write
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "MeasureNote",
     "Page",
     "Sentence",
+    "certified",
     "colour_bar",
     "colourise",
     "data_uri",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from assay.errors import DataError, EmptyBatchError, ImageTypeError, PixelRangeError, ShapeError
 from assay.report.attack import AttackView
+from assay.report.questions import QuestionRow
 
 __all__ = ["VERDICTS", "Gallery", "MeasureNote", "Page", "Sentence"]
 
@@ -112,6 +113,8 @@ class Page:
         problems: (image, what was wrong) for everything that was left out or failed.
         further: (text, address) of pages to read on, addresses relative to this page.
         attacks: Attacked images to show.
+        questions: What each explainer says to the verdict's questions.
+        best: Explainers not shown to be worse than the best, by measure; measures that are not named mark none.
 
     Raises:
         DataError: The summary lacks a column, a row is there twice, a verdict is unknown or a measure has no note.
@@ -129,6 +132,8 @@ class Page:
     problems: tuple[tuple[str, str], ...]
     further: tuple[tuple[str, str], ...] = ()
     attacks: tuple[AttackView, ...] = ()
+    questions: tuple[QuestionRow, ...] = ()
+    best: Mapping[str, tuple[str, ...]] | None = None
 
     def __post_init__(self) -> None:
         missing = [name for name in _COLUMNS if name not in self.summary.columns]

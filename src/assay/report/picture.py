@@ -13,7 +13,7 @@ from assay.errors import ShapeError
 from assay.report.colour import NOT_FINITE, robust_limit, signed_levels, signed_palette, sum_channels
 from assay.report.outline import edges
 
-__all__ = ["data_uri", "enlarge", "outlined", "overlay", "photo", "png_bytes"]
+__all__ = ["certified", "data_uri", "enlarge", "outlined", "overlay", "photo", "png_bytes"]
 
 
 def photo(image: Tensor) -> Image.Image:
@@ -60,6 +60,20 @@ def overlay(image: Tensor, attribution: Tensor, limit: float | None = None, trut
     blended = backdrop * (1 - strength) + signed_palette()[levels] * strength
     shown = enlarge(Image.fromarray(blended.round().astype(np.uint8)), side)
     return shown if truth is None else outlined(shown, truth, size)
+
+
+def certified(image: Tensor, pixels: Tensor, side: int = 256) -> Image.Image:
+    """Lay one image's certified pixels over it: red in the top, blue out of it, those that are open in grey.
+
+    Args:
+        image: (3, H, W) or (1, H, W), pixels in [0, 1].
+        pixels: (H, W), 1, -1 or 0: a row of `Certificate.pixels`.
+        side: See `overlay`.
+
+    Raises:
+        ShapeError: They differ in size.
+    """
+    return overlay(image, pixels[None].float() * 0.6, 1.0, side=side)
 
 
 def png_bytes(picture: Image.Image) -> bytes:

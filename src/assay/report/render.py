@@ -25,7 +25,7 @@ __all__ = ["render", "write"]
 
 def render(page: Page) -> str:
     """The whole page as HTML text; the same page always gives the same text."""
-    table = summary_table(page.summary, page.measures)
+    table = summary_table(page.summary, page.measures, page.best)
     return (
         _environment()
         .get_template("page.html.j2")

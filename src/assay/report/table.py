@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,11 +69,11 @@ def by_measure(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[
     return sorted(columns, key=lambda column: order.index(column[0].note.category))
 
 
-def summary_table(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> Table:
-    """Lay out the summary; of the means that beat a random map, the best of a column is marked (all equal ones are)."""
+def summary_table(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], best: Mapping[str, Collection[str]] | None = None) -> Table:
+    """Lay out the summary; of the means that beat a random map, those are marked that `best` names for their measure."""
     explainers = list(dict.fromkeys(summary["explainer"]))
     columns = by_measure(summary, notes)
-    cells = [_cells(lines) for _, lines in columns]
+    cells = [_cells(lines, (best or {}).get(column.measure, ())) for column, lines in columns]
     widths: dict[str, int] = {}
     for column, _ in columns:
         widths[column.note.category] = widths.get(column.note.category, 0) + 1
@@ -91,25 +91,14 @@ def _row(explainer: str, cells: tuple[Cell | None, ...]) -> Row:
     return Row(explainer, cells, cues.count("better"), len(cues))
 
 
-def _cells(lines: Mapping[str, Line]) -> dict[str, Cell]:
+def _cells(lines: Mapping[str, Line], best: Collection[str]) -> dict[str, Cell]:
     decimals = decimals_for(
         (line[key] for line in lines.values() for key in ("mean", "floor")),
         (line["high"] - line["low"] for line in lines.values() if _finite(line["low"]) and _finite(line["high"])),
     )
-    best = _best(lines)
-    return {explainer: _cell(line, decimals, explainer in best) for explainer, line in lines.items()}
-
-
-def _best(lines: Mapping[str, Line]) -> set[str]:
-    winners = {explainer: _goodness(line) for explainer, line in lines.items() if line["verdict"] == "better than random"}
-    top = max(winners.values(), default=-math.inf)
-    return {explainer for explainer, goodness in winners.items() if goodness == top > -math.inf}
-
-
-def _goodness(line: Line) -> float:
-    if not _finite(line["mean"]):
-        return -math.inf
-    return float(line["mean"]) if line["higher_is_better"] else -float(line["mean"])
+    return {
+        explainer: _cell(line, decimals, explainer in best and line["verdict"] == "better than random") for explainer, line in lines.items()
+    }
 
 
 def _finite(value: float | None) -> bool:

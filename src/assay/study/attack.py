@@ -1,217 +1,162 @@
-"""Attacks on the maps of many images in a run folder: what is left, per image and explainer, and the attacked images themselves."""
+"""Attacks on the maps of many images: what is left, per image and explainer, and the attacked images themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
 import polars as pl
 import torch
 
-from assay.attack.base import Attack
-from assay.attack.distances import Distance
-from assay.core.progress import Progress, silent
+from assay.attack.base import Attack, AttackResult
+from assay.attack.distances import Distance, TopK
+from assay.attack.goals import Goal
 from assay.core.registry import short
-from assay.data.base import Batch
-from assay.errors import EmptyBatchError, SpecError
-from assay.explain.base import Explainer
-from assay.measure.attacked import noise_like
-from assay.models.classifier import Classifier
+from assay.errors import SpecError
+from assay.explain.base import Explainer, check_explains
+from assay.measure.attacked import blind_like, noise_like
+from assay.measure.base import Case
 from assay.report.attack import AttackView
 from assay.report.attack_page import render_attack
-from assay.study.attack_findings import attack_page, attack_summary
+from assay.report.text import plural
+from assay.study.asked_attack import STEPS, Norm, asked_attack
+from assay.study.attack_findings import attack_grid, attack_page, attack_summary
 from assay.study.attack_views import shown_attacks
-from assay.study.findings import few, tally
+from assay.study.findings import class_names
 from assay.study.gallery import places
 from assay.study.labels import match
 from assay.study.record import record
-from assay.study.run import Run
-from assay.study.source import Source, placed
-from assay.study.targeting import PREDICTED, Targeting
-from assay.study.work import OK, lines_of, lines_of_unread, status_table
+from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
 
-__all__ = ["Attacked", "Attacking", "attack_run"]
+__all__ = ["AttackStudy"]
 
-_TABLE, _CSV, _SUMMARY, _STATUS, _REPORT = "attacks.parquet", "attacks.csv", "summary.csv", "status.csv", "report.html"
+_REPORT = "report.html"
 
 
-@dataclass(frozen=True, eq=False)
-class Attacking:
-    """The plan of an attack on many images.
+@dataclass(frozen=True)
+class AttackStudy(Study):
+    """Attack explanations, the prediction kept, with noise of the same size as the floor: tables, arrays and a report in a run folder.
 
     Attributes:
-        model: The model.
-        explainers: What is attacked.
-        attack: What attacks them.
-        otherwise: What attacks those that `attack` cannot.
-        distance: What maps are compared by; the table has 1 - distance.
-        seed: Decides all randomness, together with the images' numbers.
-        images: Images in all.
-        gallery: Images for the report.
-        classes: Names of the labels' classes; none when labels are the model's own class numbers.
-        targets: What is explained of each image.
-
-    Raises:
-        SpecError: There is no explainer, one is given twice, or 1 - distance is no similarity.
+        explainer: Such as "SmoothGrad(sigma=0.1)"; may be given several times.
+        eps: Radius of the ball, of pixels in [0, 1]; 8/255 for linf, 0.5 for l2.
+        norm: Norm of the ball; linf by default.
+        steps: Steps of the attack; 50 by default.
+        goal: What is wanted: PushOutTopK (the default), MoveCentre, MaximiseDistance(distance=Cosine()), ...
+        compare: Distance that maps are compared by.
+        attack: Spec of a whole attack, in place of the four options before.
+        gallery: Images shown in the report.
     """
 
-    model: Classifier
-    explainers: Sequence[Explainer]
-    attack: Attack
-    images: int
-    otherwise: Attack
-    distance: Distance
-    seed: int = 0
+    explainer: tuple[Explainer, ...]
+    eps: float | None = None
+    norm: Norm | None = None
+    steps: int | None = None
+    goal: Goal | None = None
+    compare: Distance = TopK()  # noqa: RUF009  (frozen)
+    attack: Attack | None = None
     gallery: int = 4
-    classes: Sequence[str] = ()
-    targets: Targeting = PREDICTED
 
-    def __post_init__(self) -> None:
-        names = [short(one) for one in self.explainers]
-        if not names or len(set(names)) < len(names):
-            raise SpecError(f"explainers are given twice in {', '.join(names)}; give each once" if names else "give at least one explainer")
-        if not self.distance.bounded:
-            raise SpecError(f"1 - {short(self.distance)} is no similarity; compare by TopK, Cosine, Spearman or SSIM")
+    command: ClassVar[str] = "attack"
+    keeps_arrays: ClassVar[bool] = True
+
+    def check(self, asked: Asked) -> None:
+        """See `Study.check`.
+
+        Raises:
+            SpecError: Explainers or options make no attack, or 1 - the distance is no similarity.
+        """
+        del asked
+        check_distinct(self.explainer)
+        for one in self.explainer:
+            check_explains(one, short(self.of(one)))
+        if not self.compare.bounded:
+            raise SpecError(f"1 - {short(self.compare)} is no similarity; compare by TopK, Cosine, Spearman or SSIM")
+        if self.gallery < 1:
+            raise SpecError(f"gallery must be at least 1, not {self.gallery}: the report shows some images")
+
+    @property
+    def usual(self) -> Attack:
+        """What attacks explainers with derivatives."""
+        return asked_attack(self.attack, self.eps, self.norm, self.steps, self.goal)
+
+    @property
+    def otherwise(self) -> Attack:
+        """What attacks those that `usual` cannot."""
+        return blind_like(self.usual, self.steps or STEPS)
 
     def of(self, explainer: Explainer) -> Attack:
         """What attacks this explainer."""
-        return self.attack if self.attack.can(explainer) else self.otherwise
+        return self.usual if self.usual.can(explainer) else self.otherwise
 
-    def record(self, data: Mapping[str, Any], indices: Sequence[int]) -> dict[str, Any]:
-        """The seven reproducibility answers, of images with those numbers in those data."""
-        told = {"targets": self.targets.name, "distance": repr(self.distance)}
-        attacks = {repr(self.of(one)): self.of(one).reference for one in self.explainers}
-        answers = record(self.model, self.explainers, (), data, indices, self.seed, told | {"attacks": list(attacks)})
+    def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
+        """See `Study.block`; `maps.zarr` has for each explainer the attacked images, and the maps of clean and attacked images."""
+        del asked
+        case = block.case
+        maps = {short(one): one.attribute(case.model, case.images, case.targets, case.index, case.seed) for one in self.explainer}
+        keep = block.fine(maps)
+        if not keep:
+            return Kept(maps=maps)
+        fine = torch.tensor(keep, device=case.images.device)
+        part, names = case.part(fine), [block.batch.names[place] for place in keep]
+        rows, arrays = [], {}
+        for place, explainer in enumerate(self.explainer):
+            tell(place * len(block.batch) // len(self.explainer))
+            name, attack = short(explainer), self.of(explainer)
+            given = (part.model, explainer, part.images, part.targets, part.index, part.seed, part.logits, maps[name][fine])
+            hit, noise = attack.run(*given), noise_like(attack).run(*given)
+            rows.append(self._rows(part, names, explainer, hit, noise))
+            for kind, values in (("attacked images", hit.images), ("maps", hit.maps), ("attacked maps", hit.attacked_maps)):
+                arrays[f"{name} {kind}"] = block.spread(values.cpu().numpy(), keep)
+        return Kept({"attacks": pl.concat(rows)}, maps, arrays)
+
+    def _rows(self, case: Case, names: Sequence[str], explainer: Explainer, hit: AttackResult, noise: AttackResult) -> pl.DataFrame:
+        left, left_after_noise = (1 - self.compare(one.maps, one.attacked_maps) for one in (hit, noise))
+        clean, after = (
+            case.model.score(one, case.targets, "probability") for one in (case.logits, case.model.unchecked_logits(hit.images))
+        )
+        return pl.DataFrame(
+            {
+                "image": case.index.cpu().numpy(),
+                "name": names,
+                "explainer": [short(explainer)] * len(names),
+                "attack": [repr(self.of(explainer))] * len(names),
+                "left": left.double().cpu().numpy(),
+                "left_after_noise": left_after_noise.double().cpu().numpy(),
+                "reached": hit.distance.double().cpu().numpy(),
+                "kept": hit.kept.cpu().numpy(),
+                "probability": clean.double().cpu().numpy(),
+                "attacked_probability": after.double().cpu().numpy(),
+            }
+        )
+
+    def conclude(self, asked: Asked, done: Done) -> Report:
+        """`attacks.parquet` and `attacks.csv` (a row per image and explainer), `summary.csv`, `status.csv` and `report.html`."""
+        done.require_sound("attacked")
+        summary = attack_summary(done.table("attacks"), asked.seed)
+        troubled = done.tally.troubled
+
+        def page() -> bytes:
+            return render_attack(attack_page(self, asked, done, summary, self._shown(asked, done.tally.first or 0))).encode()
+
+        return Report(
+            found=summary,
+            merged={"attacks.parquet": "attacks", "attacks.csv": "attacks", "status.csv": "status"},
+            files={"summary.csv": lambda: summary.write_csv().encode(), _REPORT: page},
+            grids=(attack_grid(summary),),
+            said=(f"{plural(troubled, 'image')} had problems; the report and status.csv list them.",) if troubled else (),
+            main=("report", _REPORT),
+        )
+
+    def _shown(self, asked: Asked, first: int) -> tuple[AttackView, ...]:
+        wanted = sorted({*places(self.gallery, asked.images), first})[: self.gallery + 1]
+        labels = match(asked.classes, class_names(asked.model, asked.source, first))
+        return shown_attacks(asked.source, wanted, asked.model, self.explainer, self.of, self.compare, asked.seed, labels, asked.targets)
+
+    def record(self, asked: Asked) -> dict[str, Any]:
+        """The seven reproducibility answers."""
+        attacks = {repr(self.of(one)): self.of(one).reference for one in self.explainer}
+        told = {"targets": asked.explained, "distance": repr(self.compare), "attacks": list(attacks)}
+        answers = record(asked.model, self.explainer, (), asked.data, asked.source.indices, asked.seed, told)
         return {**answers, "algorithm": answers["algorithm"] | attacks}
-
-
-@dataclass(frozen=True, eq=False)
-class Attacked:
-    """How an attack on many images ended.
-
-    Attributes:
-        summary: One row for each explainer: attack, means and 95 % intervals of what is left after noise and after the attack and of
-            their difference, whether it is fragile, and the share of images whose prediction is kept.
-        problems: How many images had problems.
-        report: The report's path.
-    """
-
-    summary: pl.DataFrame
-    problems: int
-    report: Path
-
-
-def attack_run(run: Run, plan: Attacking, source: Source, *, name: str, progress: Progress = silent) -> Attacked | None:
-    """Do what is left of the attacks, and write the results when all is done.
-
-    The folder gets `attacks.parquet` and `attacks.csv` (a row per image and explainer), `summary.csv`, `status.csv`, `report.html` and
-    `maps.zarr` (for each explainer the attacked images, and the maps of the clean and the attacked images).
-
-    Args:
-        run: The run folder.
-        plan: What to do.
-        source: The images.
-        name: What the reader calls the model.
-        progress: Called as work goes on.
-
-    Returns:
-        The outcome in the first process, None in the others.
-
-    Raises:
-        EmptyBatchError: No image could be read and explained.
-        DataError: The disk is full or the folder cannot be written.
-    """
-    share = run.share()
-    total, done = sum(len(run.blocks.rows(block)) for block in share), 0
-    for block, batch in zip(share, source.read(map(run.blocks.rows, share)), strict=True):
-        rows = run.blocks.rows(block)
-        run.write(block, *_attack(plan, source, rows, batch, lambda images, done=done: progress("attack", done + images, total)))  # type: ignore[misc]
-        done += len(rows)
-        progress("attack", done, total)
-    with run.ranks.together():
-        if not run.ranks.first:
-            return None
-        counted = tally(run)
-        if not counted.sound:
-            raise EmptyBatchError(f"no image could be attacked: {few(counted)}")
-        table = pl.concat(list(run.tables("attacks")))
-        summary = attack_summary(table, plan.seed)
-        if not run.over:
-            views = _shown(plan, source, counted.first or 0)
-            page = attack_page(plan, summary, counted, views, name, run.answers)
-            for target in (_TABLE, _CSV):
-                run.merge("attacks", target)
-            run.merge("status", _STATUS)
-            run.put(_SUMMARY, summary.write_csv())
-            run.put(_REPORT, render_attack(page))
-            run.finish([_TABLE, _CSV, _SUMMARY, _STATUS, _REPORT])
-        return Attacked(summary, counted.troubled, run.folder / _REPORT)
-
-
-def _shown(plan: Attacking, source: Source, first: int) -> tuple[AttackView, ...]:
-    wanted = sorted({*places(plan.gallery, plan.images), first})[: plan.gallery + 1]
-    labels = match(plan.classes, plan.model.classes)
-    return shown_attacks(source, wanted, plan.model, plan.explainers, plan.of, plan.distance, plan.seed, labels, plan.targets)
-
-
-def _attack(
-    plan: Attacking, source: Source, rows: range, batch: Batch, tell: Callable[[int], None]
-) -> tuple[dict[str, pl.DataFrame], dict[str, np.ndarray]]:
-    """Tables and arrays of one block."""
-    at, unread = placed(source, rows, batch)
-    lines = lines_of_unread(unread)
-    arrays = {"index": np.array([int(source.indices[row]) for row in rows])}
-    tables: dict[str, pl.DataFrame] = {}
-    if at:
-        model = plan.model
-        images, index = batch.images.to(model.device), batch.index.to(model.device)
-        logits = model.unchecked_logits(images)
-        targets = plan.targets.of(model, logits, batch, at)
-        maps = {short(one): one.attribute(model, images, targets, index, plan.seed) for one in plan.explainers}
-        told = lines_of(batch, model.decide(logits, targets), {name: one.cpu() for name, one in maps.items()})
-        lines |= zip(at, told, strict=True)
-        fine = torch.tensor([place for place, (_, state, _, _) in enumerate(told) if state == OK], dtype=torch.int64)
-        held = np.array([at[place] - rows.start for place in fine.tolist()], int)
-        parts = []
-        for place, explainer in enumerate(plan.explainers):
-            tell(place * len(batch) // len(plan.explainers))
-            name, attack = short(explainer), plan.of(explainer)
-            case = (model, explainer, images[fine], targets[fine], index[fine], plan.seed, logits[fine], maps[name][fine])
-            results = [one.run(*case) for one in (attack, noise_like(attack))] if len(fine) else []
-            if not results:
-                continue
-            left = [1 - plan.distance(one.maps, one.attacked_maps) for one in results]
-            clean, after = (
-                model.score(one, targets[fine], "probability") for one in (logits[fine], model.unchecked_logits(results[0].images))
-            )
-            parts.append(
-                pl.DataFrame(
-                    {
-                        "image": index[fine].cpu().numpy(),
-                        "name": [batch.names[place] for place in fine.tolist()],
-                        "explainer": [name] * len(fine),
-                        "attack": [repr(attack)] * len(fine),
-                        "left": left[0].double().cpu().numpy(),
-                        "left_after_noise": left[1].double().cpu().numpy(),
-                        "reached": results[0].distance.double().cpu().numpy(),
-                        "kept": results[0].kept.cpu().numpy(),
-                        "probability": clean.double().cpu().numpy(),
-                        "attacked_probability": after.double().cpu().numpy(),
-                    }
-                )
-            )
-            for kind, values in (
-                ("attacked images", results[0].images),
-                ("maps", results[0].maps),
-                ("attacked maps", results[0].attacked_maps),
-            ):
-                full = np.full((len(rows), *values.shape[1:]), np.nan, np.float32)
-                full[held] = values.cpu().numpy()
-                arrays[f"{name} {kind}"] = full
-        if parts:
-            tables["attacks"] = pl.concat(parts)
-    tables["status"] = status_table(source, rows, lines)
-    return tables, arrays

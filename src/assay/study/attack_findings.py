@@ -13,12 +13,12 @@ from assay.report.attack import AttackView
 from assay.report.attack_page import AttackPage, AttackRow
 from assay.report.page import Sentence
 from assay.study.statistics import bootstrap
+from assay.study.study import Asked, Done, Grid
 
 if TYPE_CHECKING:
-    from assay.study.attack import Attacking
-    from assay.study.findings import Tally
+    from assay.study.attack import AttackStudy
 
-__all__ = ["attack_page", "attack_summary"]
+__all__ = ["attack_grid", "attack_page", "attack_summary"]
 
 _STEADY = 0.5
 """What noise leaves of a map below which it takes no attack to change it."""
@@ -45,27 +45,39 @@ def attack_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def attack_page(
-    plan: Attacking, summary: pl.DataFrame, counted: Tally, views: tuple[AttackView, ...], name: str, answers: Mapping[str, Any]
-) -> AttackPage:
+def attack_grid(summary: pl.DataFrame) -> Grid:
+    """The summary as a table for the terminal."""
+    rows = (
+        (
+            row["explainer"],
+            *(f"{row[kind]:.3f}\n{row[f'{kind}_low']:.3f}-{row[f'{kind}_high']:.3f}" for kind in ("left_after_noise", "left")),
+            "yes" if row["fragile"] else "no",
+            f"{row['kept']:.1%}",
+        )
+        for row in summary.iter_rows(named=True)
+    )
+    head = ("explainer", "after noise", "after the attack", "fragile", "prediction kept")
+    return Grid("what is left of the maps: mean and 95 % interval", head, tuple(rows))
+
+
+def attack_page(study: AttackStudy, asked: Asked, done: Done, summary: pl.DataFrame, views: tuple[AttackView, ...]) -> AttackPage:
     """The report.
 
     Args:
-        plan: What was done.
+        study: What was done.
+        asked: On what.
+        done: All blocks.
         summary: As `attack_summary` makes it.
-        counted: What the status of all images comes to.
         views: Attacked images to show.
-        name: What the reader calls the model.
-        answers: The seven reproducibility answers.
     """
-    rows = list(summary.iter_rows(named=True))
+    rows, model, attack = list(summary.iter_rows(named=True)), asked.model, study.usual
     return AttackPage(
         title="Can these explanations be bent while the prediction stays?",
-        model=f"{name}, its {plan.model.output.replace('_', ' ')}, in {plan.model.precision} on {plan.model.device.type}",
-        data=str(answers["data"].get("name")),
-        images=counted.sound,
-        attack=f"{short(plan.attack)}, {plan.attack.ball_words}",
-        similarity=f"Similarity is 1 - {plan.distance!r}",
+        model=f"{asked.name}, its {model.output.replace('_', ' ')}, in {model.precision} on {model.device.type}",
+        data=str(done.answers["data"].get("name")),
+        images=done.tally.sound,
+        attack=f"{short(attack)}, {attack.ball_words}",
+        similarity=f"Similarity is 1 - {study.compare!r}",
         verdict=tuple(map(_sentence, rows)),
         rows=tuple(
             AttackRow(
@@ -80,14 +92,14 @@ def attack_page(
         ),
         views=views,
         settings={
-            "attack": repr(plan.attack),
-            "for explainers without derivatives": repr(plan.otherwise),
-            "compared by": repr(plan.distance),
-            "seed": str(plan.seed),
+            "attack": repr(attack),
+            "for explainers without derivatives": repr(study.otherwise),
+            "compared by": repr(study.compare),
+            "seed": str(asked.seed),
             "rule": "fragile: the 95 % interval of the paired difference between noise and attack lies above 0",
         },
-        record=answers,
-        problems=tuple(counted.problems),
+        record=done.answers,
+        problems=tuple(done.tally.problems),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
@@ -11,15 +12,15 @@ import polars as pl
 from assay.core.progress import Progress, silent
 from assay.report import Sentence, render
 from assay.study.audit import audit_blocks
-from assay.study.findings import findings, notes_of, tally
+from assay.study.findings import findings, tally
 from assay.study.run import Run
 from assay.study.source import Source
-from assay.study.verdict import verdict
 from assay.study.work import Work
 
 __all__ = ["Outcome", "audit_run"]
 
-_SCORES, _SUMMARY, _STATUS, _REPORT = "scores.parquet", "summary.csv", "status.csv", "report.html"
+_SCORES, _SUMMARY, _ANSWERS, _STATUS, _REPORT = "scores.parquet", "summary.csv", "answers.csv", "status.csv", "report.html"
+_VERDICT = "verdict.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,16 +70,19 @@ def audit_run(
             _finish(run, work, source, name, classes)
         summary = _read(run.folder / _SUMMARY)
         counted = tally(run)
-        return Outcome(run.folder / _REPORT, summary, verdict(summary, notes_of(work), counted.sound), counted.troubled)
+        told = tuple(Sentence(**one) for one in json.loads((run.folder / _VERDICT).read_text(encoding="utf-8")))
+        return Outcome(run.folder / _REPORT, summary, told, counted.troubled)
 
 
 def _finish(run: Run, work: Work, source: Source, name: str, classes: Sequence[str]) -> None:
-    summary, page = findings(work, source, run, run.blocks, run.answers, name, classes)
+    summary, page, told = findings(work, source, run, run.blocks, run.answers, name, classes)
     run.merge("scores", _SCORES)
     run.merge("status", _STATUS)
     run.put(_SUMMARY, summary.write_csv())
+    run.put(_ANSWERS, told.table.write_csv())
+    run.put(_VERDICT, json.dumps([asdict(one) for one in page.verdict], indent=2) + "\n")
     run.put(_REPORT, render(page))
-    run.finish([_SCORES, _STATUS, _SUMMARY, _REPORT])
+    run.finish([_SCORES, _STATUS, _SUMMARY, _ANSWERS, _VERDICT, _REPORT])
 
 
 def _read(path: Path) -> pl.DataFrame:

@@ -11,11 +11,9 @@ import numpy as np
 import polars as pl
 
 from assay.errors import DataError
-from assay.study.run_files import LOGS
-from assay.study.run_log import read_log
 from assay.study.run_maps import MAPS, open_maps
 from assay.study.run_settings import differences
-from assay.study.run_status import read_document
+from assay.study.run_status import read_document, written
 from assay.study.statistics import Interval, bootstrap
 
 __all__ = ["Comparison", "Line", "compare"]
@@ -50,16 +48,18 @@ class Comparison:
     """Two runs side by side.
 
     Attributes:
-        identical: Whether every file that holds results is the same, bit by bit.
+        identical: Whether every file that holds results, read again, is the same in both, bit by bit, and what its run wrote.
         settings: Each setting that is not the same: its name, the first run's value and the second's.
         lines: One for each explainer and measure that both have.
         alone: Explainers and measures that only one has, in words.
+        wrong: Files that are missing or not what their run wrote, in words.
     """
 
     identical: bool
     settings: tuple[tuple[str, str, str], ...]
     lines: tuple[Line, ...]
     alone: tuple[str, ...]
+    wrong: tuple[str, ...] = ()
 
 
 def compare(first: Path, second: Path, seed: int = 0) -> Comparison:
@@ -71,13 +71,24 @@ def compare(first: Path, second: Path, seed: int = 0) -> Comparison:
         seed: Decides the bootstrap's resamples.
 
     Raises:
-        DataError: A folder is no run's, or there is nothing in common to compare.
+        DataError: A folder is no run's, a file of it is damaged, or there is nothing in common to compare.
     """
+    try:
+        return _compare(first, second, seed)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, pl.exceptions.PolarsError) as error:
+        if isinstance(error, DataError):
+            raise
+        told = " ".join(str(error).splitlines()[:1])
+        raise DataError(f"cannot compare {first} and {second}: a file cannot be read: {told}; `assay run verify` tells more") from error
+
+
+def _compare(first: Path, second: Path, seed: int) -> Comparison:
     documents = [read_document(folder) for folder in (first, second)]
     asked = [{"assay": one["assay"], **one["settings"]} for one in documents]
     if documents[0]["command"] != documents[1]["command"]:
         raise DataError(f"{first} is a run of assay {documents[0]['command']}, {second} of assay {documents[1]['command']}")
-    hashes = [_hashes(folder) for folder in (first, second)]
+    hashes, wrong = zip(*map(_results, (first, second)), strict=True)
+    told = [f"{one} in the {which}" for which, ones in zip(("first", "second"), wrong, strict=True) for one in ones]
     changed = tuple(differences(*asked))
     if all((folder / MAPS).exists() for folder in (first, second)):
         lines, alone = list(_maps(first, second, seed)), _alone(*({(name, "") for name in _names(folder)} for folder in (first, second)))
@@ -86,11 +97,14 @@ def compare(first: Path, second: Path, seed: int = 0) -> Comparison:
         keys = [dict.fromkeys(table.select("explainer", "measure").unique(maintain_order=True).collect().rows()) for table in tables]
         lines = [_line(tables, explainer, measure, seed) for explainer, measure in keys[0] if (explainer, measure) in keys[1]]
         alone = _alone(*map(set, keys))
-    return Comparison(hashes[0] == hashes[1] and bool(hashes[0]), changed, tuple(lines), alone)
+    return Comparison(hashes[0] == hashes[1] and bool(hashes[0]) and not told, changed, tuple(lines), alone, tuple(told))
 
 
-def _hashes(folder: Path) -> dict[str, str]:
-    return {name: value for line in read_log(folder / LOGS) for name, value in line.files.items() if name not in _SEPARATE}
+def _results(folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Hashes of the files that hold results, as they are now, and which are not what was written."""
+    found, wrong = written(folder)
+    own = {name: digest for name, digest in found.items() if name not in _SEPARATE}
+    return own, [one for one in wrong if one.split(" ")[0] not in _SEPARATE]
 
 
 def _scores(folder: Path) -> pl.LazyFrame:

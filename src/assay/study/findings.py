@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,15 @@ import polars as pl
 from assay.core.registry import short
 from assay.errors import EmptyBatchError, ModelError, NotFiniteError
 from assay.models.classifier import Classifier
-from assay.report import MeasureNote, Page
+from assay.report import MeasureNote, Page, Sentence
 from assay.report.attack import AttackView
+from assay.report.questions import QuestionCell, QuestionRow
+from assay.study.answers import QUESTIONS, Answers, answer
 from assay.study.attack_views import shown_attacks
 from assay.study.blocks import Blocks
 from assay.study.gallery import Shown, gallery, places, unpack
 from assay.study.labels import Labels, match
+from assay.study.looks import looked, model_sentences
 from assay.study.run_files import UNREAD
 from assay.study.sink import Sink
 from assay.study.source import Source
@@ -26,7 +29,7 @@ from assay.study.statistics import summarise_pieces
 from assay.study.verdict import RULES, verdict
 from assay.study.work import OK, Work
 
-__all__ = ["Tally", "few", "findings", "notes_of", "tally"]
+__all__ = ["Tally", "class_names", "few", "findings", "notes_of", "tally"]
 
 _LISTED = 1000
 """Problems that a report lists; status.csv has all."""
@@ -65,8 +68,8 @@ def findings(
     answers: Mapping[str, Any],
     name: str,
     classes: Sequence[str] = (),
-) -> tuple[pl.DataFrame, Page]:
-    """The summary, and the report ready to be written.
+) -> tuple[pl.DataFrame, Page, Answers]:
+    """The summary, the report ready to be written, and the answers to the verdict's questions.
 
     Args:
         work: What was done.
@@ -88,14 +91,19 @@ def findings(
         raise NotFiniteError(f"the model gives NaN or infinity for every image, so there is nothing to audit: {few(counted)}")
     measures = {label: one.higher_is_better for label, one in zip(work.labels, work.measures, strict=True)}
     explainers = [short(one) for one in work.explainers]
-    summary = summarise_pieces(_values(sink, len(explainers) + 1, len(measures)), explainers, measures, work.seed)
+    summary = summarise_pieces(_values(sink, len(explainers) + 1, len(measures)), explainers, measures)
     notes = notes_of(work)
-    labels = match(classes, _classes(work.model, source, counted.first))
+    labels = match(classes, class_names(work.model, source, counted.first))
+    first, sound = _model(work, sink, counted, labels)
+    told = _answered(work, sink)
+    if not sound:
+        told = replace(told, trusted=(), recommended=None)
+    alike = pl.concat([pl.DataFrame(), *sink.tables("agreement")]) if len(told.trusted) > 1 else None
     page = Page(
         title="Which explanations of this model can be trusted?",
         model=f"{name}, its {_output(work.model)}, in {work.model.precision} on {work.model.device.type}",
         data=str(answers["data"].get("name")),
-        verdict=verdict(summary, notes, counted.sound),
+        verdict=verdict(summary, notes, counted.sound, told, first, alike),
         summary=summary,
         measures=notes,
         gallery=gallery(_shown(work, source, sink, blocks, counted.first), explainers, list(measures), labels),
@@ -103,8 +111,10 @@ def findings(
         record=answers,
         problems=_listed(counted),
         attacks=_attacked(work, source, counted.first, labels),
+        questions=_questions(told, explainers),
+        best=told.best,
     )
-    return summary, page
+    return summary, page, told
 
 
 def tally(sink: Sink) -> Tally:
@@ -132,6 +142,45 @@ def notes_of(work: Work) -> dict[str, MeasureNote]:
         name: MeasureNote(one.category, "higher is better" if one.higher_is_better else "lower is better", one.meaning, one.reference)
         for name, one in zip(work.labels, work.measures, strict=True)
     }
+
+
+def _answered(work: Work, sink: Sink) -> Answers:
+    """Answers to the questions, from the tables of maps and what they are held against."""
+    items, rated = work.nulls.items, work.rated
+    parts = [part["value"].to_numpy().reshape(-1, len(items), len(rated)) for part in sink.tables("nulls")]
+    values = np.concatenate(parts) if parts else np.empty((0, len(items), len(rated)))
+    return answer(values, items, rated, {short(one): one.category != "control" for one in work.explainers}, work.smallest)
+
+
+def _model(work: Work, sink: Sink, counted: Tally, labels: Labels) -> tuple[list[Sentence], bool]:
+    """What must be known of the model first, and whether its maps may be trusted."""
+    looks = looked(sink.tables("classes"), sink.tables("flat"))
+    share, known = labels.accuracy(counted.pairs) if counted.pairs else (0.0, 0)
+    return model_sentences(work.model, looks, round(share * known) if known else None, known, work.seed)
+
+
+def _questions(told: Answers, explainers: Sequence[str]) -> tuple[QuestionRow, ...]:
+    """The answers as the report shows them."""
+    if not told.table.height:
+        return ()
+    rows = {(row["explainer"], row["question"], row["measure"]): row for row in told.table.iter_rows(named=True)}
+    measures = list(dict.fromkeys(told.table["measure"]))
+    return tuple(
+        QuestionRow(
+            name,
+            name in told.trusted,
+            name == told.recommended,
+            tuple(
+                QuestionCell(
+                    question,
+                    told.status(name, question) if told.alive else "undecided",
+                    tuple((one, one in told.silent, rows[name, question, one]) for one in measures),
+                )
+                for question in QUESTIONS
+            ),
+        )
+        for name in explainers
+    )
 
 
 def _values(sink: Sink, everyone: int, measures: int) -> Callable[[], Iterator[np.ndarray]]:
@@ -163,7 +212,7 @@ def _attacked(work: Work, source: Source, first: int, labels: Labels) -> tuple[A
     return tuple(found)
 
 
-def _classes(model: Classifier, source: Source, first: int) -> tuple[str, ...]:
+def class_names(model: Classifier, source: Source, first: int) -> tuple[str, ...]:
     """Names of the model's classes, also where other processes, or an earlier start, made all passes."""
     try:
         return model.classes
@@ -179,9 +228,11 @@ def _settings(work: Work, counted: Tally) -> dict[str, str]:
         "images": f"{counted.read}{lost}",
         "explained": f"the {_output(work.model)} of {work.targets.words}",
         "precision": work.model.precision,
+        **({"what to know of the network": " ".join(work.model.findings)} if work.model.findings else {}),
         "seed": str(work.seed),
         "explainers": "; ".join(map(short, work.everyone)),
         "measures": "; ".join(map(short, work.measures)),
+        "smallest effect that counts": f"{work.smallest:g} standard deviations of the paired differences",
         "rules of the verdict": RULES,
     }
 

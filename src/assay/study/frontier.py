@@ -10,39 +10,19 @@ from typing import Any, Literal
 
 import polars as pl
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from assay.attack.ball import Ball
-from assay.attack.base import Attack
-from assay.attack.distances import Distance, TopK
-from assay.attack.map_attack import MapAttack
 from assay.core.files import replacing
-from assay.core.inputs import check_images, check_index
-from assay.core.progress import Progress, silent
 from assay.core.registry import nearest, short
-from assay.data.base import Batch
-from assay.errors import DataError, NotFiniteError, ShapeError, SpecError
-from assay.explain.base import Explainer, check_model
-from assay.explain.gradient import Gradient
-from assay.explain.kernels import Kernel
-from assay.measure.base import Measure
-from assay.models.classifier import Classifier
-from assay.models.targets import Targets
+from assay.errors import DataError, ShapeError, SpecError
 from assay.report.frontier_plot import trade_offs
 from assay.report.page import Sentence
 from assay.report.plots import to_bytes
 from assay.report.study_page import write_study
-from assay.study.blocks import BLOCK, Blocks
-from assay.study.findings import few, tally
 from assay.study.frontier_findings import frontier_summary, frontier_trends, knee_of, sentences
 from assay.study.frontier_page import frontier_page, lines_of_plot
-from assay.study.frontier_plan import FAITHFULNESS, plan_sweep
-from assay.study.frontier_sweep import Sweep, sweep_blocks
-from assay.study.sink import Memory
-from assay.study.source import Held
-from assay.study.targeting import given_targets
+from assay.study.frontier_sweep import Sweep
 
-__all__ = ["FIGURE", "Frontier", "Knee", "frontier", "frontiers_of", "plot_frontiers"]
+__all__ = ["FIGURE", "Frontier", "Knee", "frontiers_of", "plot_frontiers"]
 
 FIGURE: tuple[Literal["png", "svg"], ...] = ("png", "svg")
 """Forms in which the figure is written."""
@@ -190,79 +170,6 @@ class Frontier:
 
     def _rows(self, quantity: str) -> pl.DataFrame:
         return self.summary.filter(pl.col("quantity") == quantity)
-
-
-def frontier(
-    model: Classifier,
-    images: Tensor,
-    targets: Targets | None = None,
-    explainer: Explainer | str = Gradient(),  # noqa: B008  (frozen)
-    sigmas: Sequence[float] | None = None,
-    samples: int | None = None,
-    seed: int = 0,
-    *,
-    kernels: Sequence[Kernel | str] | None = None,
-    faithfulness: Sequence[Measure | str] = FAITHFULNESS,
-    attack: Attack | str | None = MapAttack(),  # noqa: B008  (frozen)
-    otherwise: Attack | str | None = None,
-    distance: Distance | str = TopK(),  # noqa: B008  (frozen)
-    attacked: int | None = None,
-    draws: int = 10,
-    within: Ball | str | None = None,
-    certified: float | None = None,
-    index: Tensor | None = None,
-    progress: Progress = silent,
-) -> Frontier:
-    """Smooth an explainer by wider and wider kernels, and tell what that does to its robustness and to its faithfulness to the model.
-
-    All widths share their noise: the same draws scaled by the width, the same attack's starting points, the same random changes. Noise
-    within the explainer itself (Lime's coalitions) is shared only where all widths have the same number of `samples`.
-
-    Args:
-        model: The model to explain; faithfulness is to it, not to the smoothed model.
-        images: (N, C, H, W), pixels in [0, 1].
-        targets: (N,) class ids, or what else is explained (`assay.models.targets.Targets`); None for the predicted classes.
-        explainer: What is smoothed, or its spec.
-        sigmas: Standard deviations of Gaussian kernels; 0, 0.01, 0.03 and 0.1 when neither these nor `kernels` are given.
-        samples: Noisy copies per image at every width; None for the paper's rule, more at larger widths.
-        seed: Decides all randomness, together with `index`.
-        kernels: Kernels of one kind and several widths, in place of `sigmas`. Width 0, the explainer alone, is always there.
-        faithfulness: Measures of the maps on the model, each a curve of its own.
-        attack: The attack on the smoothed explainer; None for none.
-        otherwise: The attack where `attack` cannot be made, as on explainers without derivatives; black-box search in the same ball
-            when None.
-        distance: What is left after an attack is 1 - this distance of the maps.
-        attacked: How many images are attacked, evenly spread; None for all.
-        draws: Random changes per image, for the mean and the largest change of the map.
-        within: The ball of these changes; the attack's by default, `LinfBall(8/255)` without an attack.
-        certified: L2 radius at which smoothed gradients and `Sparsified` explainers get a certificate (`assay.certify`, 1000 forward
-            passes more per image and width for gradients); None for none. A gradient needs `Classifier(net, output="probability")`.
-        index: (N,) the images' global numbers, all different; 0..N-1 when None.
-        progress: Called as work goes on.
-
-    Raises:
-        AssayError: A wrong input, named in the message, before work starts.
-    """
-    check_model(model)
-    images = check_images(images)
-    count = len(images)
-    numbers = check_index(index, count, images.device)
-    if len(numbers.unique()) < count:
-        raise ShapeError("index gives two images the same number; each needs its own")
-    sweep = plan_sweep(
-        model, count, [explainer], sigmas, samples, seed,
-        kernels=kernels, faithfulness=faithfulness, attack=attack, otherwise=otherwise, distance=distance, attacked=attacked,
-        draws=draws, within=within, certified=certified, targets=given_targets(targets, model, images),
-    )  # fmt: skip
-    source = Held(Batch(images, None, None, None, numbers, tuple(f"image {number}" for number in range(count))))
-    blocks, sink = Blocks.even(count, BLOCK), Memory()
-    sweep_blocks(sweep, source, sink, blocks, range(len(blocks)), progress)
-    counted = tally(sink)
-    if counted.first is None:
-        raise NotFiniteError(f"the model gives NaN or infinity for every image, so there is nothing to smooth: {few(counted)}")
-    table, status = (pl.concat(list(sink.tables(name))) for name in ("frontier", "status"))
-    answers = sweep.record({"name": "images given as a tensor"}, source.indices)
-    return frontiers_of(sweep, table, status, answers, model.name)[0]
 
 
 def frontiers_of(sweep: Sweep, table: pl.DataFrame, status: pl.DataFrame, record: Mapping[str, Any], name: str) -> tuple[Frontier, ...]:

@@ -84,18 +84,19 @@ def frontier_trends(table: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         Columns explainer, quantity, kind, rank_correlation (mean over images of Spearman's correlation of the width with the quantity,
-        positive meaning better), page_p, p (see `assay.study.frontier_statistics.trend`), p_holm (corrected over the quantities),
+        positive meaning better), page_p, p (for other images at these widths, `images_p` of `assay.stats.trends.trend`), p_holm
+        (corrected over the quantities),
         trend ("better" with the width, "worse", "none"; empty where it could not be tested) and images.
     """
     values, signs, names = cube(table)
     found = [trend(values[:, :, at] * sign) for at, sign in enumerate(signs)]
-    corrected = holm([one.p for one in found])
+    corrected = holm([one.images_p for one in found])
     rows = []
     for head, one, p in zip(table.head(len(names)).iter_rows(named=True), found, corrected, strict=True):
         word = "" if math.isnan(p) else "none" if p >= LEVEL else "better" if one.rank_correlation > 0 else "worse"
         rows.append(
             {name: head[name] for name in ("explainer", "quantity", "kind")}
-            | {"rank_correlation": one.rank_correlation, "page_p": one.page_p, "p": one.p, "p_holm": p}
+            | {"rank_correlation": one.rank_correlation, "page_p": one.page_p, "p": one.images_p, "p_holm": p}
             | {"trend": word, "images": one.images}
         )
     return pl.DataFrame(rows)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import polars as pl
@@ -16,9 +17,7 @@ from assay.attack.base import Attack
 from assay.attack.distances import Distance
 from assay.bounds.certify import certify
 from assay.core.noise import normal
-from assay.core.progress import Progress, silent
 from assay.core.registry import short
-from assay.data.base import Batch
 from assay.explain.base import Explainer
 from assay.explain.gradient import Gradient
 from assay.explain.kernels import Kernel
@@ -28,13 +27,10 @@ from assay.measure.attacked import AttackedSimilarity, with_floor
 from assay.measure.base import Case, Measure
 from assay.measure.robustness import changes
 from assay.models.classifier import Classifier
-from assay.study.blocks import Blocks
 from assay.study.gallery import places
 from assay.study.record import record
-from assay.study.sink import Sink
-from assay.study.source import Source, placed
+from assay.study.study import Block, Kept, Tell
 from assay.study.targeting import PREDICTED, Targeting
-from assay.study.work import lines_of, lines_of_unread, status_table
 
 __all__ = [
     "ATTACKED",
@@ -48,7 +44,7 @@ __all__ = [
     "PLAIN",
     "Quantity",
     "Sweep",
-    "sweep_blocks",
+    "sweep_block",
     "width_of",
 ]
 
@@ -168,37 +164,12 @@ class Sweep:
         }
         return record(self.model, self.everyone, [*self.robustness, *self.faithfulness], data, indices, self.seed, settings)
 
-    def tables(self, source: Source, rows: range, batch: Batch, tell: Callable[[int], None]) -> dict[str, pl.DataFrame]:
-        """Rows of the tables frontier and status.
-
-        Args:
-            source: Where the batch is from.
-            rows: The block's positions.
-            batch: Its images.
-            tell: Called with the images done, where one half done counts by halves.
-        """
-        at, unread = placed(source, rows, batch)
-        lines = lines_of_unread(unread)
-        tables = {}
-        if at:
-            home = self.model.device
-            images, index = batch.images.to(home), batch.index.to(home)
-            logits = self.model.unchecked_logits(images)
-            targets = self.targets.of(self.model, logits, batch, at)
-            case = Case(self.model, images, targets, index, self.seed)
-            case.__dict__["logits"] = logits
-            chosen = torch.tensor([place for place, row in enumerate(at) if row in self._attacked()], dtype=torch.int64, device=home)
-            values, maps = self._measured(case, chosen, tell)
-            tables["frontier"] = self._rows(batch.index, values)
-            lines |= zip(at, lines_of(batch, self.model.decide(logits, targets), maps), strict=True)
-        tables["status"] = status_table(source, rows, lines)
-        return tables
-
-    def _attacked(self) -> set[int]:
+    @cached_property
+    def attacked_positions(self) -> set[int]:
         """Positions of the images that are attacked."""
         return set(places(self.images if self.attacked is None else self.attacked, self.images))
 
-    def _measured(self, case: Case, chosen: Tensor, tell: Callable[[int], None]) -> tuple[Tensor, dict[str, Tensor]]:
+    def measured(self, case: Case, chosen: Tensor, tell: Callable[[int], None]) -> tuple[Tensor, dict[str, Tensor]]:
         """Values (N, explainers, widths, quantities), NaN where unknown, and the maps by name."""
         count, done = len(case.images), 0
         everyone = self.everyone
@@ -218,7 +189,7 @@ class Sweep:
         for measure in self.robustness:
             left = torch.full((len(everyone), count), math.nan, device=case.images.device)
             if len(chosen):
-                left[:, chosen] = measure.evaluate(_part(case, chosen), [one[chosen] for one in clean], everyone)
+                left[:, chosen] = measure.evaluate(case.part(chosen), [one[chosen] for one in clean], everyone)
             found.append(left)
             step(len(everyone))
         sampled = []
@@ -257,7 +228,7 @@ class Sweep:
         found = certify(case.model, case.images, explainer, eps, CONFIDENCE, case.targets, seed=case.seed, index=case.index)
         return found.cosine.clamp_min(0.0)
 
-    def _rows(self, index: Tensor, values: Tensor) -> pl.DataFrame:
+    def rows(self, index: Tensor, values: Tensor) -> pl.DataFrame:
         """A row for each image, explainer, width and quantity, in this order, so that blocks can be put one after another."""
         quantities, names = self.quantities, [_kernel_name(one) for one in self.kernels]
         inner = len(names) * len(quantities)
@@ -276,24 +247,17 @@ class Sweep:
         )
 
 
-def sweep_blocks(sweep: Sweep, source: Source, sink: Sink, blocks: Blocks, share: Iterable[int], progress: Progress = silent) -> None:
-    """Do the blocks in `share`, each kept by the sink when it is finished.
+def sweep_block(sweep: Sweep, block: Block, tell: Tell) -> Kept:
+    """Rows of the table frontier.
 
     Args:
         sweep: What to do.
-        source: The images.
-        sink: What keeps the results.
-        blocks: How the images are cut.
-        share: The blocks to do.
-        progress: Called as work goes on.
+        block: The images.
+        tell: Called as the work goes on.
     """
-    todo = list(share)
-    total, done = sum(len(blocks.rows(block)) for block in todo), 0
-    for block, batch in zip(todo, source.read(map(blocks.rows, todo)), strict=True):
-        rows = blocks.rows(block)
-        sink.write(block, sweep.tables(source, rows, batch, lambda images, done=done: progress("frontier", done + images, total)))  # type: ignore[misc]
-        done += len(rows)
-        progress("frontier", done, total)
+    places = [place for place, row in enumerate(block.at) if row in sweep.attacked_positions]
+    values, maps = sweep.measured(block.case, torch.tensor(places, dtype=torch.int64, device=block.case.images.device), tell)
+    return Kept({"frontier": sweep.rows(block.batch.index, values)}, maps)
 
 
 def width_of(kernel: Kernel | None) -> float:
@@ -306,13 +270,6 @@ def width_of(kernel: Kernel | None) -> float:
 
 def _kernel_name(kernel: Kernel | None) -> str:
     return PLAIN if kernel is None else short(kernel)
-
-
-def _part(case: Case, rows: Tensor) -> Case:
-    """The case of some of its images."""
-    part = Case(case.model, case.images[rows], case.targets[rows], case.index[rows], case.seed)
-    part.__dict__["logits"] = case.logits[rows]
-    return part
 
 
 def _names(measures: Sequence[Measure]) -> list[str]:

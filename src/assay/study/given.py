@@ -32,7 +32,7 @@ def built(kind: str, given: Sequence[T | str], base: Callable[..., T]) -> list[T
         found = build(one, base) if isinstance(one, str) else one
         if not isinstance(found, cls):
             raise SpecError(f"{kind}s must be {cls.__name__} objects or specs, not {found!r}")
-        if found in made:
+        if found in made or short(found) in map(short, made):
             raise SpecError(f"the {kind} {short(found)} is given twice; give each once")
         made.append(found)
     return made

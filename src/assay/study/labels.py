@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from assay.models.targets import Decision
 
+from assay.errors import DataError
+
 __all__ = ["Labels", "match"]
 
 
@@ -59,16 +61,67 @@ class Labels:
 def match(data: Iterable[str], model: Sequence[str]) -> Labels:
     """Match by name where names agree, else by number where there are as many classes, else not at all.
 
+    Names that are whole numbers say little: folders `1` to `5` may be classes 1 to 5 or, as torchvision counts them, 0 to 4. They
+    are taken for the model's class numbers only where they cannot be anything else, and for the classes in their order where
+    the model has as many and the names do not fit as numbers.
+
     Args:
         data: Names of the labels' classes; none when labels are the model's own numbers.
         model: Names of the model's classes.
+
+    Raises:
+        DataError: Names that are numbers can be understood in two ways.
     """
     data, model = tuple(data), tuple(model)
     if not data:
         return Labels(model, None)
+    if _counted(model) and all(name.isdecimal() for name in data):
+        return _numbered(data, model)
     numbers = {name: number for number, name in enumerate(model)}
     if any(name in numbers for name in data):
         return Labels(model, tuple(numbers.get(name) for name in data))
     if len(data) == len(model):
         return Labels(data, None)
     return Labels(model, (None,) * len(data))
+
+
+def _counted(model: tuple[str, ...]) -> bool:
+    """Whether the model's classes have no names but their numbers."""
+    return model == tuple(map(str, range(len(model))))
+
+
+def _numbered(data: tuple[str, ...], model: tuple[str, ...]) -> Labels:
+    """Names that are numbers, of a model whose classes have no names."""
+    values = [int(name) for name in data]
+    if len(set(values)) < len(values):
+        raise DataError(f"two of the classes {', '.join(data)} are the same number; rename one")
+    order = sorted(range(len(values)), key=values.__getitem__)
+    in_order = values == list(range(len(model)))
+    if in_order:
+        return Labels(model, None)
+    if sorted(values) == list(range(len(values))) and len(values) <= len(model):
+        # 0 to n - 1, perhaps not in that order in the alphabet (0, 1, 10, 2): these are the model's numbers.
+        if len(values) < len(model) or order == list(range(len(values))):
+            return Labels(model, tuple(values))
+        raise DataError(
+            f"the classes {_some(data)} are numbered in the order of the alphabet by torchvision (10 before 2) and by their values by "
+            "others; rename the folders with leading zeros (02), or name the model's classes (classes=), so that they can be told apart"
+        )
+    if len(values) == len(model):
+        # 1 to n, or grades such as 2, 4, 6: there are as many, but they are not the model's numbers.
+        if order == list(range(len(values))):
+            return Labels(data, None)
+        raise DataError(
+            f"the classes {_some(data)} are not in the order of their values, and the model's classes have no names; rename the folders "
+            "with leading zeros, or name the model's classes (classes=)"
+        )
+    if max(values) < len(model):
+        raise DataError(
+            f"the classes {_some(data)} may be class numbers of the model, which has {len(model)} classes without names, or names in their "
+            "order; name the model's classes (classes=), or rename the folders"
+        )
+    return Labels(model, (None,) * len(data))
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")

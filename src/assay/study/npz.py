@@ -7,19 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.core.files import replacing
 from assay.study.blocks import Blocks
 from assay.study.run_maps import open_maps
 
 __all__ = ["write_npz"]
 
 
-def write_npz(folder: Path, name: str, blocks: Blocks, count: int) -> None:
+def write_npz(folder: Path, draft: Path, blocks: Blocks, count: int) -> None:
     """Write each array of a run's `maps.zarr`, rows without a map left out, into one compressed npz file.
 
     Args:
         folder: The run folder.
-        name: The file's name within it.
+        draft: The file to write.
         blocks: How the images are cut.
         count: How many images have maps.
 
@@ -29,7 +28,7 @@ def write_npz(folder: Path, name: str, blocks: Blocks, count: int) -> None:
     group = open_maps(folder)
     arrays = dict(sorted(group.arrays()))
     targets = arrays["targets"]
-    with replacing(folder / name) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
         for key, array in arrays.items():
             # A ZipInfo of its own has a fixed date, so that the same maps always give the same file.
             entry = zipfile.ZipInfo(f"{key}.npy")

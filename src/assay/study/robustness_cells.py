@@ -75,8 +75,8 @@ def smoothed_cells(values: pl.DataFrame, widths: pl.DataFrame) -> pl.DataFrame:
     Returns:
         Columns family (the kind of kernel), part, model, backbone, twin, explainer, quantity, kind, higher_is_better, width (the largest),
         alone (mean at width 0), smoothed (mean at the largest), change, change_low, change_high, loss, outcome (see
-        `frontier_summary`), rank_correlation, p (see `assay.study.frontier_statistics.trend`), p_holm (over the cells of one family,
-        twin and quantity), trend ("better", "worse", "none") and images.
+        `frontier_summary`), rank_correlation, p (`images_p` of `assay.stats.trends.trend`), p_holm (over the cells of one family, twin and
+        quantity), trend ("better", "worse", "none") and images.
     """
     rows: list[dict[str, Any]] = []
     keys = ("part", "model", "explainer", "quantity")
@@ -92,7 +92,7 @@ def smoothed_cells(values: pl.DataFrame, widths: pl.DataFrame) -> pl.DataFrame:
             {name: last[name] for name in names}
             | {"alone": first["mean"], "smoothed": last["mean"]}
             | {name: last[name] for name in kept}
-            | {"rank_correlation": test.rank_correlation, "p": test.p, "images": test.images}
+            | {"rank_correlation": test.rank_correlation, "p": test.images_p, "images": test.images}
         )
     if not rows:
         return pl.DataFrame()

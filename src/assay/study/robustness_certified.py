@@ -8,16 +8,14 @@ from functools import partial
 import polars as pl
 from matplotlib.figure import Figure
 
-from assay.data.base import Batch
-from assay.models.classifier import Classifier
 from assay.report.page import Sentence
 from assay.report.plots import Curve, curves
 from assay.report.text import number
-from assay.study.certified import Certifying, certified_summary, certified_table
+from assay.study.certify import certified_summary
 from assay.study.study_files import Drawing
 from assay.study.tables import HIGH, LOW, Table
 
-__all__ = ["certificates", "certified_drawing", "certified_means", "certified_sentences", "certified_values"]
+__all__ = ["certificates", "certified_drawing", "certified_means", "certified_sentences"]
 
 _COLUMNS = {
     "cosine": "certified cosine",
@@ -27,16 +25,8 @@ _COLUMNS = {
 }
 
 
-def certified_values(plan: Certifying, batch: Batch) -> pl.DataFrame:
-    """A row for each image and radius; see `assay.study.certified.certified_table`."""
-    model: Classifier = plan.model
-    images, index = batch.images.to(model.device), batch.index.to(model.device)
-    logits = model.logits(images)
-    return certified_table(plan, images, model.choose(logits), index, logits)
-
-
 def certified_means(values: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """`assay.study.certified.certified_summary` of each network, beside model, backbone and twin."""
+    """`assay.study.certify.certified_summary` of each network, beside model, backbone and twin."""
     found = []
     for (model, backbone, twin), own in values.group_by("model", "backbone", "twin", maintain_order=True):
         told = {"model": model, "backbone": backbone, "twin": twin}

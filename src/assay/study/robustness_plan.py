@@ -21,12 +21,14 @@ from assay.explain.base import Explainer
 from assay.measure.base import Measure
 from assay.models.classifier import Classifier, Output
 from assay.study.blocks import Blocks
-from assay.study.certified import Certifying
+from assay.study.certify import CertifyStudy
 from assay.study.frontier_plan import plan_sweep
 from assay.study.frontier_sweep import Sweep
 from assay.study.given import built
 from assay.study.robustness_models import Network, networks
 from assay.study.robustness_settings import Part, RobustnessSettings
+from assay.study.source import Held
+from assay.study.study import Asked
 
 __all__ = ["RobustnessPlan", "Step"]
 
@@ -131,24 +133,14 @@ class RobustnessPlan:
         """The attack of a part."""
         return build(part.attack, Attack)
 
-    def certifying(self, name: str) -> Certifying | None:
-        """What is certified of a network, where that is wanted.
-
-        Raises:
-            SpecError: It cannot be.
-        """
+    @cached_property
+    def certified(self) -> CertifyStudy | None:
+        """What is certified of every network, where that is wanted."""
         wanted = self.settings.certified
         if wanted is None:
             return None
-        return Certifying(
-            self.classifier(name, self.settings.precision, "probability"),
-            build(wanted.smoothing, Explainer),
-            wanted.eps,
-            wanted.confidence,
-            wanted.samples,
-            build(wanted.attack, Attack),
-            self.settings.seed,
-        )
+        attack = build(wanted.attack, Attack)
+        return CertifyStudy(build(wanted.smoothing, Explainer), wanted.eps, wanted.confidence, wanted.samples, attack)
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -176,7 +168,8 @@ class RobustnessPlan:
         if certified is not None and certified.images > self.settings.images:
             raise SpecError(f"certificates take {certified.images} images; there are {self.settings.images}")
         name = next(iter(self.networks))
-        self.certifying(name)
+        if self.certified is not None:
+            self.certified.check(Asked(self.classifier(name, self.settings.precision, "probability"), Held(self.batch)))
         first = self.classifier(name, "float32")
         for part in self.settings.parts.values():
             self.sweep(part, first)
@@ -187,7 +180,7 @@ class RobustnessPlan:
         """The seven answers, as far as they are known before the work; `hashed` is the data's content hash."""
         settings = self.settings
         name = next(iter(self.networks))
-        model, certifying = self.classifier(name, "float32"), self.certifying(name)
+        model, certifying = self.classifier(name, "float32"), self.certified
         sweeps = [self.sweep(part, model) for part in settings.parts.values()]
         explainers = {repr(one): one.reference for sweep in sweeps for one in sweep.everyone}
         measures = {repr(one): one.reference for one in built("measure", settings.faithfulness, Measure)}

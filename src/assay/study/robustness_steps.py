@@ -6,7 +6,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 import polars as pl
 import torch
@@ -17,14 +16,15 @@ from assay.attack.distances import Distance
 from assay.core.precision import Precision
 from assay.core.progress import Progress, silent
 from assay.core.registry import short
-from assay.data.base import Batch
 from assay.measure.attacked import with_floor
+from assay.measure.base import Case
 from assay.models.classifier import Classifier, Output
-from assay.study.frontier_sweep import ATTACKED, NOISE, PLAIN, Sweep, width_of
-from assay.study.robustness_certified import certified_values
+from assay.study.certify import certified_table
+from assay.study.frontier_sweep import ATTACKED, NOISE, PLAIN, Sweep, sweep_block, width_of
 from assay.study.robustness_plan import RobustnessPlan, Step
 from assay.study.sink import Sink
 from assay.study.source import Held
+from assay.study.study import Block
 
 __all__ = ["CERTIFICATES", "CLASSES", "COSTS", "VALUES", "attacked_values", "do_steps", "quantity"]
 
@@ -77,29 +77,26 @@ def quantity(base: str, distance: Distance) -> str:
     return f"{base} ({short(distance)})"
 
 
-def attacked_values(
-    sweep: Sweep, attack: Attack, distances: Sequence[Distance], batch: Batch, tell: Callable[[float], None]
-) -> pl.DataFrame:
+def attacked_values(sweep: Sweep, attack: Attack, distances: Sequence[Distance], case: Case, tell: Callable[[float], None]) -> pl.DataFrame:
     """What is left of the maps after an attack and after noise of its size, by several distances from one attack.
 
     Args:
         sweep: The explainers, widths and model.
         attack: The attack; where it cannot be made, a black-box one in the same ball.
         distances: What maps are compared by.
-        batch: The images; the explained class is the predicted one.
+        case: The images.
         tell: Called with the share of the work that is done.
 
     Returns:
         Rows as those of `assay.Frontier.table`: image, explainer, kernel, width, quantity, value, kind, higher_is_better.
     """
     model, everyone = sweep.model, sweep.everyone
-    images, index = batch.images.to(model.device), batch.index.to(model.device)
-    logits = model.unchecked_logits(images)
-    targets, pair = model.choose(logits), with_floor(attack)
+    images, targets, index, logits = case.images, case.targets, case.index, case.logits
+    pair = with_floor(attack)
     found: list[Tensor] = []
     for place, explainer in enumerate(everyone):
         maps = explainer.attribute(model, images, targets, index, sweep.seed)
-        lost = ~maps.flatten(1).isfinite().all(1) | ~logits.isfinite().all(1)
+        lost = ~maps.flatten(1).isfinite().all(1) | ~logits.flatten(1).isfinite().all(1)
         clean = maps.nan_to_num(0.0, 0.0, 0.0)
         moved = [
             one.chosen(explainer).run(model, explainer, images, targets, index, sweep.seed, logits, clean).attacked_maps for one in pair
@@ -113,7 +110,7 @@ def attacked_values(
     inner = len(kernels) * len(names)
     return pl.DataFrame(
         {
-            "image": batch.index.repeat_interleave(inner).numpy(),
+            "image": index.cpu().repeat_interleave(inner).numpy(),
             "explainer": [name for name, _ in kernels for _ in names] * len(index),
             "kernel": [PLAIN if kernel is None else short(kernel) for _, kernel in kernels for _ in names] * len(index),
             "width": [width_of(kernel) for _, kernel in kernels for _ in names] * len(index),
@@ -125,18 +122,20 @@ def attacked_values(
 
 def _tables(plan: RobustnessPlan, step: Step, model: Classifier, tell: Callable[[float], None]) -> dict[str, pl.DataFrame]:
     rows = step.rows
-    source = Held(plan.batch)
-    (batch,) = source.read([rows])
+    (batch,) = Held(plan.batch).read([rows])
+    images, index = batch.images.to(model.device), batch.index.to(model.device)
+    logits = model.unchecked_logits(images)
+    case = Case(model, images, model.choose(logits), index, plan.settings.seed).knowing(logits)
     if step.kind == "classes":
         assert batch.labels is not None
-        predicted = model.choose(model.unchecked_logits(batch.images))
-        return {CLASSES: pl.DataFrame({"image": batch.index.numpy(), "label": batch.labels.numpy(), "predicted": predicted.numpy()})}
+        predicted = case.targets.cpu().numpy()
+        return {CLASSES: pl.DataFrame({"image": batch.index.numpy(), "label": batch.labels.numpy(), "predicted": predicted})}
     if step.kind == "certify":
-        certifying = plan.certifying(step.model)
-        assert certifying is not None
-        return {CERTIFICATES: certified_values(replace(certifying, model=model), batch)}
+        assert plan.certified is not None
+        return {CERTIFICATES: certified_table(plan.certified, case)}
     part = plan.settings.parts[step.part]
     sweep = plan.sweep(part, model)
     if step.kind == "attack":
-        return {VALUES: attacked_values(sweep, plan.attack(part), plan.distances, batch, tell)}
-    return {VALUES: sweep.tables(source, rows, batch, lambda images: tell(images / len(rows)))["frontier"]}
+        return {VALUES: attacked_values(sweep, plan.attack(part), plan.distances, case, tell)}
+    block = Block(rows, rows, batch, case)
+    return {VALUES: sweep_block(sweep, block, lambda images: tell(images / len(rows))).tables["frontier"]}

@@ -7,11 +7,10 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,7 +21,7 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from assay.core.files import is_full, remove_drafts, replacing, sha256, write_all
+from assay.core.files import check_destination, is_draft, is_full, remove_drafts, replacing, sha256, write_all
 from assay.core.ranks import Ranks
 from assay.errors import DataError
 from assay.report.text import plural
@@ -61,6 +60,8 @@ class Run:
     answers: Mapping[str, Any]
     done: frozenset[int]
     over: bool
+    _lock: Lock
+    _made: dict[str, None] = field(default_factory=dict)
     _since: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -75,7 +76,9 @@ class Run:
         blocks: Blocks | None = None,
         ranks: Ranks | None = None,
     ) -> Iterator[Run]:
-        """Begin a run, or go on with the one in the folder; a first start that fails before anything is finished leaves nothing.
+        """Begin a run, or go on with the one in the folder.
+
+        A first start that fails before anything is finished removes what it made, and nothing else.
 
         Args:
             folder: New, empty, or of a run with the same command, version and settings.
@@ -94,23 +97,24 @@ class Run:
         document = _document(command, settings, blocks)
         found: tuple[int, Mapping[str, Any], frozenset[int], bool] | None = None
         lock = Lock(folder / LOCK)
-        began = False
+        began, made = False, dict[str, None]()
+        new_folders, new_lock = _missing(folder), not (folder / LOCK).exists()
         try:
             with ranks.together():
                 if ranks.first:
                     with _writing(folder, lambda: len(finished_blocks(folder) - {FINISH}), len(blocks)):
                         began = _claim(folder, lock, document)
                         remove_drafts(folder)
-                        start, kept = _begin(folder, document, dict(answers() if callable(answers) else answers), ranks, began)
+                        start, kept = _begin(folder, document, answers, ranks, made if began else None)
                     done = frozenset(finished_blocks(folder))
                     found = start, kept, done - {FINISH}, FINISH in done
             start, kept, done, over = ranks.told(found)  # type: ignore[misc]
             with _writing(folder, lambda: len(done), len(blocks)):
                 mend(_log(folder, ranks))
-            yield cls(folder, blocks, ranks, start, kept, done, over and len(done) == len(blocks))
+            yield cls(folder, blocks, ranks, start, kept, done, over and len(done) == len(blocks), lock, made)
         except BaseException:
             if began and ranks.world == 1 and not _worth_keeping(folder):
-                _clear(folder)
+                _undo(folder, made, lock if new_lock else None, new_folders)
             raise
         finally:
             lock.release()
@@ -145,6 +149,7 @@ class Run:
         content |= chunk_files(arrays, self.blocks, block) if arrays else {}
         content |= files or {}
         now = time.monotonic()
+        self._made |= dict.fromkeys(content)
         with self.writing():
             # All blocks bring the same head of an array; readers need not see it replaced each time.
             write_all(self.folder, {name: one for name, one in content.items() if not self._is_head(name, one)})
@@ -217,6 +222,13 @@ class Run:
         """
         return read_state(self.folder / "state" / f"{name}.safetensors")
 
+    def discard(self) -> None:
+        """Remove the finished run's own files, and the folder where nothing else is in it; called by the first process."""
+        states = [path.relative_to(self.folder).as_posix() for path in (self.folder / "state").glob("*.safetensors")]
+        logs = [path.relative_to(self.folder).as_posix() for path in (self.folder / LOGS).glob("rank-*.jsonl")]
+        # The settings last: until they are gone, a start that follows a kill finds that the run is over.
+        _undo(self.folder, (*states, ENVIRONMENT, *logs, SETTINGS), self._lock, [self.folder])
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Turn what the disk refuses within the block into one clear message.
@@ -235,6 +247,7 @@ class Run:
         return path.name == "zarr.json" and path.exists() and path.read_bytes() == content
 
     def _log(self, line: Line) -> None:
+        self._made[_log(self.folder, self.ranks).relative_to(self.folder).as_posix()] = None
         append(_log(self.folder, self.ranks), line)
 
 
@@ -246,19 +259,19 @@ def _document(command: str, settings: Mapping[str, Any], blocks: Blocks) -> dict
 
 
 def check_folder(folder: Path) -> None:
-    """Make the folder where it is not there, and see that it is empty or a run's.
+    """See that a folder is new, empty or a run's, and can be written; nothing is made or changed.
 
     Raises:
-        DataError: It cannot be made, or holds something else.
+        DataError: It is not, or cannot be.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        names = {path.name for path in folder.iterdir()}
-    except OSError as error:
-        raise DataError(f"cannot make the folder {folder}: {error.strerror or error}") from error
-    strange = sorted(name for name in names - {LOCK, LOGS, ENVIRONMENT} if not name.startswith("."))
-    if SETTINGS not in names and strange:
+    strange = [name for name in check_destination(folder) if not _is_ours(folder, name)]
+    if strange and not (folder / SETTINGS).exists():
         raise DataError(f"{folder} already holds {strange[0]} and is no run of assay; name an empty or new folder")
+
+
+def _is_ours(folder: Path, name: str) -> bool:
+    """Whether a start that was killed before it wrote its settings left this."""
+    return is_draft(name) or (name == LOCK and Lock(folder / name).is_ours())
 
 
 def _claim(folder: Path, lock: Lock, document: Mapping[str, Any]) -> bool:
@@ -270,6 +283,7 @@ def _claim(folder: Path, lock: Lock, document: Mapping[str, Any]) -> bool:
     check_folder(folder)
     if (folder / SETTINGS).exists():
         _check_same(folder, document)
+    folder.mkdir(parents=True, exist_ok=True)
     lock.take()
     return not (folder / SETTINGS).exists()
 
@@ -289,8 +303,20 @@ def _check_same(folder: Path, document: Mapping[str, Any]) -> None:
         raise DataError(f"{folder} holds a run with other settings: {told}; give the settings it was begun with, or name another folder")
 
 
-def _begin(folder: Path, document: Mapping[str, Any], answers: dict[str, Any], ranks: Ranks, new: bool) -> tuple[int, Mapping[str, Any]]:
-    """Write down this start; its number, and the answers of the first."""
+def _begin(
+    folder: Path,
+    document: Mapping[str, Any],
+    given: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
+    ranks: Ranks,
+    made: dict[str, None] | None,
+) -> tuple[int, Mapping[str, Any]]:
+    """Write down this start, and in `made`, if it is the first, what it made; its number, and the answers of the first."""
+    if made is not None:
+        # The settings first: with them the folder is a run, and all else in it is the run's.
+        made[SETTINGS] = None
+        write_all(folder, {SETTINGS: (_HEAD + settings_text(document)).encode()})
+        made[ENVIRONMENT] = None
+    answers = dict(given() if callable(given) else given)
     start = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "directory": str(Path.cwd()),
@@ -301,13 +327,10 @@ def _begin(folder: Path, document: Mapping[str, Any], answers: dict[str, Any], r
     (folder / LOGS).mkdir(exist_ok=True)
     path = folder / ENVIRONMENT
     kept: dict[str, Any] = {**answers, "starts": []}
-    if not new and path.exists():
+    if made is None and path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
     kept["starts"].append(start)
     write_all(folder, {ENVIRONMENT: (json.dumps(kept, indent=2) + "\n").encode()})
-    if new:
-        # Last: from here on the folder is a run.
-        write_all(folder, {SETTINGS: (_HEAD + settings_text(document)).encode()})
     return len(kept["starts"]) - 1, {name: value for name, value in kept.items() if name != "starts"}
 
 
@@ -338,9 +361,20 @@ def _worth_keeping(folder: Path) -> bool:
     return (folder / "state").exists() or next(read_log(folder / LOGS), None) is not None
 
 
-def _clear(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+def _missing(folder: Path) -> list[Path]:
+    """The folder and those above it that are not there, the innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _undo(folder: Path, made: Iterable[str], lock: Lock | None, new_folders: Iterable[Path]) -> None:
+    """Remove the files that a start made, and the folders that it made and that are empty now."""
+    within = {LOGS: None}
+    for name in made:
+        (folder / name).unlink(missing_ok=True)
+        within |= dict.fromkeys(str(path) for path in Path(name).parents if path != Path())
+    if lock is not None:
+        lock.remove()
+    inner = sorted((folder / name for name in within), key=lambda path: len(path.parts), reverse=True)
+    for path in (*inner, *new_folders):
+        with suppress(OSError):  # It holds something else, or is gone already.
+            path.rmdir()

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import BinaryIO
+
+from filelock import FileLock, Timeout
 
 from assay.errors import DataError
 
 __all__ = ["Lock"]
 
+_HOLDER = "process "
+
 
 class Lock:
-    """An advisory lock (flock) on a file, which stays when the lock is gone.
+    """A lock on a file, whose text names the holder; the file stays when the lock is gone.
 
     Args:
         path: The file.
@@ -21,7 +24,7 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: BinaryIO | None = None
+        self._lock = FileLock(path, blocking=False)
 
     def take(self) -> None:
         """Take the lock.
@@ -30,36 +33,53 @@ class Lock:
             DataError: Another process holds it.
             OSError: The file cannot be written.
         """
-        file = self.path.open("a+b")
-        if not _locked(file):
-            file.seek(0)
-            holder = file.read().decode(errors="replace").strip()
-            file.close()
-            raise DataError(f"{self.path.parent} is in use by {holder or 'another process'}; wait for it, end it, or name another folder")
-        self._file = file
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-        file.flush()
+        holder = _text(self.path)  # Before it is tried: some systems let nobody read a locked file.
+        while True:
+            self.path.touch()
+            before = self.path.stat().st_ino
+            try:
+                self._lock.acquire()
+            except Timeout:
+                held = holder or "another process"
+                raise DataError(f"{self.path.parent} is in use by {held}; wait for it, end it, or name another folder") from None
+            if self._is_at(before):
+                break
+            self._lock.release()  # A start that failed removed the file in between; whoever comes next would lock another.
+        self.path.write_text(f"{_HOLDER}{os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
 
     def release(self) -> None:
         """Give the lock back, if it was taken."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._lock.release()
+
+    def remove(self) -> None:
+        """Give the lock back and leave no file; `take` tells a file that was removed so from its own."""
+        if self._lock.is_locked:
+            self.path.unlink(missing_ok=True)
+            self._lock.release()
+
+    def is_ours(self) -> bool:
+        """Whether the file is such a lock's, and not somebody's of that name."""
+        return self.path.is_file() and (self.path.stat().st_size == 0 or _text(self.path).startswith(_HOLDER))
 
     def is_held(self) -> bool:
         """Whether some process holds the lock now."""
         if not self.path.exists():
             return False
-        with self.path.open("rb") as file:
-            return not _locked(file)
+        try:
+            with self._lock:
+                return False
+        except Timeout:
+            return True
+
+    def _is_at(self, inode: int) -> bool:
+        try:
+            return self.path.stat().st_ino == inode
+        except FileNotFoundError:
+            return False
 
 
-def _locked(file: BinaryIO) -> bool:
-    import fcntl  # Here, since Windows has none, and nothing else needs it.
-
+def _text(path: Path) -> str:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
-        return False
-    return True
+        return ""

@@ -13,6 +13,8 @@ from assay.data.base import Batch, Corrupt
 
 __all__ = ["Held", "Source", "placed"]
 
+_BROKEN = "a pixel is NaN or infinite"
+
 
 class Source(Protocol):
     """Chosen images of a data set."""
@@ -42,16 +44,19 @@ class Held:
         return numbers
 
     def read(self, blocks: Iterable[Sequence[int]]) -> Iterator[Batch]:
-        """Views of consecutive positions."""
+        """Consecutive positions, less the images with pixels that are no numbers, which take no other with them."""
         for block in blocks:
-            rows, whole = slice(block[0], block[-1] + 1), self.batch
+            whole = self.batch
+            fine = whole.images[block[0] : block[-1] + 1].flatten(1).isfinite().all(1).tolist()
+            rows = [row for row, sound in zip(block, fine, strict=True) if sound]
             yield Batch(
                 whole.images[rows],
                 _cut(whole.labels, rows),
                 _cut(whole.truth, rows),
                 _cut(whole.distractor, rows),
                 whole.index[rows],
-                whole.names[rows],
+                tuple(whole.names[row] for row in rows),
+                tuple(Corrupt(whole.names[row], _BROKEN) for row, sound in zip(block, fine, strict=True) if not sound),
             )
 
 
@@ -68,5 +73,5 @@ def placed(source: Source, rows: range, batch: Batch) -> tuple[list[int], list[t
     return came, list(zip(asked.values(), batch.errors, strict=True))
 
 
-def _cut(part: Tensor | None, rows: slice) -> Tensor | None:
+def _cut(part: Tensor | None, rows: list[int]) -> Tensor | None:
     return None if part is None else part[rows]

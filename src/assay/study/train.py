@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from assay.data import Dataset, stack
 from assay.models import checkpoint
 from assay.models.accuracy import Accuracy
 from assay.models.architecture import Architecture
-from assay.models.card import Robust
+from assay.models.card import Card, Robust
 from assay.models.fitting import State
 from assay.models.recipe import Recipe
 from assay.models.training import Trained, pick_device, train
@@ -121,7 +120,7 @@ def train_run(
     overwrite: bool = False,
     ranks: Ranks | None = None,
     progress: Progress = silent,
-) -> Trained:
+) -> Card:
     """Train, test and write the checkpoint `out` with its card, going on from the last epoch of a run that was killed.
 
     While it trains, `NAME.run` beside the checkpoint keeps the settings and the state after each epoch. It is removed when
@@ -146,34 +145,41 @@ def train_run(
     with ranks.together():
         checkpoint.check_destination(out, overwrite)
         settings = {**(options or {}), **plan.settings(ranks)}
-    try:
-        with Run.open(folder, command="train", settings=settings, answers=lambda: plan.record(ranks), ranks=ranks) as run:
-            trained = train(
-                plan.architecture,
-                plan.train_set,
-                plan.test_set,
-                plan.recipe,
-                plan.seed,
-                progress,
-                device=plan.device,
-                half=plan.half,
-                command=plan.command,
-                ranks=ranks,
-                states=_Kept(run),
-                start=plan.start,
-            )
-            if plan.attack is not None:
-                attack, place = plan.attack, pick_device(plan.device, ranks)
-                measured = ranks.once(lambda: robust_accuracy(trained, plan.test_set, attack, plan.seed, progress, place))
-                trained = replace(trained, card=replace(trained.card, robust=Robust(repr(attack), plan.seed, measured)))
-            card = ranks.once(lambda: checkpoint.save(out, trained.net, trained.card, overwrite))
-    finally:
-        # What failed before its first epoch was over leaves nothing to go on from.
-        if ranks.first and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-    if ranks.first:
-        shutil.rmtree(folder)
-    return replace(trained, card=card)
+    with Run.open(folder, command="train", settings=settings, answers=lambda: plan.record(ranks), ranks=ranks) as run:
+        if not run.over:
+            _train(out, plan, overwrite, run, progress)
+        with ranks.together():
+            if ranks.first:
+                run.discard()
+    return ranks.once(lambda: checkpoint.read(out)[1])
+
+
+def _train(out: str | Path, plan: TrainingPlan, overwrite: bool, run: Run, progress: Progress) -> None:
+    ranks = run.ranks
+    trained = train(
+        plan.architecture,
+        plan.train_set,
+        plan.test_set,
+        plan.recipe,
+        plan.seed,
+        progress,
+        device=plan.device,
+        half=plan.half,
+        command=plan.command,
+        ranks=ranks,
+        states=_Kept(run),
+        start=plan.start,
+    )
+    if plan.attack is not None:
+        attack, place = plan.attack, pick_device(plan.device, ranks)
+        measured = ranks.once(lambda: robust_accuracy(trained, plan.test_set, attack, plan.seed, progress, place))
+        trained = replace(trained, card=replace(trained.card, robust=Robust(repr(attack), plan.seed, measured)))
+
+    def keep() -> None:
+        checkpoint.save(out, trained.net, trained.card, overwrite)
+        run.finish(())
+
+    ranks.once(keep)
 
 
 def robust_accuracy(

@@ -3,93 +3,227 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from assay.report.page import MeasureNote, Sentence, Tone
+from assay.stats.intervals import LEVEL
+from assay.study.answers import QUESTIONS, Answers
+from assay.study.nulls import STEPS
 from assay.study.statistics import BETTER
 
 __all__ = ["RULES", "verdict"]
 
 FRAGILE = 0.5
 FEW = 30
+ALIKE = 0.5
 RULES = (
-    "An explainer beats the random map on a measure when the 95 % interval of the paired difference lies on the good side of zero. "
-    "It is called trustworthy here when it beats the random map on every faithfulness measure, doubtful when on some, untrustworthy "
-    f"when on none. Its maps are called unstable when noise too small to see changes them by more than {FRAGILE:.0%} of their size. "
-    "They are called fragile when less of them is left under an attack than under noise of its size, the 95 % intervals being apart."
+    "Four questions are asked of every explainer, by every measure of faithfulness and of known truth, image by image: does its "
+    "map say where (it is held against itself put elsewhere, and against itself with flipped signs), of this image (against its "
+    "own map of another image of another class), of this model (against its own map of the model with every weight in random "
+    "order), and more than the image alone shows (against edges, colour contrast and a blob in the middle; all must be beaten). A "
+    f"question is passed where the mean paired difference lies on the good side of zero, one-sided p below {LEVEL:g} after Holm's "
+    "correction over all tests that the verdict rests on, and is at least the smallest effect that counts. A measure that does not "
+    "tell a map made from the model's own answers (or the known evidence) from the same map elsewhere is silent here and counts "
+    "for nothing. An explainer is trusted where it passes the first three questions by every live measure, and the fourth by one "
+    "at least that notices flipped signs; controls never are. The recommended one is the trusted explainer of the best standing on "
+    f"every other image, if it passes on the rest. Curves are compared with {STEPS} steps. Maps are called unstable when noise too "
+    f"small to see changes them by more than {FRAGILE:.0%} of their size, fragile when less of them is left under an attack than "
+    "under noise of its size, the 95 % intervals being apart."
 )
 
 
-def verdict(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], images: int) -> tuple[Sentence, ...]:
+def verdict(
+    summary: pl.DataFrame,
+    notes: Mapping[str, MeasureNote],
+    images: int,
+    answers: Answers,
+    model: Sequence[Sentence] = (),
+    alike: pl.DataFrame | None = None,
+) -> tuple[Sentence, ...]:
     """Sentences for the top of the report, most important first.
 
     Args:
         summary: As `summarise` makes it.
         notes: A note for each measure.
         images: Number of images scored.
+        answers: What the questions come to, nothing being trusted where the model is not sound.
+        model: What must be known of the model before.
+        alike: As `assay.study.nulls.agreements` makes it.
     """
-    found = [*_faithfulness(summary, notes), *_localisation(summary, notes), *_robustness(summary, notes)]
-    found += [*_attacked(summary), *_disagreement(summary, notes)]
+    explainers = list(dict.fromkeys(summary["explainer"]))
+    found = [*model, *_first(answers), *_each(answers, explainers), *_measures(answers), *_agreement(answers, alike)]
+    rest = [*_localisation(summary, notes, answers), *_robustness(summary, notes), *_attacked(summary)]
+    # Nothing reads as good news beside explainers that are not trusted.
+    found += [Sentence("note", one.text) if one.tone == "good" and not answers.trusted else one for one in rest]
     if images < FEW:
         scored = f"{_count(images, 'image')} {'was' if images == 1 else 'were'}"
-        found.append(
-            Sentence(
-                "caution",
-                f"Only {scored} scored: intervals are wide; take {FEW} or more before you rely on this.",
-            )
-        )
+        text = f"Only {scored} scored: intervals are wide; take {FEW} or more before you rely on this."
+        found.append(Sentence("caution", text))
     return tuple(found)
+
+
+def _first(answers: Answers) -> list[Sentence]:
+    """Which explainer to use, or that none is."""
+    if answers.recommended:
+        stands = {one: answers.standing[answers.recommended, one] for one in answers.seeing}
+        told = _listed([f"{_stand(value)} by {name}" for name, value in stands.items()])
+        text = (
+            f"Use {answers.recommended} here: it was chosen on one half of the images and confirmed on the other. From its own map put "
+            f"elsewhere (0) to a map made from the model's own answers (1) it stands at {told}."
+        )
+        return [Sentence("good", text)]
+    if answers.trusted:
+        return [Sentence("caution", "No recommendation: what was chosen on one half of the images was not confirmed on the other.")]
+    return [Sentence("bad", "None of these explainers is shown to be trustworthy here.")]
+
+
+def _each(answers: Answers, explainers: Sequence[str]) -> list[Sentence]:
+    """One sentence for the trusted, and one for each other explainer."""
+    found = []
+    if answers.trusted:
+        they = "It says" if len(answers.trusted) == 1 else "They say"
+        text = f"Trusted: {_listed(list(answers.trusted))}. {they} where, in this image, of this model"
+        losing = [
+            f"{name} by {_listed(worse)}"
+            for name in answers.trusted
+            if (worse := [one for one in answers.alive if _loses(answers, name, one)])
+        ]
+        more = f" (not, though, {_listed(losing)})" if losing else ""
+        found.append(Sentence("good", f"{text}, and more than the image alone shows{more}."))
+    if not answers.alive:
+        return found
+    return found + [_sentence(answers, name) for name in explainers if name not in answers.trusted]
+
+
+def _loses(answers: Answers, name: str, measure: str) -> bool:
+    row = answers.table.filter((pl.col("explainer") == name) & (pl.col("measure") == measure) & (pl.col("question") == QUESTIONS[-1]))
+    return bool(len(row)) and row["holds"][0] is not True
+
+
+def _sentence(answers: Answers, name: str) -> Sentence:
+    """What one explainer that is not trusted says and does not say."""
+    status = {question: answers.status(name, question) for question in QUESTIONS}
+    said = [_SAYS[question] for question in QUESTIONS if status[question] == "yes"]
+    start = f"{name}: it says {', and '.join(said)}" if said else f"{name}:"
+    lost = [_FAILS[question] for question in QUESTIONS if status[question] == "no"]
+    own = answers.table.filter(
+        (pl.col("explainer") == name) & (pl.col("question") == QUESTIONS[2]) & pl.col("measure").is_in(answers.alive)
+    )
+    if status[QUESTIONS[2]] == "no" and (own["difference"].abs() > 0).any():
+        lost[lost.index(_FAILS[QUESTIONS[2]])] = "its map of the model with random weights does as well: it does not explain this model"
+    if lost:
+        tone: Tone = "caution" if [one for one in QUESTIONS if status[one] != "yes"] == [QUESTIONS[-1]] else "bad"
+        return Sentence(tone, f"{start}{', but ' if said else ' '}{'; '.join(lost)}.")
+    unsure = [question for question in QUESTIONS if status[question] == "undecided"]
+    parts = []
+    if unsure:
+        many = answers.needed.get(name)
+        would = f", about {many:,} would do" if many and many > answers.images else ""
+        parts.append(f"undecided with {_count(answers.images, 'image')}{would}: {_listed([_ASKS[one] for one in unsure])}")
+    opened = [question for question in QUESTIONS if status[question] == "open"]
+    if opened:
+        parts.append(f"open, since there is nothing to hold it against: {_listed([_ASKS[one] for one in opened])}")
+    if not parts:
+        return Sentence(
+            "note", f"{start}; it is a map to hold others against, or of a model that is not to be explained, and is not trusted."
+        )
+    return Sentence("caution", f"{start}{'; ' if said else ' '}{'; '.join(parts)}.")
+
+
+_SAYS = dict(zip(QUESTIONS, ("where", "in this image", "of this model", "more than the image alone shows"), strict=True))
+_FAILS = dict(
+    zip(
+        QUESTIONS,
+        (
+            "its map put elsewhere, or with flipped signs, does as well: it does not say where",
+            "its map of another image does as well: it does not explain this image",
+            "hardly changes when the model's weights are random: it does not explain this model",
+            "it is not shown to say more than the image alone",
+        ),
+        strict=True,
+    )
+)
+_ASKS = dict(
+    zip(
+        QUESTIONS,
+        (
+            "whether it says where",
+            "whether it is of this image",
+            "whether it is of this model",
+            "whether it says more than the image alone",
+        ),
+        strict=True,
+    )
+)
+
+
+def _measures(answers: Answers) -> list[Sentence]:
+    """What the measures cannot tell here."""
+    found = []
+    if not answers.table.height:
+        text = "No question could be asked: no measure of faithfulness or of known truth was given, or no image scored."
+        found.append(Sentence("caution", text))
+    elif not answers.alive and not answers.silent:
+        text = f"{_count(answers.images, 'image')} cannot show whether the measures tell anything here, so nothing is decided"
+        found.append(Sentence("caution", f"{text}; take {FEW} or more."))
+    if answers.silent:
+        tell, it = ("tells", "It counts") if len(answers.silent) == 1 else ("tell", "They count")
+        text = (
+            f"{_listed(list(answers.silent))} {tell} nothing on these images: a map made of the model's own answers, or the known evidence,"
+        )
+        found.append(Sentence("caution", f"{text} scores no better than the same map put elsewhere. {it} for nothing here."))
+    if answers.alive and not answers.seeing:
+        text = f"{_listed(list(answers.alive))} would not notice a map whose signs are flipped, so nothing is trusted"
+        found.append(Sentence("caution", f"{text}; measure by Deletion or Insertion, signed, too."))
+    full = [f"{many} of {answers.images} by {name}" for name, many in answers.saturated.items() if many]
+    if full:
+        found.append(Sentence("note", f"Images on which every map scores the same, so that they tell nothing: {_listed(full)}."))
+    return found
+
+
+def _agreement(answers: Answers, alike: pl.DataFrame | None) -> list[Sentence]:
+    """Whether the trusted explainers agree with each other."""
+    if alike is None or len(answers.trusted) < 2:
+        return []
+    own = alike.filter(pl.col("first").is_in(answers.trusted) & pl.col("second").is_in(answers.trusted))
+    pairs = own.group_by("first", "second", maintain_order=True).agg(pl.col("spearman").mean(), pl.col("overlap").mean())
+    least = pairs.sort("overlap").row(0, named=True)
+    text = (
+        f"least {least['first']} and {least['second']}, which have {least['overlap']:.0%} of their top tenth of the pixels in common and a "
+        f"rank correlation of {least['spearman']:.2f}"
+    )
+    if least["overlap"] >= ALIKE:
+        return [Sentence("note", f"The trusted explainers agree with each other, {text}.")]
+    worst = own.group_by("image", maintain_order=True).agg(pl.col("overlap").mean()).sort("overlap", maintain_order=True)["image"].head(3)
+    return [Sentence("caution", f"The trusted explainers disagree, {text}; most on the images {_listed(list(map(str, worst)))}.")]
+
+
+def _stand(value: float) -> str:
+    return "n/a" if math.isnan(value) else f"{value:.2f}"
 
 
 def _rows(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], category: str) -> pl.DataFrame:
     return summary.filter(pl.col("measure").is_in([name for name, note in notes.items() if note.category == category]))
 
 
-def _faithfulness(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[Sentence]:
-    rows = _rows(summary, notes, "faithfulness").filter(pl.col("verdict") != "")
-    if rows.is_empty():
-        return []
-    sound, doubtful, useless = [], [], []
-    for (name,), own in rows.group_by("explainer", maintain_order=True):
-        failed = own.filter(pl.col("verdict") != BETTER)["measure"].to_list()
-        if not failed:
-            sound.append(str(name))
-        elif len(failed) == len(own):
-            useless.append(str(name))
-        else:
-            doubtful.append(f"{name} (not by {_listed(failed)})")
-    names = rows["measure"].unique(maintain_order=True).to_list()
-    tests = f"{len(names)} faithfulness measures"
-    all_tests = f"all {tests}" if len(names) > 1 else f"the one faithfulness measure ({names[0]})"
-    none_of = f"none of the {tests}" if len(names) > 1 else f"nothing that was measured ({names[0]})"
-    sentences = []
-    if sound:
-        sentences.append(
-            Sentence("good", f"Trustworthy by {all_tests}: {_listed(sound)} tell{_s(sound)} more about the model than a random map does.")
-        )
-    if doubtful:
-        sentences.append(Sentence("caution", f"Doubtful: {_listed(doubtful)} beat{_s(doubtful)} a random map only on some of the {tests}."))
-    if useless:
-        sentences.append(Sentence("bad", f"Not trustworthy: {_listed(useless)} beat{_s(useless)} a random map on {none_of}."))
-    return sentences
-
-
-def _localisation(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[Sentence]:
-    rows = _rows(summary, notes, "localisation").drop_nans("mean")
-    if rows.is_empty():
-        return []
-    best = rows.sort("mean", descending=True).row(0, named=True)
-    interval = "" if math.isnan(best["low"]) else f" ({best['low']:.2f} to {best['high']:.2f})"
-    text = (
-        f"Against known evidence, {best['explainer']} agrees best: overlap {best['mean']:.2f}{interval}, a random map {best['floor']:.2f}."
-    )
-    lost = rows.filter(~pl.col("verdict").is_in([BETTER, ""]))["explainer"].to_list()
-    if lost:
-        text += f" No better than random: {_listed(lost)}."
-    tone: Tone = "good" if best["verdict"] == BETTER else "bad" if best["verdict"] else "note"
-    return [Sentence(tone, text)]
+def _localisation(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Answers) -> list[Sentence]:
+    """Which explainers agree best with known evidence: those not shown to be worse than the top."""
+    found = []
+    for (measure,), rows in _rows(summary, notes, "localisation").drop_nans("mean").group_by("measure", maintain_order=True):
+        best = rows.sort("mean", descending=bool(rows["higher_is_better"][0])).row(0, named=True)
+        names = [name for name in answers.best.get(str(measure), ()) if name != best["explainer"]]
+        interval = "" if math.isnan(best["low"]) else f" ({best['low']:.2f} to {best['high']:.2f})"
+        text = f"Against known evidence, by {measure}, {best['explainer']} agrees best: {best['mean']:.2f}{interval}"
+        text += f", a random map {best['floor']:.2f}."
+        if names:
+            text += f" Not shown to be worse: {_listed(names)}."
+        lost = rows.filter(~pl.col("verdict").is_in([BETTER, ""]))["explainer"].to_list()
+        if lost:
+            text += f" No better than random: {_listed(lost)}."
+        found.append(Sentence("note" if best["verdict"] in (BETTER, "") else "bad", text))
+    return found
 
 
 def _robustness(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[Sentence]:
@@ -123,28 +257,8 @@ def _attacked(summary: pl.DataFrame) -> list[Sentence]:
     ]
 
 
-def _disagreement(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[Sentence]:
-    best = []
-    for (name,), own in _rows(summary, notes, "faithfulness").group_by("measure", maintain_order=True):
-        ranked = own.drop_nans("mean").filter(pl.col("verdict") == BETTER).sort("mean", descending=bool(own["higher_is_better"][0]))
-        if not ranked.is_empty():
-            best.append((str(name), str(ranked["explainer"][0])))
-    winners = dict.fromkeys(winner for _, winner in best)
-    if len(winners) < 2:
-        return []
-    parts = [f"{winner} by {_listed([name for name, who in best if who == winner])}" for winner in winners]
-    return [
-        Sentence("note", f"Faithfulness has more than one meaning; of the explainers that beat a random map, the best is {_listed(parts)}.")
-    ]
-
-
 def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _s(names: list[str]) -> str:
-    """The verb's ending for one subject or several."""
-    return "s" if len(names) == 1 else ""
 
 
 def _count(number: int, noun: str) -> str:

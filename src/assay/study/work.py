@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import polars as pl
@@ -13,13 +14,18 @@ from torch import Tensor
 
 from assay.core.registry import short
 from assay.data.base import Batch, Corrupt
+from assay.errors import ModelError
 from assay.explain.base import Explainer
 from assay.explain.random import RandomMap
 from assay.measure.attacked import AttackedSimilarity
 from assay.measure.base import Case, Measure
 from assay.models.classifier import Classifier
+from assay.models.randomised import randomised
 from assay.models.targets import Decision
+from assay.study.answers import SMALLEST, Rated
 from assay.study.gallery import Shown, pack, places, show
+from assay.study.looks import classes_table
+from assay.study.nulls import Nulls, agreements, judges, scored
 from assay.study.record import record
 from assay.study.run_files import UNREAD
 from assay.study.source import Source, placed
@@ -48,6 +54,8 @@ class Work:
         targets: What is explained of each image.
         attacks: Those of the measures whose attacks the report shows.
         facts: What else is known of accuracy, for the report.
+        smallest: The smallest effect that counts, in standard deviations of the paired differences.
+        truth: Whether the images bring masks of the known evidence.
     """
 
     model: Classifier
@@ -59,6 +67,24 @@ class Work:
     targets: Targeting = PREDICTED
     attacks: Sequence[AttackedSimilarity] = ()
     facts: dict[str, str] = field(default_factory=dict)
+    smallest: float = SMALLEST
+    truth: bool = False
+
+    @cached_property
+    def nulls(self) -> Nulls:
+        """What the maps are held against; the model with random weights is made once."""
+        measures = judges(self.measures)
+        try:
+            twin = randomised(self.model, "all", self.seed) if measures else None
+        except ModelError:
+            twin = None
+        return Nulls(self.explainers, measures, self.seed, twin, self.truth)
+
+    @property
+    def rated(self) -> list[Rated]:
+        """The measures that answer questions, by name."""
+        own = zip(self.labels, self.measures, strict=True)
+        return [Rated(name, one.higher_is_better, one.category, "truth" in one.needs) for name, one in own if one in self.nulls.measures]
 
     @property
     def everyone(self) -> list[Explainer]:
@@ -83,7 +109,7 @@ class Work:
     def tables(
         self, source: Source, rows: range, batch: Batch, tell: Callable[[int], None], shown_from: Sequence[int] | None = None
     ) -> dict[str, pl.DataFrame]:
-        """Rows of the tables scores, status and, where the block has images of the gallery, gallery.
+        """Rows of the tables scores, status, nulls, agreement, classes and flat, and, where the block has images of the gallery, gallery.
 
         Args:
             source: Where the batch is from.
@@ -94,10 +120,11 @@ class Work:
         """
         at, unread = placed(source, rows, batch)
         lines = lines_of_unread(unread)
-        tables = {}
+        tables: dict[str, pl.DataFrame] = {}
         if at:
-            decision, maps, values = self._measured(batch, at, tell)
-            tables["scores"] = self._scores(batch.index, values)
+            held = self.nulls.wanted(rows, self.images)
+            decision, maps, values, more = self._measured(batch, at, tell, held)
+            tables |= {"scores": self._scores(batch.index, values), **more}
             lines |= zip(at, lines_of(batch, decision, dict(zip(map(short, self.everyone), maps, strict=True))), strict=True)
             wanted = places(self.gallery, self.images) if shown_from is None else shown_from
             shown = self._shown(batch, at, [(slot, row) for slot, row in enumerate(wanted) if row in rows], decision, maps, values)
@@ -106,8 +133,17 @@ class Work:
         tables["status"] = status_table(source, rows, lines)
         return tables
 
-    def _measured(self, batch: Batch, at: list[int], tell: Callable[[int], None]) -> tuple[Decision, list[Tensor], Tensor]:
-        """What the model decides, maps of everyone, and values (measures, everyone, N), NaN where an output or a map is not finite."""
+    def _measured(
+        self, batch: Batch, at: list[int], tell: Callable[[int], None], held: bool
+    ) -> tuple[Decision, list[Tensor], Tensor, dict[str, pl.DataFrame]]:
+        """The decision, maps of everyone, and values (measures, everyone, N), NaN where an output or a map is not finite; tables.
+
+        Args:
+            batch: The images.
+            at: Their positions.
+            tell: Called with the images done.
+            held: Whether the maps are held against nulls.
+        """
         count, home = len(batch), self.model.device
         images, index = batch.images.to(home), batch.index.to(home)
         logits = self.model.unchecked_logits(images)
@@ -121,17 +157,30 @@ class Work:
             *(None if mask is None else mask.to(home) for mask in (batch.truth, batch.distractor)),
         )
         case.__dict__["logits"] = logits
-        maps, steps = [], len(self.everyone) + len(self.measures)
+        maps, steps = [], len(self.everyone) + len(self.measures) + 1
         for place, explainer in enumerate(self.everyone):
             tell(count * place // steps)
             maps.append(explainer.attribute(self.model, images, targets, index, self.seed))
         clean = [one.nan_to_num(0.0, 0.0, 0.0) for one in maps]
-        scored = []
-        for place, measure in enumerate(self.measures):
-            tell(count * (len(maps) + place) // steps)
-            scored.append(measure.evaluate(case, clean, self.everyone))
         lost = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]) | ~logits.flatten(1).isfinite().all(1)
-        return self.model.decide(logits, targets), [one.cpu() for one in maps], torch.stack(scored).masked_fill(lost, math.nan).cpu()
+        made, known = self.nulls.extra(case, clean[:-1], lost) if held else ([], lost)
+        tell(count * len(maps) // steps)
+        rated, against = [], []
+        for place, measure in enumerate(self.measures):
+            tell(count * (len(maps) + 1 + place) // steps)
+            own, nulls = scored(measure, case, clean, self.everyone, made if measure in self.nulls.measures else [])
+            rated.append(own)
+            against += [] if nulls is None else [nulls]
+        values = torch.stack(rated).masked_fill(lost, math.nan).cpu()
+        names = [short(one) for one in self.explainers]
+        flat = {name: int((one.flatten(1).amax(1) == one.flatten(1).amin(1)).sum()) for name, one in zip(names, clean[:-1], strict=True)}
+        decision = self.model.decide(logits, targets)
+        tables = classes_table(decision.outputs.cpu(), None if self.targets is PREDICTED else decision.ids.cpu(), flat)
+        if held and against:
+            found = torch.stack(against).masked_fill(~known, math.nan).cpu()
+            tables["nulls"] = self.nulls.table(batch.index, found, [one.name for one in self.rated])
+            tables["agreement"] = agreements(batch.index, dict(zip(names, clean[:-1], strict=True)))
+        return decision, [one.cpu() for one in maps], values, tables
 
     def _scores(self, index: Tensor, values: Tensor) -> pl.DataFrame:
         """A row for each image, explainer and measure, in this order, so that blocks can be put one after another."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from assay.errors import ModelError
-from assay.models.classifier import Classifier, Select, selected
+from assay.models.classifier import Classifier
+from assay.models.outputs import Select, selected
 from assay.models.prepare import frozen_copy
 
 __all__ = ["PixelNet", "logits_of", "original", "trainable", "wrapped"]
@@ -53,8 +54,9 @@ def trainable(net: nn.Module | Classifier) -> nn.Module:
         ModelError: `net` is neither, cannot be copied, or has no parameters.
     """
     if isinstance(net, Classifier):
-        facts = net.settings()
-        copied: nn.Module = PixelNet(frozen_copy(net.module), facts["mean"], facts["std"], net.select).to(net.device).float()
+        facts = net.identity()
+        with net.plain():
+            copied: nn.Module = PixelNet(frozen_copy(net.module), facts["mean"], facts["std"], net.select).to(net.device).float()
         return copied.requires_grad_()
     if not isinstance(net, nn.Module):
         raise ModelError(f"DiET tunes a torch.nn.Module or an assay.Classifier, not {type(net).__name__}")

@@ -1,0 +1,224 @@
+"""Commands made from studies: a study's fields are its options, its docstring is the help."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from assay.cli.app import app
+from assay.cli.progress import bar
+from assay.cli.task import Task
+
+if TYPE_CHECKING:
+    from assay.study.study import Report, Study
+
+__all__ = ["STUDIES", "add_studies", "tell"]
+
+STUDIES = {
+    "explain": ("assay.study.explain", "ExplainStudy"),
+    "attack": ("assay.study.attack", "AttackStudy"),
+    "certify": ("assay.study.certify", "CertifyStudy"),
+    "frontier": ("assay.study.frontier_study", "FrontierStudy"),
+}
+"""The module and class of each study's command."""
+
+_NONE = type(None)
+_OVER = "This run was finished before; nothing was left to do."
+
+
+def add_studies(named: Sequence[str]) -> None:
+    """Give the command line the studies' commands.
+
+    Args:
+        named: Those whose options are wanted; of the others only the help's first lines are, which no import is made for.
+    """
+    for name, (module, kind) in STUDIES.items():
+        if name in named:
+            _add(getattr(import_module(module), kind))
+        elif name not in (one.name for one in app.registered_commands):
+            _announce(name, module, kind)
+
+
+def _add(study: type[Study]) -> None:
+    """The study's command, whose options are those of `Task` and the study's fields."""
+    parameters = [*_parameters(Task, {}), *_parameters(study, _helps(study))]
+    parameters.sort(key=lambda one: one.default is not inspect.Parameter.empty)
+    shared = {one.name for one in dataclasses.fields(Task)}
+
+    def command(**given: Any) -> None:
+        task = Task(**{name: given.pop(name) for name in shared})
+        _run(study, task, given)
+
+    command.__doc__ = _lead(inspect.getdoc(study) or "")
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    app.registered_commands[:] = [one for one in app.registered_commands if one.name != study.command]
+    app.command(study.command)(command)
+
+
+def _announce(name: str, module: str, kind: str) -> None:
+    """A command of which only the purpose is known, read from the source."""
+    home = find_spec(module)
+    assert home is not None
+    assert home.origin is not None
+    body = ast.parse(Path(home.origin).read_text(encoding="utf-8")).body
+    found = next(one for one in body if isinstance(one, ast.ClassDef) and one.name == kind)
+
+    def command() -> None:
+        raise AssertionError(f"{name} was announced only")
+
+    command.__doc__ = _lead(ast.get_docstring(found) or "")
+    app.command(name)(command)
+
+
+def _lead(doc: str) -> str:
+    return doc.partition("\n\nAttributes:")[0]
+
+
+def tell(report: Report, folder: Path, over: bool = False) -> None:
+    """Print what a study comes to, and where its results are."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    for grid in report.grids:
+        table = Table(title=grid.title, title_justify="left")
+        for place, heading in enumerate(grid.head):
+            table.add_column(heading, justify="right" if place else "left", overflow="fold")
+        for row in grid.rows:
+            table.add_row(*row)
+        console.print(table)
+    for sentence in report.sentences:
+        console.print(f"- {sentence.text}", markup=False)
+    for line in report.said:
+        console.print(line, markup=False, soft_wrap=True)
+    what, name = report.main
+    console.print(f"{what}: {folder / name}", markup=False, soft_wrap=True)
+    if over:
+        console.print(_OVER)
+
+
+def _run(kind: type[Study], task: Task, given: Mapping[str, Any]) -> None:
+    from assay.core.progress import silent
+    from assay.core.ranks import join
+    from assay.study.run import check_folder
+    from assay.study.study import Asked, run
+
+    with join(task.device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
+        with ranks.together():
+            study = _built(kind, given)
+            chosen = task.inputs()
+            model = task.network()
+            known = {"classes": chosen.dataset.classes, "masks": chosen.dataset.mask_kinds}
+            asked = Asked(model, chosen, task.seed, task.model, targets=task.targets(model, chosen), **known)
+            study.check(asked)
+            check_folder(task.out)
+        asked = dataclasses.replace(asked, data=ranks.once(lambda: chosen.describe(progress)))  # Hashing reads all files.
+        settings = task.settings(asked.model, dict(asked.data), **_settings(study))
+        done = run(study, asked, task.out, settings=settings, block=task.block, ranks=ranks, progress=progress)
+    if done is not None:
+        tell(done[0], task.out, done[1])
+
+
+def _helps(study: type[Study]) -> dict[str, str]:
+    """What the docstring's section Attributes says of each field."""
+    section = (inspect.getdoc(study) or "").partition("Attributes:\n")[2]
+    found = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+def _parameters(kind: type[Any], helps: Mapping[str, str]) -> list[inspect.Parameter]:
+    """An option for each field; fields that are annotated with an option of their own keep it."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    found = []
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+        if typing.get_origin(hint) is not Annotated:
+            shown = _option(_word(hint))
+            default = _default(default, shown)
+            hidden = default is None
+            hint = Annotated[shown, typer.Option(help=helps[field.name], show_default=not hidden)]
+        found.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint))
+    return found
+
+
+def _word(hint: Any) -> Any:
+    """What stands for a type on the command line: the spec's text for a registered object."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        return types.GenericAlias(tuple, (_word(inner[0]), ...))
+    if origin in (typing.Union, types.UnionType):
+        words = {_word(one) for one in inner if one is not _NONE}
+        word = str if str in words else words.pop()
+        return word | None if _NONE in inner else word
+    return hint if origin is Literal or hint in (int, float, bool, str, Path) else str
+
+
+def _option(word: Any) -> Any:
+    """A type that Typer takes."""
+    if typing.get_origin(word) is tuple:
+        return types.GenericAlias(list, typing.get_args(word)[:1])
+    if typing.get_origin(word) in (typing.Union, types.UnionType):
+        return _option(next(one for one in typing.get_args(word) if one is not _NONE)) | None
+    return word
+
+
+def _default(value: Any, option: Any) -> Any:
+    from assay.core.registry import short
+
+    if isinstance(value, tuple):
+        return [_default(one, option) for one in value]
+    return short(value) if dataclasses.is_dataclass(value) else value
+
+
+def _built(kind: type[Study], given: Mapping[str, Any]) -> Study:
+    """The study of the options that were given."""
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _value(hints[name], value) for name, value in given.items()})
+
+
+def _value(hint: Any, value: Any) -> Any:
+    """What an option's word stands for.
+
+    Raises:
+        SpecError: It is no spec of what the field takes.
+    """
+    from assay.core.registry import build
+
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None or (value == [] and _NONE in inner):
+            return None
+        if any(typing.get_origin(one) is Literal and value in typing.get_args(one) for one in inner):
+            return value
+        return _value(next(one for one in inner if one is not _NONE and typing.get_origin(one) is not Literal), value)
+    if origin is tuple:
+        return tuple(_value(inner[0], one) for one in value)
+    if origin is Literal or hint in (int, float, bool, str, Path):
+        return value
+    base: Callable[..., Any] = hint
+    return build(value, base)
+
+
+def _settings(study: Study) -> dict[str, Any]:
+    """A study's fields as plain values, which the command takes again; what was left to its default of None is no setting."""
+    return {field.name: _plain(getattr(study, field.name)) for field in dataclasses.fields(study)}  # type: ignore[arg-type]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return repr(value) if dataclasses.is_dataclass(value) else value

@@ -1,0 +1,88 @@
+"""Orders with ties: equal values stand together, wherever they lie in the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["along", "brackets", "correlation", "cosine", "larger", "mean_ranks", "membership", "positive"]
+
+
+def larger(values: Tensor) -> Tensor:
+    """How many of its row's values are larger than each value of (..., P), int64; where none are equal, its place in the order."""
+    down = values.detach().neg().contiguous()
+    return torch.searchsorted(down.sort(-1).values, down)
+
+
+def mean_ranks(values: Tensor) -> Tensor:
+    """Ranks (..., P) from 0, equal values sharing their mean rank."""
+    values = values.detach().contiguous()
+    ordered = values.sort(-1).values
+    return (torch.searchsorted(ordered, values) + torch.searchsorted(ordered, values, right=True) - 1).to(values.dtype) / 2
+
+
+def brackets(before: Tensor, cuts: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the group of equal values begins and ends that a cut runs through; both are the cut itself where it runs through none.
+
+    Args:
+        before: (..., P) `larger` of the values.
+        cuts: (S,) or (..., S) int64, numbers of values in 0..P that lie on the cut's near side.
+
+    Returns:
+        Two of (..., S) int64, `low <= cut <= high`.
+    """
+    count = before.shape[-1]
+    ordered = before.sort(-1).values
+    cuts = cuts.expand(*before.shape[:-1], cuts.shape[-1])
+    low = torch.where(cuts < count, ordered.gather(-1, cuts.clamp_max(count - 1)), count)
+    return low, torch.where(low == cuts, cuts, torch.searchsorted(ordered, low, right=True))
+
+
+def membership(values: Tensor, count: int) -> Tensor:
+    """How far each value of (N, P) is among the `count` largest: 1 or 0, and the chance over orders where equal values tie for a place."""
+    before = larger(values)
+    low, high = brackets(before, torch.tensor([count], device=values.device))
+    share = ((count - low) / (high - low).clamp_min(1)).to(values.dtype)
+    return torch.where(before < low, 1.0, torch.where(before < high, share, 0.0))
+
+
+def along(before: Tensor, cuts: Tensor, run: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    """Outcomes (N, E, S) after the first `cuts` values of E orders per image, whatever order equal values come in.
+
+    A cut through equal values gets the outcomes at both ends of their group, in proportion: the mean over their orders of what
+    is a sum over values, and the same wherever in the image they lie.
+
+    Args:
+        before: (N, E, P) `larger` of the values.
+        cuts: (S,) int64 in 0..P.
+        run: Gives the outcomes (n,) of orders, named by image (n,) in ascending order, by kind (n,) and by cut (n,).
+    """
+    _, kinds, count = before.shape
+    low, high = brackets(before, cuts)
+    first = torch.arange(before[..., 0].numel(), device=before.device).view(before.shape[:2]) * (count + 1)
+    # Each end is run once, however many cuts need it.
+    wanted, place = (torch.stack([low, high]) + first[:, :, None]).unique(return_inverse=True)
+    pair = wanted // (count + 1)
+    found = run(pair // kinds, pair % kinds, wanted % (count + 1))
+    return torch.lerp(found[place[0]], found[place[1]], ((cuts - low) / (high - low).clamp_min(1)).to(found.dtype))
+
+
+def positive(sizes: Tensor) -> Tensor:
+    """Sizes to divide by: 1 where there is nothing to divide."""
+    return sizes.masked_fill(sizes == 0, 1.0)
+
+
+def cosine(one: Tensor, other: Tensor) -> Tensor:
+    """Cosines (N,) of rows (N, P); of two zero vectors 1, of one zero vector 0."""
+    # Scaled first, so that squares of small gradients do not vanish.
+    one, other = (part / positive(part.abs().amax(1, keepdim=True)) for part in (one, other))
+    sizes = one.norm(dim=1) * other.norm(dim=1)
+    empty = (one == 0).all(1) & (other == 0).all(1)
+    return torch.where(empty, 1.0, (one * other).sum(1) / positive(sizes))
+
+
+def correlation(one: Tensor, other: Tensor) -> Tensor:
+    """Pearson correlations (N,) of rows (N, P); of two rows without variation 1, of one 0."""
+    return cosine(one - one.mean(1, keepdim=True), other - other.mean(1, keepdim=True))

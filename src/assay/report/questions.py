@@ -1,0 +1,64 @@
+"""The verdict's questions as a table: explainers down, questions across, and what each measure says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from assay.report.text import number
+
+__all__ = ["QuestionCell", "QuestionRow"]
+
+_WORDS = {"yes": "yes", "no": "no", "undecided": "undecided", "open": "could not be asked"}
+_CUES = {"yes": "better", "no": "worse", "undecided": "same", "open": "none"}
+
+
+@dataclass(frozen=True)
+class QuestionCell:
+    """One question of one explainer.
+
+    Attributes:
+        question: Its name.
+        status: yes, no, undecided or open.
+        measures: Each measure's name, whether it is silent, and its row of the answers' table.
+    """
+
+    question: str
+    status: str
+    measures: tuple[tuple[str, bool, Mapping[str, Any]], ...]
+
+    @property
+    def word(self) -> str:
+        """The status in words."""
+        return _WORDS[self.status]
+
+    @property
+    def cue(self) -> str:
+        """The sign of the status."""
+        return _CUES[self.status]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What each measure says, in figures."""
+        return tuple(_line(name, silent, row) for name, silent, row in self.measures)
+
+
+@dataclass(frozen=True)
+class QuestionRow:
+    """One explainer: whether it is trusted and recommended, and its four questions."""
+
+    explainer: str
+    trusted: bool
+    recommended: bool
+    cells: tuple[QuestionCell, ...]
+
+
+def _line(name: str, silent: bool, row: Mapping[str, Any]) -> str:
+    if silent:
+        return f"{name}: silent here"
+    if math.isnan(row["p"]):
+        return f"{name}: not asked"
+    p = "p < 0.001" if row["p"] < 0.001 else f"p = {row['p']:.3f}"
+    return f"{name}: {number(row['difference'])} ({number(row['low'])} to {number(row['high'])}), {number(row['effect'], 2)} sd, {p}"

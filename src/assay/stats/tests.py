@@ -1,0 +1,103 @@
+"""Tests that verdicts rest on: corrections for their number, equivalence, the best of several, and how many images would do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from assay.stats.intervals import LEVEL, Floats, Moments
+
+__all__ = ["POWER", "equivalent", "holm", "holm_levels", "images_needed", "not_worse"]
+
+POWER = 0.8
+"""With which a number of images is said to do."""
+_MOST = 1_000_000
+
+
+def holm(p: Sequence[float] | Floats) -> list[float]:
+    """p-values corrected for their number; NaN stays NaN and does not count.
+
+    Source: Holm, Scandinavian Journal of Statistics 1979.
+    """
+    values = np.asarray(p, float)
+    found = np.full(len(values), np.nan)
+    known = np.flatnonzero(np.isfinite(values))
+    order = known[values[known].argsort(kind="stable")]
+    found[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)))
+    return [float(one) for one in found]
+
+
+def holm_levels(p: Sequence[float] | Floats, level: float = LEVEL) -> Floats:
+    """The level at which Holm's procedure holds each test, to make intervals that agree with it; that of the first for NaN."""
+    values = np.asarray(p, float)
+    known = np.isfinite(values)
+    order = np.where(known, values, -1.0).argsort(kind="stable")
+    place = np.empty(len(values), int)
+    place[order] = np.arange(len(values)) - int((~known).sum())
+    found: Floats = level / np.maximum(int(known.sum()) - np.maximum(place, 0), 1)
+    return found
+
+
+def equivalent(values: ArrayLike, margin: float) -> float:
+    """p-value of paired differences whose mean is not within `margin` of 0: two one-sided tests, the larger p.
+
+    Args:
+        values: (rows,) differences; NaN is left out.
+        margin: The largest difference that does not count.
+
+    Source: Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987.
+    """
+    own = np.asarray(values, float)[:, None]
+    return float(max(Moments.of(own).above(-margin)[0], Moments.of(-own).above(-margin)[0]))
+
+
+def not_worse(values: ArrayLike, level: float = LEVEL) -> list[int]:
+    """The columns that are not shown to be worse than the column of the largest mean, itself included; paired by rows, after Holm.
+
+    Args:
+        values: (rows, columns), higher being better; columns without two values are left out.
+        level: Of the tests together.
+    """
+    table = np.asarray(values, float)
+    known = np.flatnonzero(np.isfinite(table).sum(0) > 1)
+    if not len(known):
+        return []
+    top = known[np.nanmean(np.where(np.isfinite(table), table, np.nan)[:, known], 0).argmax()]
+    others = [int(one) for one in known if one != top]
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        worse = holm(Moments.of(table[:, [top]] - table[:, others]).above())
+    return sorted([int(top), *(one for one, p in zip(others, worse, strict=True) if not p < level)])
+
+
+def images_needed(effect: float, level: float = LEVEL, power: float = POWER) -> int | None:
+    """How many images show a mean of `effect` standard deviations above 0, one-sided at `level`; None where no number would.
+
+    Args:
+        effect: The mean paired difference in units of its standard deviation.
+        level: That the test is held at, after a correction.
+        power: The chance of success asked for.
+
+    Source: the power of the t test by the noncentral t distribution.
+    """
+    if not effect > 0:
+        return None
+    low, high = max(2, math.ceil(-math.log2(level))), 2
+    high = low
+    while _power(effect, level, high) < power:
+        low, high = high, 2 * high
+        if high > _MOST:
+            return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _power(effect, level, middle) >= power else (middle + 1, high)
+    return high
+
+
+def _power(effect: float, level: float, images: int) -> float:
+    if math.isinf(effect):
+        return 1.0
+    return float(stats.nct.sf(stats.t.isf(level, images - 1), images - 1, effect * math.sqrt(images)))

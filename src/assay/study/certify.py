@@ -1,0 +1,214 @@
+"""Certified against attacked robustness of many images over the radius: a table, a summary and one figure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import polars as pl
+import torch
+
+from assay.attack.base import Attack
+from assay.attack.distances import Cosine, TopK
+from assay.attack.goals import MaximiseDistance
+from assay.attack.map_attack import MapAttack
+from assay.bounds.certificate import Certificate
+from assay.bounds.certify import certify, check_certifiable
+from assay.errors import SpecError
+from assay.explain.base import Explainer
+from assay.explain.smooth import Smoothed
+from assay.explain.sparse import Sparsified
+from assay.measure.attacked import blind_like
+from assay.measure.base import Case
+from assay.report.plots import Curve, curves, to_bytes
+from assay.report.text import plural
+from assay.study.record import record
+from assay.study.statistics import bootstrap
+from assay.study.study import Asked, Block, Done, Grid, Kept, Report, Study, Tell
+
+__all__ = ["CertifyStudy", "certified_figure", "certified_summary", "certified_table"]
+
+_MEANS = ("cosine", "seen", "overlap", "attacked_cosine", "attacked_overlap")
+_FIGURE = "certified.svg"
+
+
+@dataclass(frozen=True)
+class CertifyStudy(Study):
+    """Bound how far smoothed explanations can be moved, with proof, and attack them: tables and a figure in a run folder.
+
+    Attributes:
+        smoothing: "SmoothGrad(sigma=0.25, samples=200)" with --output probability, or "Smoothed(Sparsified(...), Gaussian(0.25), 1000)".
+        eps: L2 radius, of pixels in [0, 1]; may be given several times.
+        confidence: Of each image's bounds.
+        samples: Passes per image for a gradient's certificate; 1000 by default.
+        attack: Spec of an attack to compare with, its eps replaced, or none.
+    """
+
+    smoothing: Explainer
+    eps: tuple[float, ...]
+    confidence: float = 0.99
+    samples: int | None = None
+    attack: Attack | Literal["none"] = MapAttack(0, "l2", 20, MaximiseDistance(distance=Cosine()))  # noqa: RUF009  (frozen)
+
+    command: ClassVar[str] = "certify"
+
+    @property
+    def radii(self) -> tuple[float, ...]:
+        """The radii in ascending order, each once."""
+        return tuple(sorted(set(self.eps)))
+
+    def check(self, asked: Asked) -> None:
+        """See `Study.check`.
+
+        Raises:
+            SpecError: There is no certificate for these, or the attack is in another norm.
+            ModelError: The model explains something else than a probability where that is needed.
+        """
+        check_certifiable(asked.model, self.smoothing, self.radii, self.confidence, self.samples, asked.targets.sample)
+        if self.attack != "none" and self.attack.norm != "l2":
+            raise SpecError(f"certificates hold in L2 balls; the attack must be in norm l2, not {self.attack.norm}")
+
+    def attack_at(self, eps: float) -> Attack | None:
+        """The attack within `eps`, or a black-box one with the same goal where that cannot be made."""
+        if self.attack == "none":
+            return None
+        chosen: Attack = replace(self.attack, eps=eps)  # type: ignore[type-var]
+        return chosen if chosen.can(self.smoothing) else blind_like(chosen)
+
+    def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
+        """See `Study.block`; images whose output is not finite are left out."""
+        del asked, tell
+        fine = torch.tensor(block.fine({}), dtype=torch.int64)
+        return Kept({"certificates": certified_table(self, block.case.part(fine))} if len(fine) else {})
+
+    def conclude(self, asked: Asked, done: Done) -> Report:
+        """`certificates.parquet` and `.csv` (a row per image and radius), `summary.csv`, `status.csv` and `certified.svg`."""
+        done.require_sound("certified")
+        summary = certified_summary(done.table("certificates").sort("eps", maintain_order=True), asked.seed)
+        troubled = done.tally.troubled
+        return Report(
+            found=summary,
+            merged={"certificates.parquet": "certificates", "certificates.csv": "certificates", "status.csv": "status"},
+            files={"summary.csv": lambda: summary.write_csv().encode(), _FIGURE: lambda: certified_figure(summary, self.confidence)},
+            grids=(_grid(summary),),
+            said=(f"{plural(troubled, 'image')} had problems; status.csv lists them.",) if troubled else (),
+            main=("figure", _FIGURE),
+        )
+
+    def record(self, asked: Asked) -> dict[str, Any]:
+        """The seven reproducibility answers."""
+        told = {"targets": asked.explained, "eps": list(self.radii), "confidence": self.confidence, "samples": self.samples}
+        told["attack"] = repr(None if self.attack == "none" else self.attack)
+        return record(asked.model, [self.smoothing], (), asked.data, asked.source.indices, asked.seed, told)
+
+
+def certified_table(study: CertifyStudy, case: Case) -> pl.DataFrame:
+    """A row for each image and radius: the certificate, and what is left of the seen map under attack; NaN for what there is not.
+
+    Args:
+        study: What to do.
+        case: The images, their targets and logits.
+    """
+    radii, index = study.radii, case.index
+    found = certify(case.model, case.images, study.smoothing, radii, study.confidence, case.targets, study.samples, case.seed, index=index)
+    cosine, overlap = torch.full_like(found.cosine, torch.nan), torch.full_like(found.cosine, torch.nan)
+    for row, eps in enumerate(radii):
+        attack = study.attack_at(eps)
+        if attack is None:
+            continue
+        result = attack.run(case.model, study.smoothing, case.images, case.targets, index, case.seed, case.logits, found.maps)
+        cosine[row] = 1 - Cosine()(found.maps, result.attacked_maps).double()
+        overlap[row] = 1 - TopK(_fraction(found))(found.maps, result.attacked_maps).double()
+    columns = {name: getattr(found, name) for name in ("cosine", "seen", "overlap", "needed")}
+    if not isinstance(found.smoothing.explainer, Sparsified):
+        columns["overlap"] = torch.full_like(found.overlap, torch.nan)
+    columns |= {"attacked_cosine": cosine, "attacked_overlap": overlap}
+    many = len(radii)
+    return pl.DataFrame(
+        {
+            "image": index.cpu().repeat(many).numpy(),
+            "eps": np.repeat(radii, len(index)),
+            **{name: value.flatten().cpu().numpy() for name, value in columns.items()},
+            **{name: getattr(found, name).repeat(many).cpu().numpy() for name in ("norm", "radius")},
+            "samples": [found.samples] * (many * len(index)),
+        }
+    )
+
+
+def certified_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """One row for each radius: share of images of which something is certified, means with 95 % intervals, and the copies needed.
+
+    A bound that says nothing counts as 0 in the means. `needed` is the median over the images for which some number of copies would
+    certify something, infinite without any; `reachable` is their share.
+
+    Args:
+        table: As `certified_table` makes it.
+        seed: Decides the bootstrap's resamples.
+    """
+    rows = []
+    for (eps,), part in table.group_by("eps", maintain_order=True):
+        values = part.select(pl.col(_MEANS).clip(lower_bound=0.0)).to_numpy()
+        row: dict[str, Any] = {
+            "eps": eps,
+            "images": len(part),
+            "certified": float(np.mean(((part["cosine"] > 0) | (part["overlap"].fill_nan(0.0) > 0)).to_numpy())),
+        }
+        for name, one in zip(_MEANS, bootstrap(values, seed), strict=True):
+            row |= {name: one.mean, f"{name}_low": one.low, f"{name}_high": one.high}
+        enough = part["needed"].filter(part["needed"].is_finite())
+        needed = {"needed": enough.median() if len(enough) else math.inf, "reachable": len(enough) / len(part)}
+        rows.append(row | needed | {"samples": part["samples"][0]})
+    return pl.DataFrame(rows)
+
+
+def certified_figure(summary: pl.DataFrame, confidence: float) -> bytes:
+    """Certified and attacked means over the radius with their 95 % intervals, and the median copies needed, as an SVG file.
+
+    Args:
+        summary: As `certified_summary` makes it.
+        confidence: Of the certificates.
+    """
+    bound, attacked = f"certified, {confidence:.4g}", "attacked, seen maps"
+    wanted = {
+        "cosine to the map there": {"cosine": bound, "seen": f"{bound}, seen map", "attacked_cosine": attacked},
+        "top pixels kept": {"overlap": bound, "attacked_overlap": attacked},
+    }
+    panels = {
+        title: [_curve(summary, name, label) for name, label in names.items() if summary[name].is_finite().any()]
+        for title, names in wanted.items()
+    }
+    finite = summary.filter(pl.col("needed").is_finite())
+    panels["copies needed, median"] = [
+        Curve("needed", tuple(finite["eps"]), tuple(finite["needed"])),
+        Curve("taken", tuple(summary["eps"]), tuple(map(float, summary["samples"]))),
+    ]
+    return to_bytes(lambda: curves({title: group for title, group in panels.items() if group}, "L2 distance eps"), "svg")
+
+
+def _grid(summary: pl.DataFrame) -> Grid:
+    shown = [name for name in _MEANS if summary[name].is_finite().any()]
+    return Grid(
+        "certified and attacked: means; a bound that says nothing counts as 0",
+        ("eps", "certified", *(name.replace("_", " ") for name in shown), "copies needed (images)"),
+        tuple(
+            (
+                f"{row['eps']:g}",
+                f"{row['certified']:.1%}",
+                *(f"{row[name]:.3f}" for name in shown),
+                f"{row['needed']:.0f} ({row['reachable']:.0%})" if row["reachable"] else "none would do",
+            )
+            for row in summary.iter_rows(named=True)
+        ),
+    )
+
+
+def _fraction(found: Certificate) -> float:
+    """The share of the pixels that counts as top: the certificate's own, or the usual tenth."""
+    smoothing: Smoothed = found.smoothing
+    return smoothing.explainer.fraction if isinstance(smoothing.explainer, Sparsified) else TopK().fraction
+
+
+def _curve(summary: pl.DataFrame, name: str, label: str) -> Curve:
+    return Curve(label, *(tuple(summary[column]) for column in ("eps", name, f"{name}_low", f"{name}_high")))

@@ -1,0 +1,58 @@
+import dataclasses
+import inspect
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import assay
+from assay.cli.studies import STUDIES
+from assay.cli.task import Task
+
+SOURCE = Path(assay.__file__).parent
+KINDS = {name: getattr(import_module(module), kind) for name, (module, kind) in STUDIES.items()}
+MODEL = ("--model", "python:mynets:good", "--images", "pictures", "--explainer", "Gradient")
+WHOLE = ("--attack", "MapAttack(eps=0.01, steps=2)")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_options_of_a_command_are_the_fields_of_its_study_and_the_shared_ones(run, name):
+    told = run(name, "--help").out
+    wanted = {field.name.replace("_", "-") for kind in (KINDS[name], Task) for field in dataclasses.fields(kind)}
+    found = set(re.findall(r"^\W*\*?\s*--([a-z][a-z-]*)", told, re.MULTILINE)) - {"help"}
+    assert found == wanted
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_every_field_of_a_study_has_its_help_in_the_docstring(kind):
+    section = inspect.getdoc(kind).partition("Attributes:\n")[2]
+    assert re.findall(r"^    (\w+): ", section, re.MULTILINE) == [field.name for field in dataclasses.fields(kind)]
+
+
+def test_images_are_read_for_a_study_in_one_place_only():
+    places = [path for path in SOURCE.rglob("*.py") if "source.read(map(" in path.read_text()]
+    assert SOURCE / "study" / "study.py" in places
+    assert {path.relative_to(SOURCE).as_posix() for path in places} <= {"study/study.py", "study/audit.py"}
+
+
+@pytest.mark.parametrize("option", [("--eps", "0.5"), ("--norm", "l2"), ("--steps", "3"), ("--goal", "MoveCentre")])
+def test_an_option_that_a_whole_attack_makes_void_is_an_error(run, place, option):
+    found = run("attack", *MODEL, *WHOLE, *option, "--out", "out")
+    assert (found.code, len(found.lines)) == (2, 1)
+    assert f"leave {option[0]} out" in found.err
+    assert not (place / "out").exists()
+
+
+def test_a_run_is_resumed_from_the_options_that_were_given(run, place):
+    given = ("--eps", "0.02", "--steps", "2", "--goal", "MoveCentre", "--compare", "Cosine", "--gallery", "1")
+    assert run("attack", *MODEL, *given, "--out", "out").code == 0
+    before = (place / "out" / "attacks.parquet").read_bytes()
+    (place / "out" / "attacks.parquet").unlink()
+    assert run("run", "resume", "out").code == 0
+    assert (place / "out" / "attacks.parquet").read_bytes() == before
+
+
+def test_the_help_of_the_program_names_every_study_without_importing_any(run):
+    told = run("--help").out
+    assert all(name in told for name in STUDIES)

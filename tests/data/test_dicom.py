@@ -1,0 +1,57 @@
+"""DICOM files: Hounsfield units, the file's own window, dark-is-large pictures, and one frame only."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+
+from assay.data import CorruptFileError
+from assay.data.decode import decode
+from assay.data.reading import Reading
+
+pydicom = pytest.importorskip("pydicom")
+
+
+def dicom(pixels, **tags):
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", "1.2.3"
+    made = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    made.Rows, made.Columns = pixels.shape[-2:]
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    made.BitsAllocated, made.BitsStored, made.HighBit = 16, 12, 11
+    made.PixelRepresentation = 0
+    made.PixelData = pixels.astype("<u2").tobytes()
+    for name, value in tags.items():
+        setattr(made, name, value)
+    file = BytesIO()
+    made.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+PIXELS = np.array([[0, 924], [1064, 4095]], dtype=np.uint16)
+
+
+def test_without_a_window_all_that_the_bits_can_hold_is_the_range():
+    np.testing.assert_allclose(decode(dicom(PIXELS), "x.dcm")[0].numpy(), PIXELS / 4095, atol=1e-6)
+
+
+def test_the_files_window_is_in_the_units_of_its_scale_and_another_may_be_given():
+    data = dicom(PIXELS, RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=[40, 500], WindowWidth=[400, 2000])
+    units = PIXELS.astype(float) - 1024
+    np.testing.assert_allclose(decode(data, "x.dcm")[0].numpy(), ((units + 160) / 400).clip(0, 1), atol=1e-6)
+    other = decode(data, "x.dcm", reading=Reading(window=(0.0, 2000.0)))
+    np.testing.assert_allclose(other[0].numpy(), ((units + 1000) / 2000).clip(0, 1), atol=1e-6)
+
+
+def test_large_values_that_stand_for_dark_are_turned_around():
+    data = dicom(PIXELS, PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_allclose(decode(data, "x.dcm")[0].numpy(), 1 - PIXELS / 4095, atol=1e-6)
+
+
+def test_several_frames_are_refused():
+    with pytest.raises(CorruptFileError, match="it holds 2 frames"):
+        decode(dicom(np.zeros((2, 4, 4)), NumberOfFrames=2), "x.dcm")

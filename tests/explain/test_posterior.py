@@ -1,0 +1,253 @@
+"""Shapley values with their error, against enumeration, dense Gaussian process regression and closed forms."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import assay
+from assay.errors import AssayWarning, SpecError
+from assay.explain import coalitions, posterior
+from reference.surrogates import exact_shapley
+
+
+def every(n):
+    return torch.tensor(list(itertools.product([False, True], repeat=n)))
+
+
+def functional(n):
+    """(n, 2^n): Shapley values as a linear map of the scores of `every(n)`, marginal by marginal."""
+    rows = every(n).tolist()
+    place = {tuple(row): k for k, row in enumerate(rows)}
+    found = np.zeros((n, 2**n))
+    for row in rows:
+        for player in range(n):
+            if not row[player]:
+                size = sum(row)
+                share = math.factorial(size) * math.factorial(n - size - 1) / math.factorial(n)
+                found[player, place[(*row[:player], True, *row[player + 1 :])]] += share
+                found[player, place[tuple(row)]] -= share
+    return found
+
+
+def interacting(games, n, seed=0, orders=(1.0, 0.4, 0.2)):
+    """(G, 2^n) scores of games with random effects of one, two and three players at a time."""
+    generator = np.random.default_rng(seed)
+    signs = 2.0 * every(n).numpy() - 1
+    scores = np.zeros((games, 2**n))
+    for order, size in enumerate(orders, 1):
+        for group in itertools.combinations(range(n), order):
+            scores += size * generator.normal(size=(games, 1)) * signs[:, group].prod(1)
+    return torch.from_numpy(scores)
+
+
+def play(scores, n, samples, estimator="auto", seed=0):
+    """Means and deviations from the passes that KernelShap runs, scores looked up."""
+    counts = torch.full((len(scores),), n)
+    drawn = coalitions.distinct(coalitions.shapley(seed, torch.arange(len(scores)), counts, samples - 2, True))
+    rows = (drawn.members * 2 ** torch.arange(n - 1, -1, -1)).sum(2)
+    return posterior.infer(estimator, True, drawn, scores.gather(1, rows), scores[:, 0], scores[:, -1], counts)
+
+
+class Game(nn.Module):
+    """A game over the pixels of a row, which are 1 where present."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, x):
+        return torch.stack([self.value(x[:, 0, 0]), 0 * x[:, 0, 0, 0]], 1)
+
+
+def solve(value, n, explainer):
+    explainer = dataclasses.replace(explainer, segments=assay.Grid(1, n))
+    return explainer.posterior(assay.Classifier(Game(value)), torch.ones(1, 1, 1, n), torch.tensor([0]))
+
+
+def test_the_process_is_dense_regression_on_all_coalitions_with_a_constant_mean(monkeypatch):
+    n, samples, scores = 6, 36, interacting(3, 6)
+    monkeypatch.setattr(posterior, "_GRID", (2.0,))
+    mean, deviation = play(scores, n, samples, "process")
+    rho, members, map_of = 2.0 / (n + 2.0), every(n).numpy(), functional(n)
+    signs = 2.0 * members - 1
+    prior = np.prod(1 + rho * signs[:, None] * signs[None], 2)
+    drawn = coalitions.distinct(coalitions.shapley(0, torch.arange(3), torch.full((3,), n), samples - 2, True))
+    for game in range(3):
+        run = drawn.members[game][drawn.weights[game] > 0].numpy()
+        rows = np.concatenate([[0, 2**n - 1], run @ 2 ** np.arange(n - 1, -1, -1)])
+        known, ones = prior[np.ix_(rows, rows)], np.ones(len(rows))
+        y = scores[game].numpy()[rows]
+        inverse = np.linalg.inv(known)
+        shift = ones @ inverse @ y / (ones @ inverse @ ones)
+        cross = map_of @ prior[:, rows]
+        expected = cross @ inverse @ (y - shift)
+        np.testing.assert_allclose(mean[game], expected, atol=2e-4 * np.abs(expected).max())
+        scale = (y - shift) @ inverse @ (y - shift) / (len(rows) - 3)
+        variance = np.diag(map_of @ prior @ map_of.T - cross @ inverse @ cross.T) * scale
+        # A larger scale stands in where pairs left out are missed by more.
+        ratio = deviation[game].numpy() / np.sqrt(variance)
+        assert ratio.min() > 0.99
+        np.testing.assert_allclose(ratio, ratio[0], rtol=2e-3)
+
+
+@pytest.mark.parametrize("n", [2, 3, 7, 12, 49])
+@pytest.mark.parametrize("rho", [0.02, 0.5])
+def test_prior_variance_of_a_value_is_the_covariances_functional(n, rho):
+    """Both closed forms meet: the values' sum is full minus empty, so their covariances with that sum to its variance."""
+    own = torch.ones(1, 1, n, dtype=torch.bool)
+    cross, variance = posterior._functional(own, torch.tensor([n]), torch.tensor([rho], dtype=torch.float64))
+    odd = (1 - ((1 - rho) / (1 + rho)) ** n) / 2
+    assert float(cross.sum()) == pytest.approx(2 * odd)
+    if n <= 7:
+        signs = 2.0 * every(n).numpy() - 1
+        prior = np.prod(1 + rho * signs[:, None] * signs[None], 2) / (1 + rho) ** n
+        np.testing.assert_allclose((functional(n) @ prior @ functional(n).T)[0, 0], float(variance), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda x: x @ torch.arange(8.0),
+        lambda x: x.prod(1),
+        lambda x: (x * torch.arange(1.0, 9)).amax(1),
+        lambda x: torch.sin(9 * x @ torch.arange(8.0)),
+    ],
+    ids=["linear", "product", "maximum", "wild"],
+)
+def test_all_coalitions_give_exact_values_without_error(value):
+    found = solve(value, 8, assay.KernelShap(256))
+
+    def score(chosen):
+        return float(value(torch.tensor([[float(player in chosen) for player in range(8)]]))[0])
+
+    np.testing.assert_allclose(found.mean[0], exact_shapley(score, 8), atol=1e-5)
+    assert not found.deviation.any()
+    assert int(found.passes[0]) == 256
+
+
+@pytest.mark.parametrize("samples", [26, 60, 150])
+def test_an_additive_game_is_read_exactly_and_a_player_that_does_nothing_gets_nothing(samples):
+    worth = torch.tensor([3.0, -1.0, 0.0, 2.0, 0.5, 0.0, 1.0, -4.0, 0.0, 2.5, 1.5])
+    found = solve(lambda x: x @ worth + 7, 11, assay.KernelShap(samples))
+    torch.testing.assert_close(found.mean[0], worth, atol=1e-4, rtol=1e-4)
+    assert float(found.error[0]) < 1e-3
+
+
+def test_values_sum_to_the_change_of_the_score_under_every_estimator():
+    scores = interacting(5, 9)
+    for estimator in ("auto", "process", "regression"):
+        for samples in (4, 7, 20, 100):
+            mean, _ = play(scores, 9, samples, estimator)
+            torch.testing.assert_close(mean.sum(1).double(), scores[:, -1] - scores[:, 0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_score_that_never_moves_gives_zeros_without_error():
+    mean, deviation = play(torch.full((2, 2**9), 4.0, dtype=torch.float64), 9, 60)
+    assert not mean.any()
+    assert float(deviation.max()) < 1e-6
+
+
+@pytest.mark.parametrize(("n", "samples"), [(8, 24), (9, 40), (10, 60), (10, 150)])
+@pytest.mark.parametrize("orders", [(1.0, 0.4, 0.2), (1.0, 0.1, 0.05), (0.3, 0.3, 0.3)], ids=repr)
+def test_95_percent_intervals_hold_the_exact_values_about_that_often(n, samples, orders):
+    scores = interacting(100, n, orders=orders)
+    mean, deviation = play(scores, n, samples)
+    exact = scores @ torch.from_numpy(functional(n)).T
+    inside = (mean - exact).abs() <= 1.96 * deviation
+    assert 0.9 <= float(inside.double().mean()) <= 0.995
+
+
+def test_errors_fall_with_passes_and_are_no_larger_than_the_regressions():
+    scores = interacting(40, 10)
+    exact = scores @ torch.from_numpy(functional(10)).T
+
+    def error(samples, estimator):
+        return float(((play(scores, 10, samples, estimator)[0] - exact).norm(dim=1) / exact.norm(dim=1)).mean())
+
+    budgets = (22, 24, 30, 40, 60, 100, 200, 400)
+    mine, plain = ([error(samples, which) for samples in budgets] for which in ("auto", "regression"))
+    assert all(later <= 1.03 * earlier for earlier, later in itertools.pairwise(mine))
+    assert all(a <= 1.02 * b for a, b in zip(mine, plain, strict=True))
+
+
+def test_deviations_of_the_regression_hold_the_exact_values_too():
+    scores = interacting(100, 9)
+    mean, deviation = play(scores, 9, 100, "regression")
+    exact = scores @ torch.from_numpy(functional(9)).T
+    assert float(((mean - exact).abs() <= 1.96 * deviation).double().mean()) > 0.9
+
+
+def test_a_regression_that_nothing_can_judge_has_infinite_deviations():
+    _, deviation = play(interacting(2, 9), 9, 10, "regression")
+    assert bool(deviation.isinf().any())
+
+
+@pytest.mark.parametrize("shape", [(40, 9), (9, 40)])
+def test_least_squares_through_either_side_is_that_of_numpy(shape):
+    generator = np.random.default_rng(1)
+    x, y, w = generator.normal(size=shape), generator.normal(size=shape[0]), generator.uniform(0.1, 2, size=shape[0])
+    fit = coalitions.least_squares(*(torch.from_numpy(part)[None] for part in (x, y, w)))
+    root = np.sqrt(w)
+    np.testing.assert_allclose(fit.coefficients[0], np.linalg.lstsq(root[:, None] * x, root * y, rcond=None)[0], atol=1e-9)
+    if shape[0] > shape[1]:
+        for row in (0, 7):
+            kept = np.arange(len(y)) != row
+            without = np.linalg.lstsq((root[:, None] * x)[kept], (root * y)[kept], rcond=None)[0]
+            assert float(fit.left_out[0, row]) == pytest.approx(y[row] - x[row] @ without)
+
+
+def test_ridge_through_either_side_is_the_same():
+    generator = torch.Generator().manual_seed(0)
+    members = torch.rand(2, 9, 30, generator=generator) < 0.5
+    values, weights = torch.randn(2, 9, generator=generator), torch.rand(2, 9, generator=generator) + 0.1
+    few = coalitions.solve_ridge(members, values, weights, 0.7)
+    # The same rows four times at a quarter of the weight: the other side is the smaller one now.
+    many = coalitions.solve_ridge(members.repeat(1, 4, 1), values.repeat(1, 4), weights.repeat(1, 4) / 4, 0.7)
+    torch.testing.assert_close(few, many, rtol=1e-5, atol=1e-6)
+
+
+def test_auto_stops_where_the_error_is_reached():
+    def value(x):
+        return x @ torch.linspace(-1, 2, 14) + torch.tanh(3 * x[:, 0] * x[:, 3]) + x[:, 2] * x[:, 5] * x[:, 7]
+
+    loose, tight = (solve(value, 14, assay.KernelShap("auto", error=error)) for error in (0.5, 0.02))
+    assert int(loose.passes[0]) <= 128 < int(tight.passes[0]) <= 2048
+    assert float(tight.error[0]) <= 0.02
+    assert float((tight.mean.double().sum() - (value(torch.ones(1, 14)) - value(torch.zeros(1, 14)))).abs()) < 1e-4
+
+
+def test_auto_says_when_its_passes_end_before_the_error_is_reached(monkeypatch):
+    monkeypatch.setattr("assay.explain.surrogate._MOST", 256)
+    with pytest.warns(AssayWarning, match="1 of 1 images miss the error 1e-06 after 256 passes"):
+        solve(lambda x: torch.sin(7 * x @ torch.linspace(-1, 2, 14)), 14, assay.KernelShap("auto", error=1e-6))
+
+
+def test_more_superpixels_than_passes_can_tell_are_warned_of_with_the_number_that_would_do():
+    with pytest.warns(AssayWarning, match=r"20 passes cannot tell 30 superpixels apart; samples=62"):
+        solve(lambda x: x.sum(1), 30, assay.KernelShap(20))
+
+
+def test_the_map_is_the_posteriors_and_costs_the_same_passes():
+    net = Game(lambda x: x.sum(1) ** 2)
+    explainer = assay.KernelShap(30, assay.Grid(1, 9))
+    models = assay.Classifier(net), assay.Classifier(net)
+    images = torch.rand(3, 1, 1, 9, generator=torch.Generator().manual_seed(0))
+    found = explainer.posterior(models[0], images, seed=4)
+    assert torch.equal(explainer(models[1], images, seed=4), found.maps)
+    assert models[0].passes.forward == models[1].passes.forward
+    assert found.mean.shape == found.deviation.shape == (3, 9)
+    low, high = found.interval(0.9)
+    assert torch.equal(found.distinct(0.9), (low > 0) | (high < 0))
+    with pytest.raises(SpecError, match="inside"):
+        found.interval(1.0)
+
+
+def test_independent_coalitions_are_read_by_regression_only():
+    for given in ({"estimator": "process"}, {"samples": "auto"}):
+        with pytest.raises(SpecError, match='needs sampling="paired"'):
+            assay.KernelShap(sampling="independent", **given)

@@ -1,0 +1,173 @@
+import math
+
+import numpy as np
+import pytest
+
+from assay.study.answers import QUESTIONS, Rated, answer
+from assay.study.nulls import ANOTHER, ELSEWHERE, FLIPPED, OWN, RANDOM, TRUTH
+
+CONTROLS = ("Edges", "ColourContrast", "Centre")
+DELETION = Rated("Deletion", False, "faithfulness", False)
+INSERTION = Rated("Insertion", True, "faithfulness", False)
+IOU = Rated("MaskIoU", True, "localisation", True)
+NULLS = (ELSEWHERE, FLIPPED, ANOTHER, RANDOM)
+
+
+def judged(explainers, images=64, measures=(INSERTION,), dead=(), blind=(), controls=None, noise=0.1, truth=False, smallest=0.2):
+    """Answers from scores around means: of each explainer's own map, and of its nulls (0 unless given by kind)."""
+    generator, items, columns = np.random.default_rng(0), [], []
+
+    def add(name, kind, means):
+        items.append((name, kind))
+        columns.append(np.stack([mean + noise * generator.normal(size=images) for mean in means], 1))
+
+    for name, (own, nulls) in explainers.items():
+        add(name, OWN, [own] * len(measures))
+        for kind in NULLS:
+            add(name, kind, [nulls.get(kind, 0.0)] * len(measures))
+    for name in CONTROLS:
+        add(f"control {name}", OWN, [(controls or {}).get(name, 0.2)] * len(measures))
+    for kind in (OWN, ELSEWHERE, FLIPPED):
+        strong = [0.0 if one.name in dead else 1.0 for one in measures]
+        weak = [1.0 if kind == FLIPPED and one.name in blind else 0.0 for one in measures]
+        add("positive control", kind, strong if kind == OWN else weak)
+    if truth:
+        for kind in (OWN, ELSEWHERE):
+            add(TRUTH, kind, [1.0 if kind == OWN else 0.0] * len(measures))
+    values = np.stack(columns, 1)
+    values *= np.array([1.0 if one.higher_is_better else -1.0 for one in measures])
+    return answer(
+        values, items, measures, dict.fromkeys(explainers, True) | {name: False for name in explainers if name in CONTROLS}, smallest
+    )
+
+
+def holds(found, name, measure="Insertion"):
+    rows = found.table.filter((found.table["explainer"] == name) & (found.table["measure"] == measure))
+    return rows["holds"].to_list()
+
+
+@pytest.mark.parametrize("measure", [INSERTION, DELETION], ids=["higher is better", "lower is better"])
+def test_a_map_that_beats_its_nulls_and_the_controls_is_trusted_and_recommended(measure):
+    found = judged({"A": (1.0, {})}, measures=(measure,))
+    assert (found.trusted, found.recommended, found.silent) == (("A",), "A", ())
+    assert holds(found, "A", measure.name) == [True] * 4
+    assert (found.table["difference"] > 0.7).all()
+    assert (found.table["low"] > 0).all()
+    assert found.standing["A", measure.name] == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(("kind", "question"), [(ELSEWHERE, 0), (FLIPPED, 0), (ANOTHER, 1), (RANDOM, 2)])
+def test_a_map_that_one_null_equals_fails_that_question_alone(kind, question):
+    found = judged({"A": (1.0, {kind: 1.0})})
+    assert found.trusted == ()
+    assert [one is True for one in holds(found, "A")] == [at != question for at in range(4)]
+    assert found.status("A", QUESTIONS[question]) == "no"
+
+
+def test_a_map_that_a_control_equals_says_no_more_than_the_image():
+    found = judged({"A": (1.0, {})}, controls={"Edges": 1.0})
+    assert holds(found, "A") == [True, True, True, False]
+    assert found.trusted == ()
+
+
+def test_controls_are_never_trusted():
+    assert judged({"Edges": (1.0, {})}).trusted == ()
+
+
+def test_no_difference_at_all_fails_whatever_the_number_of_images():
+    values = np.random.default_rng(0).normal(size=(3, 11, 1))
+    items = [("A", kind) for kind in (OWN, *NULLS)] + [(f"control {one}", OWN) for one in CONTROLS]
+    items += [("positive control", kind) for kind in (OWN, ELSEWHERE, FLIPPED)]
+    values[:, 8] = 5 + values[:, 9]
+    values[:, 4] = values[:, 0]
+    found = answer(np.repeat(values, 8, 0), items, (INSERTION,), {"A": True})
+    assert holds(found, "A")[2] is False
+
+
+def test_too_few_images_are_undecided_and_it_is_said_how_many_would_do():
+    found = judged({"A": (1.0, {})}, images=10, noise=0.7)
+    assert found.trusted == ()
+    assert None in holds(found, "A")
+    assert False not in holds(found, "A")
+    assert 10 < found.needed["A"] < 100
+    assert judged({"A": (1.0, {})}, images=found.needed["A"], noise=0.7).trusted == ("A",)
+
+
+def test_four_images_can_show_nothing():
+    found = judged({"A": (9.0, {})}, images=4)
+    assert found.trusted == ()
+    assert found.silent == ()
+    assert holds(found, "A") == [None] * 4
+
+
+def test_a_measure_that_cannot_tell_the_control_is_silent_and_counts_for_nothing():
+    found = judged({"A": (1.0, {RANDOM: 1.0})}, measures=(INSERTION, DELETION), dead=("Insertion", "Deletion"))
+    assert found.silent == ("Insertion", "Deletion")
+    assert found.trusted == ()
+    assert found.table["holds"].is_null().all()
+    one = judged({"A": (1.0, {})}, images=64, measures=(DELETION, INSERTION), dead=("Deletion",))
+    assert (one.silent, one.trusted) == (("Deletion",), ("A",))
+
+
+def test_known_evidence_makes_a_measure_alive_too():
+    found = judged({"A": (1.0, {})}, measures=(INSERTION, IOU), dead=("Insertion", "MaskIoU"), truth=True)
+    assert found.silent == ()
+
+
+def test_measures_that_do_not_see_signs_are_not_enough():
+    found = judged({"A": (1.0, {FLIPPED: 1.0})}, blind=("Insertion",))
+    assert found.blind == ("Insertion",)
+    assert holds(found, "A") == [True] * 4
+    assert found.trusted == ()
+    assert judged({"A": (1.0, {})}, measures=(IOU,), truth=True).trusted == ()
+
+
+def test_a_difference_below_the_smallest_effect_does_not_count():
+    assert judged({"A": (1.0, {ANOTHER: 0.97})}, images=600, smallest=0.0).trusted == ("A",)
+    found = judged({"A": (1.0, {ANOTHER: 0.97})}, images=600, smallest=0.5)
+    assert holds(found, "A")[1] is False
+
+
+def test_what_could_not_be_scored_stays_open():
+    found = judged({"A": (1.0, {RANDOM: math.nan})})
+    assert holds(found, "A") == [True, True, None, True]
+    assert found.status("A", "this model") == "open"
+    assert found.trusted == ()
+
+
+def test_p_values_are_corrected_for_all_tests_by_live_measures():
+    one, many = judged({"A": (0.35, {})}, noise=0.3), judged({name: (0.35, {}) for name in "ABCDEFGH"}, noise=0.3)
+    first = [found.table.filter(found.table["explainer"] == "A")["p"].max() for found in (one, many)]
+    assert (one.tests, many.tests) == (4, 32)
+    assert first[1] >= first[0]
+
+
+def test_controls_and_maps_without_any_difference_do_not_make_the_correction_harder():
+    assert judged({"A": (1.0, {}), "Edges": (0.2, {}), "Centre": (0.2, {})}).tests == 4
+
+
+def test_the_best_by_a_measure_are_those_not_shown_to_be_worse():
+    assert judged({"A": (1.0, {}), "B": (1.0, {}), "C": (0.5, {})}).best["Insertion"] == ("A", "B")
+
+
+def test_images_on_which_all_maps_score_the_same_are_counted():
+    values = np.random.default_rng(0).random((10, 11, 1))
+    values[:4] = 1.0
+    items = [("A", kind) for kind in (OWN, *NULLS)] + [(f"control {one}", OWN) for one in CONTROLS]
+    items += [("positive control", kind) for kind in (OWN, ELSEWHERE, FLIPPED)]
+    assert answer(values, items, (DELETION,), {"A": True}).saturated == {"Deletion": 4}
+
+
+def test_noise_is_trusted_by_chance_in_no_case_of_many():
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        items = [("A", kind) for kind in (OWN, *NULLS)] + [(f"control {one}", OWN) for one in CONTROLS]
+        items += [("positive control", kind) for kind in (OWN, ELSEWHERE, FLIPPED)]
+        values = generator.lognormal(size=(24, len(items), 1))
+        values[:, 8] += 9
+        assert answer(values, items, (INSERTION,), {"A": True}).trusted == ()
+
+
+def test_nothing_that_was_scored_gives_empty_answers():
+    found = answer(np.empty((0, 0, 0)), [], (), {"A": True})
+    assert (found.table.height, found.trusted, found.recommended) == (0, (), None)

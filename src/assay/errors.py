@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "AssayError",
     "DataError",
+    "DerivativeError",
     "EmptyBatchError",
     "ImageTypeError",
     "ModelError",
@@ -51,6 +52,10 @@ class SpecError(AssayError, ValueError):
 
 class ModelError(AssayError, ValueError):
     """A network cannot be used: wrong outputs, no logits, no such layer."""
+
+
+class DerivativeError(ModelError):
+    """A network holds an operation without the second derivative that an attack on a gradient needs."""
 
 
 class WeightsError(ModelError):

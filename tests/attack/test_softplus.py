@@ -69,6 +69,7 @@ def test_a_large_beta_gives_the_model_itself():
 
 def test_passes_are_the_models_and_sixteen_bits_become_thirty_two():
     model = assay.Classifier(plain(), precision="bfloat16")
+    model.count_classes((3, 8, 8))
     copy = Softened(model, BETA)
     logits, slopes = copy.slopes(pixels().requires_grad_(), torch.zeros(3, dtype=torch.int64))
     assert logits.dtype == slopes.dtype == torch.float32

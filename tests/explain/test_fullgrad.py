@@ -166,10 +166,12 @@ def test_nothing_of_the_scores_size_is_in_a_map(explainer, images):
 @BOTH
 def test_nothing_is_left_on_the_network_also_after_an_exception(explainer, images):
     model = assay.Classifier(normed())
+    model.predict(images())
     before = snapshot(model.module)
     explainer()(model, images())
     assert snapshot(model.module) == before
     flat = assay.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)))
+    flat.predict(images())
     before = snapshot(flat.module)
     with pytest.raises(ModelError, match="Sequential has no convolution"):
         explainer()(flat, images())

@@ -31,7 +31,7 @@ def verdict(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], images: int
         images: Number of images scored.
     """
     found = [*_faithfulness(summary, notes), *_localisation(summary, notes), *_robustness(summary, notes)]
-    found += [*_attacked(summary), *_disagreement(summary, notes)]
+    found += [*_attacked(summary), *_not_attacked(summary, images), *_disagreement(summary, notes)]
     if images < FEW:
         scored = f"{_count(images, 'image')} {'was' if images == 1 else 'were'}"
         found.append(
@@ -121,6 +121,22 @@ def _attacked(summary: pl.DataFrame) -> list[Sentence]:
     return [
         Sentence("bad", f"Fragile: attacks that keep the prediction take more than noise of their size of the maps of {_listed(left)}.")
     ]
+
+
+def _not_attacked(summary: pl.DataFrame, images: int) -> list[Sentence]:
+    """Which attacks could not be made on which explainers, for want of a gradient to climb; what stays then is not robust by that."""
+    own = (pl.col("measure").str.starts_with("AttackedSimilarity")) & ~pl.col("measure").str.contains("attack=NoiseMapAttack", literal=True)
+    found = []
+    for row in summary.filter(own & (pl.col("count") < images)).iter_rows(named=True):
+        some = "all images" if not row["count"] else f"{images - row['count']} of {_count(images, 'image')}"
+        found.append(
+            Sentence(
+                "caution",
+                f"Not attacked: {row['measure']} found no gradient to climb through {row['explainer']} on {some} (none there, or no second "
+                "derivative in the network), so nothing is known of robustness there; a BlackBoxMapAttack needs none.",
+            )
+        )
+    return found
 
 
 def _disagreement(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[Sentence]:

@@ -49,7 +49,7 @@ def test_a_run_is_resumed_from_the_options_that_were_given(run, place):
     assert run("attack", *MODEL, *given, "--out", "out").code == 0
     before = (place / "out" / "attacks.parquet").read_bytes()
     (place / "out" / "attacks.parquet").unlink()
-    assert run("run", "resume", "out").code == 0
+    assert run("run", "resume", "out", "--trust").code == 0
     assert (place / "out" / "attacks.parquet").read_bytes() == before
 
 

@@ -116,6 +116,7 @@ def test_a_zennit_spec_gives_what_zennit_gives_by_hand_with_merged_batch_norms(i
         with ZennitGradient(model=net, composite=composite) as attributor:
             expected[merge] = attributor((images - MEAN) / STD, torch.eye(4)[TARGETS])[1].detach()
     model = classifier(net)
+    model.predict(images)
     assert model.folded
     for explainer in (
         assay.build("zennit:EpsilonPlusFlat()"),

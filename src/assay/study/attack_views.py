@@ -10,6 +10,7 @@ from assay.attack.base import Attack
 from assay.attack.distances import Distance
 from assay.core.registry import short
 from assay.data.base import Batch
+from assay.errors import DerivativeError
 from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
 from assay.report.attack import AttackView
@@ -62,7 +63,10 @@ def views_of(
         targets = logits.argmax(1)
         maps = explainer.attribute(model, images, targets, index, seed)
         fine = (maps.flatten(1).isfinite().all(1) & logits.isfinite().all(1)).nonzero().flatten()
-        result = attack.run(model, explainer, images[fine], targets[fine], index[fine], seed, logits[fine], maps[fine])
+        try:
+            result = attack.run(model, explainer, images[fine], targets[fine], index[fine], seed, logits[fine], maps[fine])
+        except DerivativeError:  # The verdict says so.
+            continue
         before, after = (one.softmax(1).max(1) for one in (result.logits, model.unchecked_logits(result.images)))
         apart = distance(result.maps, result.attacked_maps)
         for place, at in enumerate(fine.tolist()):

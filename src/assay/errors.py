@@ -6,6 +6,7 @@ __all__ = [
     "AssayError",
     "AssayWarning",
     "DataError",
+    "DerivativeError",
     "EmptyBatchError",
     "ImageTypeError",
     "ModelError",
@@ -56,6 +57,10 @@ class SpecError(AssayError, ValueError):
 
 class ModelError(AssayError, ValueError):
     """A network cannot be used: wrong outputs, no logits, no such layer."""
+
+
+class DerivativeError(ModelError):
+    """A network holds an operation without the second derivative that an attack on a gradient needs."""
 
 
 class WeightsError(ModelError):

@@ -172,7 +172,7 @@ def test_passes_are_those_of_the_steps_and_the_judgements():
     """Each step one forward and two backward; each of 2 + 5 judgements a forward and a map; the beginning a slope and a map."""
     model = assay.Classifier(plain(), mean=0.5, std=0.25)
     count, steps = 4, 50
-    assay.MapAttack(steps=steps)(model, assay.Gradient(), pixels(count))
+    assay.MapAttack(steps=steps, restarts=1)(model, assay.Gradient(), pixels(count))
     assert model.passes.forward == count * (steps + 1 + 2 * 7 + 2)
     assert model.passes.backward == count * (2 * (steps + 1) + 7 + 1)
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import assay
-from assay.errors import SpecError, TargetError
+from assay.errors import ModelError, SpecError, TargetError
 from reference.nets import linear, plain
 
 BALLS = pytest.mark.parametrize(("norm", "eps"), [("linf", 0.02), ("l2", 0.2), ("l1", 1.0)])
@@ -104,3 +104,25 @@ def test_wrong_parameters_and_missing_labels_are_refused():
         assay.PGD(norm="l0")
     with pytest.raises(TargetError, match="labels"):
         assay.PGD()(assay.Classifier(plain()), pixels(), None)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin"])
+def test_outcomes_do_not_depend_on_the_scale_of_logits(loss):
+    def lost(scale):
+        net = plain()
+        with torch.no_grad():
+            net[-1].weight.mul_(scale)
+            net[-1].bias.mul_(scale)
+        model = assay.Classifier(net)
+        return model.predict(assay.PGD(eps=0.012, loss=loss)(model, pixels(32), assay.Classifier(plain()).predict(pixels(32))))
+
+    known = lost(1.0)
+    for scale in (0.01, 50.0, 100.0):
+        assert torch.equal(lost(scale), known)
+
+
+def test_no_gradient_to_climb_is_never_robust():
+    net = nn.Sequential(nn.Flatten(), nn.Softshrink(2.0), nn.Linear(192, 3))
+    model = assay.Classifier(net)
+    with pytest.raises(ModelError, match="no gradient to climb at 16 of 16 images"):
+        assay.robust_accuracy(model, pixels(), model.predict(pixels()))

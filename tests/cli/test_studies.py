@@ -1,6 +1,7 @@
 import dataclasses
 import inspect
 import re
+import warnings
 from importlib import import_module
 from pathlib import Path
 
@@ -49,10 +50,20 @@ def test_a_run_is_resumed_from_the_options_that_were_given(run, place):
     assert run("attack", *MODEL, *given, "--out", "out").code == 0
     before = (place / "out" / "attacks.parquet").read_bytes()
     (place / "out" / "attacks.parquet").unlink()
-    assert run("run", "resume", "out").code == 0
+    assert run("run", "resume", "out", "--trust").code == 0
     assert (place / "out" / "attacks.parquet").read_bytes() == before
 
 
 def test_the_help_of_the_program_names_every_study_without_importing_any(run):
     told = run("--help").out
     assert all(name in told for name in STUDIES)
+
+
+@pytest.mark.usefixtures("place", "recwarn")
+def test_a_warning_of_assays_own_is_one_note_without_the_code_that_gave_it(run):
+    warnings.simplefilter("always")
+    few = ("--explainer", "KernelShap(samples=8, segments=Grid(rows=4, columns=4))")
+    found = run("explain", "--model", "python:mynets:good", "--images", "pictures", *few, "--out", "out")
+    assert found.code == 0
+    assert next(line for line in found.lines if "superpixels" in line).startswith("note: KernelShap: 8 passes")
+    assert not any("surrogate.py" in line for line in found.lines)

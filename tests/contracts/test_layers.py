@@ -6,7 +6,7 @@ import pytest
 import assay
 
 ROOT = Path(assay.__file__).parent
-ORDER = ["errors", "core", "data", "models", "explain", "attack", "measure", "bounds", "tune", "report", "study", "ray", "cli"]
+ORDER = ["errors", "core", "stats", "data", "models", "explain", "attack", "measure", "bounds", "tune", "report", "study", "ray", "cli"]
 FILES = sorted(ROOT.rglob("*.py"))
 
 

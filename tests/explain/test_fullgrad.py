@@ -171,6 +171,7 @@ def test_nothing_is_left_on_the_network_also_after_an_exception(explainer, image
     explainer()(model, images())
     assert snapshot(model.module) == before
     flat = assay.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)))
+    flat.predict(images())
     before = snapshot(flat.module)
     with pytest.raises(ModelError, match="Sequential has no convolution"):
         explainer()(flat, images())

@@ -33,6 +33,9 @@ class AttackResult:
         distance: (N,) what the goal says of the two maps, such as their distance; 0 for the clean image.
         kept: (N,) bool, whether `images` keeps the prediction (and its probability, where a tolerance is set), lies in [0, 1]
             and in the ball, by the model itself. An attack that must keep the class returns nothing else.
+        climbed: (N,) bool, whether there was a gradient to climb, where the attack needs one.
+        moved: (N,) bool, whether any image that was tried has another map. One that moves where there was no gradient to climb is not
+            known to be robust, however little was reached.
         targets: (N,) explained classes.
         logits: (N, K) of the clean images, (N, K, ...) of outputs at positions.
     """
@@ -42,6 +45,8 @@ class AttackResult:
     attacked_maps: Tensor
     distance: Tensor
     kept: Tensor
+    climbed: Tensor
+    moved: Tensor
     targets: Tensor
     logits: Tensor
 
@@ -118,7 +123,7 @@ class Attack(ABC):
         judge = Judge(scene)
         if self.eps > 0:
             self.search(scene, judge)
-        return AttackResult(judge.images, maps, judge.maps, judge.value, judge.kept, targets, logits)
+        return AttackResult(judge.images, maps, judge.maps, judge.value, judge.kept, judge.climbed, judge.moved, targets, logits)
 
     def check(self, explainer: Explain) -> None:
         """Refuse, before any work, an explainer that cannot be attacked this way; here, none.

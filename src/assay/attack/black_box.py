@@ -40,7 +40,7 @@ class BlackBoxMapAttack(Attack):
         restarts: Random starting points.
         keep_class: Whether the predicted class must stay.
         tolerance: How far its probability may move; None for anywhere.
-        margin: Lead of the predicted class's logit below which it is defended.
+        margin: Lead of the predicted class's logit, in units of the clean logits' spread, below which it is defended.
         weight: Weight of that defence against the goal.
         stop: Value of the goal at which an image is left alone; None to go on.
 
@@ -58,7 +58,7 @@ class BlackBoxMapAttack(Attack):
     restarts: int = 1
     keep_class: bool = True
     tolerance: float | None = None
-    margin: float = 1.0
+    margin: float = 0.25
     weight: float = 1.0
     stop: float | None = None
     reference: ClassVar[str] = "Andriushchenko, Croce, Flammarion, Hein: Square Attack, ECCV 2020"

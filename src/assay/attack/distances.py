@@ -44,6 +44,10 @@ class L2(Distance):
         norm: Tensor = (moved - clean).flatten(1).norm(dim=1)
         return norm
 
+    def smooth(self, clean: Tensor, moved: Tensor) -> Tensor:
+        """See `Distance.smooth`: in units of the clean map's norm, so that what it is weighed against does not depend on its scale."""
+        return self(clean, moved) / positive(clean.flatten(1).norm(dim=1))
+
 
 @register
 class Cosine(Distance):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from assay.attack.ball import Ball
 from assay.attack.goals import Goal
+from assay.attack.prediction import spread
 from assay.core import noise
 from assay.core.inputs import check_finite
 from assay.errors import ShapeError
@@ -73,6 +74,11 @@ class Scene:
         found = self.model.decide(self.logits, self.targets)
         return replace(found, ids=found.head.stake(found.outputs, found.ids))
 
+    @cached_property
+    def spread(self) -> Tensor:
+        """Spread (N,) of the clean images' logits, which leads are measured by."""
+        return spread(self.logits)
+
     @property
     def constrained(self) -> bool:
         """Whether anything of the prediction must stay."""
@@ -88,11 +94,11 @@ class Scene:
         return self.ball.start(self.images, noise.normal(self.seed, stream, self.index, number, tuple(self.images.shape[1:])))
 
     def lost(self, logits: Tensor, rows: Tensor, margin: float) -> Tensor:
-        """How far (n,) the prediction of `rows` is from being safe: 0 with a lead of `margin`, its probability near the clean one."""
+        """How far (n,) `rows` are from safe: 0 with a lead of `margin` clean spreads and a probability near the clean one."""
         now, clean = self._decided(logits, rows)
         lost = torch.zeros(len(rows), device=logits.device)
         if self.constrained and clean.head.decides:
-            lost = (margin - clean.head.lead(now.outputs, clean.ids, clean.outputs)).clamp_min(0.0)
+            lost = (margin - clean.head.lead(now.outputs, clean.ids, clean.outputs) / self.spread[rows]).clamp_min(0.0)
         if self.tolerance is not None:
             moved = (now.probability(clean.ids) - clean.probability(clean.ids)).abs()
             lost = lost + (moved / max(self.tolerance, _LEAST) - 0.5).clamp_min(0.0)
@@ -124,6 +130,8 @@ class Judge:
         maps: Theirs.
         value: (N,) what the goal says of them.
         kept: (N,) bool, prediction kept, pixels in [0, 1] and inside the ball.
+        climbed: (N,) bool, whether the search had anything to go by; an attack that needs a gradient says where it had none.
+        moved: (N,) bool, whether any image that was shown has another map than the clean one.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -131,6 +139,7 @@ class Judge:
         self.images, self.maps = scene.images.clone(), scene.maps.clone()
         self.value = torch.zeros(len(self.images), device=self.images.device)
         self.kept = torch.ones(len(self.images), dtype=torch.bool, device=self.images.device)
+        self.climbed, self.moved = torch.ones_like(self.kept), torch.zeros_like(self.kept)
 
     def consider(self, rows: Tensor, pixels: Tensor) -> Seen:
         """Put changed images of `rows` (n,) back into the ball, judge them, and keep those that are better than all before."""
@@ -138,6 +147,7 @@ class Judge:
         clean = scene.images[rows]
         moved = (clean + scene.ball.project(pixels - clean, clean)).clamp(0.0, 1.0)
         logits, maps = scene.model.unchecked_logits(moved), scene.explain(moved, rows)
+        self.moved[rows] |= (maps != scene.maps[rows]).flatten(1).any(1)
         value = scene.goal.reached(scene.maps[rows], maps)
         kept = scene.held(logits, rows)
         sound = logits.flatten(1).isfinite().all(1) & maps.flatten(1).isfinite().all(1) & scene.ball.contains(moved - clean)

@@ -41,7 +41,7 @@ class _GradCAM(SumForm):
 
         with watched(soft, {layer: branch}):
             logits = soft.forward(pixels)
-        slope = torch.autograd.grad(soft.score(logits, task.targets[rows]).sum(), seen[0], create_graph=True)[0]
+        slope = soft.graded(soft.score(logits, task.targets[rows]).sum(), seen[0])
         soft.passes.backward += len(pixels)
         features, slopes = layout.grid(seen[0]), layout.grid(slope)
         small = torch.einsum("nc,nchw->nhw", slopes.mean((2, 3)), features).clamp_min(0.0)[:, None]

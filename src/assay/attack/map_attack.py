@@ -37,10 +37,10 @@ class MapAttack(Attack):
         steps: Steps of each restart.
         goal: What is climbed and reached.
         optimiser: Turns gradients into steps.
-        restarts: Random starting points.
+        restarts: Starting points, every second one opposite to the one before.
         keep_class: Whether the predicted class must stay.
         tolerance: How far the predicted class's probability, or the value of head "scalar", may move; None for anywhere.
-        margin: Lead of the predicted class's logit below which it is defended.
+        margin: Lead of the predicted class's logit, in units of the clean logits' spread, below which it is defended.
         weight: Weight of that defence against the goal.
         beta: Sharpness of the softplus.
         samples: Noisy copies per step for explainers that average over noise, drawn anew each step; None for the explainer's
@@ -56,10 +56,10 @@ class MapAttack(Attack):
     steps: int = 50
     goal: Goal = PushOutTopK()
     optimiser: Optimiser = SteepestAscent()
-    restarts: int = 1
+    restarts: int = 2
     keep_class: bool = True
     tolerance: float | None = None
-    margin: float = 1.0
+    margin: float = 0.25
     weight: float = 1.0
     beta: float = 10.0
     samples: int | None = 8
@@ -81,10 +81,13 @@ class MapAttack(Attack):
         """See `Attack.search`."""
         shape = form(with_copies(scene.explainer, self.samples))
         soft = Softened(scene.model, self.beta)
+        judge.climbed.fill_(False)
         for restart in range(self.restarts):
 
             def climb(pixels: Tensor, rows: Tensor, step: int, restart: int = restart) -> Tensor:
-                return self._climb(scene, soft, shape, pixels, rows, derive(scene.seed, f"MapAttack {restart} {step}"))
+                found = self._climb(scene, soft, shape, pixels, rows, derive(scene.seed, f"MapAttack {restart} {step}"))
+                judge.climbed[rows] |= (found != 0).flatten(1).any(1)
+                return found
 
             def look(rows: Tensor, pixels: Tensor, done: int) -> Tensor | None:
                 if done % self.judge_every and done != self.steps:
@@ -95,12 +98,12 @@ class MapAttack(Attack):
             ascend(scene.images, self._begin(scene, judge, restart, climb), scene.ball, self.optimiser, self.steps, climb, look)
 
     def _begin(self, scene: Scene, judge: Judge, restart: int, climb: Climb) -> Tensor:
-        """Half way from a random point along its gradient or against it, whichever ends up better; every other restart the other way.
+        """Half way from a random point along its gradient or against it: where it ends up better, then, at a second start, where not.
 
         A distance has no slope at the clean map and grows both ways from it, but seldom alike.
         """
         rows = torch.arange(len(scene.images), device=scene.images.device)
-        start = scene.start("MapAttack", restart)
+        start = scene.start("MapAttack", restart // 2)
         way = scene.ball.eps * scene.ball.steepest(climb(scene.images + start, rows, -1).nan_to_num(0.0, 0.0, 0.0))
         ends = (judge.consider(rows, scene.images + start + sign * way) for sign in (1, -1))
         ahead, behind = (scene.worth(seen, rows, self.margin, self.weight) for seen in ends)

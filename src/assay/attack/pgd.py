@@ -106,6 +106,6 @@ def robust_accuracy(
     if blind:
         raise ModelError(
             f"{model.name} gives {type(attack).__name__} no gradient to climb at {blind} of {len(found.images)} images, so that their "
-            "staying right says nothing of robustness; attack them by Square, which needs no gradient"
+            "staying right says nothing of robustness; ask a certificate, or search without gradients"
         )
     return float(HEADS[model.head].right(model.logits(found.found), found.labels).float().mean())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +16,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from assay.core.chunk import Chunks, most_useful
+from assay.errors import DerivativeError
 from assay.models.classifier import Classifier
 
 __all__ = ["Softened"]
 
+_UNDERIVED = ("is not implemented", "differentiate twice", "once_differentiable")
+"""What torch says where there is no second derivative."""
 _DOUBLE = 3
 """Activation memory of a backward pass that is itself differentiated, in units of a plain one's."""
 
@@ -58,9 +63,39 @@ class Softened(Classifier):
     def slopes(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (n, K) and gradients (n, C, H, W) of the targets' scores at `pixels`, both with a graph; counted."""
         logits = self.forward(pixels)
-        found = torch.autograd.grad(self.score(logits, targets).sum(), pixels, create_graph=True)[0]
+        found = self.graded(self.score(logits, targets).sum(), pixels)
         self.passes.backward += len(pixels)
         return logits, found
+
+    def graded(self, total: Tensor, at: Tensor) -> Tensor:
+        """The gradient of `total` at a tensor, with a graph; zeros where it does not depend on it.
+
+        Raises:
+            DerivativeError: An operation has no derivative.
+        """
+        with self.differentiating():
+            found = torch.autograd.grad(total, at, create_graph=True, allow_unused=True)[0] if total.requires_grad else None
+        return torch.zeros_like(at) if found is None else found
+
+    @contextmanager
+    def differentiating(self) -> Iterator[None]:
+        """Within, an operation that cannot be differentiated twice is told by name.
+
+        Raises:
+            DerivativeError: There is one.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            text = str(error)
+            if not any(part in text for part in _UNDERIVED):
+                raise
+            what = re.search(r"derivative for (?:aten::)?(\w+?)(?:_backward)? is", text)
+            culprit = f"the operation {what[1]}" if what else "an operation"
+            raise DerivativeError(
+                f"{self.name} holds {culprit}, which has no second derivative, so MapAttack cannot climb through its gradients; attack "
+                "it by BlackBoxMapAttack"
+            ) from error
 
     def run_groups(self, total: int, samples: int, shape: Sequence[int], step: Callable[[int, int], None]) -> None:
         """`run` over images that send `samples` inputs each through the network, all inputs of an image in one chunk."""
@@ -132,16 +167,33 @@ def _prelu(mode: _Softplus, _func: Callable[..., Any], input: Tensor, weight: Te
 
 
 def _clamp(mode: _Softplus, func: Callable[..., Any], input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    if max is not None or isinstance(min, Tensor) or min != 0:
+    # A bound of 6 above one of 0 is a hard sigmoid written out; other clamps keep numbers in range, which a softplus would not.
+    if isinstance(min, Tensor) or min != 0 or isinstance(max, Tensor) or (max is not None and max <= 1):
         clamped: Tensor = func(input, min) if max is None else func(input, min, max)
         return clamped
-    return mode.bend(input)
+    return mode.bend(input) if max is None else mode.bend(input) - mode.bend(input - max)
+
+
+def _hardsigmoid(mode: _Softplus, _func: Callable[..., Any], input: Tensor, inplace: bool = False) -> Tensor:
+    return _write(input, (mode.bend(input + 3) - mode.bend(input - 3)) / 6, inplace)
+
+
+def _hardswish(mode: _Softplus, _func: Callable[..., Any], input: Tensor, inplace: bool = False) -> Tensor:
+    x = input.clone() if inplace else input
+    return _write(input, x * (mode.bend(x + 3) - mode.bend(x - 3)) / 6, inplace)
+
+
+def _softshrink(mode: _Softplus, _func: Callable[..., Any], input: Tensor, lambd: float = 0.5) -> Tensor:
+    return mode.bend(input - lambd) - mode.bend(-input - lambd)
 
 
 _SOFT: dict[Callable[..., Any], Callable[..., Tensor]] = {
     **dict.fromkeys((F.relu, torch.relu, Tensor.relu, torch.relu_, Tensor.relu_), _relu),
     F.relu6: _relu6,
     **dict.fromkeys((F.hardtanh, F.hardtanh_), _hardtanh),
+    F.hardsigmoid: _hardsigmoid,
+    F.hardswish: _hardswish,
+    F.softshrink: _softshrink,
     **dict.fromkeys((F.leaky_relu, F.leaky_relu_), _leaky),
     **dict.fromkeys((F.prelu, torch.prelu, Tensor.prelu), _prelu),
     **dict.fromkeys((torch.clamp, Tensor.clamp, torch.clamp_min, Tensor.clamp_min), _clamp),

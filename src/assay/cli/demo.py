@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-import assay
 from assay.cli import options
 from assay.cli.app import app
 from assay.cli.audit import tell
@@ -19,7 +19,7 @@ __all__ = ["demo"]
 
 _DIET = "diet"
 """Folder of DiET's part."""
-_AUDIT = ("environment.json", "report.html", "scores.parquet", "status.csv", "summary.csv")
+_AUDIT = ("answers.csv", "environment.json", "report.html", "scores.parquet", "status.csv", "summary.csv")
 """What `Audit.save` writes."""
 
 
@@ -63,5 +63,5 @@ def _check_own(out: Path, seed: int) -> None:
         raise DataError(f"{out} already holds {strange[0]} and is no demo's; name an empty or new folder")
     if (out / _DIET).exists():
         document = read_document(out / _DIET)
-        if (document.get("assay"), document["settings"].get("seed")) != (assay.__version__, seed):
+        if (document.get("assay"), document["settings"].get("seed")) != (version("assay"), seed):
             raise DataError(f"{out} holds a demo of another version or seed; name an empty or new folder")

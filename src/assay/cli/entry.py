@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
 
 import typer
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from assay.cli.app import app
 from assay.core.files import printable
-from assay.errors import AssayError
+from assay.errors import AssayError, AssayWarning
 
 __all__ = ["main"]
 
@@ -21,6 +22,8 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
 def main() -> None:
     """Run the command line; a user's mistake ends with one line on standard error and exit code 2, Ctrl-C with 130."""
+    usual = warnings.showwarning
+    warnings.showwarning = lambda text, kind, *where: _note(str(text)) if issubclass(kind, AssayWarning) else usual(text, kind, *where)
     try:
         # Imported here, so that an interruption while torch loads ends with its message too.
         from assay.cli import audit, bench, data, demo, run, study, train, tune  # noqa: F401
@@ -40,6 +43,8 @@ def main() -> None:
         code = 2
     except KeyboardInterrupt:
         code = _INTERRUPTED
+    finally:
+        warnings.showwarning = usual
     if code == _INTERRUPTED:
         _say("interrupted")
     sys.exit(code)
@@ -56,6 +61,11 @@ def _misused(error: Any) -> int:
     return 2
 
 
-def _say(message: str) -> None:
+def _note(message: str) -> None:
+    """A warning of Assay's own, without the line of code that gave it, which means nothing to a reader."""
+    _say(message, "note")
+
+
+def _say(message: str, head: str = "assay") -> None:
     """One line on standard error."""
-    Console(stderr=True, highlight=False).print(f"assay: {printable(' '.join(message.splitlines()))}", markup=False, soft_wrap=True)
+    Console(stderr=True, highlight=False).print(f"{head}: {printable(' '.join(message.splitlines()))}", markup=False, soft_wrap=True)

@@ -25,8 +25,8 @@ _TEXTLESS = ("layer_map", "first_map", "zero_params", "name_map")
 class Zennit(Explainer):
     """Relevance by the rules of a zennit composite, propagated from the score to the network's normalised input.
 
-    The Classifier folds batch norms into convolutions where that is exact, which is what zennit's canonizers for batch norm
-    do, so these are left out there. Where a composite needs the bounds `low` and `high` of the input, they are those of black
+    It works on the network as it was given, so batch norms have rules of their own unless a canonizer merges them, as with zennit
+    itself. Where a composite needs the bounds `low` and `high` of the input, they are those of black
     and white.
 
     Args:
@@ -97,8 +97,6 @@ class Zennit(Explainer):
             options = dict(self.options) | {"canonizers": [_canonizer(name) for name in dict(self.options).get("canonizers") or ()]}
             options |= {name: _bound(model, shape, value) for name, value in (("low", 0.0), ("high", 1.0)) if _lacks(cls, options, name)}
             composite = cls(**options)
-        if model.folded:
-            composite.canonizers = _without_norms(composite.canonizers)
         return composite
 
 
@@ -126,16 +124,6 @@ def _canonizer(name: str) -> Any:
     if name not in known:
         raise SpecError(f"zennit has no canonizer {name!r}{nearest(name, known)} (known: {', '.join(known)})")
     return known[name]()
-
-
-def _without_norms(canonizers: Any) -> list[Any]:
-    """The canonizers without those that merge batch norms, also inside canonizers of several."""
-    merging = imported("zennit.canonizers", "zennit").MergeBatchNorm
-    kept = []
-    for one in canonizers or ():
-        inside = getattr(one, "canonizers", None)
-        kept += _without_norms(inside) if inside is not None else [] if isinstance(one, merging) else [one]
-    return kept
 
 
 def _lacks(cls: Any, options: dict[str, Any], name: str) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from assay.core import noise
 from assay.errors import ModelError
+from assay.explain.layout import PATCHES, STILL, Layout, could_lie
 from assay.models.classifier import Classifier
 
 __all__ = ["Layout", "as_grid", "check_layer", "last_layer", "layout_of", "lies_over", "uncompiled", "watched"]
@@ -29,65 +30,11 @@ _MOST_EXTRA = 16
 """Class, distillation and register tokens that may stand before or after the tokens of the image."""
 _FOLLOWS = 0.25
 """Least correlation between where the image was changed and where features moved, of a layer that is taken by default."""
-_STILL = 1e-4
-"""Features whose places differ by less than this share of their movement do not tell places apart."""
 _EARLY = 0.2
 """Share of the layers that run first: one that alone leads on from there is a stem, not the last of a trunk."""
-_PATCHES = (((1 / 8, 3 / 8), (5 / 8, 7 / 8)), ((5 / 8, 7 / 8), (1 / 8, 3 / 8)))
-"""Rows and columns of the two patches, as shares of the sides: what is right for rows is wrong for columns."""
 
 _ORDERS = ((1, 2, 3), (3, 1, 2))
 """Axes of channels, rows and columns: channels first or last. Either, read as the other, has rows where columns are."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where in a layer's output the grid over the image is.
-
-    Attributes:
-        axes: The output's axes of channels, rows and columns; or of channels and tokens.
-        rows: Rows of the grid.
-        columns: Its columns.
-        prefix: Tokens that stand before those of the grid.
-    """
-
-    axes: tuple[int, ...]
-    rows: int
-    columns: int
-    prefix: int = 0
-
-    def fits(self, output: Any, count: int) -> bool:
-        """Whether this is the layer's output for `count` images, and not what another of its runs gave."""
-        if not _could(output, count) or output.ndim != len(self.axes) + 1:
-            return False
-        sides = [output.shape[axis] for axis in self.axes[1:]]
-        return sides == [self.rows, self.columns] if len(sides) == 2 else sides[0] >= self.prefix + self.rows * self.columns
-
-    def grid(self, output: Tensor) -> Tensor:
-        """The output as features (n, C, h, w), without extra tokens."""
-        ordered = output.permute(0, *self.axes)
-        if output.ndim == 3:
-            ordered = ordered[:, :, self.prefix : self.prefix + self.rows * self.columns]
-        return ordered.reshape(*ordered.shape[:2], self.rows, self.columns)
-
-    def follows(self, moved: Tensor) -> float:
-        """How well movement lies where the image was changed, -1 to 1: by rows, by columns, and place by place, the worst.
-
-        Args:
-            moved: The output's shape without n: what one patch moved, less what the other did.
-        """
-        down, across = (_shares(count, at) for at, count in enumerate((self.rows, self.columns)))
-        wanted = down[0][:, None] * across[0] - down[1][:, None] * across[1]
-        found = self.grid(moved[None])[0].sum(0)
-        if moved.ndim == 3:
-            place = _correlation(wanted.flatten(), found.flatten())
-        else:  # Extra tokens count as places where nothing should move.
-            line = moved.sum(self.axes[0] - 1)
-            whole = torch.zeros_like(line)
-            whole[self.prefix : self.prefix + wanted.numel()] = wanted.flatten()
-            place = _correlation(whole, line)
-        sides = [_correlation(wanted.sum(1 - at), found.sum(1 - at)) for at in (0, 1) if wanted.shape[at] > 1]
-        return min(place, *sides)
 
 
 def as_grid(output: Any, count: int, size: tuple[int, int]) -> Tensor | None:
@@ -101,7 +48,7 @@ def as_grid(output: Any, count: int, size: tuple[int, int]) -> Tensor | None:
         count: The number of images n.
         size: Height and width of the images.
     """
-    found = _by_shape(output.shape[1:], size) if _could(output, count) else None
+    found = _by_shape(output.shape[1:], size) if could_lie(output, count) else None
     return None if found is None else found.grid(output)
 
 
@@ -176,7 +123,7 @@ def layout_of(model: Classifier, layer: str, shape: torch.Size) -> Layout:
         outputs: list[Any] = []
         with torch.no_grad():
             _pass(model, shape, {layer: outputs.append})
-        laid = [(output, _lay(output, shape)) for output in outputs if _could(output, 3)]
+        laid = [(output, _lay(output, shape)) for output in outputs if could_lie(output, 3)]
         found = next((layout for _, layout in reversed(laid) if layout is not None), None)
         if found is None:
             gives = "nothing: it does not run" if not outputs else _what(outputs[-1])
@@ -233,7 +180,7 @@ def _find_last(model: Classifier, shape: torch.Size) -> str:
         norm = "norm" in type(layer).__name__.lower()
 
         def hook(output: Any) -> None:
-            if _could(output, 3) and output.requires_grad:
+            if could_lie(output, 3) and output.requires_grad:
                 seen.append(_Seen(name, norm, len(seen), output))
 
         return hook
@@ -272,7 +219,7 @@ def _pass(model: Classifier, shape: torch.Size, hooks: Mapping[str, Callable[[An
     model.count_classes(shape)
     one = torch.zeros(1, dtype=torch.int64, device=model.device)
     pixels = noise.uniform(0, "last_layer", one, one, tuple(shape)).div_(2).repeat(3, 1, 1, 1)
-    for image, ranges in zip(pixels[1:], _PATCHES, strict=True):
+    for image, ranges in zip(pixels[1:], PATCHES, strict=True):
         (top, bottom), (left, right) = (
             (int(low * side), max(int(low * side) + 1, round(high * side))) for (low, high), side in zip(ranges, shape[1:], strict=True)
         )
@@ -284,10 +231,6 @@ def _pass(model: Classifier, shape: torch.Size, hooks: Mapping[str, Callable[[An
             return model.forward(pixels), pixels
         finally:
             model.passes.forward = counted.forward
-
-
-def _could(output: Any, count: int) -> bool:
-    return isinstance(output, Tensor) and output.is_floating_point() and output.ndim in (3, 4) and len(output) == count
 
 
 def _lay(output: Tensor, shape: torch.Size, least: float = 0.0) -> Layout | None:
@@ -309,7 +252,7 @@ def _tells_places(output: Tensor, shape: torch.Size) -> bool:
     if layout is None or moved is None:
         return layout is not None and moved is None and not bool((output[1:] != output[:1]).any())
     places = layout.grid(moved[None])[0].sum(0)
-    return bool((places - places.mean()).abs().max() > _STILL / places.numel())
+    return bool((places - places.mean()).abs().max() > STILL / places.numel())
 
 
 def _moved(output: Tensor) -> Tensor | None:
@@ -387,19 +330,6 @@ def _carries(one: _Seen, trunk: _Seen, total: Tensor, shape: torch.Size) -> bool
     finally:
         handle.remove()
     return past is None or layout is None or not bool((layout.grid(past) != 0).any())
-
-
-def _shares(count: int, side: int) -> list[Tensor]:
-    """How much of each of `count` cells lies in the two patches, along rows (side 0) or columns (1); float64."""
-    edges = torch.arange(count + 1, dtype=torch.float64) / count
-    return [(edges[1:].clamp_max(patch[side][1]) - edges[:-1].clamp_min(patch[side][0])).clamp_min(0.0) for patch in _PATCHES]
-
-
-def _correlation(one: Tensor, other: Tensor) -> float:
-    """Pearson's; 0 where either hardly varies."""
-    one, other = (part.cpu() - part.cpu().mean() for part in (one, other))
-    size = float(one.norm() * other.norm())
-    return float(one @ other) / size if size > 0 and float(other.abs().max()) > _STILL / other.numel() else 0.0
 
 
 def _skew(grid: Sequence[int], size: tuple[int, int]) -> float:

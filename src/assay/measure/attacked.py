@@ -16,7 +16,7 @@ from assay.attack.map_attack import MapAttack
 from assay.attack.noise_attack import NoiseMapAttack
 from assay.core.registry import register, short
 from assay.core.surroundings import undisturbed
-from assay.errors import SpecError
+from assay.errors import DerivativeError, SpecError
 from assay.explain.base import Explainer
 from assay.measure.base import Case, Measure, unranked
 from assay.models.classifier import Classifier
@@ -30,7 +30,8 @@ class AttackedSimilarity(Measure):
     """1 - the distance between the clean map and the map of an attacked image whose prediction is kept.
 
     An attack gives an upper bound of what is left in the worst case. Random changes of the same size are the floor that tells
-    fragile from merely noisy: `AttackedSimilarity(attack=NoiseMapAttack(...))`. A clean map without variation has no score (NaN).
+    fragile from merely noisy: `AttackedSimilarity(attack=NoiseMapAttack(...))`. An image has no score (NaN) where its clean map does not
+    vary, or where the attack had no gradient to climb on a map that moves, and none has where the network cannot be differentiated twice.
 
     Args:
         attack: The attack.
@@ -62,8 +63,12 @@ class AttackedSimilarity(Measure):
         return self.attack if self.attack.can(explainer) else self.otherwise
 
     def _left(self, case: Case, clean: Tensor, explainer: Explainer) -> Tensor:
-        found = self.chosen(explainer).run(case.model, explainer, case.images, case.targets, case.index, case.seed, case.logits, clean)
-        return 1 - self.distance(clean, found.attacked_maps) + unranked(clean.flatten(1))
+        try:
+            found = self.chosen(explainer).run(case.model, explainer, case.images, case.targets, case.index, case.seed, case.logits, clean)
+        except DerivativeError:
+            return torch.full((len(clean),), torch.nan, device=clean.device)
+        left = 1 - self.distance(clean, found.attacked_maps) + unranked(clean.flatten(1))
+        return left.masked_fill(found.moved & ~found.climbed, torch.nan)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from assay.attack.base import Attack
 from assay.attack.distances import Distance
 from assay.core.registry import short
 from assay.data.base import Batch
+from assay.errors import DerivativeError
 from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
 from assay.report.attack import AttackView
@@ -73,7 +74,10 @@ def views_of(
         targets = targeting.of(model, logits, batch, positions)
         maps = explainer.attribute(model, images, targets, index, seed)
         fine = (maps.flatten(1).isfinite().all(1) & logits.flatten(1).isfinite().all(1)).nonzero().flatten()
-        result = attack.run(model, explainer, images[fine], targets[fine], index[fine], seed, logits[fine], maps[fine])
+        try:
+            result = attack.run(model, explainer, images[fine], targets[fine], index[fine], seed, logits[fine], maps[fine])
+        except DerivativeError:  # The verdict says so.
+            continue
         before, after = (model.decide(one, result.targets) for one in (result.logits, model.unchecked_logits(result.images)))
         stakes = [one.head.stake(one.outputs, one.ids) for one in (before, after)]
         (names, shares), (later, changed) = (labels.told(one, ids) for one, ids in zip((before, after), stakes, strict=True))

@@ -205,7 +205,7 @@ def frontier(
     """
     check_model(model)
     seed = check_seed(seed)
-    images = check_images(images)
+    images = check_images(images, broken=True)
     count = len(images)
     numbers = check_index(index, count, images.device)
     if len(numbers.unique()) < count:

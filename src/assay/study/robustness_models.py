@@ -23,7 +23,7 @@ ROBUST = "-robust"
 """What the name of a robust twin adds to that of the standard one."""
 _FIRST = "-first"
 """What the name of a network adds whose training another one goes on from, and which is not studied itself."""
-JUDGE = PGD(eps=0.5, norm="l2", steps=20)
+JUDGE = PGD(eps=0.5, norm="l2", steps=20, restarts=1)
 """The attack by which the cards' robust accuracy is measured."""
 _ADVERSARY = PGDTraining(eps=0.5, norm="l2")
 _AUGMENT = (Shift(4), Flip())

@@ -23,6 +23,7 @@ from assay.study.run_settings import read_settings
 
 __all__ = ["Status", "first_start", "read_document", "status", "verify", "written"]
 
+_APART = ("model", "part", "quantity", "kernel", "explainer", "eps")
 _MOST = 1000
 """Missing blocks that are named."""
 
@@ -268,11 +269,15 @@ def _doubled_rows(folder: Path, table: str, blocks: list[int]) -> Iterator[str]:
             yield f"block {block} has {what} twice"
         if "image" not in rows.columns:
             continue
-        images = rows["image"].to_list()
+        # A study of several models has an image's rows of each model, part and quantity in other steps.
+        apart = (
+            [name for name in ("part", "quantity", "kernel", "explainer", "eps") if name in rows.columns] if "model" in rows.columns else []
+        )
+        images = rows.select("image", *(["model", *apart] if apart else [])).rows()
         twice = {image for image in images if image in seen}
         if table == "status":
             twice |= {image for image, many in Counter(images).items() if many > 1}
-        for image in sorted(twice):
+        for image in sorted({image for image, *_ in twice}):
             yield f"image {image} is there twice" + ("" if table == "status" else f" in {table}")
         seen.update(dict.fromkeys(images, block))
 

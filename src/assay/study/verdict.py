@@ -54,7 +54,7 @@ def verdict(
     """
     explainers = list(dict.fromkeys(summary["explainer"]))
     found = [*model, *_first(answers), *_each(answers, explainers), *_measures(answers), *_agreement(answers, alike)]
-    rest = [*_localisation(summary, notes, answers), *_robustness(summary, notes), *_attacked(summary)]
+    rest = [*_localisation(summary, notes, answers), *_robustness(summary, notes), *_attacked(summary), *_not_attacked(summary, images)]
     # Nothing reads as good news beside explainers that are not trusted.
     found += [Sentence("note", one.text) if one.tone == "good" and not answers.trusted else one for one in rest]
     if images < FEW:
@@ -255,6 +255,24 @@ def _attacked(summary: pl.DataFrame) -> list[Sentence]:
     return [
         Sentence("bad", f"Fragile: attacks that keep the prediction take more than noise of their size of the maps of {_listed(left)}.")
     ]
+
+
+def _not_attacked(summary: pl.DataFrame, images: int) -> list[Sentence]:
+    """Which attacks could not be made on which explainers, for want of a gradient to climb; what stays then is not robust by that."""
+    own = (pl.col("measure").str.starts_with("AttackedSimilarity")) & ~pl.col("measure").str.contains("attack=NoiseMapAttack", literal=True)
+    found = []
+    for row in summary.filter(own).iter_rows(named=True):
+        if row["count"] == images:
+            continue
+        some = "all images" if not row["count"] else f"{images - row['count']} of {_count(images, 'image')}"
+        found.append(
+            Sentence(
+                "caution",
+                f"Not attacked: {row['measure']} found no gradient to climb through {row['explainer']} on {some} (none there, or no second "
+                "derivative in the network), so nothing is known of robustness there; a BlackBoxMapAttack needs none.",
+            )
+        )
+    return found
 
 
 def _listed(names: list[str]) -> str:

@@ -35,7 +35,6 @@ BAD_IMAGES = {
 }
 BAD_TARGETS = {
     "too few": (torch.tensor([0, 1]), errors.TargetError, r"shape \(3,\), one class id per image, not \(2,\)"),
-    "a single number": (1, errors.TargetError, r"not \(\)"),
     "too large": (torch.tensor([0, 4, 1]), errors.TargetError, r"target 4 of image 1 is no class of a model with 4 classes \(0 to 3\)"),
     "negative": (torch.tensor([0, 1, -1]), errors.TargetError, "target -1 of image 2"),
     "fractions": (torch.tensor([0.0, 1.0, 2.0]), errors.TargetError, "whole numbers .* not float32"),

@@ -121,8 +121,8 @@ def _run(kind: type[Study], task: Task, given: Mapping[str, Any]) -> None:
             study = _built(kind, given)
             chosen = task.inputs()
             model = task.network()
-            known = {"classes": chosen.dataset.classes, "masks": chosen.dataset.mask_kinds}
-            asked = Asked(model, chosen, task.seed, task.model, targets=task.targets(model, chosen), **known)
+            data, targets = chosen.dataset, task.targets(model, chosen)
+            asked = Asked(model, chosen, task.seed, task.model, classes=data.classes, targets=targets, masks=data.mask_kinds)
             study.check(asked)
             check_folder(task.out)
         asked = dataclasses.replace(asked, data=ranks.once(lambda: chosen.describe(progress)))  # Hashing reads all files.

@@ -11,7 +11,7 @@ from torch import Tensor
 from assay.attack.distances import Distance, Spearman
 from assay.core import noise
 from assay.core.registry import check_at_least, register, short
-from assay.errors import SpecError
+from assay.errors import SpecError, TargetError
 from assay.explain.base import Explainer
 from assay.explain.kernels import Gaussian, Kernel
 from assay.explain.smooth import Smoothed
@@ -122,7 +122,13 @@ class RandomTarget(Measure):
         _check_similarity(self, self.distance)
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
-        """See `Measure.evaluate`."""
+        """See `Measure.evaluate`.
+
+        Raises:
+            TargetError: A target is no class, so that there is no other class to explain in its place.
+        """
+        if bool((case.targets < 0).any()):
+            raise TargetError("RandomTarget explains another class in place of the target: give class ids as targets, or leave it out")
         drawn = noise.uniform(case.seed, "RandomTarget", case.index, torch.zeros_like(case.index), ())
         others = (drawn * (case.logits.shape[1] - 1)).long()
         others = others + (others >= case.targets)

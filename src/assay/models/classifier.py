@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, get_args
 
 import torch
@@ -22,29 +21,12 @@ from assay.errors import AssayError, ModelError, SpecError
 from assay.models.black_box import BlackBox, kind_of
 from assay.models.heads import HEADS, Head, HeadName, Output
 from assay.models.outputs import Select, selected
+from assay.models.pixels import Passes, normalisation
 from assay.models.prepare import Foreign, converted, frozen_copy, unwrapped, weights_hash
-from assay.models.proof import Form, first_line, layer_of, pair_of, prepare, still_equal
+from assay.models.proof import LOOKED_AT, Form, first_line, layer_of, pair_of, prepare, still_equal
 from assay.models.targets import Decision, decide, score
 
-_LOOKED_AT = 16
-"""Images among which two whole ones are looked for, to try a network on."""
-
 __all__ = ["Classifier", "Output", "Passes", "Select", "selected"]
-
-
-@dataclass
-class Passes:
-    """How many images went forward and backward through the network."""
-
-    forward: int = 0
-    backward: int = 0
-
-    def __sub__(self, other: Passes) -> Passes:
-        return Passes(self.forward - other.forward, self.backward - other.backward)
-
-    def copy(self) -> Passes:
-        """The counts as they are now."""
-        return Passes(self.forward, self.backward)
 
 
 class Classifier:
@@ -134,7 +116,7 @@ class Classifier:
         self._classes = tuple(classes) if classes is not None else None
         self._width: int | None = len(self._classes) if self._classes is not None else None
         self._bytes: dict[tuple[tuple[int, ...], bool], int] = {}
-        self._shift, self._scale = _normalisation(mean, std, self.device)
+        self._shift, self._scale = normalisation(mean, std, self.device)
 
         self.alone = Alone()
         self._foreign = Foreign(module)
@@ -192,10 +174,7 @@ class Classifier:
         return not isinstance(self.module, BlackBox)
 
     def need_gradients(self, who: str) -> None:
-        """Refuse work that needs gradients where there are none.
-
-        Args:
-            who: Whose work it is.
+        """Refuse the work of `who` where there are no gradients.
 
         Raises:
             ModelError: The model is a function of which only scores are known.
@@ -300,7 +279,7 @@ class Classifier:
         if shape in self._form.tried or not len(images):
             return
         with self.alone, undisturbed():
-            pair = pair_of(images[:_LOOKED_AT].detach().to(self.device, torch.float32))
+            pair = pair_of(images[:LOOKED_AT].detach().to(self.device, torch.float32))
             self._check_channels(shape)
             if not self._form.tried:
                 if self._foreign.theirs:
@@ -420,15 +399,3 @@ class Classifier:
             raise ModelError(f"{self.name} returns {logits.shape[1]} logits, but {len(self._classes)} classes were named")
         self._width = logits.shape[1]
         return logits
-
-
-def _normalisation(mean: Any, std: Any, device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Shift and scale such that `pixels * scale + shift` is the network's input; no scale when there is nothing to do."""
-    if mean is None and std is None:
-        return torch.zeros(1), None
-    centre = torch.as_tensor(0.0 if mean is None else mean, dtype=torch.float32).reshape(-1, 1, 1)
-    spread = torch.as_tensor(1.0 if std is None else std, dtype=torch.float32).reshape(-1, 1, 1)
-    if not bool((spread > 0).all()) or not bool(centre.isfinite().all()):
-        raise ModelError(f"mean must be finite and std positive, not mean={mean!r}, std={std!r}")
-    centre, spread = torch.broadcast_tensors(centre, spread)
-    return (-centre / spread).to(device), (1 / spread).to(device)

@@ -16,12 +16,14 @@ from assay.core.chunk import out_of_memory
 from assay.errors import AssayError, ModelError
 from assay.models.fold import Fold, find_folds, name_of
 
-__all__ = ["Form", "first_line", "layer_of", "pair_of", "prepare", "still_equal"]
+__all__ = ["LOOKED_AT", "Form", "first_line", "layer_of", "pair_of", "prepare", "still_equal"]
 
 Run = Callable[[Tensor, torch.memory_format], Tensor]
 """Logits (n, K) of pixels (n, C, H, W) by the network as it is now, with its input in this memory layout."""
 
 _TOLERANCE, _ROUNDING, _NOTHING = 1e-4, 2e-6, 1e-6
+LOOKED_AT = 16
+"""Images among which two whole ones are looked for, to try a network on."""
 _WHOLE = 1e-4
 """How far from 1 probabilities may sum."""
 _RANDOM = frozenset({

@@ -246,7 +246,8 @@ class Aims(Tensor):
         """What is made of aims has the same objects."""
         made = super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
         if isinstance(made, cls) and "objects" not in vars(made):
-            made.objects = next((one.objects for one in args if isinstance(one, cls)), ())
+            parts = (part for one in args for part in (one if isinstance(one, list | tuple) else [one]))
+            made.objects = next((part.objects for part in parts if isinstance(part, cls) and "objects" in vars(part)), ())
         return made
 
     def parts(self) -> list[tuple[Target | None, Tensor]]:

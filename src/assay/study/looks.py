@@ -59,7 +59,7 @@ def classes_table(logits: Tensor, targets: Tensor, flat: dict[str, int]) -> dict
         targets: (N,) the classes explained.
         flat: Images on which each explainer's map does not vary.
     """
-    fine = logits.isfinite().all(1)
+    fine = logits.flatten(1).isfinite().all(1)
     known, own = logits[fine].double(), targets[fine].cpu()
     width = logits.shape[1]
     top = known.softmax(1).amax(1).sum() if len(known) else torch.zeros(())
@@ -131,13 +131,9 @@ def model_sentences(model: Classifier, looks: Looks, right: int | None, labelled
     if looks.images > 1 and looks.spread <= _SAME:
         found.append(Sentence("bad", "The model's output is the same for every image: there is nothing to explain."))
         return found, False
-    guess = (looks.confidence - 1 / looks.classes) / (1 - 1 / looks.classes)
+    guess = (looks.confidence - 1 / looks.classes) / (1 - 1 / looks.classes) if looks.classes > 1 else 1.0
     if looks.probabilities:
-        found.append(
-            Sentence(
-                "caution", "The model's outputs are probabilities already, and are taken for logits: give the network without its softmax."
-            )
-        )
+        found.append(Sentence("note", "The model's outputs are probabilities already, and are taken as they are."))
     elif guess < _GUESS:
         text = f"Its largest probability is {looks.confidence:.3f} on average, where {1 / looks.classes:.3f} is a guess"
         found.append(Sentence("bad", f"The model hardly prefers any class. {text}: no map of it is to be trusted."))

@@ -175,7 +175,7 @@ class Work:
         names = [short(one) for one in self.explainers]
         flat = {name: int((one.flatten(1).amax(1) == one.flatten(1).amin(1)).sum()) for name, one in zip(names, clean[:-1], strict=True)}
         decision = self.model.decide(logits, targets)
-        tables = classes_table(decision.outputs.cpu(), None if self.targets is PREDICTED else decision.ids.cpu(), flat)
+        tables = classes_table(decision.outputs.cpu(), decision.ids.cpu(), flat)
         if held and against:
             found = torch.stack(against).masked_fill(~known, math.nan).cpu()
             tables["nulls"] = self.nulls.table(batch.index, found, [one.name for one in self.rated])

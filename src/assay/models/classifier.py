@@ -157,10 +157,8 @@ class Classifier:
     def findings(self) -> tuple[str, ...]:
         """What a reader of results should know about the network, in sentences; complete after the first images."""
         if isinstance(self.module, BlackBox):
-            return (
-                f"{self.name} is known by its scores alone, so explainers and attacks that need gradients are refused.",
-                *self._form.findings,
-            )
+            refused = f"{self.name} is known by its scores alone, so explainers and attacks that need gradients are refused."
+            return (refused, *self._form.findings)
         return self._form.findings
 
     @property

@@ -133,11 +133,7 @@ def model_sentences(model: Classifier, looks: Looks, right: int | None, labelled
         return found, False
     guess = (looks.confidence - 1 / looks.classes) / (1 - 1 / looks.classes)
     if looks.probabilities:
-        found.append(
-            Sentence(
-                "caution", "The model's outputs are probabilities already, and are taken for logits: give the network without its softmax."
-            )
-        )
+        found.append(Sentence("note", "The model's outputs are probabilities already, and are taken as they are."))
     elif guess < _GUESS:
         text = f"Its largest probability is {looks.confidence:.3f} on average, where {1 / looks.classes:.3f} is a guess"
         found.append(Sentence("bad", f"The model hardly prefers any class. {text}: no map of it is to be trusted."))

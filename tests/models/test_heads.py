@@ -137,6 +137,16 @@ def test_deletion_of_a_finding_is_known_in_closed_form():
     assert assay.Deletion(steps=256)(model, x, other, torch.zeros(1, dtype=torch.long)).item() == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.xfail(reason="a cut through equal values takes a straight line between the ends of their group", strict=True)
+def test_deletion_of_a_map_with_ties_follows_the_outcome_within_a_group():
+    """The same finding, by a map of two values: its second half is one group, within which the outcome is no straight line."""
+    model, x = assay.Classifier(Halves(), head="sigmoid"), torch.full((1, 3, 16, 16), 0.5)
+    other = torch.zeros(1, 1, 16, 16)
+    other[..., 8:] = 1
+    expected = 0.5 / (1 + math.exp(-10)) + 0.5 * (math.log1p(math.exp(10)) - math.log(2)) / 10
+    assert assay.Deletion(steps=256)(model, x, other, torch.zeros(1, dtype=torch.long)).item() == pytest.approx(expected, abs=1e-4)
+
+
 def test_log_probabilities_of_findings_do_not_overflow():
     outputs = torch.tensor([[-200.0, 200.0]])
     assert HEADS["sigmoid"].transform(outputs, "log_probability").tolist() == [[-200.0, 0.0]]

@@ -25,13 +25,13 @@ from assay.explain.smooth import Smoothed, SmoothGrad, with_copies
 from assay.explain.sparse import Sparsified
 from assay.measure.attacked import blind_like
 from assay.measure.base import Case
+from assay.report.figures.plots import Curve, curves, to_bytes
 from assay.report.page import Sentence
-from assay.report.plots import Curve, curves, to_bytes
 from assay.report.study_page import render_study
 from assay.report.text import plural
+from assay.run.record import record
+from assay.stats.intervals import means
 from assay.study.certify_page import certified_page, unrelated
-from assay.study.record import record
-from assay.study.statistics import bootstrap
 from assay.study.study import Asked, Block, Done, Grid, Kept, Report, Study, Tell
 
 __all__ = ["CertifyStudy", "certified_figure", "certified_summary", "certified_table"]
@@ -121,7 +121,7 @@ class CertifyStudy(Study):
         done.require_sound("certified")
         assert done.folder is not None
         table = done.table("certificates").sort("eps", maintain_order=True)
-        summary, apart = certified_summary(table, asked.seed), unrelated(done.folder, done.blocks)
+        summary, apart = certified_summary(table), unrelated(done.folder, done.blocks)
         troubled, grid = done.tally.troubled, _grid(summary)
         verdict = Sentence("note", _told(self, table, apart))
 
@@ -198,7 +198,7 @@ def _attacked(study: CertifyStudy, case: Case) -> Iterator[Tensor]:
         yield study.smoothing.attribute(case.model, images, *given)
 
 
-def certified_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
+def certified_summary(table: pl.DataFrame) -> pl.DataFrame:
     """One row for each radius: share of images of which something is certified, means with 95 % intervals, and the copies needed.
 
     A bound that says nothing counts as 0 in the means. `needed` is the median over the images for which some number of copies would
@@ -206,7 +206,6 @@ def certified_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
 
     Args:
         table: As `certified_table` makes it.
-        seed: Decides the bootstrap's resamples.
     """
     rows = []
     for (eps,), part in table.group_by("eps", maintain_order=True):
@@ -216,7 +215,7 @@ def certified_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
             "images": len(part),
             "certified": float(np.mean(((part["cosine"] > 0) | (part["overlap"].fill_nan(0.0) > 0)).to_numpy())),
         }
-        for name, one in zip(_MEANS, bootstrap(values, seed), strict=True):
+        for name, one in zip(_MEANS, means(values), strict=True):
             row |= {name: one.mean, f"{name}_low": one.low, f"{name}_high": one.high}
         enough = part["needed"].filter(part["needed"].is_finite())
         needed = {"needed": enough.median() if len(enough) else math.inf, "reachable": len(enough) / len(part)}

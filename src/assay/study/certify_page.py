@@ -13,13 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from assay.core.registry import short
+from assay.report.figures.picture import certified, enlarge, overlay, photo, png_bytes
 from assay.report.page import Sentence
-from assay.report.picture import certified, enlarge, overlay, photo, png_bytes
 from assay.report.study_page import Grid as Table
 from assay.report.study_page import Picture, Section, StudyPage
-from assay.study.blocks import Blocks
+from assay.run.arrays import open_maps
+from assay.run.blocks import Blocks
 from assay.study.gallery import places
-from assay.study.run_maps import open_maps
 from assay.study.study import Asked, Done, Grid
 
 if TYPE_CHECKING:

@@ -105,7 +105,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.models.targets import Mean as Mean
     from assay.models.targets import Probability as Probability
     from assay.study.audit.audit import Audit as Audit
-    from assay.study.audit.audit import audit as audit
+    from assay.study.audit.study import audit as audit
     from assay.study.frontier.frontier import Frontier as Frontier
     from assay.study.frontier.frontier import Knee as Knee
     from assay.study.frontier.frontier import plot_frontiers as plot_frontiers
@@ -209,7 +209,7 @@ _HOMES = {
     "Tuned": "assay.tune.diet",
     "Uniform": "assay.explain.kernels",
     "attack_curve": "assay.measure.attacked",
-    "audit": "assay.study.audit.audit",
+    "audit": "assay.study.audit.study",
     "build": "assay.core.registry",
     "certify": "assay.bounds.certify",
     "data": "assay.data",

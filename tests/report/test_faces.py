@@ -49,7 +49,9 @@ def model():
 @pytest.fixture(scope="module")
 def results(model, images):
     attack = assay.MapAttack(eps=4 / 255, steps=2)(model, assay.Gradient(), images)
-    certificate = assay.certify(assay.Classifier(plain(), output="probability"), images, assay.SmoothGrad(sigma=0.5, samples=20), eps=(0.1, 0.2))
+    certificate = assay.certify(
+        assay.Classifier(plain(), output="probability"), images, assay.SmoothGrad(sigma=0.5, samples=20), eps=(0.1, 0.2)
+    )
     batch = Batch(
         images, torch.tensor([0, 1, 2]), None, None, torch.arange(3), ("a.png", HOSTILE, "c.png"), (Corrupt("d.png", "cut short"),)
     )

@@ -99,18 +99,13 @@ def tuned(found: Tuned) -> str:
 
 def batch(found: Batch) -> str:
     """The face of a batch: its first images with names and labels."""
-    many = min(2 * _SHOWN, len(found))
+    many = min(_SHOWN, len(found))
     told = tuple(Sentence("caution", f"Not read: {one.name}: {one.message}") for one in found.errors)
     if not many:
         return fragment(Face(repr(found), told))
     labels = [f"{found.names[at]}" + ("" if found.labels is None else f": {int(found.labels[at])}") for at in range(many)]
-    wide = min(many, _SHOWN)
-    lines = [range(start, min(start + wide, many)) for start in range(0, many, wide)]
-    pictures = tuple(
-        _sheet([[_photo(found.images[at]) for at in line]], [labels[at] for at in line], [""], ", ".join(labels[at] for at in line))
-        for line in lines
-    )
-    return fragment(Face(repr(found), told, pictures=pictures))
+    picture = _sheet([[_photo(found.images[at]) for at in range(many)]], labels, [""], f"{_first(many, len(found))}: {', '.join(labels)}")
+    return fragment(Face(repr(found), told, pictures=(picture,)))
 
 
 def drawn(figure: Figure, caption: str) -> Picture:

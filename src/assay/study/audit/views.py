@@ -19,7 +19,7 @@ from assay.study.audit.answers import QUESTIONS, Answers
 __all__ = ["AuditViews"]
 
 _TABLES = ("scores", "summary", "answers", "status")
-_AXIS = "mean score with its 95 % interval; the line is a random map's, bold marks are trusted"
+_CAPTION = "Every explainer's mean score with its 95 % interval; the grey line is a random map's, diamonds are trusted explainers."
 
 
 class AuditViews:
@@ -39,7 +39,7 @@ class AuditViews:
             keys = rows.select("explainer", "mean", "low", "high").rows()
             groups[title] = [Dot(name, mean, low, high, name in self._answers.trusted) for name, mean, low, high in keys]
             floors[title] = float(rows["floor"][0])
-        return dots(groups, _AXIS, reference=floors)
+        return dots(groups, "mean, 95 % interval", reference=floors)
 
     def to_pandas(self, table: str = "scores") -> Any:
         """One of the tables (scores, summary, answers, status) as a pandas DataFrame.
@@ -77,4 +77,4 @@ class AuditViews:
         asked = bool(self._answers.table.height)
         lines = tuple((name, *(self._answers.status(name, question) for question in QUESTIONS)) for name in names if asked)
         grid = Grid("Does its map say", "…", ("explainer", *QUESTIONS), lines, (False,) * (1 + len(QUESTIONS)))
-        return fragment(Face(repr(self), self.page.verdict, (grid,) if lines else (), (drawn(self.plot(), f"By measure: {_AXIS}"),)))
+        return fragment(Face(repr(self), self.page.verdict, (grid,) if lines else (), (drawn(self.plot(), _CAPTION),)))

@@ -1,7 +1,5 @@
 """Distractor Erasure Tuning written from the description of the authors' script: every pass in full, one batch after another."""
 
-import copy
-
 import torch
 from torch import nn
 

@@ -14,12 +14,13 @@ from assay.core.files import replacing
 from assay.errors import DataError
 from assay.report import Page, write
 from assay.study.audit.answers import Answers
+from assay.study.audit.views import AuditViews
 
 __all__ = ["Audit"]
 
 
-@dataclass(frozen=True, eq=False)
-class Audit:
+@dataclass(frozen=True, eq=False, repr=False)
+class Audit(AuditViews):
     """What an audit found.
 
     Attributes:

@@ -59,6 +59,8 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.gradient import GradientXInput as GradientXInput
     from assay.explain.kernels import Gaussian as Gaussian
     from assay.explain.kernels import Kernel as Kernel
+    from assay.explain.kernels import Laplace as Laplace
+    from assay.explain.kernels import Student as Student
     from assay.explain.kernels import Uniform as Uniform
     from assay.explain.occlusion import Occlusion as Occlusion
     from assay.explain.path import IntegratedGradients as IntegratedGradients
@@ -71,6 +73,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.segments import Superpixels as Superpixels
     from assay.explain.smooth import Smoothed as Smoothed
     from assay.explain.smooth import SmoothGrad as SmoothGrad
+    from assay.explain.smoothed_model import SmoothedModel as SmoothedModel
     from assay.explain.sparse import Sparsified as Sparsified
     from assay.explain.surrogate import KernelShap as KernelShap
     from assay.explain.surrogate import Lime as Lime
@@ -163,6 +166,7 @@ _HOMES = {
     "KernelShap": "assay.explain.surrogate",
     "Knee": "assay.study.frontier",
     "LearnedMask": "assay.tune.explainer",
+    "Laplace": "assay.explain.kernels",
     "Lime": "assay.explain.surrogate",
     "LocalLinearError": "assay.measure.linearity",
     "Logit": "assay.models.targets",
@@ -200,9 +204,11 @@ _HOMES = {
     "Superpixels": "assay.explain.segments",
     "SmoothGrad": "assay.explain.smooth",
     "Smoothed": "assay.explain.smooth",
+    "SmoothedModel": "assay.explain.smoothed_model",
     "Sparsified": "assay.explain.sparse",
     "Spearman": "assay.attack.distances",
     "SteepestAscent": "assay.attack.optimiser",
+    "Student": "assay.explain.kernels",
     "Stripe": "assay.data.plant_marks",
     "TopK": "assay.attack.distances",
     "TruthShare": "assay.measure.localisation",

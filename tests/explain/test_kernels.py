@@ -33,10 +33,8 @@ def test_a_kernel_is_symmetric_and_depends_on_seed_image_and_sample_alone(kernel
 def test_gamma_is_how_fast_a_shift_changes_the_probability_of_an_event(kernel):
     """Of the event that loses most: a half space, or for uniform noise the corner that the box leaves."""
     found, size = samples(kernel), 0.02
-    if isinstance(kernel, assay.Uniform):
-        lost = (found > kernel.radius - size / math.sqrt(2)).any(1)
-    else:
-        lost = found[:, 0].abs() < size / 2
+    box = isinstance(kernel, assay.Uniform)
+    lost = (found > kernel.spread * math.sqrt(3) - size / math.sqrt(2)).any(1) if box else found[:, 0].abs() < size / 2
     assert lost.double().mean().item() / size == pytest.approx(kernel.gamma(2), rel=0.05)
 
 

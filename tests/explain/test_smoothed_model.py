@@ -112,7 +112,7 @@ def test_explainers_of_layers_are_refused_by_name(explainer, images):
         explainer(smoothed, images())
 
 
-def test_a_step_becomes_as_steep_as_the_sharp_constant_says(images):  # noqa: ARG001
+def test_a_step_becomes_as_steep_as_the_sharp_constant_says():
     """R sign, with R = 1: slope 2 phi(0) / sigma = 0.798 / sigma, above the R / (2 sigma) that is printed for |f| <= R."""
     step = assay.Classifier(Function(lambda x: torch.sign(x[:, 0] - 0.5)))
     smoothed = assay.SmoothedModel(step, assay.Gaussian(0.3), samples=40_000)
@@ -130,7 +130,7 @@ def test_the_record_says_what_was_smoothed(images):
     assert not torch.equal(one.logits(images()), other.logits(images()))
 
 
-def test_what_cannot_be_smoothed_is_refused(images):  # noqa: ARG001
+def test_what_cannot_be_smoothed_is_refused():
     model = assay.Classifier(plain())
     with pytest.raises(assay.AssayError, match="not Sequential; wrap the network"):
         assay.SmoothedModel(plain(), KERNEL)

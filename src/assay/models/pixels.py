@@ -60,11 +60,11 @@ class Copies:
         def part(pixels: Tensor, start: int) -> Tensor:
             number = torch.arange(start, min(start + each, self.count), device=pixels.device)
             noisy = pixels + self.draw(number, tuple(pixels.shape[1:]))[:, None]
-            return run(noisy.flatten(0, 1)).unflatten(0, noisy.shape[:2])
+            return cast("Tensor", run(noisy.flatten(0, 1)).unflatten(0, noisy.shape[:2]))
 
         starts = range(0, self.count, each)
         again = len(starts) > 1 and pixels.requires_grad and torch.is_grad_enabled()
-        parts = [cast("Tensor", _Again.apply(pixels, start, part)) if again else part(pixels, start) for start in starts]  # type: ignore[no-untyped-call]
+        parts = [cast("Tensor", _Again.apply(pixels, start, part)) if again else part(pixels, start) for start in starts]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 

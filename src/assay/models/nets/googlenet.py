@@ -31,17 +31,19 @@ _STEM = 192
 
 @register
 class GoogLeNet(Architecture):
-    """A 3x3 stem without pooling, then the paper's nine inception modules in three stages with batch norm, halved between stages.
+    """A 3x3 stem without pooling, then the paper's inception modules in three stages, with batch norm and halved between stages.
 
     Args:
         classes: Number of logits.
         width: Share of the paper's channels.
+        modules: How many of the paper's modules each stage has: its first ones.
         stem_stride: Stride of the stem.
         channels: Channels of the images.
     """
 
     classes: int = 10
     width: float = 0.25
+    modules: tuple[int, ...] = (1, 2, 2)
     stem_stride: int = 2
     channels: int = 3
     reference: ClassVar[str] = "Szegedy et al.: Going Deeper with Convolutions, CVPR 2015"
@@ -50,16 +52,18 @@ class GoogLeNet(Architecture):
         check_at_least(self, 2, "classes")
         check_at_least(self, 1, "stem_stride", "channels")
         check_positive(self, "width")
+        if len(self.modules) != len(_TABLE) or any(not 1 <= count <= len(stage) for count, stage in zip(self.modules, _TABLE, strict=True)):
+            raise SpecError(f"GoogLeNet: modules must be three numbers from (1, 1, 1) to {tuple(map(len, _TABLE))}, not {self.modules}")
         if min(_scaled(one, self.width) for stage in _TABLE for module in stage for one in module) < 1:
             raise SpecError(f"GoogLeNet: width {self.width!r} leaves a branch without channels; take at least {1 / 16:g}")
 
     def _net(self) -> nn.Module:
         entry = _scaled(_STEM, self.width)
         layers: list[nn.Module] = [convolution(self.channels, entry, 3, self.stem_stride)]
-        for number, stage in enumerate(_TABLE):
+        for number, (stage, count) in enumerate(zip(_TABLE, self.modules, strict=True)):
             if number:
                 layers.append(nn.MaxPool2d(3, stride=2, padding=1))
-            for module in stage:
+            for module in stage[:count]:
                 inception = Inception(entry, *(_scaled(one, self.width) for one in module))
                 layers.append(inception)
                 entry = inception.channels

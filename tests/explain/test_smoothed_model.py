@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 import assay
-from assay.attack.smooth import Softened
+from assay.attack.forms.softened import Softened
 from assay.explain.kernels import draw
 from assay.models.randomised import randomised
 from reference.nets import Function, plain

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
 import torch
 from torch import Tensor
 
-__all__ = ["Chunks", "Saved", "free_memory", "most_useful", "out_of_memory"]
+__all__ = ["Chunks", "free_memory", "most_useful", "out_of_memory", "saved"]
 
 
 @dataclass
@@ -63,30 +64,20 @@ class Chunks:
                 start += size
 
 
-class Saved(torch.autograd.graph.saved_tensors_hooks):
-    """While it is entered, notes the memory that is kept for a backward pass, but for the weights'."""
+@contextmanager
+def saved(weights: Iterable[Tensor]) -> Iterator[dict[int, int]]:
+    """Within, the bytes of each block of memory that is kept for a backward pass, by its address, but for the weights'."""
+    own = {one.untyped_storage().data_ptr() for one in weights}
+    found: dict[int, int] = {}
 
-    def __init__(self, weights: Iterable[Tensor]) -> None:
-        own = {one.untyped_storage().data_ptr() for one in weights}
-        found: dict[int, int] = {}
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor
 
-        def keep(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                found[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        super().__init__(keep, lambda tensor: tensor)
-        self._found = found
-
-    def __enter__(self) -> Saved:
-        super().__enter__()
-        return self
-
-    @property
-    def sizes(self) -> list[int]:
-        """Bytes of each block of memory."""
-        return list(self._found.values())
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield found
 
 
 def most_useful(device: torch.device, dtype: torch.dtype, backward: bool) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.core import noise
-from assay.core.chunk import Chunks, Saved, most_useful, out_of_memory
+from assay.core.chunk import Chunks, most_useful, out_of_memory, saved
 from assay.core.inputs import check_finite, check_images
 from assay.core.precision import Precision
 from assay.core.surroundings import Alone, undisturbed
@@ -376,11 +376,11 @@ class Classifier:
             if shape not in self._form.tried:
                 one = torch.zeros(1, dtype=torch.int64, device=self.device)
                 self.try_on(noise.uniform(0, "first images", one, one, shape))
-            with self.alone, undisturbed(), torch.enable_grad(), Saved(self.module.parameters()) as saved:
+            with self.alone, undisturbed(), torch.enable_grad(), saved(self.module.parameters()) as sizes:
                 self._pass(self._run, middle.requires_grad_(), self._form.layout)
             # Going forward only, a few layers' outputs live at once; going backward, all that was saved and its gradients.
-            self._bytes[shape, True] = 2 * sum(saved.sizes)
-            self._bytes[shape, False] = 4 * max(saved.sizes, default=4)
+            self._bytes[shape, True] = 2 * sum(sizes.values())
+            self._bytes[shape, False] = 4 * max(sizes.values(), default=4)
         return self._bytes[shape, backward]
 
     def _check_channels(self, shape: tuple[int, ...]) -> None:

@@ -59,12 +59,15 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.gradient import GradientXInput as GradientXInput
     from assay.explain.kernels import Gaussian as Gaussian
     from assay.explain.kernels import Kernel as Kernel
+    from assay.explain.kernels import Laplace as Laplace
+    from assay.explain.kernels import Student as Student
     from assay.explain.kernels import Uniform as Uniform
     from assay.explain.occlusion import Occlusion as Occlusion
     from assay.explain.path import IntegratedGradients as IntegratedGradients
     from assay.explain.random import RandomMap as RandomMap
     from assay.explain.smooth import Smoothed as Smoothed
     from assay.explain.smooth import SmoothGrad as SmoothGrad
+    from assay.explain.smoothed_model import SmoothedModel as SmoothedModel
     from assay.explain.sparse import Sparsified as Sparsified
     from assay.explain.superpixels.posterior import Posterior as Posterior
     from assay.explain.superpixels.segments import Grid as Grid
@@ -164,6 +167,7 @@ _HOMES = {
     "KernelShap": "assay.explain.superpixels.surrogate",
     "Knee": "assay.study.frontier.frontier",
     "LearnedMask": "assay.tune.explainer",
+    "Laplace": "assay.explain.kernels",
     "Lime": "assay.explain.superpixels.surrogate",
     "LocalLinearError": "assay.measure.linearity",
     "Logit": "assay.models.targets",
@@ -201,10 +205,12 @@ _HOMES = {
     "Superpixels": "assay.explain.superpixels.segments",
     "SmoothGrad": "assay.explain.smooth",
     "Smoothed": "assay.explain.smooth",
+    "SmoothedModel": "assay.explain.smoothed_model",
     "Sparsified": "assay.explain.sparse",
     "Spearman": "assay.attack.distances",
     "SteepestAscent": "assay.attack.optimiser",
     "Stripe": "assay.data.truth.plant_marks",
+    "Student": "assay.explain.kernels",
     "TopK": "assay.attack.distances",
     "TruthShare": "assay.measure.localisation",
     "Tuned": "assay.tune.diet",

@@ -130,7 +130,7 @@ class CertifyStudy(Study):
             return render_study(certified_page(self, asked, done, grid, verdict, figure, apart)).encode()
 
         return Report(
-            found=summary,
+            found=lambda: summary,
             merged={"certificates.parquet": "certificates", "certificates.csv": "certificates", "status.csv": "status"},
             files={
                 "summary.csv": lambda: summary.write_csv().encode(),

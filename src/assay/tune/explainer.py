@@ -10,7 +10,7 @@ from torch import Tensor
 from assay.core.noise import derive
 from assay.core.registry import check_at_least, check_positive, register
 from assay.explain.backgrounds import Background
-from assay.explain.base import Explainer
+from assay.explain.base import Cost, Explainer
 from assay.models.classifier import Classifier
 from assay.tune.backgrounds import Backdrop, RandomColour, fitted, kept
 from assay.tune.masks import Learned, MaskRule, learn
@@ -55,12 +55,19 @@ class LearnedMask(Explainer):
     category: ClassVar[str] = "mask"
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
     reference: ClassVar[str] = "Bhalla, Srinivas, Lakkaraju: Discriminative Feature Attributions, NeurIPS 2023"
+    pitfalls: ClassVar[str] = "What is enough to keep the prediction, on backgrounds that are new to the network; no class, no sign."
+    signed: ClassVar[bool] = False
     finds_targets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "upsample", "rounds", "epochs")
         check_positive(self, "lr")
         check_at_least(self, 0, "lambda_data", "smoothness")
+
+    @property
+    def cost(self) -> Cost:
+        """See `Explainer.cost`."""
+        return Cost(self.rounds * self.epochs + 1, self.rounds * self.epochs)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `Explainer.attribute`; maps (N, 1, H, W) in [0, 1]."""

@@ -114,6 +114,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.models.targets import Logit as Logit
     from assay.models.targets import Mean as Mean
     from assay.models.targets import Probability as Probability
+    from assay.report.figures.show import show as show
     from assay.study.audit.audit import Audit as Audit
     from assay.study.audit.audit import audit as audit
     from assay.study.frontier.frontier import Frontier as Frontier
@@ -244,6 +245,7 @@ _HOMES = {
     "register": "assay.core.registry",
     "registered": "assay.core.registry",
     "robust_accuracy": "assay.attack.predictions.pgd",
+    "show": "assay.report.figures.show",
     "wrap": "assay.explain.adapters.wrap",
 }
 """The module that each public name comes from; the two of that name are modules themselves."""

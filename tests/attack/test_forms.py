@@ -118,6 +118,8 @@ def test_samples_replace_an_explainers_own_only_where_it_averages_over_noise():
         assay.Occlusion(assay.Grid(2, 3)),
         assay.KernelShap(12, assay.Grid(3, 2), sampling="independent"),
         assay.GradCAM("0"),
+        assay.GradCAMpp("0"),
+        assay.LayerCAM("0"),
     ],
     ids=repr,
 )

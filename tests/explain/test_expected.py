@@ -101,7 +101,7 @@ def test_vargrad_is_captums_on_the_same_noise(batch, monkeypatch):
     found = assay.VarGrad(sigma, samples)(assay.Classifier(net), batch[:1], [1], seed=3)
     zeros = torch.zeros(samples, dtype=torch.int64)
     own = noise.normal(3, "VarGrad", zeros, torch.arange(samples), (3, 8, 8)) * sigma
-    monkeypatch.setattr(torch, "normal", lambda *given, **named: own)
+    monkeypatch.setattr(torch, "normal", lambda *_, **__: own)
     expected = captum.attr.NoiseTunnel(captum.attr.Saliency(net)).attribute(
         batch[:1].clone().requires_grad_(), nt_type="vargrad", nt_samples=samples, stdevs=sigma, target=1, abs=False
     )

@@ -37,7 +37,7 @@ def test_masks_are_smooth_grids_that_show_each_pixel_with_the_wanted_probability
     assert masks.max() == 1
     assert (masks.mean(0) - 0.25).abs().max() < 0.03
     assert masks.diff(dim=2).abs().max() < 0.5
-    assert len(masks.unique(dim=0)) > many * 0.9
+    assert len(masks.unique(dim=0)) > many * 0.7
 
 
 def test_centring_takes_the_scores_offset_out_and_leaves_the_rest(batch):

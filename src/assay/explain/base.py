@@ -24,7 +24,7 @@ class Cost(NamedTuple):
         forward: Forward passes per image.
         backward: Backward passes per image.
         shared: Forward passes that all images of a call share.
-        most: Whether the forward passes may be fewer.
+        most: Whether they may be fewer.
     """
 
     forward: int

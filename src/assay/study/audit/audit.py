@@ -43,6 +43,7 @@ from assay.run.blocks import BLOCK, Blocks
 from assay.run.sink import Memory, Sink
 from assay.study.audit.answers import SMALLEST, Answers
 from assay.study.audit.findings import findings
+from assay.study.audit.views import AuditViews
 from assay.study.audit.work import FLOOR, Work
 from assay.study.source import Held, Source
 from assay.study.targeting import Targeting, given_targets
@@ -71,8 +72,8 @@ MEASURES: tuple[Measure, ...] = (
 _MASKS = frozenset({"truth", "distractor"})
 
 
-@dataclass(frozen=True, eq=False)
-class Audit:
+@dataclass(frozen=True, eq=False, repr=False)
+class Audit(AuditViews):
     """What an audit found.
 
     Attributes:

@@ -66,6 +66,8 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.gradient import GradientXInput as GradientXInput
     from assay.explain.kernels import Gaussian as Gaussian
     from assay.explain.kernels import Kernel as Kernel
+    from assay.explain.kernels import Laplace as Laplace
+    from assay.explain.kernels import Student as Student
     from assay.explain.kernels import Uniform as Uniform
     from assay.explain.occlusion import Occlusion as Occlusion
     from assay.explain.path import IntegratedGradients as IntegratedGradients
@@ -74,6 +76,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.rise import Rise as Rise
     from assay.explain.smooth import Smoothed as Smoothed
     from assay.explain.smooth import SmoothGrad as SmoothGrad
+    from assay.explain.smoothed_model import SmoothedModel as SmoothedModel
     from assay.explain.sparse import Sparsified as Sparsified
     from assay.explain.superpixels.permutations import ShapleySampling as ShapleySampling
     from assay.explain.superpixels.posterior import Posterior as Posterior
@@ -116,7 +119,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.models.targets import Probability as Probability
     from assay.report.figures.show import show as show
     from assay.study.audit.audit import Audit as Audit
-    from assay.study.audit.audit import audit as audit
+    from assay.study.audit.study import audit as audit
     from assay.study.frontier.frontier import Frontier as Frontier
     from assay.study.frontier.frontier import Knee as Knee
     from assay.study.frontier.frontier import plot_frontiers as plot_frontiers
@@ -184,6 +187,7 @@ _HOMES = {
     "KernelShap": "assay.explain.superpixels.surrogate",
     "Knee": "assay.study.frontier.frontier",
     "LearnedMask": "assay.tune.explainer",
+    "Laplace": "assay.explain.kernels",
     "Lime": "assay.explain.superpixels.surrogate",
     "LocalLinearError": "assay.measure.linearity",
     "Logit": "assay.models.targets",
@@ -221,16 +225,18 @@ _HOMES = {
     "Superpixels": "assay.explain.superpixels.segments",
     "SmoothGrad": "assay.explain.smooth",
     "Smoothed": "assay.explain.smooth",
+    "SmoothedModel": "assay.explain.smoothed_model",
     "Sparsified": "assay.explain.sparse",
     "Spearman": "assay.attack.distances",
     "SteepestAscent": "assay.attack.optimiser",
     "Stripe": "assay.data.truth.plant_marks",
+    "Student": "assay.explain.kernels",
     "TopK": "assay.attack.distances",
     "TruthShare": "assay.measure.localisation",
     "Tuned": "assay.tune.diet",
     "Uniform": "assay.explain.kernels",
     "attack_curve": "assay.measure.attacked",
-    "audit": "assay.study.audit.audit",
+    "audit": "assay.study.audit.study",
     "build": "assay.core.registry",
     "certify": "assay.bounds.certify",
     "data": "assay.data",

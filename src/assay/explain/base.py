@@ -87,6 +87,8 @@ class Explainer(ABC):
         seed = check_seed(seed)
         if self.needs & {"gradient", "layer", "attention"}:
             model.need_gradients(type(self).__name__)
+        if "layer" in self.needs:
+            model.need_layers(type(self).__name__)
         if aims is None and not self.finds_targets:
             aims = model.choose(model.logits(images))
         maps = self.attribute(model, images, aims, index, seed)

@@ -14,13 +14,11 @@ from torch import Tensor
 
 from assay.core.registry import short
 from assay.data.base import Batch, Corrupt
-from assay.errors import ModelError
 from assay.explain.base import Explainer
 from assay.explain.random import RandomMap
 from assay.measure.attacked import AttackedSimilarity
 from assay.measure.base import Case, Measure
 from assay.models.classifier import Classifier
-from assay.models.randomised import randomised
 from assay.models.targets import Decision
 from assay.study.answers import SMALLEST, Rated
 from assay.study.gallery import Shown, pack, places, show
@@ -72,13 +70,8 @@ class Work:
 
     @cached_property
     def nulls(self) -> Nulls:
-        """What the maps are held against; the model with random weights is made once."""
-        measures = judges(self.measures)
-        try:
-            twin = randomised(self.model, "all", self.seed) if measures else None
-        except ModelError:
-            twin = None
-        return Nulls(self.explainers, measures, self.seed, twin, self.truth)
+        """What the maps are held against."""
+        return Nulls(self.explainers, judges(self.measures), self.seed, self.model, self.truth)
 
     @property
     def rated(self) -> list[Rated]:

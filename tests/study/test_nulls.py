@@ -9,8 +9,8 @@ import assay
 from assay.explain.base import Explainer
 from assay.measure.base import Case
 from assay.models.randomised import randomised
-from assay.study.audit import audit_source, plan
-from assay.study.nulls import (
+from assay.study.audit.audit import audit_source, plan
+from assay.study.audit.nulls import (
     ANOTHER,
     ELSEWHERE,
     FLIPPED,

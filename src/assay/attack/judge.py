@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assay.attack.ball import Ball
 from assay.attack.goals import Goal
-from assay.attack.prediction import spread
+from assay.attack.predictions.prediction import spread
 from assay.core import noise
 from assay.core.inputs import check_finite
 from assay.errors import ShapeError

@@ -83,9 +83,11 @@ def along(before: Tensor, cuts: Tensor, index: Tensor, seed: int, run: Callable[
         starts = before[rows[each[turned]], kind[each[turned]]]
         # In reverse, the first of a group is its last.
         places[turned] = starts + _ends(starts) - 1 - places[turned]
-        return places < cut[each, None]
+        first: Tensor = places < cut[each, None]
+        return first
 
-    return run(rows, cut, inside)[place].mean(0)
+    found: Tensor = run(rows, cut, inside)[place].mean(0)
+    return found
 
 
 def _strict(before: Tensor, index: Tensor, seed: int) -> Tensor:

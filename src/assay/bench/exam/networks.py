@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from assay.bench.exam.maps import Candidate
+from assay.bench.exam.maps import Asked, Candidate
 from assay.core import noise
 from assay.data import choose, read
 from assay.data.base import Batch, Dataset
-from assay.models.architecture import Architecture
 from assay.models.classifier import Classifier
-from assay.models.training import channel_statistics
+from assay.models.nets.architecture import Architecture
+from assay.models.training.training import channel_statistics
 
 __all__ = ["Cells", "Colours", "Linear", "cell_values", "coloured", "fitted", "pixel_values", "textures"]
 
@@ -66,10 +66,9 @@ class Colours(nn.Module):
 def pixel_values() -> Candidate:
     """Exact Shapley values of pixels of `Linear` and `Colours` against black: each pixel's own addend."""
 
-    def make(model: Classifier, x: Tensor, t: Tensor, i: Tensor, s: int) -> Tensor:  # noqa: ARG001
-        weight = dict(model.module.named_parameters())["weight"]
-        own = weight[t]
-        return (own if own.ndim == 4 else own[:, :, None, None]) * x
+    def make(asked: Asked) -> Tensor:
+        own = dict(asked.model.module.named_parameters())["weight"][asked.targets].detach()
+        return (own if own.ndim == 4 else own[:, :, None, None]) * asked.images
 
     return Candidate("exact Shapley values", make, right=True)
 
@@ -77,11 +76,11 @@ def pixel_values() -> Candidate:
 def cell_values() -> Candidate:
     """Exact Shapley values of cells of `Cells` against black: a cell's own addend and half of each of its products."""
 
-    def make(model: Classifier, x: Tensor, t: Tensor, i: Tensor, s: int) -> Tensor:  # noqa: ARG001
-        weights = dict(model.module.named_parameters())
-        means, pairs = _means(x), torch.triu(weights["pairs"], 1)[t]
-        values = means * (weights["alone"][t] + 0.5 * torch.einsum("nij,nj->ni", pairs + pairs.transpose(1, 2), means))
-        return F.interpolate(values.view(-1, 1, _GRID, _GRID), size=x.shape[2:], mode="nearest")
+    def make(asked: Asked) -> Tensor:
+        weights = {name: one.detach() for name, one in asked.model.module.named_parameters()}
+        means, pairs = _means(asked.images), torch.triu(weights["pairs"], 1)[asked.targets]
+        values = means * (weights["alone"][asked.targets] + 0.5 * torch.einsum("nij,nj->ni", pairs + pairs.transpose(1, 2), means))
+        return F.interpolate(values.view(-1, 1, _GRID, _GRID), size=asked.images.shape[2:], mode="nearest")
 
     return Candidate("exact Shapley values", make, right=True)
 

@@ -13,17 +13,17 @@ from assay.bench.exam.maps import CELLS, PATH, Candidate, blind, flawed, foreign
 from assay.bench.exam.networks import Cells, Colours, Linear, cell_values, coloured, fitted, pixel_values, textures
 from assay.data import choose, load, read
 from assay.data.base import Batch, Dataset
-from assay.data.plant import plant
-from assay.data.plant_marks import Patch
+from assay.data.truth.plant import plant
+from assay.data.truth.plant_marks import Patch
 from assay.explain.base import Explainer
 from assay.explain.gradient import Gradient, GradientXInput
 from assay.explain.occlusion import Occlusion
-from assay.explain.segments import Grid
-from assay.explain.surrogate import KernelShap
-from assay.models import checkpoint
+from assay.explain.superpixels.segments import Grid
+from assay.explain.superpixels.surrogate import KernelShap
 from assay.models.classifier import Classifier
+from assay.models.nets.resnet import SmallResNet
 from assay.models.randomised import randomised
-from assay.models.resnet import SmallResNet
+from assay.models.sources import checkpoint
 
 __all__ = ["IMAGES", "PAIRS", "Pair", "Seat"]
 
@@ -61,11 +61,11 @@ class Pair:
 
 
 def _right(explainer: Explainer, name: str) -> Candidate:
-    return Candidate(name, explainer.attribute, right=True)
+    return Candidate(name, lambda asked: asked.of(explainer), right=True)
 
 
 def _wrong(explainer: Explainer, name: str) -> Candidate:
-    return Candidate(name, explainer.attribute)
+    return Candidate(name, lambda asked: asked.of(explainer))
 
 
 def _closed(net: nn.Module, other: nn.Module, batch: Batch, right: Sequence[Candidate]) -> Seat:

@@ -52,9 +52,16 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.controls import Centre as Centre
     from assay.explain.controls import ColourContrast as ColourContrast
     from assay.explain.controls import Edges as Edges
+    from assay.explain.expected import ExpectedGradients as ExpectedGradients
+    from assay.explain.expected import VarGrad as VarGrad
+    from assay.explain.features.attention import AttentionRelevance as AttentionRelevance
+    from assay.explain.features.attention import AttentionRollout as AttentionRollout
     from assay.explain.features.cam import GradCAM as GradCAM
+    from assay.explain.features.cam import GradCAMpp as GradCAMpp
+    from assay.explain.features.cam import LayerCAM as LayerCAM
     from assay.explain.features.fullgrad import FullGrad as FullGrad
     from assay.explain.features.fullgrad import SimpleFullGrad as SimpleFullGrad
+    from assay.explain.features.guided import GuidedBackprop as GuidedBackprop
     from assay.explain.gradient import Gradient as Gradient
     from assay.explain.gradient import GradientXInput as GradientXInput
     from assay.explain.kernels import Gaussian as Gaussian
@@ -65,10 +72,13 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.occlusion import Occlusion as Occlusion
     from assay.explain.path import IntegratedGradients as IntegratedGradients
     from assay.explain.random import RandomMap as RandomMap
+    from assay.explain.references import References as References
+    from assay.explain.rise import Rise as Rise
     from assay.explain.smooth import Smoothed as Smoothed
     from assay.explain.smooth import SmoothGrad as SmoothGrad
     from assay.explain.smoothed_model import SmoothedModel as SmoothedModel
     from assay.explain.sparse import Sparsified as Sparsified
+    from assay.explain.superpixels.permutations import ShapleySampling as ShapleySampling
     from assay.explain.superpixels.posterior import Posterior as Posterior
     from assay.explain.superpixels.segments import Grid as Grid
     from assay.explain.superpixels.segments import Quickshift as Quickshift
@@ -155,6 +165,16 @@ _HOMES = {
     "Given": "assay.explain.adapters.given",
     "Glyph": "assay.data.truth.plant_marks",
     "Goal": "assay.attack.goals",
+    "AttentionRelevance": "assay.explain.features.attention",
+    "AttentionRollout": "assay.explain.features.attention",
+    "ExpectedGradients": "assay.explain.expected",
+    "VarGrad": "assay.explain.expected",
+    "GradCAMpp": "assay.explain.features.cam",
+    "LayerCAM": "assay.explain.features.cam",
+    "GuidedBackprop": "assay.explain.features.guided",
+    "References": "assay.explain.references",
+    "Rise": "assay.explain.rise",
+    "ShapleySampling": "assay.explain.superpixels.permutations",
     "GradCAM": "assay.explain.features.cam",
     "Gradient": "assay.explain.gradient",
     "GradientXInput": "assay.explain.gradient",

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 
 from assay.bench.exam.pairs import IMAGES, Pair, Seat
@@ -20,14 +21,13 @@ from assay.measure.keep import KeepTop
 from assay.measure.linearity import Infidelity, LocalLinearError
 from assay.measure.localisation import MaskIoU, PointingGame
 from assay.measure.perturbation import Deletion, Insertion
-from assay.run.blocks import Blocks
-from assay.run.sink import Memory
 from assay.stats.intervals import Interval, share
+from assay.study.asked import Asked
 from assay.study.audit.answers import Rated, answer
-from assay.study.audit.audit import audit_blocks, plan
 from assay.study.audit.looks import looked, model_sentences
 from assay.study.audit.nulls import STEPS
-from assay.study.source import Held
+from assay.study.audit.scores import scores
+from assay.study.audit.study import AuditStudy
 
 __all__ = ["COUNTS", "MEASURES", "SUBSETS", "Case", "Line", "Scored", "judge", "lines", "scored"]
 
@@ -137,22 +137,23 @@ def scored(pair: Pair, draw: int, seed: int = 0, progress: Progress = silent) ->
         progress: Told about images done.
     """
     seat = pair.make(draw, seed)
-    masks = frozenset({"truth"} if seat.batch.truth is not None else ())
-    measures = [one for one in MEASURES if not (one.needs & {"truth"}) - masks]
-    work = plan(seat.model, IMAGES, seat.candidates, measures, seed, masks=masks, gallery=1)
-    blocks, sink = Blocks(IMAGES, _BLOCK), Memory()
-    audit_blocks(work, Held(seat.batch), sink, blocks, range(len(blocks)), progress)
-    items, rated = tuple(work.nulls.items), tuple(work.rated)
-    parts = [part["value"].to_numpy().reshape(-1, len(items), len(rated)) for part in sink.tables("nulls")]
-    sound = {many: _sound(seat, sink, many, seed) for many in COUNTS}
+    batch = seat.batch
+    asked = Asked.given(seat.model, batch.images, seed=seed).beside(batch.labels, batch.truth)
+    measures = tuple(one for one in MEASURES if not (one.needs & {"truth"}) - asked.masks)
+    plan = AuditStudy(explainer=seat.candidates, measure=measures, gallery=1).plan(asked)
+    tables = []
+    for at, block in enumerate(asked.read(range(start, start + _BLOCK) for start in range(0, IMAGES, _BLOCK))):
+        tables.append(scores(plan, block, lambda done, at=at: progress(pair.name, at * _BLOCK + done, IMAGES)).tables)  # type: ignore[misc]
+    items, rated = tuple(plan.nulls.items), tuple(plan.rated)
+    parts = [one["nulls"]["value"].to_numpy().reshape(-1, len(items), len(rated)) for one in tables]
+    sound = {many: _sound(seat, tables[: many // _BLOCK], many, seed) for many in COUNTS}
     right = {one.short_name: one.right for one in seat.candidates}
     return Scored(pair.name, draw, np.concatenate(parts), items, rated, right, sound)
 
 
-def _sound(seat: Seat, sink: Memory, images: int, seed: int) -> bool:
+def _sound(seat: Seat, tables: Sequence[Mapping[str, pl.DataFrame]], images: int, seed: int) -> bool:
     """Whether the model may be explained, by the first so many images."""
-    blocks = images // _BLOCK
-    looks = looked(list(sink.tables("classes"))[:blocks], list(sink.tables("flat"))[:blocks])
+    looks = looked([one["classes"] for one in tables], [one["flat"] for one in tables])
     right = None
     if seat.batch.labels is not None:
         predicted = seat.model.unchecked_logits(seat.batch.images[:images]).argmax(1)

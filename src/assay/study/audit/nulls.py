@@ -6,8 +6,7 @@ Everything is made within one block of images, from (seed, image number) and the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -18,14 +17,14 @@ from torch import Tensor
 
 from assay.core import noise
 from assay.core.registry import short
-from assay.errors import AssayError, ModelError
+from assay.errors import AssayError
 from assay.explain.base import Explainer
 from assay.explain.controls import Centre, ColourContrast, Edges
 from assay.explain.occlusion import Occlusion
 from assay.explain.superpixels.segments import Grid
 from assay.measure.base import Case, Measure, pixel_values
 from assay.models.classifier import Classifier
-from assay.models.randomised import randomised
+from assay.study.asked import Twins
 
 __all__ = [
     "ANOTHER",
@@ -80,14 +79,14 @@ class Nulls:
         explainers: What is audited.
         measures: Those that answer questions (see `judges`).
         seed: Decides all randomness, together with the images' numbers.
-        model: The model.
+        twins: Gives the model with random weights in all layers and in the last, for images of a shape.
         truth: Whether the evidence is known.
     """
 
     explainers: Sequence[Explainer]
     measures: Sequence[Measure]
     seed: int
-    model: Classifier
+    twins: Callable[[Sequence[int]], Twins]
     truth: bool
 
     @property
@@ -152,16 +151,6 @@ class Nulls:
                 "value": values.permute(2, 1, 0).flatten().double().cpu().numpy(),
             }
         )
-
-    def twins(self, shape: Sequence[int]) -> tuple[Classifier | None, Classifier | None]:
-        """The model with random weights in all layers and in the last, for images of `shape` (C, H, W); made once, None without weights."""
-        if "_twins" not in self.__dict__:
-            found: tuple[Classifier | None, Classifier | None] = (None, None)
-            with suppress(ModelError):
-                found = randomised(self.model, "all", self.seed, shape), randomised(self.model, "last", self.seed, shape)
-            self.__dict__["_twins"] = found  # Where `cached_property` would keep it.
-        kept: tuple[Classifier | None, Classifier | None] = self.__dict__["_twins"]
-        return kept
 
 
 def _random(case: Case, explainer: Explainer, twin: Classifier | None, seed: int) -> Tensor | None:

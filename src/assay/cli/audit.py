@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from assay.cli.app import app
 from assay.cli.progress import bar
 from assay.cli.task import Task, with_task
+from assay.cli.told import OVER, Told
+from assay.cli.told import tell as say
 
 if TYPE_CHECKING:
     import polars as pl
@@ -94,45 +95,13 @@ def audit(
             found = audit_run(run, work, chosen, name=task.model, classes=chosen.dataset.classes, progress=progress)
             over = run.over
     if found is not None:
-        tell(found.summary, found.verdict, found.problems, found.report)
-        if over:
-            typer.echo("This run was finished before; nothing was left to do.")
+        tell(found.summary, found.verdict, found.problems, found.report, (OVER,) if over else ())
 
 
-def tell(summary: pl.DataFrame, verdict: Sequence[Sentence], problems: int, report: Path) -> None:
-    """Print the summary table, the verdict and the report's place."""
-    from rich.console import Console
-    from rich.table import Table
-
+def tell(summary: pl.DataFrame, verdict: Sequence[Sentence], problems: int, report: Path, said: Sequence[str] = ()) -> None:
+    """Print the verdict, the summary's table and the report's place."""
     from assay.report.text import plural
+    from assay.study.audit.terminal import scores_grid
 
-    console = Console(highlight=False)
-    table = Table(title="mean and 95 % interval; + better than the random map, - worse, = no better", title_justify="left")
-    table.add_column("explainer", overflow="fold")
-    rows = summary
-    measures = rows["measure"].unique(maintain_order=True).to_list()
-    for name in measures:
-        up = rows.filter(rows["measure"] == name)["higher_is_better"][0]
-        table.add_column(f"{name.partition('(')[0]} {'↑' if up else '↓'}", justify="right", overflow="fold")
-    signs = {"better than random": " +", "worse than random": " -"}
-    for explainer in rows["explainer"].unique(maintain_order=True):
-        own = {row["measure"]: row for row in rows.filter(rows["explainer"] == explainer).iter_rows(named=True)}
-        cells = [_interval(own[m], "", signs.get(own[m]["verdict"], " =" if own[m]["verdict"] else "")) for m in measures]
-        table.add_row(explainer, *cells)
-    floors = {row["measure"]: row for row in rows.iter_rows(named=True)}
-    table.add_section()
-    table.add_row("random map", *[_interval(floors[m], "floor_", "") for m in measures])
-    console.print(table)
-    for sentence in verdict:
-        console.print(f"- {sentence.text}", markup=False)
-    if problems:
-        console.print(f"- {plural(problems, 'image')} had problems; the report and status.csv list them.", markup=False)
-    console.print(f"report: {report}", markup=False, soft_wrap=True)
-
-
-def _interval(row: Mapping[str, Any], prefix: str, sign: str) -> str:
-    """A mean with its sign, and below it its interval, where there is one."""
-    mean, low, high = row["floor" if prefix else "mean"], row[prefix + "low"], row[prefix + "high"]
-    if math.isnan(mean):
-        return "n/a"
-    return f"{mean:.3f}{sign}" + ("" if math.isnan(low) else f"\n{low:.3f}-{high:.3f}")
+    wrong = (f"- {plural(problems, 'image')} had problems; the report and status.csv list them.",) if problems else ()
+    say(Told(verdict, (scores_grid(summary),), (*wrong, *said), ("report", str(report))))

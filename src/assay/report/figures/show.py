@@ -103,4 +103,6 @@ def _check(images: Tensor, kinds: Mapping[str, Tensor], names: Sequence[str] | N
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2]}…{name[1 - _LONGEST // 2 :]}"
+    """Each line of a name, its middle left out where it is long."""
+    lines = (one if len(one) <= _LONGEST else f"{one[: _LONGEST // 2]}…{one[1 - _LONGEST // 2 :]}" for one in name.split("\n"))
+    return "\n".join(lines)

@@ -122,6 +122,10 @@ def fitted(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> It
     Yields:
         Headings and rows of each part, with line breaks where lines go on.
     """
+    natural = [_wide([heading, *cells]) for heading, *cells in zip(head, *rows, strict=True)]
+    if sum(natural) + 2 * len(head) - 2 <= width:
+        yield list(head), [list(row) for row in rows]
+        return
     first = [_folded(row[0], min(_SPEC, width // 2)) for row in rows]
     columns = [[_folded(row[place], _SPEC) for row in rows] for place in range(1, len(head))]
     headings = [_wrapped(text, max(_HEADING, _wide(column))) for text, column in zip(head[1:], columns, strict=True)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # What type checkers and editors see; at run time each name is imported when it is first used.
     from assay import data as data
     from assay import errors as errors
+    from assay.attack.apgd import APGD as APGD
     from assay.attack.base import Attack as Attack
     from assay.attack.base import AttackResult as AttackResult
     from assay.attack.black_box import BlackBoxMapAttack as BlackBoxMapAttack
@@ -17,6 +18,8 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.attack.distances import Distance as Distance
     from assay.attack.distances import Spearman as Spearman
     from assay.attack.distances import TopK as TopK
+    from assay.attack.ensemble import AttackEnsemble as AttackEnsemble
+    from assay.attack.ensemble import robust_accuracy as robust_accuracy
     from assay.attack.goals import Goal as Goal
     from assay.attack.goals import MapFile as MapFile
     from assay.attack.goals import MaximiseDistance as MaximiseDistance
@@ -29,7 +32,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.attack.optimiser import AdamAscent as AdamAscent
     from assay.attack.optimiser import SteepestAscent as SteepestAscent
     from assay.attack.pgd import PGD as PGD
-    from assay.attack.pgd import robust_accuracy as robust_accuracy
+    from assay.attack.square import SquareAttack as SquareAttack
     from assay.bounds.certificate import Certificate as Certificate
     from assay.bounds.certify import certify as certify
     from assay.core.registry import build as build
@@ -117,6 +120,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
 __version__ = version("assay")
 
 _HOMES = {
+    "APGD": "assay.attack.apgd",
     "L2": "assay.attack.distances",
     "PGD": "assay.attack.pgd",
     "SSIM": "assay.attack.distances",
@@ -124,6 +128,7 @@ _HOMES = {
     "AssayError": "assay.errors",
     "Attack": "assay.attack.base",
     "AttackCurve": "assay.measure.attacked",
+    "AttackEnsemble": "assay.attack.ensemble",
     "AttackResult": "assay.attack.base",
     "AttackedSimilarity": "assay.measure.attacked",
     "Audit": "assay.study.audit",
@@ -202,6 +207,7 @@ _HOMES = {
     "Smoothed": "assay.explain.smooth",
     "Sparsified": "assay.explain.sparse",
     "Spearman": "assay.attack.distances",
+    "SquareAttack": "assay.attack.square",
     "SteepestAscent": "assay.attack.optimiser",
     "Stripe": "assay.data.plant_marks",
     "TopK": "assay.attack.distances",
@@ -223,7 +229,7 @@ _HOMES = {
     "plot_frontiers": "assay.study.frontier",
     "register": "assay.core.registry",
     "registered": "assay.core.registry",
-    "robust_accuracy": "assay.attack.pgd",
+    "robust_accuracy": "assay.attack.ensemble",
     "wrap": "assay.explain.adapters",
 }
 """The module that each public name comes from; the two of that name are modules themselves."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 
 import assay
-from assay.attack.smooth import Softened
+from assay.attack.forms.softened import Softened
 
 ROUNDS = 3
 JUDGEMENTS = 2

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.core.noise import derive
-from assay.models.architectures import SmallResNet
+from assay.models.nets.architectures import SmallResNet
 from assay.models.classifier import Classifier
 from assay.tune.backgrounds import RandomColour
 from assay.tune.masks import Learned, MaskRule, learn

@@ -28,7 +28,7 @@ COMMANDS = {
 }
 READY = """
 from assay.cli import audit, explain, main
-import assay.study.audit_run, assay.study.explain
+import assay.study.audit.in_folder, assay.study.explain
 print("ready", flush=True)
 main()
 """

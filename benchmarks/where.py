@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 import assay
 from assay.explain.gradient import Gradient, GradientXInput
 from assay.measure.linearity import Infidelity, LocalLinearError
-from assay.study.bench import resnet18
+from assay.bench.speed import resnet18
 
 JOBS = (
     ("Gradient", Gradient(), "float32"),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # What type checkers and editors see; at run time each name is imported when it is first used.
     from assay import data as data
     from assay import errors as errors
-    from assay.attack.apgd import APGD as APGD
     from assay.attack.base import Attack as Attack
     from assay.attack.base import AttackResult as AttackResult
     from assay.attack.black_box import BlackBoxMapAttack as BlackBoxMapAttack
@@ -18,8 +17,6 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.attack.distances import Distance as Distance
     from assay.attack.distances import Spearman as Spearman
     from assay.attack.distances import TopK as TopK
-    from assay.attack.ensemble import AttackEnsemble as AttackEnsemble
-    from assay.attack.ensemble import robust_accuracy as robust_accuracy
     from assay.attack.goals import Goal as Goal
     from assay.attack.goals import MapFile as MapFile
     from assay.attack.goals import MaximiseDistance as MaximiseDistance
@@ -31,33 +28,36 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.attack.noise_attack import NoiseMapAttack as NoiseMapAttack
     from assay.attack.optimiser import AdamAscent as AdamAscent
     from assay.attack.optimiser import SteepestAscent as SteepestAscent
-    from assay.attack.pgd import PGD as PGD
-    from assay.attack.square import SquareAttack as SquareAttack
+    from assay.attack.predictions.apgd import APGD as APGD
+    from assay.attack.predictions.ensemble import AttackEnsemble as AttackEnsemble
+    from assay.attack.predictions.ensemble import robust_accuracy as robust_accuracy
+    from assay.attack.predictions.pgd import PGD as PGD
+    from assay.attack.predictions.square import SquareAttack as SquareAttack
     from assay.bounds.certificate import Certificate as Certificate
     from assay.bounds.certify import certify as certify
     from assay.core.registry import build as build
     from assay.core.registry import register as register
     from assay.core.registry import registered as registered
-    from assay.data.plant import plant as plant
-    from assay.data.plant_marks import Glyph as Glyph
-    from assay.data.plant_marks import Mark as Mark
-    from assay.data.plant_marks import NoisePatch as NoisePatch
-    from assay.data.plant_marks import Patch as Patch
-    from assay.data.plant_marks import Stripe as Stripe
+    from assay.data.truth.plant import plant as plant
+    from assay.data.truth.plant_marks import Glyph as Glyph
+    from assay.data.truth.plant_marks import Mark as Mark
+    from assay.data.truth.plant_marks import NoisePatch as NoisePatch
+    from assay.data.truth.plant_marks import Patch as Patch
+    from assay.data.truth.plant_marks import Stripe as Stripe
     from assay.errors import AssayError as AssayError
-    from assay.explain.adapters import wrap as wrap
-    from assay.explain.adapters_given import Given as Given
+    from assay.explain.adapters.given import Given as Given
+    from assay.explain.adapters.wrap import wrap as wrap
     from assay.explain.backgrounds import Background as Background
     from assay.explain.backgrounds import Blur as Blur
     from assay.explain.backgrounds import Constant as Constant
     from assay.explain.backgrounds import MeanColour as MeanColour
     from assay.explain.base import Explainer as Explainer
-    from assay.explain.cam import GradCAM as GradCAM
     from assay.explain.controls import Centre as Centre
     from assay.explain.controls import ColourContrast as ColourContrast
     from assay.explain.controls import Edges as Edges
-    from assay.explain.fullgrad import FullGrad as FullGrad
-    from assay.explain.fullgrad import SimpleFullGrad as SimpleFullGrad
+    from assay.explain.features.cam import GradCAM as GradCAM
+    from assay.explain.features.fullgrad import FullGrad as FullGrad
+    from assay.explain.features.fullgrad import SimpleFullGrad as SimpleFullGrad
     from assay.explain.gradient import Gradient as Gradient
     from assay.explain.gradient import GradientXInput as GradientXInput
     from assay.explain.kernels import Gaussian as Gaussian
@@ -65,18 +65,18 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.kernels import Uniform as Uniform
     from assay.explain.occlusion import Occlusion as Occlusion
     from assay.explain.path import IntegratedGradients as IntegratedGradients
-    from assay.explain.posterior import Posterior as Posterior
     from assay.explain.random import RandomMap as RandomMap
-    from assay.explain.segments import Grid as Grid
-    from assay.explain.segments import Quickshift as Quickshift
-    from assay.explain.segments import Segments as Segments
-    from assay.explain.segments import Slic as Slic
-    from assay.explain.segments import Superpixels as Superpixels
     from assay.explain.smooth import Smoothed as Smoothed
     from assay.explain.smooth import SmoothGrad as SmoothGrad
     from assay.explain.sparse import Sparsified as Sparsified
-    from assay.explain.surrogate import KernelShap as KernelShap
-    from assay.explain.surrogate import Lime as Lime
+    from assay.explain.superpixels.posterior import Posterior as Posterior
+    from assay.explain.superpixels.segments import Grid as Grid
+    from assay.explain.superpixels.segments import Quickshift as Quickshift
+    from assay.explain.superpixels.segments import Segments as Segments
+    from assay.explain.superpixels.segments import Slic as Slic
+    from assay.explain.superpixels.segments import Superpixels as Superpixels
+    from assay.explain.superpixels.surrogate import KernelShap as KernelShap
+    from assay.explain.superpixels.surrogate import Lime as Lime
     from assay.measure.agreement import model_agreement as model_agreement
     from assay.measure.attacked import AttackCurve as AttackCurve
     from assay.measure.attacked import AttackedSimilarity as AttackedSimilarity
@@ -100,19 +100,19 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.measure.sanity import EfficientParameterRandomisation as EfficientParameterRandomisation
     from assay.measure.sanity import ParameterRandomisation as ParameterRandomisation
     from assay.measure.sanity import RandomTarget as RandomTarget
-    from assay.models.checkpoint import load as load
     from assay.models.classifier import Classifier as Classifier
-    from assay.models.spec import model as model
+    from assay.models.sources.checkpoint import load as load
+    from assay.models.sources.spec import model as model
     from assay.models.targets import Contrast as Contrast
     from assay.models.targets import Logit as Logit
     from assay.models.targets import Mean as Mean
     from assay.models.targets import Probability as Probability
-    from assay.study.audit import Audit as Audit
-    from assay.study.audit import audit as audit
-    from assay.study.frontier import Frontier as Frontier
-    from assay.study.frontier import Knee as Knee
-    from assay.study.frontier import plot_frontiers as plot_frontiers
-    from assay.study.frontier_study import frontier as frontier
+    from assay.study.audit.audit import Audit as Audit
+    from assay.study.audit.audit import audit as audit
+    from assay.study.frontier.frontier import Frontier as Frontier
+    from assay.study.frontier.frontier import Knee as Knee
+    from assay.study.frontier.frontier import plot_frontiers as plot_frontiers
+    from assay.study.frontier.study import frontier as frontier
     from assay.tune.diet import DiET as DiET
     from assay.tune.diet import Tuned as Tuned
     from assay.tune.explainer import LearnedMask as LearnedMask
@@ -120,18 +120,18 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
 __version__ = version("assay")
 
 _HOMES = {
-    "APGD": "assay.attack.apgd",
+    "APGD": "assay.attack.predictions.apgd",
     "L2": "assay.attack.distances",
-    "PGD": "assay.attack.pgd",
+    "PGD": "assay.attack.predictions.pgd",
     "SSIM": "assay.attack.distances",
     "AdamAscent": "assay.attack.optimiser",
     "AssayError": "assay.errors",
     "Attack": "assay.attack.base",
     "AttackCurve": "assay.measure.attacked",
-    "AttackEnsemble": "assay.attack.ensemble",
+    "AttackEnsemble": "assay.attack.predictions.ensemble",
     "AttackResult": "assay.attack.base",
     "AttackedSimilarity": "assay.measure.attacked",
-    "Audit": "assay.study.audit",
+    "Audit": "assay.study.audit.audit",
     "Background": "assay.explain.backgrounds",
     "BlackBoxMapAttack": "assay.attack.black_box",
     "Blur": "assay.explain.backgrounds",
@@ -150,32 +150,32 @@ _HOMES = {
     "Edges": "assay.explain.controls",
     "EfficientParameterRandomisation": "assay.measure.sanity",
     "Explainer": "assay.explain.base",
-    "Frontier": "assay.study.frontier",
-    "FullGrad": "assay.explain.fullgrad",
+    "Frontier": "assay.study.frontier.frontier",
+    "FullGrad": "assay.explain.features.fullgrad",
     "Gaussian": "assay.explain.kernels",
-    "Given": "assay.explain.adapters_given",
-    "Glyph": "assay.data.plant_marks",
+    "Given": "assay.explain.adapters.given",
+    "Glyph": "assay.data.truth.plant_marks",
     "Goal": "assay.attack.goals",
-    "GradCAM": "assay.explain.cam",
+    "GradCAM": "assay.explain.features.cam",
     "Gradient": "assay.explain.gradient",
     "GradientXInput": "assay.explain.gradient",
-    "Grid": "assay.explain.segments",
+    "Grid": "assay.explain.superpixels.segments",
     "Infidelity": "assay.measure.linearity",
     "Insertion": "assay.measure.perturbation",
     "IntegratedGradients": "assay.explain.path",
     "KeepTop": "assay.measure.keep",
     "Kernel": "assay.explain.kernels",
-    "KernelShap": "assay.explain.surrogate",
-    "Knee": "assay.study.frontier",
+    "KernelShap": "assay.explain.superpixels.surrogate",
+    "Knee": "assay.study.frontier.frontier",
     "LearnedMask": "assay.tune.explainer",
-    "Lime": "assay.explain.surrogate",
+    "Lime": "assay.explain.superpixels.surrogate",
     "LocalLinearError": "assay.measure.linearity",
     "Logit": "assay.models.targets",
     "LocalLipschitz": "assay.measure.robustness",
     "MapAttack": "assay.attack.map_attack",
     "MapFile": "assay.attack.goals",
     "MarginalContribution": "assay.measure.contribution",
-    "Mark": "assay.data.plant_marks",
+    "Mark": "assay.data.truth.plant_marks",
     "MaskIoU": "assay.measure.localisation",
     "MaxSensitivity": "assay.measure.robustness",
     "MaximiseDistance": "assay.attack.goals",
@@ -184,53 +184,53 @@ _HOMES = {
     "Measure": "assay.measure.base",
     "MoveCentre": "assay.attack.goals",
     "NoiseMapAttack": "assay.attack.noise_attack",
-    "NoisePatch": "assay.data.plant_marks",
+    "NoisePatch": "assay.data.truth.plant_marks",
     "Occlusion": "assay.explain.occlusion",
     "ParameterRandomisation": "assay.measure.sanity",
-    "Patch": "assay.data.plant_marks",
+    "Patch": "assay.data.truth.plant_marks",
     "Probability": "assay.models.targets",
     "PointingGame": "assay.measure.localisation",
-    "Posterior": "assay.explain.posterior",
+    "Posterior": "assay.explain.superpixels.posterior",
     "PushOutTopK": "assay.attack.goals",
-    "Quickshift": "assay.explain.segments",
+    "Quickshift": "assay.explain.superpixels.segments",
     "RandomMap": "assay.explain.random",
     "RandomTarget": "assay.measure.sanity",
     "ReachMap": "assay.attack.goals",
     "Rectangle": "assay.attack.goals",
     "Road": "assay.measure.road",
-    "Segments": "assay.explain.segments",
-    "SimpleFullGrad": "assay.explain.fullgrad",
+    "Segments": "assay.explain.superpixels.segments",
+    "SimpleFullGrad": "assay.explain.features.fullgrad",
     "SingleDeletion": "assay.measure.contribution",
-    "Slic": "assay.explain.segments",
-    "Superpixels": "assay.explain.segments",
+    "Slic": "assay.explain.superpixels.segments",
+    "Superpixels": "assay.explain.superpixels.segments",
     "SmoothGrad": "assay.explain.smooth",
     "Smoothed": "assay.explain.smooth",
     "Sparsified": "assay.explain.sparse",
     "Spearman": "assay.attack.distances",
-    "SquareAttack": "assay.attack.square",
+    "SquareAttack": "assay.attack.predictions.square",
     "SteepestAscent": "assay.attack.optimiser",
-    "Stripe": "assay.data.plant_marks",
+    "Stripe": "assay.data.truth.plant_marks",
     "TopK": "assay.attack.distances",
     "TruthShare": "assay.measure.localisation",
     "Tuned": "assay.tune.diet",
     "Uniform": "assay.explain.kernels",
     "attack_curve": "assay.measure.attacked",
-    "audit": "assay.study.audit",
+    "audit": "assay.study.audit.audit",
     "build": "assay.core.registry",
     "certify": "assay.bounds.certify",
     "data": "assay.data",
     "erasure_agreement": "assay.measure.erasure",
     "errors": "assay.errors",
-    "frontier": "assay.study.frontier_study",
-    "load": "assay.models.checkpoint",
-    "model": "assay.models.spec",
+    "frontier": "assay.study.frontier.study",
+    "load": "assay.models.sources.checkpoint",
+    "model": "assay.models.sources.spec",
     "model_agreement": "assay.measure.agreement",
-    "plant": "assay.data.plant",
-    "plot_frontiers": "assay.study.frontier",
+    "plant": "assay.data.truth.plant",
+    "plot_frontiers": "assay.study.frontier.frontier",
     "register": "assay.core.registry",
     "registered": "assay.core.registry",
-    "robust_accuracy": "assay.attack.ensemble",
-    "wrap": "assay.explain.adapters",
+    "robust_accuracy": "assay.attack.predictions.ensemble",
+    "wrap": "assay.explain.adapters.wrap",
 }
 """The module that each public name comes from; the two of that name are modules themselves."""
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from assay.errors import AssayError, DataError, SpecError
 from assay.explain.base import Explainer, check_model
 from assay.models.classifier import Classifier
-from assay.models.spec import network
+from assay.models.sources.spec import network
 
 if TYPE_CHECKING:
     import ray.data
@@ -40,7 +40,7 @@ def explain(
     Args:
         dataset: Columns `image`, (H, W, C) uint8, or floating with pixels in [0, 1], all of one size; and where known
             `id`, the images' global numbers. Without it an image's id is made from its content.
-        model: What `assay.models.spec.network` takes without further options, such as a checkpoint's path that all nodes
+        model: What `assay.models.sources.spec.network` takes without further options, such as a checkpoint's path that all nodes
             see, or a function that makes the Classifier, importable on all nodes.
         explainer: What explains.
         seed: Decides all randomness.

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from assay.attack.adversary import PGDTraining
 from assay.attack.ball import ball
+from assay.attack.predictions.adversary import PGDTraining
 from assay.core.registry import build
 from assay.errors import SpecError
-from assay.models.adversary import Adversary
-from assay.models.architectures import SmallResNet
-from assay.models.draws import Draws
-from assay.models.fitting import Examples, Fitting
-from assay.models.recipe import Recipe
+from assay.models.nets.architectures import SmallResNet
+from assay.models.training.adversary import Adversary
+from assay.models.training.draws import Draws
+from assay.models.training.fitting import Examples, Fitting
+from assay.models.training.recipe import Recipe
 from reference.nets import plain
 
 GREY = torch.full((4, 3, 8, 8), 0.5)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import assay
-from assay.attack.apgd import checkpoints
+from assay.attack.predictions.apgd import checkpoints
 from assay.attack.ball import ball
 from assay.errors import SpecError
 from reference import predictions

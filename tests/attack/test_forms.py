@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import assay
-from assay.attack.forms import Task, form
-from assay.attack.smooth import Softened
+from assay.attack.forms.form import Task, form
+from assay.attack.forms.softened import Softened
 from assay.core.noise import derive
 from assay.errors import SpecError
 from assay.explain.kernels import draw

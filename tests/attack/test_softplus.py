@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import assay
-from assay.attack.smooth import Softened
+from assay.attack.forms.softened import Softened
 from reference.guards import snapshot
 from reference.nets import Relus, plain, seeded
 

@@ -6,7 +6,7 @@ from torch import nn
 
 import assay
 from assay.attack.ball import ball
-from assay.attack.square import area
+from assay.attack.predictions.square import area
 from assay.errors import SpecError
 from reference import predictions
 from reference.nets import Function, plain, seeded

@@ -6,7 +6,7 @@ import zarr
 
 import assay
 from assay.attack.ball import ball
-from assay.study.attack_findings import attack_summary
+from assay.study.attack.findings import attack_summary
 
 MODEL = ("--model", "python:mynets:good", "--images", "pictures")
 GRID = "KernelShap(samples=10, segments=Grid(rows=2, columns=2))"
@@ -107,7 +107,7 @@ def test_an_explainer_is_fragile_only_when_the_attack_takes_more_than_noise():
             "kept": [True] * 80,
         }
     )
-    found = attack_summary(table, 0)
+    found = attack_summary(table)
     assert found["fragile"].to_list() == [True, False]
     assert found["left"][0] == pytest.approx(0.2)
     assert found["gap"][0] == pytest.approx(0.5)

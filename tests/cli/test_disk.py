@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from assay.errors import DataError
-from assay.study.run import Run
+from assay.run.folder import Run
 
 AUDIT = (
     "audit",

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from assay.cli.task import Task
-from assay.data.reading import Reading
+from assay.data.files.reading import Reading
 from assay.errors import DataError, SpecError
 
 NET = """

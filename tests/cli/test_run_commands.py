@@ -41,7 +41,7 @@ def cut(place, run, monkeypatch):
             def interrupt(*_, **__):
                 raise KeyboardInterrupt
 
-            patch.setattr("assay.study.run.Run.finish", interrupt)
+            patch.setattr("assay.run.folder.Run.finish", interrupt)
             assert run(*command, "--out", folder).code == 130
         return place / folder
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from assay.study.diet_settings import DietSettings
+from assay.papers.diet.settings import DietSettings
 from reference.robustness import TINY as TINY_ROBUSTNESS
 from reference.robustness import make_weights
 from reference.studies import TINY
@@ -28,9 +28,9 @@ def file(tmp_path):
 @pytest.fixture
 def done(monkeypatch):
     """The study replaced by one that keeps its settings and is over at once."""
+    from assay.papers.diet.study import DietStudy
+    from assay.papers.diet.verdict import Target
     from assay.report.page import Sentence
-    from assay.study.diet import DietStudy
-    from assay.study.diet_verdict import Target
 
     seen = []
 
@@ -38,7 +38,7 @@ def done(monkeypatch):
         seen.append((settings, out))
         return DietStudy(out, (Sentence("good", "All is well."),), (Target("overlap", 0.5, 0.6),), False)
 
-    monkeypatch.setattr("assay.study.diet.study", study)
+    monkeypatch.setattr("assay.papers.diet.study.study", study)
     return seen
 
 
@@ -142,7 +142,7 @@ def test_the_robustness_study_runs_from_a_file_and_is_resumed(run, tmp_path, mon
 )
 def test_a_mistake_in_the_robustness_study_is_one_line_and_leaves_nothing(arguments, message, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("assay.models.checkpoint.shipped", lambda: ("hard-digits",))
+    monkeypatch.setattr("assay.models.sources.checkpoint.shipped", lambda: ("hard-digits",))
     write(tmp_path / "tiny.toml", TINY_ROBUSTNESS)
     words = arguments if "--study" in arguments else ("--study", "tiny.toml", *arguments)
     found = run("study", "robustness", *words, "--out", tmp_path / "run")

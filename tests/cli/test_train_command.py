@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 import assay.cli.data
 import assay.cli.run
 import assay.cli.train  # noqa: F401  (registers the command)
-from assay.attack.pgd import PGD
+from assay.attack.predictions.pgd import PGD
 from assay.cli.app import app
 from assay.core.registry import build
 from assay.errors import DataError, ModelError, SpecError, WeightsError
-from assay.models import checkpoint
-from assay.models.fitting import Fitting
-from assay.study.run import Run
+from assay.models.sources import checkpoint
+from assay.models.training.fitting import Fitting
+from assay.run.folder import Run
 
 TINY = "SmallResNet(widths=(4,), blocks=(1,), strides=(2,), stem=4, stem_stride=2)"
 DATA = ("--data", "HardDigits(size=32, count=40)")
@@ -28,7 +28,7 @@ QUICK = (*DATA, "--architecture", TINY, "--epochs", 1)
 
 KILLED = """
 import os, signal
-from assay.models.fitting import Fitting
+from assay.models.training.fitting import Fitting
 whole = Fitting.epoch
 def epoch(self):
     if len(self.history) == 2:

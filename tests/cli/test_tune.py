@@ -7,8 +7,8 @@ import torch
 import zarr
 from safetensors.torch import load_file
 
-from assay.models import checkpoint
-from assay.models.spec import network
+from assay.models.sources import checkpoint
+from assay.models.sources.spec import network
 from assay.study import tune as module
 
 METHOD = "DiET(rounds=2, mask_lr=0.3, mask_stop=Epochs(2), model_stop=Epochs(1), precision='float32')"

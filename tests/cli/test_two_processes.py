@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.models import checkpoint
+from assay.models.sources import checkpoint
 
 HERE = Path(__file__).parents[1]
 COMMAND = (

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import assay
-from assay.attack.forms import form
+from assay.attack.forms.form import form
 from assay.errors import AssayError, SpecError
 from reference.guards import snapshot
 from reference.nets import normed, plain

@@ -6,7 +6,25 @@ import pytest
 import assay
 
 ROOT = Path(assay.__file__).parent
-ORDER = ["errors", "core", "stats", "data", "models", "explain", "attack", "measure", "bounds", "tune", "report", "study", "ray", "cli"]
+ORDER = [
+    "errors",
+    "core",
+    "stats",
+    "data",
+    "models",
+    "explain",
+    "attack",
+    "measure",
+    "bounds",
+    "tune",
+    "report",
+    "run",
+    "study",
+    "papers",
+    "bench",
+    "ray",
+    "cli",
+]
 FILES = sorted(ROOT.rglob("*.py"))
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from assay.core.registry import build
 from assay.data import ImageFolder, load, read
-from assay.data.annotated import Annotated
-from assay.data.reading import Reading
+from assay.data.files.reading import Reading
+from assay.data.truth.annotated import Annotated
 from assay.errors import DataError, SpecError
 
 

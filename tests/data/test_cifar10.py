@@ -9,7 +9,7 @@ import torch
 
 from assay.core.registry import build
 from assay.data import CIFAR10, read, stack
-from assay.data.download import download_cifar10
+from assay.data.files.download import download_cifar10
 from assay.errors import DataError, SpecError
 
 

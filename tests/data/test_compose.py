@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.data import compose
-from assay.data.glyphs import render
+from assay.data.known import compose
+from assay.data.known.glyphs import render
 
 words = np.random.default_rng(0).integers(0, 2**64, (400, compose.HEADER), dtype=np.uint64)
 

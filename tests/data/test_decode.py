@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from assay.data import CorruptFileError
-from assay.data.decode import decode
-from assay.data.reading import Reading
+from assay.data.files.decode import decode
+from assay.data.files.reading import Reading
 from assay.errors import SpecError
 
 

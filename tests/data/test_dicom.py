@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from assay.data import CorruptFileError
-from assay.data.decode import decode
-from assay.data.reading import Reading
+from assay.data.files.decode import decode
+from assay.data.files.reading import Reading
 
 pydicom = pytest.importorskip("pydicom")
 

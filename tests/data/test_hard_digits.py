@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from assay.core.registry import build
 from assay.data import HardDigits, read
-from assay.data.glyphs import SPLITS, render, source_digits, sources
+from assay.data.known.glyphs import SPLITS, render, source_digits, sources
 from assay.errors import DataError, SpecError
 
 
@@ -48,7 +48,7 @@ def test_an_image_depends_on_seed_split_and_index_alone(indices, seed, split, si
 def test_images_do_not_depend_on_how_the_builder_cuts_a_batch(monkeypatch):
     dataset = HardDigits(size=40)
     whole = read(dataset, range(30))
-    monkeypatch.setattr("assay.data.hard_digits._CHUNK_PIXELS", 7 * 40 * 40)
+    monkeypatch.setattr("assay.data.known.hard_digits._CHUNK_PIXELS", 7 * 40 * 40)
     assert same(whole, read(dataset, range(30)))
 
 

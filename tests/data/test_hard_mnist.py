@@ -12,8 +12,8 @@ from PIL import Image
 
 from assay.core.registry import build
 from assay.data import HardMNIST, load, read
-from assay.data.hard_mnist_paint import resize
-from assay.data.mnist_source import load_source
+from assay.data.known.hard_mnist_paint import resize
+from assay.data.known.mnist_source import load_source
 from assay.errors import DataError, SpecError
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -127,7 +127,7 @@ def test_an_image_depends_on_seed_split_and_index_alone(npz, indices, seed, size
 
 def test_images_do_not_depend_on_how_the_builder_cuts_a_batch(small, monkeypatch):
     whole = read(small, range(30)).images
-    monkeypatch.setattr("assay.data.hard_mnist._CHUNK_PIXELS", 7 * 64 * 64)
+    monkeypatch.setattr("assay.data.known.hard_mnist._CHUNK_PIXELS", 7 * 64 * 64)
     assert torch.equal(whole, read(small, range(30)).images)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from assay.core.registry import build
 from assay.data import ImageFolder, read
 from assay.data.base import CorruptFileError
-from assay.data.reading import Reading
+from assay.data.files.reading import Reading
 from assay.errors import DataError, SpecError
 
 

@@ -7,7 +7,7 @@ import torch
 
 from assay.core.registry import build
 from assay.data import ParquetImages, load, read
-from assay.data.decode import decode
+from assay.data.files.decode import decode
 from assay.data.reader import read_blocks
 from assay.errors import DataError
 
@@ -64,7 +64,7 @@ def test_any_order_windows_and_worker_processes_give_the_same_images(shards, mon
     whole = read(dataset, range(8))
     order = [7, 0, 4, 5, 2]
     ahead = next(read_blocks(dataset, [order], 1))
-    monkeypatch.setattr("assay.data.parquet._WINDOW", 2)
+    monkeypatch.setattr("assay.data.files.parquet._WINDOW", 2)
     small = read(load(f"{shards}/data/test-*.parquet"), order)
     for batch in (ahead, small):
         assert batch.index.tolist() == order
@@ -72,7 +72,7 @@ def test_any_order_windows_and_worker_processes_give_the_same_images(shards, mon
 
 
 def test_windows_of_a_larger_file_are_found_by_number(tmp_path, png, monkeypatch):
-    monkeypatch.setattr("assay.data.parquet._WINDOW", 3)
+    monkeypatch.setattr("assay.data.files.parquet._WINDOW", 3)
     path = write(tmp_path / "x.parquet", [png(n, height=4, width=4) for n in range(11)], list(range(11)), group=4)
     one_by_one = load(path)
     whole = [one_by_one[n].image for n in range(11)]

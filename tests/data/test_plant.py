@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 import assay
 from assay.core.registry import build, registered
-from assay.data import CIFAR10, Batch, HardDigits, ImageFolder, load, plant, read
-from assay.data.plant_marks import PLACES, Glyph, Mark, NoisePatch, Patch, Stripe
+from assay.data import CIFAR10, Batch, HardDigits, ImageFolder, load, read
+from assay.data.truth import plant
+from assay.data.truth.plant_marks import PLACES, Glyph, Mark, NoisePatch, Patch, Stripe
 from assay.errors import DataError, SpecError
 
 DIGITS = HardDigits(size=40, count=3000)

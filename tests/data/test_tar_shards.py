@@ -136,7 +136,7 @@ def test_content_hash_follows_bytes_and_size_but_not_the_place(shards, tmp_path,
     told = []
     first = TarShards(str(shards)).hashed(lambda *call: told.append(call))
     assert told == []  # A small file is hashed at once.
-    monkeypatch.setattr("assay.data.shards._TELL", -1)
+    monkeypatch.setattr("assay.data.files.shards._TELL", -1)
     assert TarShards(str(shards)).hashed(lambda *call: told.append(call)) == first == TarShards(str(shards)).content_hash()
     assert told == [("hashing MiB", 0, 0)] * 2
     moved = shards.rename(tmp_path / "elsewhere")

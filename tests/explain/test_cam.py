@@ -13,8 +13,8 @@ from torchvision.models import VisionTransformer as TorchvisionVit
 
 import assay
 from assay.errors import ModelError, SpecError
-from assay.explain.cam import grad_cam
-from assay.models.architectures import SmallResNet
+from assay.explain.features.cam import grad_cam
+from assay.models.nets.architectures import SmallResNet
 from reference import layers as reference
 from reference.guards import snapshot
 from reference.nets import Relus, normed, plain, scramble_norms, seeded

@@ -6,7 +6,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from assay.explain import coalitions
+from assay.explain.superpixels import coalitions
 
 INDEX = torch.arange(2)
 

@@ -8,8 +8,8 @@ from torchvision.ops import Conv2dNormActivation
 
 import assay
 from assay.errors import ModelError, SpecError
-from assay.explain.fullgrad import rescaled
-from assay.models.architectures import SmallResNet
+from assay.explain.features.fullgrad import rescaled
+from assay.models.nets.architectures import SmallResNet
 from reference.guards import snapshot
 from reference.layers import full_grad
 from reference.nets import Relus, normed, plain, scramble_norms, seeded

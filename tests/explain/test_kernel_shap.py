@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import assay
-from assay.explain import coalitions
+from assay.explain.superpixels import coalitions
 from reference.nets import plain
 from reference.surrogates import constrained_least_squares, exact_shapley, outputs, perturbed
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 import assay
-from assay.explain import coalitions
+from assay.explain.superpixels import coalitions
 from reference.nets import linear, plain
 from reference.surrogates import lime, outputs
 

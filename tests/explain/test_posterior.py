@@ -11,7 +11,7 @@ from torch import nn
 
 import assay
 from assay.errors import AssayWarning, SpecError
-from assay.explain import coalitions, posterior
+from assay.explain.superpixels import coalitions, posterior
 from reference.surrogates import exact_shapley
 
 
@@ -222,7 +222,7 @@ def test_auto_stops_where_the_error_is_reached():
 
 
 def test_auto_says_when_its_passes_end_before_the_error_is_reached(monkeypatch):
-    monkeypatch.setattr("assay.explain.surrogate._MOST", 256)
+    monkeypatch.setattr("assay.explain.superpixels.surrogate._MOST", 256)
     with pytest.warns(AssayWarning, match="1 of 1 images miss the error 1e-06 after 256 passes"):
         solve(lambda x: torch.sin(7 * x @ torch.linspace(-1, 2, 14)), 14, assay.KernelShap("auto", error=1e-6))
 

@@ -5,7 +5,7 @@ from skimage.segmentation import quickshift, slic
 
 import assay
 from assay.errors import SpecError
-from assay.explain.segments import segment_sums
+from assay.explain.superpixels.segments import segment_sums
 
 CUTS = pytest.mark.parametrize("segments", [assay.Quickshift(), assay.Quickshift(1, 3, 0.5), assay.Slic(8), assay.Grid(3, 4)], ids=repr)
 

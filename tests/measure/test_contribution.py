@@ -4,7 +4,7 @@ from scipy import stats
 from torch import nn
 
 import assay
-from assay.explain.segments import segment_sums
+from assay.explain.superpixels.segments import segment_sums
 from reference.nets import linear, plain
 
 TARGETS, ZERO = torch.tensor([1, 0, 3]), torch.tensor([0])

@@ -3,9 +3,9 @@ import torch
 
 from assay.core.registry import build
 from assay.errors import SpecError
-from assay.models.architectures import Architecture, SmallResNet
 from assay.models.classifier import Classifier
-from assay.models.defaults import default_architecture, default_recipe
+from assay.models.nets.architectures import Architecture, SmallResNet
+from assay.models.nets.defaults import default_architecture, default_recipe
 
 TINY = SmallResNet(classes=3, widths=(4, 8), blocks=(1, 2), strides=(1, 2), stem=4)
 

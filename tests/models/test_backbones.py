@@ -3,9 +3,9 @@ import torch
 
 from assay.core.registry import build
 from assay.errors import ModelError, SpecError
-from assay.models.architectures import Architecture, ConvMixer, SmallResNet, Swin, ViT
 from assay.models.classifier import Classifier
-from assay.models.named import NAMED, named_architecture
+from assay.models.nets.architectures import Architecture, ConvMixer, SmallResNet, Swin, ViT
+from assay.models.nets.named import NAMED, named_architecture
 
 SMALL = [name for name in NAMED if name.endswith("small")]
 TINY = [

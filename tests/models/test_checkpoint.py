@@ -6,11 +6,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from assay.errors import WeightsError
-from assay.models import checkpoint
 from assay.models.accuracy import Accuracy
-from assay.models.architectures import SmallResNet
-from assay.models.card import Card, DataUsed, from_json, to_json
-from assay.models.recipe import Recipe
+from assay.models.nets.architectures import SmallResNet
+from assay.models.sources import checkpoint
+from assay.models.sources.card import Card, DataUsed, from_json, to_json
+from assay.models.training.recipe import Recipe
 
 TINY = SmallResNet(classes=2, widths=(4,), blocks=(1,), strides=(2,), stem=4)
 CARD = Card(

@@ -6,10 +6,10 @@ from torch.nn.functional import cross_entropy
 
 from assay.core.ranks import Ranks
 from assay.errors import SpecError
-from assay.models.architectures import SmallResNet, Swin, ViT
-from assay.models.draws import Draws
-from assay.models.fitting import Examples, Fitting, memory_format, optimiser
-from assay.models.recipe import Flip, Recipe, Shift
+from assay.models.nets.architectures import SmallResNet, Swin, ViT
+from assay.models.training.draws import Draws
+from assay.models.training.fitting import Examples, Fitting, memory_format, optimiser
+from assay.models.training.recipe import Flip, Recipe, Shift
 
 DROPPING = ViT(classes=2, size=8, width=8, depth=1, heads=2, dropout=0.3)
 RECIPE = Recipe(epochs=3, batch_size=8, lr=0.05, augment=(Shift(1), Flip(), Shift(1)))

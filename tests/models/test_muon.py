@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from assay.models.architectures import SmallResNet
-from assay.models.fitting import optimiser
-from assay.models.muon import Muon, orthogonalised
-from assay.models.recipe import Recipe
+from assay.models.nets.architectures import SmallResNet
+from assay.models.training.fitting import optimiser
+from assay.models.training.muon import Muon, orthogonalised
+from assay.models.training.recipe import Recipe
 
 RECIPE = Recipe(optimiser="muon", lr=0.1, weight_decay=0.5, momentum=0.9)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import assay
-from assay.data.reading import Reading
+from assay.data.files.reading import Reading
 from assay.errors import SpecError, WeightsError
 from reference.nets import plain
 

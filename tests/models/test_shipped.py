@@ -7,12 +7,12 @@ import torch
 
 import assay
 from assay.core.registry import build
-from assay.models import checkpoint
-from assay.models.architecture import Architecture
-from assay.models.card import from_json
-from assay.models.named import named_architecture
-from assay.models.recipe import Recipe
-from assay.study.robustness_models import JUDGE, ROBUST, TRAININGS, default_models
+from assay.models.nets.architecture import Architecture
+from assay.models.nets.named import named_architecture
+from assay.models.sources import checkpoint
+from assay.models.sources.card import from_json
+from assay.models.training.recipe import Recipe
+from assay.papers.robustness.networks import JUDGE, ROBUST, TRAININGS, default_models
 
 NAMES = default_models("small")
 each = pytest.mark.parametrize("name", NAMES)

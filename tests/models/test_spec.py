@@ -8,10 +8,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from assay.errors import ModelError, SpecError, WeightsError
-from assay.models import statedict
-from assay.models.architectures import SmallResNet
-from assay.models.spec import network
-from assay.models.zoo import ZOOS
+from assay.models.nets.architectures import SmallResNet
+from assay.models.sources import statedict
+from assay.models.sources.spec import network
+from assay.models.sources.zoo import ZOOS
 
 SHAPE = "SmallResNet(classes=2, widths=(4,), blocks=(1,), strides=(2,), stem=4)"
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from assay.errors import WeightsError
-from assay.models import statedict
+from assay.models.sources import statedict
 from reference.nets import normed, plain
 
 

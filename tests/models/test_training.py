@@ -12,11 +12,11 @@ from assay.core.registry import build
 from assay.data import Dataset, HardDigits, Item
 from assay.errors import DataError, ModelError, SpecError
 from assay.models.accuracy import Accuracy
-from assay.models.architectures import SmallResNet
 from assay.models.classifier import Classifier
-from assay.models.draws import Draws
-from assay.models.recipe import Flip, Recipe, Shift
-from assay.models.training import accuracy, channel_statistics, train
+from assay.models.nets.architectures import SmallResNet
+from assay.models.training.draws import Draws
+from assay.models.training.recipe import Flip, Recipe, Shift
+from assay.models.training.training import accuracy, channel_statistics, train
 
 TINY = SmallResNet(classes=2, widths=(8,), blocks=(1,), strides=(2,), stem=8, stem_stride=2)
 QUICK = Recipe(epochs=2, batch_size=16, lr=0.05, augment=(Shift(pixels=2), Flip()), precision="bfloat16")

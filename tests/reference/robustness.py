@@ -2,12 +2,12 @@
 
 from assay.core.registry import build
 from assay.data import Dataset
-from assay.models import checkpoint
 from assay.models.accuracy import Accuracy
-from assay.models.card import Card, DataUsed
-from assay.models.resnet import SmallResNet
-from assay.study.robustness_settings import preset
-from assay.study.settings import merged
+from assay.models.nets.resnet import SmallResNet
+from assay.models.sources import checkpoint
+from assay.models.sources.card import Card, DataUsed
+from assay.papers.robustness.settings import preset
+from assay.papers.settings import merged
 
 DATA = 'HardDigits(split="test", size=32, count=40)'
 NET = SmallResNet(widths=(4,), blocks=(1,), strides=(2,), stem=4, stem_stride=2)

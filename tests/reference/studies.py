@@ -1,7 +1,7 @@
 """A DiET study of seconds: Hard Digits at 32 pixels, a tiny network, two short rounds, a few images."""
 
-from assay.study.diet_presets import preset
-from assay.study.settings import merged
+from assay.papers.diet.presets import preset
+from assay.papers.settings import merged
 
 _DIGITS = 'HardDigits(split="{}", size=32, count={})'
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from assay.report.frontier_plot import Axis, Line, Point, trade_offs
+from assay.report.figures.frontier_plot import Axis, Line, Point, trade_offs
 
 WIDTHS = (0, 0.01, 0.1)
 

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from assay.report.plots import Curve, Dot, curves, dots, sheet, to_bytes
+from assay.report.figures.plots import Curve, Dot, curves, dots, sheet, to_bytes
 
 DOTS = {
     "digits": [Dot("mask", 0.7, 0.6, 0.8, strong=True), Dot("Gradient", 0.3, math.nan, math.nan)],

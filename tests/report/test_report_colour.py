@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from assay.errors import ShapeError
 from assay.report import colour_bar, colourise, robust_limit
-from assay.report.colour import NOT_FINITE, signed_levels, signed_palette
+from assay.report.figures.colour import NOT_FINITE, signed_levels, signed_palette
 
 STEADY = settings(deadline=None, derandomize=True)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.report.strip import axis_of, strips
+from assay.report.figures.strip import axis_of, strips
 
 STEADY = settings(deadline=None, derandomize=True)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from assay.report.tiles import display_side, wall
+from assay.report.figures.tiles import display_side, wall
 
 STEADY = settings(deadline=None, derandomize=True)
 

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from assay.study.answers import QUESTIONS, Rated, answer
-from assay.study.nulls import ANOTHER, ELSEWHERE, FLIPPED, OWN, RANDOM, TRUTH
+from assay.study.audit.answers import QUESTIONS, Rated, answer
+from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, OWN, RANDOM, TRUTH
 
 CONTROLS = ("Edges", "ColourContrast", "Centre")
 DELETION = Rated("Deletion", False, "faithfulness", False)

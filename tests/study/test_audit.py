@@ -11,8 +11,8 @@ from assay.core.progress import silent
 from assay.data import Batch
 from assay.errors import AssayError, EmptyBatchError, ModelError, NotFiniteError, PixelRangeError, ShapeError, SpecError, TargetError
 from assay.explain.base import Explainer
-from assay.study.audit import EXPLAINERS, MEASURES, audit_source, plan
-from assay.study.work import FLOOR
+from assay.study.audit.audit import EXPLAINERS, MEASURES, audit_source, plan
+from assay.study.audit.work import FLOOR
 from reference.guards import snapshot
 from reference.nets import normed, plain
 from reference.sources import Broken, batch
@@ -223,7 +223,7 @@ def test_the_floor_named_among_the_explainers_is_no_contestant(model, images):
 
 
 def test_without_truth_the_default_measures_leave_localisation_out(model, images, monkeypatch):
-    monkeypatch.setattr("assay.study.audit.MEASURES", (assay.Deletion(steps=2), assay.MaskIoU()))
+    monkeypatch.setattr("assay.study.audit.audit.MEASURES", (assay.Deletion(steps=2), assay.MaskIoU()))
     found = assay.audit(model, images(2), explainers=["Gradient"])
     assert set(found.scores["measure"]) == {"Deletion"}
 
@@ -327,7 +327,7 @@ def test_only_unreadable_files_are_one_clear_error(model, images):
 
 
 def test_a_report_of_many_problems_says_where_the_rest_is(model, images, monkeypatch):
-    monkeypatch.setattr("assay.study.findings._LISTED", 2)
+    monkeypatch.setattr("assay.study.audit.findings._LISTED", 2)
     found = audited(model, Broken(batch(images(4)), dict.fromkeys(range(3), "no image")), block=2)
     assert found.page.problems == (("image 0", "no image"), ("image 1", "no image"), ("1 more", "listed in status.csv"))
 

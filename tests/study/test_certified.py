@@ -36,7 +36,7 @@ def test_gradients_have_no_certificate_of_top_pixels_and_no_curve_of_one():
     plan = CertifyStudy(assay.SmoothGrad(0.3, samples=20), (0.001,), 0.9, samples=40, attack="none")
     table = rows(plan, assay.Classifier(plain(), output="probability"))
     assert table["overlap"].is_nan().all()
-    summary = certified_summary(table, 0)
+    summary = certified_summary(table)
     assert summary["overlap"].is_nan().all()
     assert summary["certified"].item() == (table["cosine"] > 0).mean()
     assert b"top pixels kept" not in certified_figure(summary, 0.9)
@@ -55,7 +55,7 @@ def test_a_bound_that_says_nothing_counts_as_zero():
             "samples": [50] * 4,
         }
     )
-    found = certified_summary(table, 0)
+    found = certified_summary(table)
     assert found["certified"].to_list() == [0.5, 0.0]
     assert found["cosine"].to_list() == pytest.approx([0.4, 0.0])
     assert found["attacked_cosine"].to_list() == pytest.approx([0.8, 0.5])

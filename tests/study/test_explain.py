@@ -7,8 +7,8 @@ from PIL import Image
 import assay
 from assay.core.progress import silent
 from assay.errors import EmptyBatchError, SpecError
+from assay.run.arrays import open_maps
 from assay.study.explain import ExplainStudy
-from assay.study.run_maps import open_maps
 from assay.study.study import Asked, run
 from reference.guards import snapshot
 from reference.nets import normed

@@ -8,9 +8,9 @@ import torch
 
 import assay
 from assay.errors import ModelError, NotFiniteError, ShapeError, SpecError
-from assay.report.plots import to_bytes
-from assay.study.frontier_plan import plan_sweep
-from assay.study.frontier_sweep import ATTACKED, CERTIFIED, CHANGE, LARGEST, LIPSCHITZ, NOISE
+from assay.report.figures.plots import to_bytes
+from assay.study.frontier.plan import plan_sweep
+from assay.study.frontier.sweep import ATTACKED, CERTIFIED, CHANGE, LARGEST, LIPSCHITZ, NOISE
 from reference.nets import Function
 
 SIGMAS = (0.0, 0.05, 0.1, 0.2, 0.4)

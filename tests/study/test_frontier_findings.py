@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assay.study.frontier_findings import frontier_summary, frontier_trends, sentences
+from assay.study.frontier.findings import frontier_summary, frontier_trends, sentences
 
 WIDTHS = (0.0, 0.01, 0.03, 0.1)
 KINDS = {"robust": ("robustness", True), "error": ("faithfulness", False), "area": ("faithfulness", True)}

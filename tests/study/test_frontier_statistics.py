@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from assay.study.frontier_statistics import bend, outcome, resampled
+from assay.study.frontier.statistics import bend, outcome, resampled
 
 
 def noise(seed=0):

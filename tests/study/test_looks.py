@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import assay
-from assay.study.looks import Looks, classes_table, looked, model_sentences, random_weights
+from assay.study.audit.looks import Looks, classes_table, looked, model_sentences, random_weights
 
 
 def rng(seed=0):

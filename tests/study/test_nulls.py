@@ -9,8 +9,22 @@ import assay
 from assay.explain.base import Explainer
 from assay.measure.base import Case
 from assay.models.randomised import randomised
-from assay.study.audit import audit_source, plan
-from assay.study.nulls import ANOTHER, ELSEWHERE, FLIPPED, MOST, OWN, RANDOM, Nulls, agreements, another, coarse, elsewhere, judges, scored
+from assay.study.audit.audit import audit_source, plan
+from assay.study.audit.nulls import (
+    ANOTHER,
+    ELSEWHERE,
+    FLIPPED,
+    MOST,
+    OWN,
+    RANDOM,
+    Nulls,
+    agreements,
+    another,
+    coarse,
+    elsewhere,
+    judges,
+    scored,
+)
 from reference.nets import plain
 from reference.sources import Broken, batch
 

@@ -4,7 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assay.study.statistics import BETTER, NEITHER, WORSE, bootstrap, summarise
+from assay.stats.intervals import means
+from assay.study.audit.statistics import BETTER, NEITHER, WORSE, summarise
 
 
 def rng(seed=0):
@@ -28,22 +29,22 @@ def verdicts(columns, direction="higher"):
 
 def test_missing_values_are_left_out_of_their_own_column_only():
     values = rng().normal(size=(30, 2))
-    whole = bootstrap(values)
+    whole = means(values)
     values[::2, 1] = math.nan
     values[1, 1] = math.inf
-    holed = bootstrap(values)
+    holed = means(values)
     assert holed[0] == whole[0]
     assert holed[1].mean == pytest.approx(values[3::2, 1].mean())
 
 
 def test_columns_without_values_and_tables_without_rows_give_nan():
-    nothing = bootstrap(np.array([[math.nan, 1.0], [math.nan, 2.0]]))[0]
+    nothing = means(np.array([[math.nan, 1.0], [math.nan, 2.0]]))[0]
     assert all(map(math.isnan, (nothing.mean, nothing.low, nothing.high)))
-    assert math.isnan(bootstrap(np.empty((0, 1)))[0].mean)
+    assert math.isnan(means(np.empty((0, 1)))[0].mean)
 
 
 def test_a_single_value_has_a_mean_but_no_interval_and_no_verdict():
-    (own,) = bootstrap(np.array([[3.0]]))
+    (own,) = means(np.array([[3.0]]))
     assert own.mean == 3
     assert math.isnan(own.low)
     assert verdicts({"A": [9.0], "floor": [1.0]}) == {"A": ""}

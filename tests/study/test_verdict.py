@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 
 from assay.report.page import MeasureNote, Sentence
-from assay.study.answers import QUESTIONS, Answers
-from assay.study.statistics import BETTER, NEITHER
-from assay.study.verdict import verdict
+from assay.study.audit.answers import QUESTIONS, Answers
+from assay.study.audit.statistics import BETTER, NEITHER
+from assay.study.audit.verdict import verdict
 
 CATEGORIES = {"Deletion": "faithfulness", "Insertion": "faithfulness", "MaskIoU": "localisation", "MaxSensitivity": "robustness"}
 UP = {"Insertion", "MaskIoU"}

@@ -7,16 +7,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from assay.attack import gradient_forms, layer_forms, surrogate_forms
 from assay.attack.ascent import Climb, ascend
 from assay.attack.ball import Norm
 from assay.attack.base import Attack, check_common
-from assay.attack.forms import Form, Task, form
+from assay.attack.forms import gradient as gradient_forms
+from assay.attack.forms import layer as layer_forms
+from assay.attack.forms import surrogate as surrogate_forms
+from assay.attack.forms.form import Form, Task, form
+from assay.attack.forms.softened import Softened
 from assay.attack.goals import Goal, PushOutTopK
 from assay.attack.judge import Explain, Judge, Scene
 from assay.attack.optimiser import Optimiser, SteepestAscent
-from assay.attack.prediction import loss_gradient
-from assay.attack.smooth import Softened
+from assay.attack.predictions.prediction import loss_gradient
 from assay.core.noise import derive
 from assay.core.registry import check_at_least, check_positive, register
 from assay.explain.smooth import with_copies

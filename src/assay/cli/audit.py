@@ -48,9 +48,9 @@ def audit(
     from assay.errors import SpecError
     from assay.explain.base import Explainer
     from assay.measure.base import Measure
-    from assay.study.audit import EXPLAINERS, PAPER, plan
-    from assay.study.audit_run import audit_run
-    from assay.study.run import Run, check_folder
+    from assay.run.folder import Run, check_folder
+    from assay.study.audit.audit import EXPLAINERS, PAPER, plan
+    from assay.study.audit.in_folder import audit_run
 
     with join(task.device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
         with ranks.together():

@@ -13,8 +13,8 @@ from assay.cli.app import app
 from assay.cli.progress import bar
 
 if TYPE_CHECKING:
-    from assay.study.bench import Bench
-    from assay.study.bench_checks import Check
+    from assay.bench.checks import Check
+    from assay.bench.speed import Bench
 
 __all__ = ["bench"]
 
@@ -31,14 +31,14 @@ def bench(
     """Time every explainer and measure on an untrained ResNet-18 with a CIFAR stem, beside Captum and Quantus where installed."""
     import torch
 
+    from assay.bench.checks import checks
+    from assay.bench.speed import bench as run
+    from assay.bench.speed import resnet18
     from assay.core.environment import code, machine, packages
     from assay.core.files import replacing
     from assay.core.registry import nearest
     from assay.errors import SpecError
-    from assay.study.audit import EXPLAINERS, MEASURES
-    from assay.study.bench import bench as run
-    from assay.study.bench import resnet18
-    from assay.study.bench_checks import checks
+    from assay.study.audit.audit import EXPLAINERS, MEASURES
 
     known = {type(one).__name__: one for one in (*EXPLAINERS, *MEASURES)}
     for name in only or ():

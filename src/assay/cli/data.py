@@ -88,7 +88,7 @@ def download(
     root: Annotated[Path, typer.Option(envvar="ASSAY_DATA", help="Folder to put it into.")],
 ) -> None:
     """Fetch a data set from its home and check it."""
-    from assay.data.download import download_cifar10
+    from assay.data.files.download import download_cifar10
 
     if name != "cifar10":
         known = {cls.name: "; `assay data list` says how to get it" for cls, _, _ in _on_disk()}

@@ -30,10 +30,10 @@ def demo(
     seed: options.Seed = 0,
 ) -> None:
     """Audit the robustness paper's six explainers on Hard Digits, then tune the network by DiET; the evidence is known, no download."""
-    from assay.models.checkpoint import load
-    from assay.study.audit import audit_source, plan
-    from assay.study.diet import study
-    from assay.study.diet_presets import demo as settings
+    from assay.models.sources.checkpoint import load
+    from assay.papers.diet.presets import demo as settings
+    from assay.papers.diet.study import study
+    from assay.study.audit.audit import audit_source, plan
 
     chosen = options.inputs("hard-digits", "test", None, count, seed)
     _check_own(out, seed)
@@ -56,7 +56,7 @@ def _check_own(out: Path, seed: int) -> None:
     """
     from assay.core.files import check_destination
     from assay.errors import DataError
-    from assay.study.run_status import read_document
+    from assay.run.status import read_document
 
     strange = [name for name in check_destination(out) if name not in (*_AUDIT, _DIET)]
     if strange:

@@ -135,7 +135,7 @@ class Inputs:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know of the images: files that are left out."""
-        from assay.data.encoded import Encoded
+        from assay.data.files.encoded import Encoded
 
         files = getattr(self.dataset, "dataset", self.dataset)  # Below what lies over them.
         skipped = files.skipped if isinstance(files, Encoded) else {}
@@ -226,7 +226,7 @@ def inputs(
 ) -> Inputs:
     """The chosen images of a folder or a data set, in ascending order."""
     from assay.data import choose, load
-    from assay.data.encoded import Encoded
+    from assay.data.files.encoded import Encoded
     from assay.errors import DataError
 
     dataset = load(images, split or "test", size, reading=reading, **annotations)
@@ -253,12 +253,12 @@ def network(
     """The model that the options name, on a GPU when there is one.
 
     Raises:
-        AssayError: See `assay.models.spec.network`; also a device that is not there.
+        AssayError: See `assay.models.sources.spec.network`; also a device that is not there.
     """
     import torch
 
     from assay.errors import SpecError
-    from assay.models.spec import network as build
+    from assay.models.sources.spec import network as build
 
     place = device
     # A factory may return a Classifier, which is where it is.

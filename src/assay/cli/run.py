@@ -13,7 +13,7 @@ from assay.cli.app import app
 from assay.core.files import printable
 
 if TYPE_CHECKING:
-    from assay.study.statistics import Interval
+    from assay.stats.intervals import Interval
 
 __all__ = ["run"]
 
@@ -26,7 +26,7 @@ Folder = Annotated[Path, typer.Argument(help="The folder of a run, which was its
 @run.command()
 def status(folder: Folder) -> None:
     """Tell how far a run is, how fast it goes, and how long the rest takes."""
-    from assay.study.run_status import status as look
+    from assay.run.status import status as look
 
     found = look(folder)
     state = "finished" if found.over else "going on" if found.running else "interrupted; go on with `assay run resume`"
@@ -51,7 +51,7 @@ def resume(folder: Folder, trust: Trust = False) -> None:
     begun in, and going on with another user's folder.
     """
     from assay.errors import AssayError, DataError
-    from assay.study.run_status import first_start, read_document
+    from assay.run.status import first_start, read_document
 
     document, home = read_document(folder), Path(first_start(folder)["directory"])
     out, settings = folder.resolve(), document["settings"]
@@ -101,8 +101,8 @@ def _texts(value: Any) -> Iterator[str]:
 @run.command()
 def verify(folder: Folder) -> None:
     """Read everything that a run has written again and hold it against its log; exit code 1 when something is wrong."""
-    from assay.study.run_status import status as look
-    from assay.study.run_status import verify as check
+    from assay.run.status import status as look
+    from assay.run.status import verify as check
 
     found = look(folder)
     wrong = list(check(folder))
@@ -115,15 +115,15 @@ def verify(folder: Folder) -> None:
 
 
 @run.command()
-def compare(first: Folder, second: Folder, seed: Annotated[int, typer.Option(help="Decides the bootstrap's resamples.")] = 0) -> None:
+def compare(first: Folder, second: Folder) -> None:
     """Put two runs side by side: settings, means, and paired differences with 95 % intervals on the images that both have."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from assay.study.compare import compare as put
+    from assay.run.compare import compare as put
 
-    found = put(first, second, seed)
+    found = put(first, second)
     console = Console(highlight=False)
     if found.identical:
         console.print("identical: every file of results is the same, bit by bit")

@@ -28,9 +28,9 @@ __all__ = ["STUDIES", "add_studies", "tell"]
 
 STUDIES = {
     "explain": ("assay.study.explain", "ExplainStudy"),
-    "attack": ("assay.study.attack", "AttackStudy"),
+    "attack": ("assay.study.attack.attack", "AttackStudy"),
     "certify": ("assay.study.certify", "CertifyStudy"),
-    "frontier": ("assay.study.frontier_study", "FrontierStudy"),
+    "frontier": ("assay.study.frontier.study", "FrontierStudy"),
 }
 """The module and class of each study's command."""
 
@@ -113,7 +113,7 @@ def tell(report: Report, folder: Path, over: bool = False) -> None:
 def _run(kind: type[Study], task: Task, given: Mapping[str, Any]) -> None:
     from assay.core.progress import silent
     from assay.core.ranks import join
-    from assay.study.run import check_folder
+    from assay.run.folder import check_folder
     from assay.study.study import Asked, run
 
     with join(task.device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:

@@ -13,8 +13,8 @@ from assay.cli.app import app
 from assay.cli.progress import bar
 
 if TYPE_CHECKING:
-    from assay.study.diet import DietStudy
-    from assay.study.robustness import RobustnessStudy
+    from assay.papers.diet.study import DietStudy
+    from assay.papers.robustness.study import RobustnessStudy
 
 __all__ = ["study", "tell"]
 
@@ -53,9 +53,9 @@ def diet(
     docs: Docs = None,
 ) -> None:
     """Tune a classifier by DiET and hold its masks against the truth, beside the usual explainers: report, tables, figures."""
-    from assay.study.diet import study as run
-    from assay.study.diet_docs import publish
-    from assay.study.diet_presets import chosen
+    from assay.papers.diet.docs import publish
+    from assay.papers.diet.presets import chosen
+    from assay.papers.diet.study import study as run
 
     changes = _changes(study, seed=seed, model=model, tune_images=tune_images, scored_images=scored_images)
     settings = chosen(dataset, preset, changes)
@@ -89,9 +89,9 @@ def robustness(
     """Put the three claims of the robustness paper to the test on standard and robust twins: report, tables, figures, verdict."""
     from assay.core.progress import silent
     from assay.core.ranks import join
-    from assay.study.robustness import study as run
-    from assay.study.robustness_docs import publish
-    from assay.study.robustness_settings import chosen
+    from assay.papers.robustness.docs import publish
+    from assay.papers.robustness.settings import chosen
+    from assay.papers.robustness.study import study as run
 
     with join(device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
         with ranks.together():
@@ -120,7 +120,7 @@ def tell(found: DietStudy | RobustnessStudy) -> None:
 
 def _changes(file: Path | None, **asked: Any) -> dict[str, Any]:
     """What a study file says, and over it what the command line does."""
-    from assay.study.settings import from_file
+    from assay.papers.settings import from_file
 
     told = {name: value for name, value in asked.items() if value is not None}
     return ({} if file is None else from_file(file)) | told

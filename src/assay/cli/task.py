@@ -13,9 +13,9 @@ import typer
 from assay.cli import options
 
 if TYPE_CHECKING:
-    from assay.data.reading import Reading
+    from assay.data.files.reading import Reading
     from assay.models.classifier import Classifier
-    from assay.study.blocks import Blocks
+    from assay.run.blocks import Blocks
     from assay.study.targeting import Targeting
 
 __all__ = ["Task", "with_task"]
@@ -76,10 +76,10 @@ class Task:
 
     def reading(self) -> Reading | None:
         """How pictures are prepared: as the options say, else as the published weights of the model say; None where nobody does."""
-        from assay.data.reading import Reading
-        from assay.data.shards import is_pattern
+        from assay.data.files.reading import Reading
+        from assay.data.files.shards import is_pattern
         from assay.errors import SpecError
-        from assay.models.spec import own_reading
+        from assay.models.sources.spec import own_reading
 
         if self.channels == 2:
             raise SpecError("--channels is 1 for a grey network or 3 for RGB, not 2")
@@ -127,7 +127,7 @@ class Task:
 
     def blocks(self, images: int) -> Blocks:
         """How the images are cut."""
-        from assay.study.blocks import Blocks
+        from assay.run.blocks import Blocks
 
         return Blocks.even(images, self.block)
 

@@ -16,13 +16,13 @@ from assay.cli.progress import bar
 if TYPE_CHECKING:
     import torch
 
-    from assay.attack.pgd import PGD
+    from assay.attack.predictions.pgd import PGD
     from assay.core.precision import AnyPrecision
     from assay.data import Dataset
-    from assay.models.architecture import Architecture
-    from assay.models.card import Card
-    from assay.models.recipe import Recipe
-    from assay.models.training import Trained
+    from assay.models.nets.architecture import Architecture
+    from assay.models.sources.card import Card
+    from assay.models.training.recipe import Recipe
+    from assay.models.training.training import Trained
 
 __all__ = ["train"]
 
@@ -73,8 +73,8 @@ def train(
 
     from assay.core.progress import silent
     from assay.core.ranks import join
-    from assay.models import checkpoint
-    from assay.models.training import Trained, check_fit, pick_device
+    from assay.models.sources import checkpoint
+    from assay.models.training.training import Trained, check_fit, pick_device
     from assay.study.train import TrainingPlan, checkpoint_of, folder_of, train_run
 
     out = checkpoint_of(out)
@@ -109,11 +109,11 @@ def _choices(
     """What to train and how, from what was asked for and the defaults."""
     from assay.core.precision import settled
     from assay.core.registry import build
-    from assay.models.adversary import Adversary
-    from assay.models.architecture import Architecture
-    from assay.models.defaults import default_architecture, default_recipe
-    from assay.models.named import named_architecture
-    from assay.models.recipe import Recipe
+    from assay.models.nets.architecture import Architecture
+    from assay.models.nets.defaults import default_architecture, default_recipe
+    from assay.models.nets.named import named_architecture
+    from assay.models.training.adversary import Adversary
+    from assay.models.training.recipe import Recipe
 
     classes, side = len(train_set.classes), min(train_set[0].image.shape[1:])
     if architecture is None and start is not None:
@@ -127,7 +127,7 @@ def _choices(
 
 
 def _attack(robust_accuracy: str | None, recipe: Recipe) -> PGD | None:
-    from assay.attack.pgd import PGD
+    from assay.attack.predictions.pgd import PGD
     from assay.core.registry import build
     from assay.study.train import usual_attack
 
@@ -166,7 +166,7 @@ def _command(options: dict[str, object], processes: int) -> str:
 
 
 def _tell(out: Path, card: Card) -> None:
-    from assay.models.checkpoint import card_path
+    from assay.models.sources.checkpoint import card_path
 
     typer.echo(f"test accuracy  {card.test_accuracy}")
     if card.robust is not None:

@@ -53,9 +53,9 @@ def tune(
     from assay.core.ranks import join
     from assay.errors import SpecError
     from assay.models.classifier import Classifier
-    from assay.models.spec import source
-    from assay.models.training import pick_device
-    from assay.study.run import Run, check_folder
+    from assay.models.sources.spec import source
+    from assay.models.training.training import pick_device
+    from assay.run.folder import Run, check_folder
     from assay.study.tune import TunePlan, tune_run
 
     with join(device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:

@@ -29,7 +29,7 @@ _LIBRARIES: dict[str, Callable[[str, tuple[Any, ...], dict[str, Any]], Any]] = {
 _PREFIXED = re.compile(r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|\b([a-z]+):(?=[A-Za-z_])""")
 """A text, which stays as it is, or the library before a name, as in `captum:Occlusion`."""
 _OF = "__of__"
-_WITHOUT = ("stats", "report", "study", "cli")
+_WITHOUT = ("stats", "report", "run", "study", "papers", "bench", "cli")
 """Folders of the package that define nothing for specs and take long to import."""
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -178,7 +178,7 @@ def _import_own() -> None:
     package = importlib.import_module(_PACKAGE)
     for folder in pkgutil.iter_modules(package.__path__, f"{_PACKAGE}."):
         if folder.ispkg and folder.name.rpartition(".")[2] not in _WITHOUT:
-            for module in pkgutil.iter_modules(importlib.import_module(folder.name).__path__, f"{folder.name}."):
+            for module in pkgutil.walk_packages(importlib.import_module(folder.name).__path__, f"{folder.name}."):
                 importlib.import_module(module.name)
 
 

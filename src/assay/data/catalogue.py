@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from assay.core.registry import build, nearest, registered
-from assay.data.annotated import Annotated
 from assay.data.base import Dataset
-from assay.data.celeba import CelebA
-from assay.data.chest_xray import ChestXray
-from assay.data.cifar10 import CIFAR10
-from assay.data.hard_digits import HardDigits
-from assay.data.hard_mnist import HardMNIST
-from assay.data.image_folder import ImageFolder
-from assay.data.parquet import ParquetImages
-from assay.data.reading import Reading
-from assay.data.shards import is_pattern
-from assay.data.tar_shards import TarShards
+from assay.data.files.image_folder import ImageFolder
+from assay.data.files.parquet import ParquetImages
+from assay.data.files.reading import Reading
+from assay.data.files.shards import is_pattern
+from assay.data.files.tar_shards import TarShards
+from assay.data.known.celeba import CelebA
+from assay.data.known.chest_xray import ChestXray
+from assay.data.known.cifar10 import CIFAR10
+from assay.data.known.hard_digits import HardDigits
+from assay.data.known.hard_mnist import HardMNIST
+from assay.data.truth.annotated import Annotated
 from assay.errors import DataError, SpecError
 
 __all__ = ["NAMES", "load"]

@@ -10,8 +10,8 @@ from torch import Tensor
 from assay.core.registry import register
 from assay.explain.backgrounds import Background, Constant
 from assay.explain.base import Explainer
-from assay.explain.coalitions import Coalitions
-from assay.explain.segments import Grid, Segments
+from assay.explain.superpixels.coalitions import Coalitions
+from assay.explain.superpixels.segments import Grid, Segments
 from assay.models.classifier import Classifier, Output
 from assay.models.passes import scores
 

@@ -13,7 +13,7 @@ from assay.core.registry import check_at_least, register
 from assay.explain.backgrounds import Background, Constant
 from assay.explain.base import Explainer
 from assay.explain.occlusion import losses
-from assay.explain.segments import Grid, Segments, segment_sums
+from assay.explain.superpixels.segments import Grid, Segments, segment_sums
 from assay.measure.base import Case, Measure, pixel_values
 from assay.models.classifier import Output
 

@@ -16,7 +16,7 @@ from assay.core.inputs import check_finite, check_images
 from assay.core.precision import Precision
 from assay.core.registry import nearest
 from assay.core.surroundings import Alone, undisturbed
-from assay.data.reading import Reading
+from assay.data.files.reading import Reading
 from assay.errors import AssayError, ModelError, SpecError
 from assay.models.black_box import BlackBox, kind_of
 from assay.models.heads import HEADS, Head, HeadName, Output

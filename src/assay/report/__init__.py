@@ -1,8 +1,8 @@
 """What a run found, for people: one self-contained HTML page, and pictures of maps."""
 
-from assay.report.colour import colour_bar, colourise, robust_limit
+from assay.report.figures.colour import colour_bar, colourise, robust_limit
+from assay.report.figures.picture import certified, data_uri, enlarge, overlay, photo, png_bytes
 from assay.report.page import VERDICTS, Gallery, MeasureNote, Page, Sentence
-from assay.report.picture import certified, data_uri, enlarge, overlay, photo, png_bytes
 from assay.report.render import render, write
 
 __all__ = [

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from assay.errors import ShapeError
-from assay.report.colour import colourise, robust_limit
-from assay.report.picture import data_uri, photo
+from assay.report.figures.colour import colourise, robust_limit
+from assay.report.figures.picture import data_uri, photo
 from assay.report.text import number, percent
 
 __all__ = ["AttackView", "Shot", "shots"]

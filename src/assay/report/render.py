@@ -12,13 +12,13 @@ from assay.core.files import replacing
 from assay.errors import DataError
 from assay.report.answers import answers
 from assay.report.attack import shots
-from assay.report.colour import colour_bar
+from assay.report.figures.colour import colour_bar
+from assay.report.figures.picture import data_uri
+from assay.report.figures.strip import strips
+from assay.report.figures.tiles import wall
 from assay.report.page import Page
-from assay.report.picture import data_uri
-from assay.report.strip import strips
 from assay.report.table import summary_table
 from assay.report.text import breakable, plural
-from assay.report.tiles import wall
 
 __all__ = ["render", "write"]
 

@@ -22,10 +22,10 @@ from assay.explain.smooth import Smoothed
 from assay.explain.sparse import Sparsified
 from assay.measure.attacked import blind_like
 from assay.measure.base import Case
-from assay.report.plots import Curve, curves, to_bytes
+from assay.report.figures.plots import Curve, curves, to_bytes
 from assay.report.text import plural
-from assay.study.record import record
-from assay.study.statistics import bootstrap
+from assay.run.record import record
+from assay.stats.intervals import means
 from assay.study.study import Asked, Block, Done, Grid, Kept, Report, Study, Tell
 
 __all__ = ["CertifyStudy", "certified_figure", "certified_summary", "certified_table"]
@@ -85,8 +85,9 @@ class CertifyStudy(Study):
 
     def conclude(self, asked: Asked, done: Done) -> Report:
         """`certificates.parquet` and `.csv` (a row per image and radius), `summary.csv`, `status.csv` and `certified.svg`."""
+        del asked
         done.require_sound("certified")
-        summary = certified_summary(done.table("certificates").sort("eps", maintain_order=True), asked.seed)
+        summary = certified_summary(done.table("certificates").sort("eps", maintain_order=True))
         troubled = done.tally.troubled
         return Report(
             found=summary,
@@ -137,7 +138,7 @@ def certified_table(study: CertifyStudy, case: Case) -> pl.DataFrame:
     )
 
 
-def certified_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
+def certified_summary(table: pl.DataFrame) -> pl.DataFrame:
     """One row for each radius: share of images of which something is certified, means with 95 % intervals, and the copies needed.
 
     A bound that says nothing counts as 0 in the means. `needed` is the median over the images for which some number of copies would
@@ -145,7 +146,6 @@ def certified_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
 
     Args:
         table: As `certified_table` makes it.
-        seed: Decides the bootstrap's resamples.
     """
     rows = []
     for (eps,), part in table.group_by("eps", maintain_order=True):
@@ -155,7 +155,7 @@ def certified_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
             "images": len(part),
             "certified": float(np.mean(((part["cosine"] > 0) | (part["overlap"].fill_nan(0.0) > 0)).to_numpy())),
         }
-        for name, one in zip(_MEANS, bootstrap(values, seed), strict=True):
+        for name, one in zip(_MEANS, means(values), strict=True):
             row |= {name: one.mean, f"{name}_low": one.low, f"{name}_high": one.high}
         enough = part["needed"].filter(part["needed"].is_finite())
         needed = {"needed": enough.median() if len(enough) else math.inf, "reachable": len(enough) / len(part)}

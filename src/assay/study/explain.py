@@ -16,9 +16,9 @@ from assay.data.base import Batch
 from assay.explain.base import Explainer
 from assay.report import overlay, robust_limit
 from assay.report.text import plural
+from assay.run.npz import write_npz
+from assay.run.record import record
 from assay.study.labels import match
-from assay.study.npz import write_npz
-from assay.study.record import record
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
 
 __all__ = ["ExplainStudy", "Explained"]

@@ -24,13 +24,13 @@ from assay.measure.base import Case
 from assay.models.classifier import Classifier
 from assay.models.targets import Decision
 from assay.report.page import Sentence
-from assay.study.blocks import BLOCK, Blocks
-from assay.study.findings import Tally, few, tally
-from assay.study.run import Run
-from assay.study.sink import Memory, Sink
+from assay.run.blocks import BLOCK, Blocks
+from assay.run.folder import Run
+from assay.run.sink import Memory, Sink
+from assay.study.audit.findings import Tally, few, tally
+from assay.study.audit.work import OK, Line, lines_of, lines_of_unread, status_table
 from assay.study.source import Source, placed
 from assay.study.targeting import PREDICTED, Targeting
-from assay.study.work import OK, Line, lines_of, lines_of_unread, status_table
 
 __all__ = ["Asked", "Block", "Done", "Grid", "Kept", "Report", "Study", "Tell", "check_distinct", "run"]
 

@@ -9,20 +9,20 @@ from typing import Any
 
 import torch
 
-from assay.attack.adversary import PGDTraining
-from assay.attack.pgd import PGD
+from assay.attack.predictions.adversary import PGDTraining
+from assay.attack.predictions.pgd import PGD
 from assay.core.environment import code, machine, packages
 from assay.core.progress import Progress, silent
 from assay.core.ranks import Ranks
 from assay.data import Dataset, stack
-from assay.models import checkpoint
 from assay.models.accuracy import Accuracy
-from assay.models.architecture import Architecture
-from assay.models.card import Card, Robust
-from assay.models.fitting import State
-from assay.models.recipe import Recipe
-from assay.models.training import Trained, pick_device, train
-from assay.study.run import Run
+from assay.models.nets.architecture import Architecture
+from assay.models.sources import checkpoint
+from assay.models.sources.card import Card, Robust
+from assay.models.training.fitting import State
+from assay.models.training.recipe import Recipe
+from assay.models.training.training import Trained, pick_device, train
+from assay.run.folder import Run
 
 __all__ = ["TrainingPlan", "checkpoint_of", "folder_of", "robust_accuracy", "train_run", "usual_attack"]
 
@@ -137,7 +137,7 @@ def train_run(
     Raises:
         DataError: The run folder is in use, cannot be written, or is of a training with other settings.
         WeightsError: See `checkpoint.check_destination`.
-        AssayError: See `assay.models.training.train`.
+        AssayError: See `assay.models.training.training.train`.
     """
     ranks, folder = ranks or Ranks(), folder_of(out)
     # What lies there beside an unfinished run is that run's own, or what it was begun to replace.

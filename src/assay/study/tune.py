@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from assay.core.environment import code, machine, packages
 from assay.core.files import replacing
 from assay.core.progress import Progress, silent
-from assay.models import checkpoint
 from assay.models.accuracy import Accuracy
-from assay.models.card import DataUsed
 from assay.models.classifier import Classifier
-from assay.models.spec import Source
-from assay.study.run import Run
-from assay.study.run_state import State
+from assay.models.sources import checkpoint
+from assay.models.sources.card import DataUsed
+from assay.models.sources.spec import Source
+from assay.run.folder import Run
+from assay.run.state import State
 from assay.tune.diet import DiET, Tuned
 from assay.tune.network import PixelNet
 from assay.tune.predictions import probabilities

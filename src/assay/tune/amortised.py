@@ -18,8 +18,8 @@ from assay.core.registry import check_at_least, check_positive, register
 from assay.errors import ShapeError
 from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
-from assay.models.recipe import Recipe
 from assay.models.seeded import seeded
+from assay.models.training.recipe import Recipe
 from assay.tune.simplify import cells, enlarge, pixels
 
 __all__ = ["MaskNet", "MaskTraining", "PredictedMask"]

@@ -1,0 +1,1 @@
+"""Explainers as differentiable functions of the pixels, one form per family."""

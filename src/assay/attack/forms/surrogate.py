@@ -1,0 +1,157 @@
+"""Differentiable forms of LIME, KernelSHAP and occlusion: with superpixels, coalitions and their weights held, linear in the scores."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from assay.attack.forms.form import Form, Task
+from assay.explain.backgrounds import Background, background_scores
+from assay.explain.base import Explainer
+from assay.explain.occlusion import Occlusion, all_but_one
+from assay.explain.superpixels import coalitions
+from assay.explain.superpixels.coalitions import Coalitions
+from assay.explain.superpixels.segments import Segments
+from assay.explain.superpixels.surrogate import KernelShap, Lime, cosine_distances
+from assay.models.passes import gradients, segment_sum
+
+__all__ = ["FORMS"]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What is held at one step: superpixels (N, H, W), their numbers (N,), backgrounds and coalitions."""
+
+    labels: Tensor
+    counts: Tensor
+    filled: Tensor
+    members: Coalitions
+
+
+class _Surrogate(Form):
+    """The fit's gradient at the scores weighs each coalition's gradient at its pixels; first derivatives suffice."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[Segments, Background]:
+        """The explainer's superpixels and background."""
+
+    @abstractmethod
+    def draw(self, task: Task, counts: Tensor) -> Coalitions:
+        """Coalitions for images with `counts` (N,) superpixels."""
+
+    @abstractmethod
+    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
+        """Coefficients (N, n), differentiable in the coalitions' scores (N, S) and the images' own (N,)."""
+
+    def pull(self, task: Task) -> Tensor:
+        """See `Form.pull`."""
+        drawn = self._drawn(task)
+        scores = coalitions.run(task.model, task.images, task.targets, drawn.labels, drawn.filled, drawn.members)
+        full = task.model.score(task.model.unchecked_logits(task.images), task.targets)
+        with torch.inference_mode(False), torch.enable_grad():
+            scores, full = scores.clone().requires_grad_(), full.clone().requires_grad_()
+            fitted = self.fit(task, drawn, scores, full)
+            maps = fitted.gather(1, drawn.labels.flatten(1)).view(len(full), 1, *drawn.labels.shape[1:])
+            vector = task.steer(maps.detach(), torch.arange(len(full), device=full.device))
+            pulls = torch.autograd.grad((maps * vector).sum(), [scores, full], allow_unused=True)
+        found = torch.zeros_like(task.images)
+        _pull_scores(task, drawn, pulls[0], found)
+        if pulls[1] is not None:
+            _pull_full(task, pulls[1], found)
+        return found
+
+    def _drawn(self, task: Task) -> _Drawn:
+        segments, background = self.parts
+        labels = segments.labels(task.images)
+        counts = labels.flatten(1).amax(1) + 1
+        filled = background.fill(task.images, task.index, task.seed)
+        return _Drawn(labels, counts, filled, coalitions.distinct(self.draw(task, counts)))
+
+
+@dataclass(frozen=True)
+class _Lime(_Surrogate):
+    explainer: Lime
+
+    @property
+    def parts(self) -> tuple[Segments, Background]:
+        return self.explainer.segments, self.explainer.background
+
+    def draw(self, task: Task, counts: Tensor) -> Coalitions:
+        return coalitions.bernoulli(task.seed, task.index, counts, self.explainer.samples)
+
+    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, _full: Tensor, /) -> Tensor:
+        members, weights = drawn.members.members, drawn.members.weights
+        far = cosine_distances(task.images, drawn.filled, drawn.labels, members)
+        near = torch.exp(-(far**2) / (2 * self.explainer.kernel_width**2))
+        return coalitions.solve_ridge(members, scores, weights * near, self.explainer.alpha)
+
+
+@dataclass(frozen=True)
+class _KernelShap(_Surrogate):
+    explainer: KernelShap
+
+    @property
+    def parts(self) -> tuple[Segments, Background]:
+        return self.explainer.segments, self.explainer.background
+
+    def draw(self, task: Task, counts: Tensor) -> Coalitions:
+        return self.explainer.draw(task.seed, task.index, counts)
+
+    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
+        empty = background_scores(task.model, self.explainer.background, drawn.filled, task.targets)
+        return self.explainer.fit(drawn.members, scores, empty, full, drawn.counts)[0]
+
+
+@dataclass(frozen=True)
+class _Occlusion(_Surrogate):
+    explainer: Occlusion
+
+    @property
+    def parts(self) -> tuple[Segments, Background]:
+        return self.explainer.segments, self.explainer.background
+
+    def draw(self, task: Task, counts: Tensor) -> Coalitions:  # noqa: ARG002
+        return all_but_one(counts)
+
+    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:  # noqa: ARG002
+        return full[:, None] - scores
+
+
+def _pull_scores(task: Task, drawn: _Drawn, pulls: Tensor, found: Tensor) -> None:
+    """Add to `found` the gradients of the coalitions' scores, each times its `pulls` (N, S)."""
+    images, flat = task.images, drawn.labels.flatten(1)
+    rows, columns = (drawn.members.weights > 0).nonzero(as_tuple=True)
+
+    def stays(start: int, stop: int) -> Tensor:
+        here = rows[start:stop]
+        return drawn.members.members[here, columns[start:stop]].gather(1, flat[here]).view(-1, 1, *drawn.labels.shape[1:])
+
+    def make(start: int, stop: int) -> Tensor:
+        here = rows[start:stop]
+        return torch.where(stays(start, stop), images[here], drawn.filled[here])
+
+    def take(start: int, stop: int, _scores: Tensor, slopes: Tensor) -> None:
+        here = rows[start:stop]
+        segment_sum(found, here, pulls[here, columns[start:stop]], slopes * stays(start, stop))
+
+    gradients(task.model, task.targets, rows, images.shape[1:], make, take)
+
+
+def _pull_full(task: Task, pulls: Tensor, found: Tensor) -> None:
+    """Add to `found` the gradients of the images' own scores, each times its `pulls` (N,)."""
+    rows = torch.arange(len(found), device=found.device)
+
+    def take(start: int, stop: int, _scores: Tensor, slopes: Tensor) -> None:
+        found[start:stop] += pulls[start:stop].view(-1, 1, 1, 1) * slopes
+
+    gradients(task.model, task.targets, rows, found.shape[1:], lambda start, stop: task.images[start:stop], take)
+
+
+FORMS: dict[type[Explainer], Callable[[Any], Form]] = {Lime: _Lime, KernelShap: _KernelShap, Occlusion: _Occlusion}
+"""What makes the form of an explainer, by its class."""

@@ -1,0 +1,1 @@
+"""What explaining costs and how true the verdict is, measured."""

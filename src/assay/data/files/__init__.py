@@ -1,0 +1,1 @@
+"""Images in files: folders, tars, Parquet, and how they become pixels."""

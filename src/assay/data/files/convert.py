@@ -1,0 +1,142 @@
+"""Images as people hold them, as one batch: pictures, arrays, data sets of torch, of `datasets` and of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from assay.data.base import Batch, Dataset, read
+from assay.data.files.decode import pixels_of
+from assay.errors import EmptyBatchError, ImageTypeError, ShapeError
+
+__all__ = ["as_batch"]
+
+_IMAGES, _LABELS = ("image", "images", "img", "pixel_values", "x"), ("label", "labels", "target", "y")
+
+
+def as_batch(images: Any) -> Batch:
+    """One batch of whatever holds images.
+
+    Args:
+        images: A list of PIL images or of arrays; an array (N, H, W), (N, H, W, C) or (N, C, H, W) of 8- or 16-bit integers or of
+            floats in [0, 1]; a tensor; a data set of this package; a Hugging Face `Dataset` with a column of images; a torch
+            `Dataset` or `DataLoader` that gives images, or images with labels. All of it is read into memory.
+
+    Returns:
+        Images, labels where there are any (whole numbers), masks of a data set of this package.
+
+    Raises:
+        ImageTypeError: It holds no images.
+        ShapeError: They have different sizes.
+        EmptyBatchError: There are none.
+    """
+    if isinstance(images, Batch):
+        return images
+    if isinstance(images, Dataset):
+        return _read(images)
+    if isinstance(images, Tensor | np.ndarray):
+        return _batch(list(_stack(images)), [])
+    found: list[Tensor] = []
+    labels: list[int] = []
+    for sample in _samples(images):
+        image, label = _parted(sample)
+        # A loader gives many at a time, told by the dimension more.
+        many = isinstance(image, Tensor | np.ndarray) and image.ndim == 4
+        found += list(_stack(image)) if many else [_single(image)]
+        if label is not None:
+            labels += np.asarray(label).reshape(-1).astype(np.int64).tolist()
+    return _batch(found, labels)
+
+
+def _read(dataset: Dataset) -> Batch:
+    batch = read(dataset, range(len(dataset)))
+    if not len(batch):
+        why = f"; {batch.errors[0].name}: {batch.errors[0].message}" if batch.errors else ""
+        raise EmptyBatchError(f"no image of {dataset.name} can be read{why}")
+    return batch
+
+
+def _samples(images: Any) -> Iterator[Any]:
+    """The samples of a list, a data set with a length, or a loader."""
+    if isinstance(images, str | bytes | Mapping) or not (isinstance(images, Iterable) or hasattr(images, "__getitem__")):
+        raise ImageTypeError(
+            "images must be a tensor, an array, a list of PIL images or arrays, or a data set or loader of them, "
+            f"not {type(images).__name__}; of files: assay.data.load(path)"
+        )
+    if hasattr(images, "__len__") and hasattr(images, "__getitem__"):
+        # Old torch data sets never end where they are iterated.
+        return (images[number] for number in range(len(images)))
+    return islice(iter(images), None)
+
+
+def _parted(sample: Any) -> tuple[Any, Any]:
+    """Image and label of a sample."""
+    if isinstance(sample, Mapping):
+        image = next((sample[key] for key in _IMAGES if key in sample), None)
+        if image is None:
+            image = next((value for value in sample.values() if isinstance(value, Image.Image)), None)
+        if image is None:
+            raise ImageTypeError(
+                f"a sample has no image: its keys are {', '.join(map(str, sample))}; call the image's one of {', '.join(_IMAGES)}"
+            )
+        return image, next((sample[key] for key in _LABELS if key in sample), None)
+    if isinstance(sample, Sequence) and not isinstance(sample, str) and len(sample):
+        return sample[0], sample[1] if len(sample) > 1 and np.asarray(sample[1]).dtype.kind in "iub" else None
+    return sample, None
+
+
+def _single(image: Any) -> Tensor:
+    """(C, H, W) in [0, 1]."""
+    if isinstance(image, Image.Image):
+        try:
+            return torch.from_numpy(pixels_of(image))
+        except ValueError as error:
+            raise ImageTypeError(f"an image cannot be read: {error}") from error
+    if not isinstance(image, Tensor | np.ndarray):
+        raise ImageTypeError(f"images must be PIL images, arrays or tensors, not {type(image).__name__}")
+    if image.ndim not in (2, 3):
+        raise ShapeError(f"an image must have shape (H, W), (H, W, C) or (C, H, W), not {tuple(image.shape)}")
+    return _stack(image[None])[0]
+
+
+def _stack(images: Tensor | np.ndarray) -> Tensor:
+    """(N, C, H, W) in [0, 1]; integers are divided by the largest value of their type."""
+    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+    if tensor.ndim == 3:
+        tensor = tensor[:, None]
+    if tensor.ndim != 4:
+        raise ShapeError(f"images must have shape (N, H, W), (N, H, W, C) or (N, C, H, W), not {tuple(tensor.shape)}")
+    if tensor.shape[1] not in (1, 3) and tensor.shape[3] in (1, 3):
+        tensor = tensor.permute(0, 3, 1, 2)
+    if tensor.dtype == torch.bool or tensor.is_floating_point():
+        return tensor.float()
+    if tensor.dtype not in (torch.uint8, torch.uint16):
+        raise ImageTypeError(
+            f"images of type {str(tensor.dtype).removeprefix('torch.')} do not say which value is white; give floats in [0, 1]"
+        )
+    return tensor.float() / torch.iinfo(tensor.dtype).max
+
+
+def _batch(found: list[Tensor], labels: list[int]) -> Batch:
+    if not found:
+        raise EmptyBatchError("there are no images")
+    shapes = {tuple(one.shape) for one in found}
+    if len(shapes) > 1:
+        raise ShapeError(f"the images have different shapes, {', '.join(map(str, sorted(shapes)[:3]))}; bring them to one size first")
+    if labels and len(labels) != len(found):
+        raise ShapeError(f"there are {len(labels)} labels for {len(found)} images")
+    count = len(found)
+    return Batch(
+        torch.stack(found).contiguous(),
+        torch.tensor(labels) if labels else None,
+        None,
+        None,
+        torch.arange(count),
+        tuple(f"image {number}" for number in range(count)),
+    )

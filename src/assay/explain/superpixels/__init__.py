@@ -1,0 +1,1 @@
+"""Explainers that switch superpixels on and off."""

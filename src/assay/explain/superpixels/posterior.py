@@ -1,0 +1,254 @@
+"""Shapley values with their error: a Gaussian process over coalitions beside weighted least squares, from the same passes.
+
+Coalitions come in pairs with their complements, which splits the score into an odd half, all that Shapley values depend on, and an even
+one: two small Cholesky factors take the place of a large one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import NormalDist
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from assay.errors import SpecError
+from assay.explain.superpixels.coalitions import Coalitions, centred, least_squares, own, stamps
+
+__all__ = ["Estimator", "Posterior", "infer", "spread"]
+
+Estimator = Literal["auto", "process", "regression"]
+
+_GRID = (0.05, 0.15, 0.4, 0.8, 1.5, 3.0, 6.0, 12.0, 30.0)
+"""rho n / (1 - rho) of the priors that are weighed: about twice the variance of pairwise over that of single effects."""
+_NUGGET = 1e-6
+_ELEMENTS = 1 << 24
+"""Numbers in one batch of covariance matrices."""
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """Shapley values of superpixels, and how far off they may be.
+
+    Args:
+        labels: (N, H, W) int64, the superpixel of each pixel.
+        counts: (N,) int64, numbers of superpixels; columns past an image's own are 0 below.
+        mean: (N, n) float32, Shapley values in units of the score.
+        deviation: (N, n) float32, standard deviations of their errors; 0 where every coalition was run, infinite where the passes leave
+            nothing to judge a least squares fit by.
+        passes: (N,) int64, coalitions run for each image, empty and full included.
+    """
+
+    labels: Tensor
+    counts: Tensor
+    mean: Tensor
+    deviation: Tensor
+    passes: Tensor
+
+    @cached_property
+    def maps(self) -> Tensor:
+        """(N, 1, H, W) each pixel's mean."""
+        return spread(self.mean, self.labels)
+
+    @cached_property
+    def error(self) -> Tensor:
+        """(N,) the expected relative error: root of the summed variances over the norm of the means."""
+        size, far = (part.double().norm(dim=1) for part in (self.mean, self.deviation))
+        return torch.where(far > 0, far / size, 0.0)
+
+    def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        """Lower and upper ends (N, n) of the central intervals that hold each value with probability `level`.
+
+        Raises:
+            SpecError: The level is not inside (0, 1).
+        """
+        if not 0 < level < 1:
+            raise SpecError(f"the level of an interval must be inside (0, 1), not {level!r}")
+        reach = NormalDist().inv_cdf((1 + level) / 2) * self.deviation
+        return self.mean - reach, self.mean + reach
+
+    def distinct(self, level: float = 0.95) -> Tensor:
+        """(N, n) bool: whether the interval leaves out 0."""
+        low, high = self.interval(level)
+        return (low > 0) | (high < 0)
+
+
+def spread(values: Tensor, labels: Tensor) -> Tensor:
+    """Every pixel's superpixel's value: (N, 1, H, W) from (N, n) and labels (N, H, W)."""
+    return values.gather(1, labels.flatten(1)).view(len(labels), 1, *labels.shape[1:])
+
+
+class _Halves(NamedTuple):
+    """M pairs of coalitions for each image, the first that of full and empty.
+
+    Attributes:
+        members: (N, M, n) bool, each pair's coalition with the first superpixel.
+        odd: (N, M) half the difference of the pair's scores.
+        even: (N, M) half their sum.
+        weights: (N, M) the pair's weight in a fit; 0 for the first.
+        used: (N, M) bool, False for rows past an image's own.
+    """
+
+    members: Tensor
+    odd: Tensor
+    even: Tensor
+    weights: Tensor
+    used: Tensor
+
+
+def infer(
+    estimator: Estimator, paired: bool, drawn: Coalitions, values: Tensor, empty: Tensor, full: Tensor, counts: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Means and deviations (N, n) of Shapley values; the means sum to `full - empty` and are differentiable in the scores.
+
+    Args:
+        estimator: "process", "regression", or "auto" for the one of smaller held-out error, image by image. An image all of whose
+            coalitions were run gets exact values whichever it is.
+        paired: Whether the coalitions come in complementary pairs, which everything but "regression" needs.
+        drawn: Coalitions, no two of an image's equal.
+        values: (N, S) their scores.
+        empty: (N,) scores with no superpixel.
+        full: (N,) scores with all.
+        counts: (N,) numbers of superpixels.
+    """
+    values, empty, full = values.double(), empty.double(), full.double()
+    gap = full - empty
+    share = own(drawn.members, counts) * (gap / counts)[:, None]
+    if paired:
+        halves = _halve(drawn, values, empty, full, counts)
+        x = centred(halves.members, counts)[:, 1:]
+        expected = gap[:, None] * (halves.members.sum(2) / counts[:, None] - 0.5)
+        y, weights = (halves.odd - expected)[:, 1:] * halves.used[:, 1:], halves.weights[:, 1:]
+    else:
+        x, weights = centred(drawn.members, counts), drawn.weights
+        y = values - empty[:, None] - gap[:, None] * drawn.members.sum(2) / counts[:, None]
+    fit = least_squares(x, y, weights)
+    mean, deviation = share + fit.coefficients, fit.deviation
+    exact = (drawn.weights > 0).sum(1) >= torch.pow(2.0, counts.double()) - 2
+    smoothed = (~exact).nonzero().flatten()
+    if paired and estimator != "regression" and len(smoothed):
+        size = max(1, _ELEMENTS // halves.odd.shape[1] ** 2)
+        parts = [_process(_Halves(*(part[rows] for part in halves)), counts[rows]) for rows in smoothed.split(size)]
+        smooth, far, held = (torch.cat(part) for part in zip(*parts, strict=True))
+        if estimator == "auto":
+            # Both predict the odd halves, so their held-out errors compare; the weights are those of the fit's own loss.
+            errors = [(weights[smoothed] * off.detach() ** 2).sum(1) for off in (held, fit.left_out[smoothed])]
+            better = errors[0] <= errors[1]
+            smoothed, smooth, far = smoothed[better], smooth[better], far[better]
+        mean, deviation = mean.index_copy(0, smoothed, smooth), deviation.index_copy(0, smoothed, far)
+    return mean.float(), torch.where(exact[:, None], 0.0, deviation).float()
+
+
+def _halve(drawn: Coalitions, values: Tensor, empty: Tensor, full: Tensor, counts: Tensor) -> _Halves:
+    """The pairs that coalitions and their scores make."""
+    members, run = drawn.members, drawn.weights > 0
+    whole = own(members, counts)[:, None]
+    marks, first, most = stamps(members), members[:, :, 0], members.shape[1] // 2
+
+    def order(chosen: Tensor, keys: Tensor) -> Tensor:
+        by_key = keys.argsort(1)
+        return by_key.gather(1, (~chosen).gather(1, by_key).byte().argsort(dim=1, stable=True))[:, :most]
+
+    # The marks of a coalition and its complement sum to that of all superpixels, so both orders meet pair by pair.
+    one, other = order(run & first, marks), order(run & ~first, stamps(whole) - marks)
+    used = torch.arange(most, device=run.device) < (run & first).sum(1, keepdim=True)
+    a, b = (torch.where(used, values.gather(1, rows), 0.0) for rows in (one, other))
+    rows = members.gather(1, one[:, :, None].expand(-1, -1, members.shape[2]))
+    a, b = torch.cat([full[:, None], a], 1), torch.cat([empty[:, None], b], 1)
+    weights = torch.where(used, drawn.weights.gather(1, one), 0.0)
+    ahead = torch.nn.functional.pad
+    return _Halves(torch.cat([whole, rows], 1), (a - b) / 2, (a + b) / 2, ahead(weights, (1, 0)), ahead(used, (1, 0), value=True))
+
+
+def _process(halves: _Halves, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Means and deviations (N, n) under the process, averaged over rho by its likelihood, and errors (N, M - 1) at pairs left out.
+
+    The prior covariance of scores is `prod_j (1 + rho s_j t_j)` times an unknown scale, about an unknown constant.
+    """
+    n = counts[:, None, None].double()
+    signs = (2.0 * halves.members - 1) * own(halves.members, counts)[:, None]
+    apart = (n - signs @ signs.transpose(1, 2)) / 2
+    both = halves.used[:, :, None] & halves.used[:, None, :]
+    ones = halves.used.double()[:, :, None]
+    points = ones.sum((1, 2))
+    free = 2 * points - 1
+    gap = 2 * halves.odd[:, :1]
+    found = []
+    for step in _GRID:
+        rho = step / (counts.double() + step)
+        slope = torch.log1p(-2 * rho / (1 + rho))[:, None, None]
+        near, far = torch.exp(apart * slope), torch.exp((n - apart) * slope)
+        odd, even = (_inverse((near + sign * far) / 2, both) for sign in (-1, 1))
+        level = even.inverse @ ones
+        weight = level.sum((1, 2))
+        y, e = halves.odd[:, :, None], halves.even[:, :, None]
+        solved = odd.inverse @ y
+        shift = (level * e).sum((1, 2)) / weight
+        e = e - shift[:, None, None] * ones
+        squares = ((y * solved).sum((1, 2)) + (e * (even.inverse @ e)).sum((1, 2))).clamp_min(1e-200)
+        likelihood = -free / 2 * squares.log() - odd.half - even.half - weight.log() / 2
+        scale = squares / (free - 2).clamp_min(1)
+        cross, prior = _functional(halves.members, counts, rho)
+        mean = (cross @ solved)[:, :, 0]
+        spare = (gap - mean.sum(1, keepdim=True)) / counts[:, None]
+        mean = (mean + spare) * own(halves.members, counts)
+        variance = (prior[:, None] - ((cross @ odd.inverse) * cross).sum(2)).clamp_min(0)
+        precision = torch.where(halves.used, odd.inverse.diagonal(dim1=1, dim2=2), 1.0)
+        left_out = solved[:, :, 0] / precision
+        # Where pairs left out are missed by more than the scale says, the scale gives way.
+        missed = (left_out**2 * precision)[:, 1:].sum(1) / (points - 1).clamp_min(1)
+        variance = variance * torch.maximum(scale, missed)[:, None] * own(halves.members, counts)
+        found.append((likelihood, mean, variance, left_out[:, 1:]))
+    likelihoods, means, variances, errors = (torch.stack(part) for part in zip(*found, strict=True))
+    share = likelihoods.softmax(0)[:, :, None]
+    mean = (share * means).sum(0)
+    deviation = (share * (variances + (means - mean) ** 2)).sum(0).sqrt()
+    return mean, deviation, (share * errors).sum(0)
+
+
+class _Inverse(NamedTuple):
+    """The inverses (N, M, M) of covariances, and the logarithms (N,) of the roots of their determinants."""
+
+    inverse: Tensor
+    half: Tensor
+
+
+def _inverse(covariance: Tensor, both: Tensor) -> _Inverse:
+    """Inverse of each covariance with a nugget on all points but the first; points that are not used are cut off."""
+    diagonal = covariance.diagonal(dim1=1, dim2=2)
+    nugget = _NUGGET * diagonal
+    nugget[:, 0] *= 1e-6
+    kept = both.diagonal(dim1=1, dim2=2)
+    matrix = torch.where(both, covariance, 0.0) + torch.diag_embed(torch.where(kept, nugget, 1.0))
+    factor = torch.linalg.cholesky(matrix)
+    inverse = torch.where(both, torch.cholesky_inverse(factor), 0.0)
+    return _Inverse(inverse, factor.diagonal(dim1=1, dim2=2).log().sum(1))
+
+
+def _functional(members: Tensor, counts: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
+    """Prior covariances (N, n, M) of Shapley values with scores, and prior variance (N,) of one, over the variance of a score.
+
+    `cov(phi_i, f(t)) = rho t_i int_0^1 prod_{j != i} (1 + rho u t_j) + prod_{j != i} (1 - rho u t_j) du`,
+    `var phi_i = 4 sum over odd k of C(n - 1, k - 1) rho^k / k^2`.
+    """
+    widest = members.shape[2]
+    # Exact for polynomials of degree n - 1.
+    places, shares = (torch.from_numpy(part).to(members.device) for part in np.polynomial.legendre.leggauss(widest // 2 + 1))
+    present, n, by = members.sum(2)[:, :, None].double(), counts[:, None, None].double(), rho[:, None, None].double()
+    plus, minus = (torch.log1p(sign * by * (places + 1) / 2) for sign in (1, -1))
+    norm = n * torch.log1p(by)
+
+    def integral(inside: Tensor, outside: Tensor) -> Tensor:
+        one, other = (torch.exp(inside * a + outside * b - norm) for a, b in ((plus, minus), (minus, plus)))
+        return ((one + other) * shares / 2).sum(2) * rho[:, None]
+
+    with_it, without = integral(present - 1, n - present), integral(present, n - present - 1)
+    covariance = torch.where(members, with_it[:, :, None], -without[:, :, None]).transpose(1, 2)
+    sizes = torch.arange(1, widest + 1, 2, dtype=torch.float64, device=members.device)
+    n = counts[:, None].double()
+    terms = torch.lgamma(n) - torch.lgamma(sizes) - torch.lgamma((n - sizes + 1).clamp_min(1))
+    terms = terms + sizes * rho.double().log()[:, None] - 2 * sizes.log() - n * torch.log1p(rho)[:, None]
+    return covariance * own(members, counts)[:, :, None], 4 * torch.where(sizes <= n, terms.exp(), 0.0).sum(1)

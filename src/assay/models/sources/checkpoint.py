@@ -1,0 +1,162 @@
+"""Checkpoints: `NAME.safetensors` with its card `NAME.json` beside it, on disk or shipped with the package."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as to_bytes
+from torch import nn
+
+from assay.core.precision import Precision
+from assay.core.registry import build, nearest
+from assay.errors import SpecError, WeightsError
+from assay.models.classifier import Classifier, Output
+from assay.models.nets.architectures import Architecture
+from assay.models.sources import statedict
+from assay.models.sources.card import Card, from_json, to_json
+
+__all__ = ["SUFFIX", "card_path", "check_destination", "load", "looks_like_path", "read", "save", "shipped"]
+
+SUFFIX = ".safetensors"
+
+
+def card_path(path: str | Path) -> Path:
+    """Where the card of the checkpoint `path` is."""
+    return Path(path).with_suffix(".json")
+
+
+def check_destination(path: str | Path, overwrite: bool = False) -> Path:
+    """The path of a checkpoint to write, checked before the work and not after it; its folder is made.
+
+    Raises:
+        WeightsError: The name does not end in .safetensors, the folder cannot be made, or the file exists.
+    """
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise WeightsError(f"a checkpoint's name ends in {SUFFIX}, not {path.name!r}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeightsError(f"cannot make the folder {path.parent}: {error.strerror}") from error
+    if not os.access(path.parent, os.W_OK):
+        raise WeightsError(f"cannot write in the folder {path.parent}")
+    for taken in (path, card_path(path)):
+        if taken.exists() and not overwrite:
+            raise WeightsError(f"{taken} exists already; choose another name or say that it may be overwritten")
+    return path
+
+
+def save(path: str | Path, net: nn.Module, card: Card, overwrite: bool = False) -> Card:
+    """Write a network and its card; both appear whole or not at all. Returns the card with the file's hash.
+
+    Raises:
+        WeightsError: See `check_destination`.
+    """
+    path = check_destination(path, overwrite)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    weights = to_bytes(statedict.halved(state) if card.stored == "float16" else state)
+    card = card.of_file(hashlib.sha256(weights).hexdigest())
+    with _written(path, weights) as new_weights, _written(card_path(path), to_json(card).encode()) as new_card:
+        new_weights.replace(path)
+        new_card.replace(card_path(path))
+    return card
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the checkpoints that come with the package."""
+    return tuple(sorted(Path(item.name).stem for item in _home().iterdir() if item.name.endswith(SUFFIX)))
+
+
+def looks_like_path(name: str) -> bool:
+    """True when `name` names a file rather than a shipped checkpoint."""
+    path = Path(name)
+    return path.suffix == SUFFIX or path.parent != Path() or path.is_file()
+
+
+def read(name: str | Path) -> tuple[nn.Module, Card]:
+    """The network, in eval mode on the CPU, and the card of a checkpoint.
+
+    Args:
+        name: A shipped name, or the path of a .safetensors file with its card beside it.
+
+    Raises:
+        WeightsError: There is no such checkpoint, the card is missing or belongs to other weights, or a tensor does not fit.
+    """
+    with _located(str(name)) as path:
+        card = _read_card(path)
+        if hashlib.sha256(path.read_bytes()).hexdigest() != card.sha256:
+            raise WeightsError(f"{path.name} is not the file that its card {card_path(path).name} describes (the SHA-256 differs)")
+        state = statedict.read(path)
+        try:
+            architecture = build(card.architecture, Architecture)
+        except SpecError as error:
+            raise WeightsError(f"{card_path(path)} names an architecture that cannot be built: {error}") from error
+        net = architecture.make()
+        statedict.fit(net, state, path.name)
+    return net.eval(), card
+
+
+def load(
+    name: str | Path,
+    precision: Precision = "float32",
+    output: Output = "logit",
+    *,
+    device: torch.device | str | None = None,
+) -> Classifier:
+    """A Classifier with the weights, normalisation and class names of a checkpoint; see `read` and `Classifier`."""
+    net, card = read(name)
+    return Classifier(net, card.mean, card.std, precision, output, classes=card.classes, device=device)
+
+
+def _read_card(path: Path) -> Card:
+    beside = card_path(path)
+    if not beside.is_file():
+        raise WeightsError(f"{path} has no card: {beside.name} must lie beside it, as `assay train` writes it")
+    try:
+        text = beside.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"cannot read the card {beside}: {error}") from error
+    return from_json(text, str(beside))
+
+
+@contextmanager
+def _located(name: str) -> Iterator[Path]:
+    """The file of a checkpoint; a shipped one may have to be unpacked for as long as it is read."""
+    if name in shipped():
+        with as_file(_home()) as folder:
+            yield folder / (name + SUFFIX)
+        return
+    path = Path(name)
+    if path.is_file():
+        if path.suffix != SUFFIX:
+            raise WeightsError(f"{path} is no checkpoint: a checkpoint's name ends in {SUFFIX}")
+        yield path
+        return
+    if looks_like_path(name):
+        raise WeightsError(f"there is no checkpoint {path}")
+    raise WeightsError(f"there is no shipped network {name!r}{nearest(name, shipped())} (shipped: {', '.join(shipped())})")
+
+
+def _home() -> Traversable:
+    return files("assay.models") / "weights"
+
+
+@contextmanager
+def _written(path: Path, content: bytes) -> Iterator[Path]:
+    """A new file beside `path` with that content, removed at the end if it has not been moved."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,232 @@
+"""Any network by its spec: `timm:NAME`, `torchvision:NAME`, `python:module:factory`, a checkpoint, or an architecture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from assay.core.precision import Precision
+from assay.core.registry import build, nearest, registered
+from assay.data.files.reading import Reading
+from assay.errors import SpecError
+from assay.models.classifier import Classifier
+from assay.models.heads import HeadName, Output
+from assay.models.nets.architectures import Architecture
+from assay.models.sources import checkpoint, statedict
+from assay.models.sources.card import Card
+from assay.models.sources.factory import from_factory
+from assay.models.sources.saved import hugging_face, is_hugging_face, is_torchscript, torchscript
+from assay.models.sources.zoo import ZOOS
+
+__all__ = ["Source", "model", "network", "own_reading", "source"]
+
+_NORMALISATION = "normalisation (--mean, --std)"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+_WAYS = {
+    "weights": "a file (--weights FILE)",
+    "pretrained": "the published ones (--pretrained)",
+    "random_weights": "none, untrained (--random-weights)",
+}
+
+
+def network(
+    spec: str,
+    weights: str | Path | None = None,
+    precision: Precision = "float32",
+    output: Output = "logit",
+    *,
+    pretrained: bool = False,
+    random_weights: bool = False,
+    classes: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    head: HeadName | None = None,
+) -> Classifier:
+    """Build the network that `spec` names and wrap it.
+
+    Args:
+        spec: `timm:NAME`, `torchvision:NAME`, `python:module:factory` (called without arguments; modules in the current
+            directory are found), a shipped name, a checkpoint's path, an architecture such as `SmallResNet()`, a TorchScript
+            file, or a folder or name (`hf:org/name`) of an image classifier of transformers.
+        weights: A safetensors or torch file; a timm or torchvision network gets as many classes as the file has.
+        precision: See `Classifier`.
+        output: See `Classifier`.
+        pretrained: Take the published weights of a timm or torchvision network, downloading them where needed.
+        random_weights: Leave the network untrained; good only as a baseline, so it must be asked for.
+        classes: Names of the classes; a checkpoint brings its own.
+        mean: Per-channel mean of the training data; None for what the source says (timm's own, ImageNet's for torchvision,
+            the checkpoint's, otherwise none).
+        std: Per-channel standard deviation, likewise.
+        device: Where to run.
+        seed: Decides random weights.
+        head: See `Classifier`.
+
+    Raises:
+        SpecError: The spec names nothing known, or no or a wrong choice of weights goes with it.
+        WeightsError: The weights are missing, unsafe, cannot be downloaded or do not fit.
+        ModelError: A factory fails or returns no network.
+    """
+    found = source(spec, weights, pretrained=pretrained, random_weights=random_weights, classes=classes, seed=seed)
+    if isinstance(found, Classifier):
+        return _as_it_is(spec, found, plain=(weights, classes, mean, std, device) == (None,) * 5)
+    told = mean is not None or std is not None
+    mean, std = mean if mean is not None else found.mean, std if std is not None else found.std
+    named = classes if classes is not None else found.classes
+    made = Classifier(found.net, mean, std, precision, output, head=head, classes=named, device=device)
+    made.reading = found.reading
+    made.notes = tuple(note for note in found.notes if not (told and _NORMALISATION in note))
+    return made
+
+
+model = network
+"""What Python users call it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A network as it was found, with its weights.
+
+    Attributes:
+        net: Takes normalised images.
+        mean: Per-channel mean of its training data, where it is known.
+        std: Per-channel standard deviation, likewise.
+        classes: Names of the classes, where they are known.
+        card: A checkpoint's card.
+        reading: How pictures are prepared for it, where the source says so.
+        notes: What the user should know: what is not known of it, what was left out of a weights file.
+    """
+
+    net: nn.Module
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    classes: Sequence[str] | None = None
+    card: Card | None = None
+    reading: Reading | None = None
+    notes: tuple[str, ...] = ()
+
+
+def source(
+    spec: str,
+    weights: str | Path | None = None,
+    *,
+    pretrained: bool = False,
+    random_weights: bool = False,
+    classes: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Source | Classifier:
+    """The network that `spec` names, not wrapped, for what changes it; a Classifier where a factory returns one.
+
+    Args:
+        spec: See `network`, as for all others.
+        weights: See there.
+        pretrained: See there.
+        random_weights: See there.
+        classes: Names of the classes; they size an untrained timm or torchvision network.
+        seed: Decides random weights.
+
+    Raises:
+        AssayError: See `network`.
+    """
+    spec = spec.strip()
+    kind, _, name = spec.partition(":")
+    asked = {"weights": weights is not None, "pretrained": pretrained, "random_weights": random_weights}
+    given = [way for way, is_on in asked.items() if is_on]
+    if kind in ZOOS:
+        _check_ways(spec, given, tuple(_WAYS), required=True)
+        return _from_zoo(kind, name, weights, pretrained, len(classes) if classes is not None else None, seed)
+    if kind == "python" and name:
+        _check_ways(spec, given, ("weights",), required=False)
+        made = from_factory(name)
+        if isinstance(made, Classifier):
+            return made
+        return Source(
+            made, notes=(*_filled(made, weights), f"{spec} does not say its {_NORMALISATION}: pixels in [0, 1] go in as they are")
+        )
+    if spec.partition("(")[0].strip() in registered(Architecture):
+        _check_ways(spec, given, ("weights", "random_weights"), required=True)
+        net = build(spec, Architecture).make(seed)
+        return Source(net, notes=_filled(net, weights))
+    if spec.endswith(".onnx") or kind == "onnx":
+        raise SpecError(
+            f"{spec}: an ONNX network gives scores and no gradients; run it by onnxruntime and give the function from images to logits "
+            "to Classifier"
+        )
+    if kind == "hf" or is_hugging_face(spec):
+        _check_ways(spec, given, (), required=False)
+        net, known = hugging_face(name if kind == "hf" else spec)
+        unknown = () if "mean" in known else (f"{spec} does not say its {_NORMALISATION}: pixels in [0, 1] go in as they are",)
+        return Source(net, notes=unknown, **known)
+    if is_torchscript(spec):
+        _check_ways(spec, given, (), required=False)
+        return Source(torchscript(spec), notes=(f"{spec} does not say its {_NORMALISATION}: pixels in [0, 1] go in as they are",))
+    _check_known(spec)
+    _check_ways(spec, given, (), required=False)
+    net, card = checkpoint.read(spec)
+    return Source(net, card.mean, card.std, card.classes, card)
+
+
+def own_reading(spec: str, pretrained: bool) -> Reading | None:
+    """How pictures are prepared for the published weights of a timm or torchvision network; None for all others.
+
+    Raises:
+        SpecError: The library has no such network.
+    """
+    kind, _, name = spec.strip().partition(":")
+    return ZOOS[kind].reading(name) if pretrained and kind in ZOOS else None
+
+
+def _from_zoo(kind: str, name: str, weights: str | Path | None, pretrained: bool, classes: int | None, seed: int) -> Source:
+    zoo = ZOOS[kind]
+    if pretrained:
+        net = zoo.pretrained(name)
+        return Source(net, *zoo.normalisation(net), classes=zoo.classes(name), reading=zoo.reading(name))
+    if weights is None:
+        net = zoo.untrained(name, classes, seed)
+        return Source(net, *zoo.normalisation(net))
+    net, left = zoo.with_weights(name, statedict.read(weights), str(weights))
+    mean, std = zoo.normalisation(net)
+    note = f"{weights} does not say its {_NORMALISATION}: taken as that of {kind}'s own weights, mean {mean} and std {std}"
+    return Source(net, mean, std, notes=(*_left_out(left, weights), note))
+
+
+def _filled(net: nn.Module, weights: str | Path | None) -> tuple[str, ...]:
+    """Put weights into a network, where there are any; returns what to tell the user."""
+    return () if weights is None else _left_out(statedict.fit(net, statedict.read(weights), str(weights)), weights)
+
+
+def _left_out(names: tuple[str, ...], weights: str | Path) -> tuple[str, ...]:
+    return (f"left out of {weights}, being no part of the network: {', '.join(names)}",) if names else ()
+
+
+def _as_it_is(spec: str, made: Classifier, plain: bool) -> Classifier:
+    if not plain:
+        raise SpecError(f"{spec} returns a Classifier, which brings its own weights, classes, normalisation and device; give none of them")
+    return made
+
+
+def _check_ways(spec: str, given: list[str], allowed: tuple[str, ...], required: bool) -> None:
+    """Exactly one way to get weights where one is needed, and none that means nothing for this spec."""
+    for way in given:
+        if way not in allowed:
+            raise SpecError(f"{spec} cannot get its weights from {_WAYS[way]}" + ("" if allowed else ": it has its own"))
+    if len(given) > 1 or (required and not given):
+        raise SpecError(f"say which weights {spec} gets, one of: {'; '.join(_WAYS[way] for way in allowed)}")
+
+
+def _check_known(spec: str) -> None:
+    """What is neither shipped nor looks like a path is a mistyped name of some kind, as is what begins like an address."""
+    if (not _SCHEME.match(spec) and checkpoint.looks_like_path(spec)) or spec in checkpoint.shipped():
+        return
+    known = [*checkpoint.shipped(), *registered(Architecture), *(f"{zoo}:" for zoo in ZOOS), "python:"]
+    raise SpecError(
+        f"unknown model {spec!r}{nearest(spec.partition('(')[0], known)}; a model is timm:NAME, torchvision:NAME, python:module:factory, "
+        f"a .safetensors checkpoint, a TorchScript file, a folder or hf:NAME of transformers, "
+        f"a shipped network ({', '.join(checkpoint.shipped())}) or an architecture such as SmallResNet()"
+    )

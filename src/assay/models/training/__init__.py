@@ -1,0 +1,1 @@
+"""Training of networks: recipes, loops and their randomness."""

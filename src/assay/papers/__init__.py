@@ -1,0 +1,1 @@
+"""The two papers' experiments: tables of jobs over studies."""

@@ -1,0 +1,1 @@
+"""The experiments of *Discriminative Feature Attributions* (DiET)."""

@@ -1,0 +1,1 @@
+"""A run's folder: blocks, log, lock, states, settings, verification and comparison."""

@@ -1,0 +1,334 @@
+"""How far a run is, and whether what it has written is what it logged."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from assay.core.files import sha256
+from assay.errors import DataError
+from assay.run.blocks import Blocks
+from assay.run.lock import Lock
+from assay.run.log import FINISH, Line, read_log
+from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS, UNREAD, part
+from assay.run.settings import read_settings
+
+__all__ = ["Status", "first_start", "read_document", "status", "verify", "written"]
+
+_APART = ("model", "part", "quantity", "kernel", "explainer", "eps")
+_MOST = 1000
+"""Missing blocks that are named."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run is.
+
+    Attributes:
+        command: What it is a run of.
+        version: The version of Assay that does it.
+        blocks: How its images are cut.
+        done: Finished blocks.
+        images: Images in them.
+        running: Whether a process holds the folder now.
+        over: Whether its results are written.
+        starts: How often it was started.
+        rate: Images per second of all processes of the last start, or None where it has finished no block.
+        states: Names of the states that it keeps.
+    """
+
+    command: str
+    version: str
+    blocks: Blocks
+    done: int
+    images: int
+    running: bool
+    over: bool
+    starts: int
+    rate: float | None
+    states: tuple[str, ...]
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that the rest takes at this rate, or None where it is unknown."""
+        return (self.blocks.images - self.images) / self.rate if self.rate else None
+
+
+def read_document(folder: Path) -> dict[str, Any]:
+    """A run's command, version, blocks and settings.
+
+    Raises:
+        DataError: The folder is no run's, or its settings are damaged.
+    """
+    path = folder / SETTINGS
+    if not path.is_file():
+        raise DataError(f"{folder} is no run folder: there is no {path}")
+    try:
+        found = read_settings(path)
+        sound = all(isinstance(found[name], kind) for name, kind in (("command", str), ("assay", str), ("settings", dict)))
+        _blocks(found)
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    if not sound:
+        raise DataError(f"{path} is damaged: command and assay must be texts, settings a table")
+    return found
+
+
+def _starts(folder: Path) -> list[dict[str, Any]]:
+    path = folder / ENVIRONMENT
+    try:
+        if not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, "there is no such file")
+        found = json.loads(path.read_text(encoding="utf-8"))["starts"]
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise TypeError("starts must be a list of tables")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    return found
+
+
+def first_start(folder: Path) -> dict[str, Any]:
+    """What is known of a run's first start: directory, command line, machine.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    starts = _starts(folder)
+    if not starts or not isinstance(starts[0].get("directory"), str):
+        raise DataError(f"cannot read {folder / ENVIRONMENT}: it does not tell where the run was begun")
+    return starts[0]
+
+
+def status(folder: Path) -> Status:
+    """How far the run in a folder is; it may be going on.
+
+    Raises:
+        DataError: The folder is no run's.
+    """
+    document = read_document(folder)
+    blocks = _blocks(document)
+    finished = {line.block for line in _lines(folder) if all(_is_file(folder / name) for name in line.files)}
+    done = {block for block in finished - {FINISH} if 0 <= block < len(blocks)}
+    starts = len(_starts(folder)) if (folder / ENVIRONMENT).exists() else 0
+    return Status(
+        command=document["command"],
+        version=document["assay"],
+        blocks=blocks,
+        done=len(done),
+        images=sum(len(blocks.rows(block)) for block in done),
+        running=(folder / LOCK).is_file() and Lock(folder / LOCK).is_held(),
+        over=FINISH in finished and len(done) == len(blocks),
+        starts=starts,
+        rate=_rate(folder, starts - 1),
+        states=tuple(sorted(path.stem for path in (folder / "state").glob("*.safetensors") if not path.name.startswith("."))),
+    )
+
+
+def verify(folder: Path) -> Iterator[str]:
+    """What is wrong with a run's files and rows, in words; nothing where all is well.
+
+    Every file is read again and held against the hash in the log, a part that no line of the log names is wrong, and the rows of all
+    tables are held against the images and the results against the parts that they are made of.
+
+    Raises:
+        DataError: The folder is no run's.
+    """
+    blocks = _blocks(read_document(folder))
+    damaged: list[str] = []
+    known: dict[int, dict[str, str]] = {}
+    for line in _lines(folder, damaged):
+        first = known.setdefault(line.block, dict(line.files))
+        if first != line.files and line.block != FINISH:
+            yield f"block {line.block} was done twice with different results"
+        known[line.block] = dict(line.files)
+    yield from (f"{one} of the log cannot be read" for one in damaged)
+    wrong: set[str] = set()
+    for block, files in sorted(known.items()):
+        for name, expected in files.items():
+            what = _changed(folder, name, expected)
+            if what:
+                wrong.add(name)
+                yield what
+        if block != FINISH and not 0 <= block < len(blocks):
+            yield f"there is a block {block}, but the run has {len(blocks)}"
+    named = {name for files in known.values() for name in files}
+    parts = sorted(str(path.relative_to(folder).as_posix()) for path in (folder / "parts").glob("*/*.parquet"))
+    for name in parts if FINISH in known else ():  # Before, a killed process may have left a part whose line it did not come to.
+        if name not in named and not Path(name).name.startswith("."):
+            yield f"{name} is there, but no line of the log names it; remove it"
+    if FINISH in known:
+        missing = (block for block in range(len(blocks)) if block not in known)
+        yield from (f"the run is finished, but block {block} is missing" for block in islice(missing, _MOST))
+        if not wrong:
+            yield from _other_results(folder, known[FINISH])
+    done = sorted(block for block in known if block != FINISH and 0 <= block < len(blocks))
+    for table in sorted({Path(name).parts[1] for block in done for name in known[block] if _is_part(name)}):
+        yield from _doubled_rows(folder, table, [block for block in done if part(table, block) in known[block].keys() - wrong])
+    yield from _missing_rows(folder, blocks, done)
+
+
+def written(folder: Path) -> tuple[dict[str, str], list[str]]:
+    """The SHA-256 of every file, as it is now, that a run's log names; and in words which are not what was written.
+
+    Raises:
+        DataError: The folder is no run's.
+    """
+    read_document(folder)
+    damaged: list[str] = []
+    logged = {name: digest for line in _lines(folder, damaged) for name, digest in line.files.items()}
+    wrong = [f"{one} of the log cannot be read" for one in damaged]
+    found = {name: sha256(folder / name) for name in logged if _is_file(folder / name)}
+    wrong += [
+        f"{name} is missing" if name not in found else f"{name} is not what was written"
+        for name in logged
+        if found.get(name) != logged[name]
+    ]
+    return found, wrong
+
+
+def _lines(folder: Path, damaged: list[str] | None = None) -> Iterator[Line]:
+    """The lines of a run's log that can be meant: their files are within the folder, all numbers numbers."""
+    unread: list[str] = [] if damaged is None else damaged
+    try:
+        for line in read_log(folder / LOGS, unread):
+            numbers = all(isinstance(one, int | float) for one in (line.seconds, line.at, line.start, line.rank))
+            if numbers and all(_is_inside(folder, name) and isinstance(digest, str) for name, digest in line.files.items()):
+                yield line
+            else:
+                unread.append(f"the line of block {line.block}")
+    except (OSError, RecursionError) as error:
+        raise DataError(f"cannot read the log of {folder}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _is_inside(folder: Path, name: str) -> bool:
+    """Whether a name of a log is that of a file below the folder, which no link leads out of."""
+    try:
+        return not Path(name).is_absolute() and (folder / name).resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _changed(folder: Path, name: str, expected: str) -> str:
+    """What is wrong with a file, in words."""
+    if not _is_file(folder / name):
+        return f"{name} is missing; the same command makes it again"
+    return "" if sha256(folder / name) == expected else f"{name} is not what was written; remove it, and the same command makes it again"
+
+
+def _is_part(name: str) -> bool:
+    return len(Path(name).parts) == 3 and name.startswith("parts/") and name.endswith(".parquet")
+
+
+def _other_results(folder: Path, results: Mapping[str, str]) -> Iterator[str]:
+    """Results that hold other rows than the parts that they are made of, or as many but not the same."""
+    for name in sorted(results):
+        parts = sorted((folder / "parts" / Path(name).stem).glob("*.parquet"))
+        if not parts or Path(name).suffix not in (".csv", ".parquet"):
+            continue
+        try:
+            made = pl.scan_csv(folder / name) if name.endswith(".csv") else pl.scan_parquet(folder / name)
+            columns = made.collect_schema().names()
+            tell = [pl.len(), *([] if name.endswith(".csv") else [pl.struct(columns).hash().sum().alias("rows")])]
+            found, due = (rows.select(tell).collect().row(0) for rows in (made, pl.scan_parquet(parts).select(columns)))
+        except (pl.exceptions.PolarsError, OSError) as error:
+            yield f"{name} cannot be read: {str(error).splitlines()[0]}"
+            continue
+        if found[0] != due[0]:
+            yield f"{name} has {found[0]} rows where its parts have {due[0]}; remove it, and the same command makes it again"
+        elif found != due:
+            yield f"{name} has other rows than its parts; remove it, and the same command makes it again"
+
+
+def _doubled_rows(folder: Path, table: str, blocks: list[int]) -> Iterator[str]:
+    """Rows that a table has twice within a block, and images that two blocks have rows of."""
+    seen: dict[Any, int] = {}
+    for block in blocks:
+        rows = _table(folder, table, block)
+        if rows is None:
+            yield f"{part(table, block)} cannot be read as a table"
+            continue
+        keys = ["image", "explainer", "measure"]
+        own = rows.select(keys) if set(keys) <= set(rows.columns) and table == "scores" else rows
+        if own.is_duplicated().any():
+            what = "a score" if table == "scores" else f"a row of {table}"
+            yield f"block {block} has {what} twice"
+        if "image" not in rows.columns:
+            continue
+        # A study of several models has an image's rows of each model, part and quantity in other steps.
+        apart = (
+            [name for name in ("part", "quantity", "kernel", "explainer", "eps") if name in rows.columns] if "model" in rows.columns else []
+        )
+        images = rows.select("image", *(["model", *apart] if apart else [])).rows()
+        twice = {image for image in images if image in seen}
+        if table == "status":
+            twice |= {image for image, many in Counter(images).items() if many > 1}
+        for image in sorted({image for image, *_ in twice}):
+            yield f"image {image} is there twice" + ("" if table == "status" else f" in {table}")
+        seen.update(dict.fromkeys(images, block))
+
+
+def _missing_rows(folder: Path, blocks: Blocks, done: list[int]) -> Iterator[str]:
+    """Images without a status, and with fewer scores than others."""
+    each: int | None = None
+    for block in done:
+        state = _table(folder, "status", block)
+        if state is None or not {"image", "status"} <= set(state.columns):
+            continue
+        if len(state) != len(blocks.rows(block)):
+            yield f"block {block} has {len(state)} images where {len(blocks.rows(block))} are due"
+        scores = _table(folder, "scores", block)
+        if scores is None or "image" not in scores.columns:
+            continue
+        read = state.filter(~pl.col("status").cast(pl.String).str.starts_with(UNREAD))["image"].to_list()
+        counts = Counter(scores["image"].to_list())
+        each = each or max(counts.values(), default=0)
+        for image in read:
+            if counts[image] != each:
+                yield f"image {image} has {counts[image]} scores where {each} are due"
+
+
+def _table(folder: Path, name: str, block: int) -> pl.DataFrame | None:
+    path = folder / part(name, block)
+    if not _is_file(path):
+        return None
+    try:
+        return pl.read_parquet(path, hive_partitioning=False)
+    except (pl.exceptions.PolarsError, OSError):
+        return None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # Polars panics on some damaged files, past every Exception.
+            raise
+        return None
+
+
+def _blocks(document: dict[str, Any]) -> Blocks:
+    cut = document.get("blocks") or {"images": 0, "size": 1}
+    images, size = cut["images"], cut["size"]
+    if not (isinstance(images, int) and isinstance(size, int) and 0 <= images < 1 << 53 and size >= 1):
+        raise TypeError(f"blocks of {size!r} of {images!r} images cannot be")
+    return Blocks(images, size, str(cut.get("unit", Blocks.unit)))
+
+
+def _rate(folder: Path, start: int) -> float | None:
+    rows: defaultdict[int, int] = defaultdict(int)
+    seconds: defaultdict[int, float] = defaultdict(float)
+    for line in _lines(folder):
+        if line.start == start and line.block != FINISH:
+            rows[line.rank] += line.rows
+            seconds[line.rank] += line.seconds
+    return sum(rows[rank] / max(seconds[rank], 1e-9) for rank in rows) or None

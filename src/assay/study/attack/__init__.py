@@ -1,0 +1,1 @@
+"""Attacks on the maps of many images."""

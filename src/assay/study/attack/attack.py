@@ -1,0 +1,162 @@
+"""Attacks on the maps of many images: what is left, per image and explainer, and the attacked images themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import polars as pl
+import torch
+
+from assay.attack.base import Attack, AttackResult
+from assay.attack.distances import Distance, TopK
+from assay.attack.goals import Goal
+from assay.core.registry import short
+from assay.errors import SpecError
+from assay.explain.base import Explainer, check_explains
+from assay.measure.attacked import blind_like, noise_like
+from assay.measure.base import Case
+from assay.report.attack import AttackView
+from assay.report.attack_page import render_attack
+from assay.report.text import plural
+from assay.run.record import record
+from assay.study.attack.asked import STEPS, Norm, asked_attack
+from assay.study.attack.findings import attack_grid, attack_page, attack_summary
+from assay.study.attack.views import shown_attacks
+from assay.study.audit.findings import class_names
+from assay.study.gallery import places
+from assay.study.labels import match
+from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
+
+__all__ = ["AttackStudy"]
+
+_REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class AttackStudy(Study):
+    """Attack explanations, the prediction kept, with noise of the same size as the floor: tables, arrays and a report in a run folder.
+
+    Attributes:
+        explainer: Such as "SmoothGrad(sigma=0.1)"; may be given several times.
+        eps: Radius of the ball, of pixels in [0, 1]; 8/255 for linf, 0.5 for l2.
+        norm: Norm of the ball; linf by default.
+        steps: Steps of the attack; 50 by default.
+        goal: What is wanted: PushOutTopK (the default), MoveCentre, MaximiseDistance(distance=Cosine()), ...
+        compare: Distance that maps are compared by.
+        attack: Spec of a whole attack, in place of the four options before.
+        gallery: Images shown in the report.
+    """
+
+    explainer: tuple[Explainer, ...]
+    eps: float | None = None
+    norm: Norm | None = None
+    steps: int | None = None
+    goal: Goal | None = None
+    compare: Distance = TopK()  # noqa: RUF009  (frozen)
+    attack: Attack | None = None
+    gallery: int = 4
+
+    command: ClassVar[str] = "attack"
+    keeps_arrays: ClassVar[bool] = True
+
+    def check(self, asked: Asked) -> None:
+        """See `Study.check`.
+
+        Raises:
+            SpecError: Explainers or options make no attack, or 1 - the distance is no similarity.
+        """
+        del asked
+        check_distinct(self.explainer)
+        for one in self.explainer:
+            check_explains(one, short(self.of(one)))
+        if not self.compare.bounded:
+            raise SpecError(f"1 - {short(self.compare)} is no similarity; compare by TopK, Cosine, Spearman or SSIM")
+        if self.gallery < 1:
+            raise SpecError(f"gallery must be at least 1, not {self.gallery}: the report shows some images")
+
+    @property
+    def usual(self) -> Attack:
+        """What attacks explainers with derivatives."""
+        return asked_attack(self.attack, self.eps, self.norm, self.steps, self.goal)
+
+    @property
+    def otherwise(self) -> Attack:
+        """What attacks those that `usual` cannot."""
+        return blind_like(self.usual, self.steps or STEPS)
+
+    def of(self, explainer: Explainer) -> Attack:
+        """What attacks this explainer."""
+        return self.usual if self.usual.can(explainer) else self.otherwise
+
+    def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
+        """See `Study.block`; `maps.zarr` has for each explainer the attacked images, and the maps of clean and attacked images."""
+        del asked
+        case = block.case
+        maps = {short(one): one.attribute(case.model, case.images, case.targets, case.index, case.seed) for one in self.explainer}
+        keep = block.fine(maps)
+        if not keep:
+            return Kept(maps=maps)
+        fine = torch.tensor(keep, device=case.images.device)
+        part, names = case.part(fine), [block.batch.names[place] for place in keep]
+        rows, arrays = [], {}
+        for place, explainer in enumerate(self.explainer):
+            tell(place * len(block.batch) // len(self.explainer))
+            name, attack = short(explainer), self.of(explainer)
+            given = (part.model, explainer, part.images, part.targets, part.index, part.seed, part.logits, maps[name][fine])
+            hit, noise = attack.run(*given), noise_like(attack).run(*given)
+            rows.append(self._rows(part, names, explainer, hit, noise))
+            for kind, values in (("attacked images", hit.images), ("maps", hit.maps), ("attacked maps", hit.attacked_maps)):
+                arrays[f"{name} {kind}"] = block.spread(values.cpu().numpy(), keep)
+        return Kept({"attacks": pl.concat(rows)}, maps, arrays)
+
+    def _rows(self, case: Case, names: Sequence[str], explainer: Explainer, hit: AttackResult, noise: AttackResult) -> pl.DataFrame:
+        left, left_after_noise = (1 - self.compare(one.maps, one.attacked_maps) for one in (hit, noise))
+        clean, after = (
+            case.model.score(one, case.targets, "probability") for one in (case.logits, case.model.unchecked_logits(hit.images))
+        )
+        return pl.DataFrame(
+            {
+                "image": case.index.cpu().numpy(),
+                "name": names,
+                "explainer": [short(explainer)] * len(names),
+                "attack": [repr(self.of(explainer))] * len(names),
+                "left": left.double().cpu().numpy(),
+                "left_after_noise": left_after_noise.double().cpu().numpy(),
+                "reached": hit.distance.double().cpu().numpy(),
+                "kept": hit.kept.cpu().numpy(),
+                "probability": clean.double().cpu().numpy(),
+                "attacked_probability": after.double().cpu().numpy(),
+            }
+        )
+
+    def conclude(self, asked: Asked, done: Done) -> Report:
+        """`attacks.parquet` and `attacks.csv` (a row per image and explainer), `summary.csv`, `status.csv` and `report.html`."""
+        done.require_sound("attacked")
+        summary = attack_summary(done.table("attacks"))
+        troubled = done.tally.troubled
+
+        def page() -> bytes:
+            return render_attack(attack_page(self, asked, done, summary, self._shown(asked, done.tally.first or 0))).encode()
+
+        return Report(
+            found=summary,
+            merged={"attacks.parquet": "attacks", "attacks.csv": "attacks", "status.csv": "status"},
+            files={"summary.csv": lambda: summary.write_csv().encode(), _REPORT: page},
+            grids=(attack_grid(summary),),
+            said=(f"{plural(troubled, 'image')} had problems; the report and status.csv list them.",) if troubled else (),
+            main=("report", _REPORT),
+        )
+
+    def _shown(self, asked: Asked, first: int) -> tuple[AttackView, ...]:
+        wanted = sorted({*places(self.gallery, asked.images), first})[: self.gallery + 1]
+        labels = match(asked.classes, class_names(asked.model, asked.source, first))
+        return shown_attacks(asked.source, wanted, asked.model, self.explainer, self.of, self.compare, asked.seed, labels, asked.targets)
+
+    def record(self, asked: Asked) -> dict[str, Any]:
+        """The seven reproducibility answers."""
+        attacks = {repr(self.of(one)): self.of(one).reference for one in self.explainer}
+        told = {"targets": asked.explained, "distance": repr(self.compare), "attacks": list(attacks)}
+        answers = record(asked.model, self.explainer, (), asked.data, asked.source.indices, asked.seed, told)
+        return {**answers, "algorithm": answers["algorithm"] | attacks}

@@ -1,0 +1,1 @@
+"""The audit: explain, measure, hold against nulls, and judge."""

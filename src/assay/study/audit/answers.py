@@ -1,0 +1,325 @@
+"""From the scores of maps and their nulls to answers: which measures tell anything, which questions an explainer passes, whom to trust."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from assay.stats.intervals import LEVEL, Moments
+from assay.stats.tests import holm, holm_levels, images_needed, not_worse
+from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, OWN, RANDOM, TRUTH
+
+__all__ = ["QUESTIONS", "SMALLEST", "Answers", "Rated", "Status", "answer"]
+
+Status = Literal["yes", "no", "undecided", "open"]
+
+QUESTIONS = ("where", "this image", "this model", "more than the image")
+SMALLEST = 0.2
+"""The smallest effect that counts, unless the user says otherwise: a mean paired difference of that many standard deviations."""
+_FLAT = 0.01
+"""An image on which all maps score the same within this share tells nothing."""
+_FEW = 12
+"""With fewer images nothing is said not to hold, unless there is no difference at all."""
+_SCHEMA: dict[str, pl.DataType] = {
+    "explainer": pl.String(),
+    "question": pl.String(),
+    "measure": pl.String(),
+    "difference": pl.Float64(),
+    "low": pl.Float64(),
+    "high": pl.Float64(),
+    "effect": pl.Float64(),
+    "p": pl.Float64(),
+    "holds": pl.Boolean(),
+}
+
+
+@dataclass(frozen=True)
+class Rated:
+    """What answers need to know of a measure."""
+
+    name: str
+    higher_is_better: bool
+    category: str
+    needs_truth: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What the questions come to.
+
+    Attributes:
+        table: explainer, question, measure, difference (own less null, positive being better), low, high (corrected interval), effect
+            (in standard deviations), p (one-sided, corrected), holds (empty: undecided or open).
+        trusted: Explainers that pass every question.
+        recommended: The trusted explainer chosen on one half of the images and confirmed on the other, or None.
+        silent: Measures that tell nothing on these images.
+        alive: Measures that do.
+        blind: Live measures that would not notice a map whose signs are flipped.
+        needed: Images that would decide what is undecided, by explainer; None where no number would.
+        standing: Where each explainer's mean lies from its own map elsewhere (0) to the positive control (1), by (explainer, measure).
+        best: Explainers not shown to be worse than the best by each measure.
+        saturated: Images on which no map moves a measure, by measure.
+        faithful: Measures of faithfulness among those that answer questions.
+        images: Images that were held against nulls.
+        tests: How many tests the correction is for.
+    """
+
+    table: pl.DataFrame
+    trusted: tuple[str, ...] = ()
+    recommended: str | None = None
+    silent: tuple[str, ...] = ()
+    alive: tuple[str, ...] = ()
+    blind: tuple[str, ...] = ()
+    needed: Mapping[str, int | None] = field(default_factory=dict)
+    standing: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    best: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    saturated: Mapping[str, int] = field(default_factory=dict)
+    faithful: tuple[str, ...] = ()
+    images: int = 0
+    tests: int = 0
+
+    def status(self, explainer: str, question: str) -> Status:
+        """What the live measures say of one question: more than the image is asked of any that sees signs, the others of all."""
+        own = self.table.filter((pl.col("explainer") == explainer) & (pl.col("question") == question) & pl.col("measure").is_in(self.alive))
+        last = question == QUESTIONS[-1]
+        if last:
+            own = own.filter(pl.col("measure").is_in(self.seeing))
+        holds, p = own["holds"].to_list(), own["p"]
+        if not holds or (p.is_nan().all() if last else p.is_nan().any()):
+            return "open"
+        if any(one is True for one in holds) if last else all(one is True for one in holds):
+            return "yes"
+        return "no" if (all(one is False for one in holds) if last else any(one is False for one in holds)) else "undecided"
+
+    @property
+    def seeing(self) -> tuple[str, ...]:
+        """Live measures of faithfulness that notice flipped signs."""
+        return tuple(one for one in self.faithful if one in self.alive and one not in self.blind)
+
+
+def answer(
+    values: np.ndarray,
+    items: Sequence[tuple[str, str]],
+    measures: Sequence[Rated],
+    contestants: Mapping[str, bool],
+    smallest: float = SMALLEST,
+) -> Answers:
+    """Answers from scores.
+
+    Args:
+        values: (images, items, measures); NaN where there is nothing to score.
+        items: As `assay.study.audit.nulls.Nulls.items`.
+        measures: What the last axis is.
+        contestants: The explainers, and whether each may be trusted at all (controls never may).
+        smallest: The smallest effect that counts.
+    """
+    images = len(values)
+    if not images or not measures or not contestants:
+        return Answers(pl.DataFrame(schema=_SCHEMA))
+    signs = np.array([1.0 if one.higher_is_better else -1.0 for one in measures])
+    scores = _Scores(values * signs, {item: at for at, item in enumerate(items)})
+    alive, silent, blind = _alive(scores, measures, smallest)
+    saturated = {one.name: _saturated(values[:, :, at]) for at, one in enumerate(measures) if one.category == "faithfulness"}
+    asked = [(name, question, at) for name in contestants for question in QUESTIONS for at in range(len(measures))]
+    rows, tests = _tested(
+        scores, asked, measures, {one.name: one.name in blind for one in measures if one.name in alive}, contestants, smallest
+    )
+    table = pl.DataFrame([row for row, _ in rows], schema=_SCHEMA)
+    live = [(row, found) for row, found in rows if row["measure"] in alive]
+    columns = [at for at, one in enumerate(measures) if one.name in alive]
+    faithful = tuple(one.name for one in measures if one.category == "faithfulness")
+    seeing = [name for name in faithful if name in alive and name not in blind]
+    standing = {(name, measures[at].name): _standing(scores, name, at) for name in contestants for at in columns}
+    found = Answers(
+        table,
+        silent=tuple(silent),
+        alive=tuple(alive),
+        blind=tuple(blind),
+        needed={name: _needed([one for one in live if one[0]["explainer"] == name], tests, seeing) for name in contestants},
+        standing=standing,
+        best={measures[at].name: _best(scores, list(contestants), at) for at in range(len(measures))},
+        saturated=saturated,
+        faithful=faithful,
+        images=images,
+        tests=tests,
+    )
+    passed = (name for name, may in contestants.items() if may and all(found.status(name, one) == "yes" for one in QUESTIONS))
+    trusted = tuple(passed)
+    seen = [at for at in columns if measures[at].name in found.seeing]
+    return replace(
+        found, trusted=trusted, recommended=_recommended(scores, trusted, columns, seen, [one.name in blind for one in measures])
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """Scores (images, items, measures), higher being better, by item."""
+
+    values: np.ndarray
+    places: Mapping[tuple[str, str], int]
+
+    def of(self, name: str, kind: str, at: int) -> np.ndarray:
+        found: np.ndarray = self.values[:, self.places[name, kind], at]
+        return found
+
+    def against(self, name: str, question: str, at: int, blind: bool) -> list[np.ndarray]:
+        """Own less each of what the question holds it against; all must be beaten."""
+        own = self.of(name, OWN, at)
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            if question == "more than the image":
+                return [own - self.values[:, place, at] for (other, _), place in self.places.items() if other.startswith("control ")]
+            kinds = {"where": [ELSEWHERE] if blind else [ELSEWHERE, FLIPPED], "this image": [ANOTHER], "this model": [RANDOM]}[question]
+            return [own - self.of(name, kind, at) for kind in kinds]
+
+    def only(self, rows: np.ndarray) -> _Scores:
+        return _Scores(self.values[rows], self.places)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The hardest of a question's tests: moments of one column, and its one-sided p."""
+
+    moments: Moments
+    p: float
+    count: int
+    exact: bool
+
+
+def _hardest(differences: Sequence[np.ndarray]) -> _Found:
+    found = []
+    for one in differences:
+        moments, known = Moments.of(one[:, None]), one[np.isfinite(one)]
+        same = len(known) > 1 and bool((np.abs(known) <= 1e-7).all())
+        found.append(_Found(moments, 1.0 if same else float(moments.above()[0]), len(known), same))
+    return max(found, key=lambda one: (math.isnan(one.p), one.p, -float(np.nan_to_num(one.moments.effect[0]))))
+
+
+def _alive(scores: _Scores, measures: Sequence[Rated], smallest: float) -> tuple[list[str], list[str], list[str]]:
+    """Measures that tell a control from itself elsewhere, those that do not, and of the live those that are blind to signs.
+
+    A measure of which too few images are there to tell is in none of them.
+    """
+    tests: list[tuple[int, _Found]] = []
+    for at, one in enumerate(measures):
+        pairs = [] if one.needs_truth else ["positive control"]
+        pairs += [TRUTH] if (TRUTH, OWN) in scores.places else []
+        tests += [(at, _hardest([scores.of(name, OWN, at) - scores.of(name, ELSEWHERE, at)])) for name in pairs]
+    corrected = holm([found.p for _, found in tests])
+    counted: dict[int, int] = {}
+    told: set[int] = set()
+    for (at, found), p in zip(tests, corrected, strict=True):
+        counted[at] = max(counted.get(at, 0), found.count)
+        if p < LEVEL and found.moments.effect[0] >= smallest:
+            told.add(at)
+    alive = [one.name for at, one in enumerate(measures) if at in told]
+    enough = [at for at in counted if 0.5 ** counted[at] * len(tests) < LEVEL]
+    silent = [measures[at].name for at in enough if at not in told]
+    blind = []
+    for at, one in enumerate(measures):
+        seen = _hardest([scores.of("positive control", OWN, at) - scores.of("positive control", FLIPPED, at)])
+        if one.name in alive and not (seen.p < LEVEL / len(measures) and seen.moments.effect[0] >= smallest):
+            blind.append(one.name)
+    return alive, silent, blind
+
+
+def _tested(
+    scores: _Scores,
+    asked: Sequence[tuple[str, str, int]],
+    measures: Sequence[Rated],
+    alive: Mapping[str, bool],
+    contestants: Mapping[str, bool],
+    smallest: float,
+) -> tuple[list[tuple[dict[str, object], _Found]], int]:
+    """A row for each question with what was found, and how many tests the verdict rests on.
+
+    These are the tests by live measures of explainers that may be trusted, save where there is no difference at all, which no test could
+    find. Holm's procedure holds them together; of controls p is multiplied by their number, and p of silent measures is shown as it is.
+    """
+    found = [_hardest(scores.against(name, question, at, alive.get(measures[at].name, False))) for name, question, at in asked]
+    live = np.array([measures[at].name in alive for _, _, at in asked], bool)
+    rested = live & np.array([contestants[name] and not one.exact for (name, _, _), one in zip(asked, found, strict=True)], bool)
+    p, tests = np.array([one.p for one in found]), int(rested.sum())
+    corrected, levels = np.where(live, np.minimum(1.0, p * max(tests, 1)), p), np.where(live, LEVEL / max(tests, 1), LEVEL)
+    corrected[rested], levels[rested] = holm(p[rested]), holm_levels(p[rested])
+    rows = []
+    for (name, question, at), one, own, level, counted in zip(asked, found, corrected, levels, live, strict=True):
+        low, high = one.moments.interval(2 * level)
+        difference, effect = float(one.moments.mean[0]), float(one.moments.effect[0])
+        row: dict[str, object] = {"explainer": name, "question": question, "measure": measures[at].name, "difference": difference}
+        row |= {"low": float(low[0]), "high": float(high[0]), "effect": effect, "p": float(own)}
+        rows.append((row | {"holds": _holds(float(own), effect, one, smallest) if counted else None}, one))
+    return rows, tests
+
+
+def _holds(p: float, effect: float, found: _Found, smallest: float) -> bool | None:
+    """Whether a question is passed; None where there are too few images to say, or none at all."""
+    if found.count < 2:
+        return None
+    if found.exact:
+        return False
+    if p < LEVEL and effect >= smallest:
+        return True
+    return None if found.count < _FEW or effect >= smallest else False
+
+
+def _needed(live: Sequence[tuple[Mapping[str, object], _Found]], tests: int, seeing: Sequence[str]) -> int | None:
+    """Images that would decide the undecided questions of an explainer, as far as they would; None where there is no such number."""
+    first, last = [], []
+    for row, one in live:
+        if row["holds"] is None and one.count > 1:
+            many = images_needed(float(one.moments.effect[0]), LEVEL / max(tests, 1))
+            if row["question"] != QUESTIONS[-1]:
+                first.append(many)
+            elif row["measure"] in seeing:
+                last.append(many)
+    if last and not any(row["holds"] and row["question"] == QUESTIONS[-1] and row["measure"] in seeing for row, _ in live):
+        # One of these measures is enough.
+        first.append(min((many for many in last if many is not None), default=None))
+    return None if not first or None in first else max(many for many in first if many is not None)
+
+
+def _best(scores: _Scores, names: Sequence[str], at: int) -> tuple[str, ...]:
+    return tuple(names[place] for place in not_worse(np.stack([scores.of(name, OWN, at) for name in names], 1)))
+
+
+def _standing(scores: _Scores, name: str, at: int) -> float:
+    """Mean own score, from the same maps elsewhere (0) to the positive control (1)."""
+    control = TRUTH if (TRUTH, OWN) in scores.places else "positive control"
+    null = scores.of(name, ELSEWHERE, at)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        parts = scores.of(name, OWN, at) - null, scores.of(control, OWN, at) - null
+        known = np.isfinite(parts[0]) & np.isfinite(parts[1])
+        return float(parts[0][known].sum() / parts[1][known].sum()) if known.any() else math.nan
+
+
+def _recommended(
+    scores: _Scores, trusted: Sequence[str], columns: Sequence[int], seeing: Sequence[int], blind: Sequence[bool]
+) -> str | None:
+    """Of the trusted, the one of the best mean standing on every other image, where the rest of the images bear it out."""
+    if not trusted:
+        return None
+    even = np.arange(len(scores.values)) % 2 == 0
+    choosing, checking = scores.only(even), scores.only(~even)
+    best = max(trusted, key=lambda name: float(np.nan_to_num(np.mean([_standing(choosing, name, at) for at in seeing]), nan=-math.inf)))
+    for question in QUESTIONS:
+        last = question == QUESTIONS[-1]
+        p = [_hardest(checking.against(best, question, at, blind[at])).p for at in (seeing if last else columns)]
+        # All must hold, so that each may be tested at the level itself; more than the image by one of them, so that these are corrected.
+        if not (np.nanmin(holm(p)) < LEVEL if last else max(p) < LEVEL):
+            return None
+    return best
+
+
+def _saturated(values: np.ndarray) -> int:
+    """Images on which all maps score the same."""
+    known = np.isfinite(values)
+    rows = values[known.sum(1) > 1]
+    if not len(rows):
+        return 0
+    span, size = np.nanmax(rows, 1) - np.nanmin(rows, 1), np.nanmax(np.abs(rows), 1)
+    return int((span <= _FLAT * size).sum())

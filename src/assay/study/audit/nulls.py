@@ -1,0 +1,246 @@
+"""What each map of an audit is held against: nulls made from the explainer's own map, controls, and a positive control.
+
+Everything is made within one block of images, from (seed, image number) and the block's own maps, so that a resumed run gives the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from assay.core import noise
+from assay.core.registry import short
+from assay.errors import AssayError
+from assay.explain.base import Explainer
+from assay.explain.controls import Centre, ColourContrast, Edges
+from assay.explain.occlusion import Occlusion
+from assay.explain.superpixels.segments import Grid
+from assay.measure.base import Case, Measure, pixel_values
+from assay.models.classifier import Classifier
+
+__all__ = [
+    "ANOTHER",
+    "CONTROLS",
+    "ELSEWHERE",
+    "FLIPPED",
+    "MOST",
+    "OWN",
+    "POSITIVE",
+    "RANDOM",
+    "STEPS",
+    "TRUTH",
+    "Nulls",
+    "agreements",
+    "another",
+    "elsewhere",
+    "judges",
+    "scored",
+]
+
+OWN, ELSEWHERE, FLIPPED, ANOTHER, RANDOM = "own", "elsewhere", "signs flipped", "another image's", "random weights"
+KINDS = (OWN, ELSEWHERE, FLIPPED, ANOTHER, RANDOM)
+"""An explainer's map, and the nulls made from it."""
+CONTROLS: tuple[Explainer, ...] = (Edges(), ColourContrast(), Centre())
+"""Maps of the image alone."""
+POSITIVE = Occlusion(segments=Grid(rows=4, columns=4))
+"""A map made from the model's own answers, which a measure that can tell anything here tells from the same map elsewhere."""
+TRUTH = "truth"
+STEPS = 8
+"""Steps of the curves by which nulls are compared; those of the scores are finer, and cost more."""
+MOST = 512
+"""Images, about, that are held against nulls; evenly spaced blocks where there are more."""
+_RANKED = 1 << 25
+_CATEGORIES = ("faithfulness", "localisation")
+
+
+def judges(measures: Sequence[Measure]) -> list[Measure]:
+    """The measures that answer the verdict's questions: those of faithfulness and known truth, which look at maps alone."""
+    return [one for one in measures if one.category in _CATEGORIES and "explainer" not in one.needs]
+
+
+@dataclass(frozen=True, eq=False)
+class Nulls:
+    """Scores of all that an audit's maps are held against.
+
+    Args:
+        explainers: What is audited.
+        measures: Those that answer questions (see `judges`).
+        seed: Decides all randomness, together with the images' numbers.
+        twin: The model with random weights; None where it has none.
+        truth: Whether the evidence is known.
+    """
+
+    explainers: Sequence[Explainer]
+    measures: Sequence[Measure]
+    seed: int
+    twin: Classifier | None
+    truth: bool
+
+    @property
+    def items(self) -> list[tuple[str, str]]:
+        """(whose map, which of KINDS) of everything that is scored, in the order of the tables' rows."""
+        found = [(short(one), kind) for one in self.explainers for kind in KINDS]
+        found += [(f"control {short(one)}", OWN) for one in CONTROLS]
+        found += [("positive control", kind) for kind in (OWN, ELSEWHERE, FLIPPED)]
+        return found + ([(TRUTH, kind) for kind in (OWN, ELSEWHERE)] if self.truth else [])
+
+    def wanted(self, rows: range, images: int) -> bool:
+        """Whether a block at these positions of so many images is held against nulls."""
+        share = min(1.0, MOST / images) / len(rows)
+        return bool(self.measures) and math.floor(rows.stop * share) > math.floor(rows.start * share)
+
+    def extra(self, case: Case, maps: Sequence[Tensor], lost: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Maps of all items, and which (items, N) there are; those that are not there are 0.
+
+        Args:
+            case: The images.
+            maps: Maps of the explainers, 0 where they were not finite.
+            lost: (explainers and more, N) where a map or the model's output is not finite.
+        """
+        donors = another(case.targets, case.index, self.seed)
+        sound = case.logits.flatten(1).isfinite().all(1)
+        made: list[Tensor] = []
+        known: list[Tensor] = []
+        for explainer, own, gone in zip(self.explainers, maps, lost, strict=False):
+            random = self._random(case, explainer)
+            made += [own, elsewhere(own, case.index, self.seed), -own, own[donors.clamp_min(0)]]
+            made.append(torch.zeros_like(own) if random is None else random.nan_to_num(0.0, 0.0, 0.0))
+            known += [~gone] * 3 + [~gone & (donors >= 0) & ~gone[donors.clamp_min(0)]]
+            known.append(torch.zeros_like(gone) if random is None else ~gone & random.flatten(1).isfinite().all(1))
+        made += [one.attribute(case.model, case.images, case.targets, case.index, self.seed) for one in CONTROLS]
+        positive = POSITIVE.attribute(case.model, case.images, case.targets, case.index, self.seed).nan_to_num(0.0, 0.0, 0.0)
+        made += [positive, elsewhere(positive, case.index, self.seed), -positive]
+        if case.truth is not None:
+            truth = case.truth.float()
+            made += [truth, elsewhere(truth, case.index, self.seed)]
+        known += [sound] * (len(made) - len(known))
+        return made, torch.stack(known)
+
+    def table(self, index: Tensor, values: Tensor, labels: Sequence[str]) -> pl.DataFrame:
+        """Rows (image, map, kind, measure, value) of values (measures, items, N), image by image.
+
+        Args:
+            index: (N,) the images' numbers.
+            values: (measures, items, N).
+            labels: The measures' names.
+        """
+        count, items, many = len(index), self.items, len(labels)
+        return pl.DataFrame(
+            {
+                "image": index.cpu().repeat_interleave(len(items) * many).numpy(),
+                "map": [name for name, _ in items for _ in labels] * count,
+                "kind": [kind for _, kind in items for _ in labels] * count,
+                "measure": list(labels) * (len(items) * count),
+                "value": values.permute(2, 1, 0).flatten().double().cpu().numpy(),
+            }
+        )
+
+    def _random(self, case: Case, explainer: Explainer) -> Tensor | None:
+        # Maps that were made elsewhere are the same for any model.
+        if self.twin is None or getattr(explainer, "fixed", False):
+            return None
+        try:
+            return explainer.attribute(self.twin, case.images, case.targets, case.index, self.seed)
+        except AssayError:
+            # The question stays open for this explainer, and the verdict says so.
+            return None
+
+
+def coarse(measure: Measure) -> Measure | None:
+    """A curve's measure with few steps, by which nulls are compared; None for measures that all maps share the passes of."""
+    steps = {one.name for one in fields(measure)} & {"steps"}  # type: ignore[arg-type]
+    if not steps:
+        return None
+    few: Any = replace(measure, steps=min(STEPS, measure.steps))  # type: ignore[type-var, attr-defined]
+    found: Measure = few
+    return found
+
+
+def scored(
+    measure: Measure, case: Case, maps: list[Tensor], explainers: Sequence[Explainer], made: list[Tensor]
+) -> tuple[Tensor, Tensor | None]:
+    """Scores (E, N) of the explainers' maps, and (items, N) of what they are held against; None where there is nothing.
+
+    Args:
+        measure: What scores.
+        case: The images.
+        maps: The explainers' maps.
+        explainers: The explainers.
+        made: Maps of all items.
+    """
+    few = coarse(measure) if made else None
+    if few is None:
+        both = measure.evaluate(case, [*maps, *made], [*explainers, *[POSITIVE] * len(made)])
+        return both[: len(maps)], both[len(maps) :] if made else None
+    # Curves rank the pixels of all maps at once; a few maps at a time bound the memory.
+    size = max(1, _RANKED // case.images[:, 0].numel())
+    parts = [few.evaluate(case, made[at : at + size], [POSITIVE] * len(made[at : at + size])) for at in range(0, len(made), size)]
+    return measure.evaluate(case, maps, list(explainers)), torch.cat(parts)
+
+
+def elsewhere(maps: Tensor, index: Tensor, seed: int) -> Tensor:
+    """Maps (N, C, H, W) put elsewhere: moved in a circle, by a quarter to three quarters of each side, drawn for each image."""
+    height, width = maps.shape[2:]
+    drawn = noise.uniform(seed, "elsewhere", index, torch.zeros_like(index), (2,)) / 2 + 0.25
+    down, across = ((drawn[:, at] * side).round().long() for at, side in enumerate((height, width)))
+    rows = (torch.arange(height, device=maps.device) + down[:, None]) % height
+    columns = (torch.arange(width, device=maps.device) + across[:, None]) % width
+    return maps.gather(2, rows[:, None, :, None].expand_as(maps)).gather(3, columns[:, None, None, :].expand_as(maps))
+
+
+def another(targets: Tensor, index: Tensor, seed: int) -> Tensor:
+    """(N,) the place of an image of another class for each image, drawn among those there are; -1 where there is none."""
+    others = targets[:, None] != targets
+    many = others.sum(1)
+    drawn = noise.uniform(seed, "another image", index, torch.zeros_like(index), (1,))[:, 0]
+    wanted = (drawn * many).long().clamp_max((many - 1).clamp_min(0))
+    found = (others.cumsum(1) == wanted[:, None] + 1).long().argmax(1)
+    return torch.where(many > 0, found, -1)
+
+
+def agreements(index: Tensor, maps: Mapping[str, Tensor]) -> pl.DataFrame:
+    """How alike the maps of each two explainers are, image by image.
+
+    Args:
+        index: (N,) the images' numbers.
+        maps: (N, C, H, W) by explainer.
+
+    Returns:
+        Columns image, first, second, spearman (of the pixels' sums over the channels), overlap (share of the top tenth of the pixels
+        that both have).
+    """
+    names = list(maps)
+    values = {name: pixel_values(one, "signed").flatten(1) for name, one in maps.items()}
+    ranks = {name: one.argsort(dim=1, stable=True).argsort(dim=1).double() for name, one in values.items()}
+    parts = []
+    for at, first in enumerate(names):
+        for second in names[at + 1 :]:
+            one, two = ranks[first], ranks[second]
+            size = one.shape[1]
+            top = size - max(1, size // 10)
+            parts.append(
+                pl.DataFrame(
+                    {
+                        "image": index.cpu().numpy(),
+                        "first": [first] * len(index),
+                        "second": [second] * len(index),
+                        "spearman": _correlations(one, two),
+                        "overlap": (((one >= top) & (two >= top)).sum(1) / (size - top)).double().cpu().numpy(),
+                    }
+                )
+            )
+    schema = {"image": pl.Int64, "first": pl.String, "second": pl.String, "spearman": pl.Float64, "overlap": pl.Float64}
+    return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
+
+
+def _correlations(one: Tensor, two: Tensor) -> np.ndarray:
+    one, two = (each - each.mean(1, keepdim=True) for each in (one, two))
+    found: np.ndarray = ((one * two).sum(1) / (one.norm(dim=1) * two.norm(dim=1)).clamp_min(1e-12)).cpu().numpy()
+    return found

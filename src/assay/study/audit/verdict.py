@@ -1,0 +1,283 @@
+"""Plain words for what an audit found, by rules that are written here and shown in the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from assay.report.page import MeasureNote, Sentence, Tone
+from assay.stats.intervals import LEVEL
+from assay.study.audit.answers import QUESTIONS, Answers
+from assay.study.audit.nulls import STEPS
+from assay.study.audit.statistics import BETTER
+
+__all__ = ["RULES", "verdict"]
+
+FRAGILE = 0.5
+FEW = 30
+ALIKE = 0.5
+RULES = (
+    "Four questions are asked of every explainer, by every measure of faithfulness and of known truth, image by image: does its "
+    "map say where (it is held against itself put elsewhere, and against itself with flipped signs), of this image (against its "
+    "own map of another image of another class), of this model (against its own map of the model with every weight in random "
+    "order), and more than the image alone shows (against edges, colour contrast and a blob in the middle; all must be beaten). A "
+    f"question is passed where the mean paired difference lies on the good side of zero, one-sided p below {LEVEL:g} after Holm's "
+    "correction over all tests that the verdict rests on, and is at least the smallest effect that counts. A measure that does not "
+    "tell a map made from the model's own answers (or the known evidence) from the same map elsewhere is silent here and counts "
+    "for nothing. An explainer is trusted where it passes the first three questions by every live measure, and the fourth by one "
+    "at least that notices flipped signs; controls never are. The recommended one is the trusted explainer of the best standing on "
+    f"every other image, if it passes on the rest. Curves are compared with {STEPS} steps. Maps are called unstable when noise too "
+    f"small to see changes them by more than {FRAGILE:.0%} of their size, fragile when less of them is left under an attack than "
+    "under noise of its size, the 95 % intervals being apart."
+)
+
+
+def verdict(
+    summary: pl.DataFrame,
+    notes: Mapping[str, MeasureNote],
+    images: int,
+    answers: Answers,
+    model: Sequence[Sentence] = (),
+    alike: pl.DataFrame | None = None,
+) -> tuple[Sentence, ...]:
+    """Sentences for the top of the report, most important first.
+
+    Args:
+        summary: As `summarise` makes it.
+        notes: A note for each measure.
+        images: Number of images scored.
+        answers: What the questions come to, nothing being trusted where the model is not sound.
+        model: What must be known of the model before.
+        alike: As `assay.study.audit.nulls.agreements` makes it.
+    """
+    explainers = list(dict.fromkeys(summary["explainer"]))
+    found = [*model, *_first(answers), *_each(answers, explainers), *_measures(answers), *_agreement(answers, alike)]
+    rest = [*_localisation(summary, notes, answers), *_robustness(summary, notes), *_attacked(summary), *_not_attacked(summary, images)]
+    # Nothing reads as good news beside explainers that are not trusted.
+    found += [Sentence("note", one.text) if one.tone == "good" and not answers.trusted else one for one in rest]
+    if images < FEW:
+        scored = f"{_count(images, 'image')} {'was' if images == 1 else 'were'}"
+        text = f"Only {scored} scored: intervals are wide; take {FEW} or more before you rely on this."
+        found.append(Sentence("caution", text))
+    return tuple(found)
+
+
+def _first(answers: Answers) -> list[Sentence]:
+    """Which explainer to use, or that none is."""
+    if answers.recommended:
+        stands = {one: answers.standing[answers.recommended, one] for one in answers.seeing}
+        told = _listed([f"{_stand(value)} by {name}" for name, value in stands.items()])
+        text = (
+            f"Use {answers.recommended} here: it was chosen on one half of the images and confirmed on the other. From its own map put "
+            f"elsewhere (0) to a map made from the model's own answers (1) it stands at {told}."
+        )
+        return [Sentence("good", text)]
+    if answers.trusted:
+        return [Sentence("caution", "No recommendation: what was chosen on one half of the images was not confirmed on the other.")]
+    return [Sentence("bad", "None of these explainers is shown to be trustworthy here.")]
+
+
+def _each(answers: Answers, explainers: Sequence[str]) -> list[Sentence]:
+    """One sentence for the trusted, and one for each other explainer."""
+    found = []
+    if answers.trusted:
+        they = "It says" if len(answers.trusted) == 1 else "They say"
+        text = f"Trusted: {_listed(list(answers.trusted))}. {they} where, in this image, of this model"
+        losing = [
+            f"{name} by {_listed(worse)}"
+            for name in answers.trusted
+            if (worse := [one for one in answers.alive if _loses(answers, name, one)])
+        ]
+        more = f" (not, though, {_listed(losing)})" if losing else ""
+        found.append(Sentence("good", f"{text}, and more than the image alone shows{more}."))
+    if not answers.alive:
+        return found
+    return found + [_sentence(answers, name) for name in explainers if name not in answers.trusted]
+
+
+def _loses(answers: Answers, name: str, measure: str) -> bool:
+    row = answers.table.filter((pl.col("explainer") == name) & (pl.col("measure") == measure) & (pl.col("question") == QUESTIONS[-1]))
+    return bool(len(row)) and row["holds"][0] is not True
+
+
+def _sentence(answers: Answers, name: str) -> Sentence:
+    """What one explainer that is not trusted says and does not say."""
+    status = {question: answers.status(name, question) for question in QUESTIONS}
+    said = [_SAYS[question] for question in QUESTIONS if status[question] == "yes"]
+    start = f"{name}: it says {', and '.join(said)}" if said else f"{name}:"
+    lost = [_FAILS[question] for question in QUESTIONS if status[question] == "no"]
+    own = answers.table.filter(
+        (pl.col("explainer") == name) & (pl.col("question") == QUESTIONS[2]) & pl.col("measure").is_in(answers.alive)
+    )
+    if status[QUESTIONS[2]] == "no" and (own["difference"].abs() > 0).any():
+        lost[lost.index(_FAILS[QUESTIONS[2]])] = "its map of the model with random weights does as well: it does not explain this model"
+    if lost:
+        tone: Tone = "caution" if [one for one in QUESTIONS if status[one] != "yes"] == [QUESTIONS[-1]] else "bad"
+        return Sentence(tone, f"{start}{', but ' if said else ' '}{'; '.join(lost)}.")
+    unsure = [question for question in QUESTIONS if status[question] == "undecided"]
+    parts = []
+    if unsure:
+        many = answers.needed.get(name)
+        would = f", about {many:,} would do" if many and many > answers.images else ""
+        parts.append(f"undecided with {_count(answers.images, 'image')}{would}: {_listed([_ASKS[one] for one in unsure])}")
+    opened = [question for question in QUESTIONS if status[question] == "open"]
+    if opened:
+        parts.append(f"open, since there is nothing to hold it against: {_listed([_ASKS[one] for one in opened])}")
+    if not parts:
+        return Sentence(
+            "note", f"{start}; it is a map to hold others against, or of a model that is not to be explained, and is not trusted."
+        )
+    return Sentence("caution", f"{start}{'; ' if said else ' '}{'; '.join(parts)}.")
+
+
+_SAYS = dict(zip(QUESTIONS, ("where", "in this image", "of this model", "more than the image alone shows"), strict=True))
+_FAILS = dict(
+    zip(
+        QUESTIONS,
+        (
+            "its map put elsewhere, or with flipped signs, does as well: it does not say where",
+            "its map of another image does as well: it does not explain this image",
+            "hardly changes when the model's weights are random: it does not explain this model",
+            "it is not shown to say more than the image alone",
+        ),
+        strict=True,
+    )
+)
+_ASKS = dict(
+    zip(
+        QUESTIONS,
+        (
+            "whether it says where",
+            "whether it is of this image",
+            "whether it is of this model",
+            "whether it says more than the image alone",
+        ),
+        strict=True,
+    )
+)
+
+
+def _measures(answers: Answers) -> list[Sentence]:
+    """What the measures cannot tell here."""
+    found = []
+    if not answers.table.height:
+        text = "No question could be asked: no measure of faithfulness or of known truth was given, or no image scored."
+        found.append(Sentence("caution", text))
+    elif not answers.alive and not answers.silent:
+        text = f"{_count(answers.images, 'image')} cannot show whether the measures tell anything here, so nothing is decided"
+        found.append(Sentence("caution", f"{text}; take {FEW} or more."))
+    if answers.silent:
+        tell, it = ("tells", "It counts") if len(answers.silent) == 1 else ("tell", "They count")
+        text = (
+            f"{_listed(list(answers.silent))} {tell} nothing on these images: a map made of the model's own answers, or the known evidence,"
+        )
+        found.append(Sentence("caution", f"{text} scores no better than the same map put elsewhere. {it} for nothing here."))
+    if answers.alive and not answers.seeing:
+        text = f"{_listed(list(answers.alive))} would not notice a map whose signs are flipped, so nothing is trusted"
+        found.append(Sentence("caution", f"{text}; measure by Deletion or Insertion, signed, too."))
+    full = [f"{many} of {answers.images} by {name}" for name, many in answers.saturated.items() if many]
+    if full:
+        found.append(Sentence("note", f"Images on which every map scores the same, so that they tell nothing: {_listed(full)}."))
+    return found
+
+
+def _agreement(answers: Answers, alike: pl.DataFrame | None) -> list[Sentence]:
+    """Whether the trusted explainers agree with each other."""
+    if alike is None or len(answers.trusted) < 2:
+        return []
+    own = alike.filter(pl.col("first").is_in(answers.trusted) & pl.col("second").is_in(answers.trusted))
+    pairs = own.group_by("first", "second", maintain_order=True).agg(pl.col("spearman").mean(), pl.col("overlap").mean())
+    least = pairs.sort("overlap").row(0, named=True)
+    text = (
+        f"least {least['first']} and {least['second']}, which have {least['overlap']:.0%} of their top tenth of the pixels in common and a "
+        f"rank correlation of {least['spearman']:.2f}"
+    )
+    if least["overlap"] >= ALIKE:
+        return [Sentence("note", f"The trusted explainers agree with each other, {text}.")]
+    worst = own.group_by("image", maintain_order=True).agg(pl.col("overlap").mean()).sort("overlap", maintain_order=True)["image"].head(3)
+    return [Sentence("caution", f"The trusted explainers disagree, {text}; most on the images {_listed(list(map(str, worst)))}.")]
+
+
+def _stand(value: float) -> str:
+    return "n/a" if math.isnan(value) else f"{value:.2f}"
+
+
+def _rows(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], category: str) -> pl.DataFrame:
+    return summary.filter(pl.col("measure").is_in([name for name, note in notes.items() if note.category == category]))
+
+
+def _localisation(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Answers) -> list[Sentence]:
+    """Which explainers agree best with known evidence: those not shown to be worse than the top."""
+    found = []
+    for (measure,), rows in _rows(summary, notes, "localisation").drop_nans("mean").group_by("measure", maintain_order=True):
+        best = rows.sort("mean", descending=bool(rows["higher_is_better"][0])).row(0, named=True)
+        names = [name for name in answers.best.get(str(measure), ()) if name != best["explainer"]]
+        interval = "" if math.isnan(best["low"]) else f" ({best['low']:.2f} to {best['high']:.2f})"
+        text = f"Against known evidence, by {measure}, {best['explainer']} agrees best: {best['mean']:.2f}{interval}"
+        text += f", a random map {best['floor']:.2f}."
+        if names:
+            text += f" Not shown to be worse: {_listed(names)}."
+        lost = rows.filter(~pl.col("verdict").is_in([BETTER, ""]))["explainer"].to_list()
+        if lost:
+            text += f" No better than random: {_listed(lost)}."
+        found.append(Sentence("note" if best["verdict"] in (BETTER, "") else "bad", text))
+    return found
+
+
+def _robustness(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[Sentence]:
+    rows = _rows(summary, notes, "robustness").filter(pl.col("measure").str.starts_with("MaxSensitivity")).drop_nans("mean")
+    unstable = [f"{row['explainer']} ({row['mean']:.0%})" for row in rows.iter_rows(named=True) if row["mean"] > FRAGILE]
+    if rows.is_empty():
+        return []
+    if not unstable:
+        return [Sentence("good", "Noise too small to see changes no explainer's maps by more than half of their size.")]
+    text = f"Unstable: noise too small to see changes the maps of {_listed(unstable)} by more than half of their size."
+    return [Sentence("caution", text)]
+
+
+def _attacked(summary: pl.DataFrame) -> list[Sentence]:
+    """Which explainers keep less of their maps under an attack than under noise of its size; intervals must not overlap."""
+    rows = summary.filter(pl.col("measure").str.starts_with("AttackedSimilarity")).drop_nans(["low", "high"])
+    noise = pl.col("measure").str.contains("attack=NoiseMapAttack", literal=True)
+    floor = {row["explainer"]: row["low"] for row in rows.filter(noise).sort("low", descending=True).iter_rows(named=True)}
+    fragile: dict[str, float] = {}
+    for row in rows.filter(~noise).iter_rows(named=True):
+        name = row["explainer"]
+        if row["high"] < floor.get(name, -math.inf):
+            fragile[name] = min(row["mean"], fragile.get(name, math.inf))
+    if not floor:
+        return []
+    if not fragile:
+        return [Sentence("good", "The attacks take no more of any explainer's maps than noise of their size does.")]
+    left = [f"{name} ({mean:.0%} left)" for name, mean in fragile.items()]
+    return [
+        Sentence("bad", f"Fragile: attacks that keep the prediction take more than noise of their size of the maps of {_listed(left)}.")
+    ]
+
+
+def _not_attacked(summary: pl.DataFrame, images: int) -> list[Sentence]:
+    """Which attacks could not be made on which explainers, for want of a gradient to climb; what stays then is not robust by that."""
+    own = (pl.col("measure").str.starts_with("AttackedSimilarity")) & ~pl.col("measure").str.contains("attack=NoiseMapAttack", literal=True)
+    found = []
+    for row in summary.filter(own).iter_rows(named=True):
+        if row["count"] == images:
+            continue
+        some = "all images" if not row["count"] else f"{images - row['count']} of {_count(images, 'image')}"
+        found.append(
+            Sentence(
+                "caution",
+                f"Not attacked: {row['measure']} found no gradient to climb through {row['explainer']} on {some} (none there, or no second "
+                "derivative in the network), so nothing is known of robustness there; a BlackBoxMapAttack needs none.",
+            )
+        )
+    return found
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,176 @@
+"""The report of `frontier`: sentences, figure, tables by width, trends and knees, in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from assay.report.figures.frontier_plot import Axis, Line, Point, trade_offs
+from assay.report.figures.plots import to_bytes
+from assay.report.study_page import Grid, Picture, Section, StudyPage
+from assay.report.text import number
+from assay.study.frontier.findings import RULES, p_words
+
+if TYPE_CHECKING:
+    from assay.study.frontier.frontier import Frontier
+
+__all__ = ["frontier_page", "lines_of_plot"]
+
+_LEAD = (
+    "Smoothing explains the model's mean over noisy copies of the image. Wider noise makes maps harder to bend, and lets them say less "
+    "about the model itself. How much less depends on what one calls faithful, so every notion has its own curve and nothing is averaged "
+    "over notions. Faithfulness is always to the model that was given, never to the smoothed one. All widths share their noise."
+)
+_SIGNS = {"gains": " +", "costs": " −", "free": " =", "undecided": " ?", "": ""}
+_CAPTION = (
+    "Robustness (to the right) against faithfulness (up), one panel for each notion, one line for each explainer, points labelled by the "
+    "width; the hollow point is the explainer alone. Axes run so that the upper right corner is the better one."
+)
+
+
+def frontier_page(frontiers: Sequence[Frontier], problems: Sequence[tuple[str, str]] = ()) -> StudyPage:
+    """The report of the frontiers of one model.
+
+    Args:
+        frontiers: One for each explainer, from one sweep.
+        problems: (image, what was wrong) for what was left out.
+    """
+    first = frontiers[0]
+    setup = first.record["setup"]
+    picture = Picture(_CAPTION, to_bytes(lambda: trade_offs(*lines_of_plot(frontiers, None, first.robustness)), "svg"), "svg")
+    images = first.status.filter(pl.col("status") == "ok").height
+    sections = [Section("Robustness against faithfulness", "", pictures=(picture,))]
+    sections += [Section(one.explainer, "", (_widths(one), _trends(one))) for one in frontiers]
+    sections.append(Section("What is measured", "", (_meanings(first),)))
+    if problems:
+        lines = tuple((name, text) for name, text in problems)
+        sections.append(Section("Problems", "", (Grid("Images with problems", "", ("image", "what"), lines, (False, False)),)))
+    return StudyPage(
+        title="What does the robustness of these explanations cost?",
+        lead=_LEAD,
+        facts={
+            "model": first.model,
+            "images": str(images),
+            "explained class": str(setup["targets"]),
+            "data": str(first.record["data"].get("name")),
+        },
+        verdict=tuple(sentence for one in frontiers for sentence in one.sentences),
+        rules=RULES,
+        sections=tuple(sections),
+        settings={name: _plain(value) for name, value in setup.items() if name not in ("model", "explainers")},
+        record=first.record,
+    )
+
+
+def lines_of_plot(
+    frontiers: Sequence[Frontier], labels: Sequence[str] | None, robustness: str
+) -> tuple[Axis, dict[str, tuple[Axis, list[Line]]], str]:
+    """What `assay.report.figures.frontier_plot.trade_offs` draws of frontiers with the same quantities.
+
+    Args:
+        frontiers: Of any explainers and models.
+        labels: What to call them; None for explainer and, where there are several, model.
+        robustness: The quantity on the horizontal axes.
+    """
+    # Twins are of one class of network: a second line of the same explainer and model is told and drawn apart by its number.
+    pairs = [(one.explainer, one.model) for one in frontiers]
+    numbers = [pairs[:at].count(pair) + 1 for at, pair in enumerate(pairs)]
+    models = [model if number == 1 else f"{model} ({number})" for (_, model), number in zip(pairs, numbers, strict=True)]
+    told = labels or [
+        one.explainer if len(set(models)) == 1 else f"{one.explainer}, {model}" for one, model in zip(frontiers, models, strict=True)
+    ]
+    across = _axis(frontiers[0], robustness)
+    panels = {}
+    for notion in frontiers[0].notions:
+        lines = [
+            Line(label, one.explainer, model, _points(one, robustness, notion))
+            for label, one, model in zip(told, frontiers, models, strict=True)
+        ]
+        panels[notion] = (_axis(frontiers[0], notion), lines)
+    kernels = {name.partition("(")[2].partition("=")[0] for one in frontiers for name in one.summary["kernel"] if "=" in name}
+    return across, panels, kernels.pop() if len(kernels) == 1 else "width"
+
+
+def _axis(frontier: Frontier, quantity: str) -> Axis:
+    return Axis(quantity.partition("(")[0], bool(_rows(frontier, quantity)["higher_is_better"][0]))
+
+
+def _points(frontier: Frontier, robustness: str, notion: str) -> tuple[Point, ...]:
+    across, up = (_rows(frontier, name).select("mean", "low", "high").rows() for name in (robustness, notion))
+    return tuple(Point(f"{width:g}", *ends) for width, *ends in zip(_rows(frontier, notion)["width"], across, up, strict=True))
+
+
+def _rows(frontier: Frontier, quantity: str) -> pl.DataFrame:
+    return frontier.summary.filter(pl.col("quantity") == quantity)
+
+
+def _widths(frontier: Frontier) -> Grid:
+    """A line for each width, a column for each quantity."""
+    quantities = frontier.trends["quantity"].to_list()
+    parts = {name: _rows(frontier, name).to_dicts() for name in quantities}
+    arrows = {name: "↑" if rows[0]["higher_is_better"] else "↓" for name, rows in parts.items()}
+    lines = tuple(
+        (head["kernel"], *(_mean(parts[name][place]) + _SIGNS[parts[name][place]["outcome"]] for name in quantities))
+        for place, head in enumerate(parts[quantities[0]])
+    )
+    return Grid(
+        f"{frontier.explainer}, width by width.",
+        "Means with 95 % intervals; ↑ higher is better, ↓ lower. Against width 0: + gains, = free, − costs, ? undecided.",
+        ("kernel", *(f"{name} {arrows[name]}" for name in quantities)),
+        lines,
+        (False, *(True for _ in quantities)),
+    )
+
+
+def _trends(frontier: Frontier) -> Grid:
+    """A line for each quantity: from width 0 to the largest, its trend, and its knee."""
+    lines = []
+    for move in frontier.trends.iter_rows(named=True):
+        rows = _rows(frontier, move["quantity"]).to_dicts()
+        bent = frontier.knee(move["quantity"]) if move["kind"] == "faithfulness" else None
+        lines.append(
+            (
+                move["quantity"],
+                number(rows[0]["mean"]),
+                number(rows[-1]["mean"]),
+                _loss(rows[-1]),
+                "not tested" if not move["trend"] else move["trend"],
+                number(move["rank_correlation"], 2),
+                p_words(move["p_holm"]),
+                f"{bent.width:g} ({bent.support:.0%} of resamples)" if bent else "none",
+            )
+        )
+    return Grid(
+        f"{frontier.explainer}, trends.",
+        "Loss at the largest width against width 0, as a share of the value at width 0, with its 95 % interval (below zero: a gain). The "
+        "trend's rank correlation is positive where the quantity gets better with the width; p is corrected by Holm. The knee is the width "
+        f"whose mean lies furthest above the chord of the curve over {frontier.robustness}; none where nothing bends or is traded.",
+        ("quantity", "width 0", "largest width", "loss", "trend", "rank correlation", "p", "knee"),
+        tuple(lines),
+        (False, True, True, True, False, True, True, False),
+    )
+
+
+def _meanings(frontier: Frontier) -> Grid:
+    lines = tuple((move["quantity"], move["kind"], frontier.meanings[move["quantity"]]) for move in frontier.trends.iter_rows(named=True))
+    return Grid("Quantities.", "The measures' parameters are among the settings.", ("quantity", "asks for", "meaning"), lines, (False,) * 3)
+
+
+def _mean(row: Mapping[str, Any]) -> str:
+    if math.isnan(row["low"]):
+        return number(row["mean"])
+    return f"{number(row['mean'])} ({number(row['low'])} to {number(row['high'])})"
+
+
+def _loss(row: Mapping[str, Any]) -> str:
+    if math.isnan(row["loss"]):
+        return "n/a"
+    ends = "" if math.isnan(row["loss_low"]) else f" ({row['loss_low']:.0%} to {row['loss_high']:.0%})"
+    return f"{row['loss']:.0%}{ends}".replace("-", "−")
+
+
+def _plain(value: Any) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

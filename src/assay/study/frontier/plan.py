@@ -1,0 +1,119 @@
+"""What a sweep over smoothing widths will do, checked before it does anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from assay.attack.ball import Ball, LinfBall, ball
+from assay.attack.base import Attack
+from assay.attack.distances import Distance, TopK
+from assay.attack.map_attack import MapAttack
+from assay.bounds.certify import check_certifiable
+from assay.core.listed import built
+from assay.core.registry import build, short
+from assay.errors import SpecError
+from assay.explain.base import Explainer
+from assay.explain.kernels import Gaussian, Kernel
+from assay.explain.smooth import Smoothed
+from assay.measure.base import Measure
+from assay.measure.linearity import Infidelity, LocalLinearError
+from assay.measure.perturbation import Deletion, Insertion
+from assay.models.classifier import Classifier
+from assay.study.frontier.sweep import CERTIFIABLE, CONFIDENCE, Sweep, width_of
+from assay.study.targeting import Targeting
+
+__all__ = ["FAITHFULNESS", "SIGMAS", "plan_sweep"]
+
+SIGMAS = (0.0, 0.01, 0.03, 0.1)
+FAITHFULNESS: tuple[Measure, ...] = (
+    LocalLinearError(radius=0.01, scaled=True, relative=True),
+    LocalLinearError(radius=0.1, scaled=True, relative=True),
+    Infidelity(scaled=True, relative=True),
+    Deletion(),
+    Insertion(),
+)
+
+
+def plan_sweep(
+    model: Classifier,
+    images: int,
+    explainers: Sequence[Explainer | str],
+    sigmas: Sequence[float] | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    *,
+    kernels: Sequence[Kernel | str] | None = None,
+    faithfulness: Sequence[Measure | str] = FAITHFULNESS,
+    attack: Attack | str | None = MapAttack(),  # noqa: B008  (frozen)
+    otherwise: Attack | str | None = None,
+    distance: Distance | str = TopK(),  # noqa: B008  (frozen)
+    attacked: int | None = None,
+    draws: int = 10,
+    within: Ball | str | None = None,
+    certified: float | None = None,
+    targets: Targeting | Tensor | None = None,
+) -> Sweep:
+    """What a sweep will do, checked before it does anything; the parameters are those of `frontier`, for several explainers.
+
+    Raises:
+        SpecError: They make no sweep.
+        ModelError: The model's gradients can have no certificate, and one is wanted.
+    """
+    if sigmas is not None and kernels is not None:
+        raise SpecError("give sigmas or kernels, not both")
+    given = [Gaussian(float(one)) for one in (SIGMAS if sigmas is None else sigmas)] if kernels is None else kernels
+    chosen = built("explainer", explainers, Explainer)
+    rated = built("measure", faithfulness, Measure)
+    wrong = [short(one) for one in rated if one.category != "faithfulness" or one.needs]
+    if wrong:
+        raise SpecError(f"{wrong[0]} is no measure of faithfulness to the model alone; robustness is measured in any case")
+    if not chosen or not rated:
+        raise SpecError("a frontier needs at least one explainer and one measure of faithfulness")
+    for name, value, least in (("draws", draws, 1), ("attacked", attacked, 2), ("samples", samples, 1)):
+        if value is not None and value < least:
+            raise SpecError(f"{name} must be at least {least}, not {value}")
+    hit, blind = (build(one, Attack) if isinstance(one, str) else one for one in (attack, otherwise))
+    by = build(distance, Distance) if isinstance(distance, str) else distance
+    area = build(within, Ball) if isinstance(within, str) else within
+    area = area or (LinfBall(8 / 255) if hit is None else ball(hit.norm, hit.eps))
+    widths, aims = _widths(given), Targeting.read(targets)
+    if certified is not None:
+        _check_certified(model, chosen, widths, samples, certified, aims.sample)
+    sweep = Sweep(model, chosen, widths, samples, rated, hit, blind, by, draws, attacked, area, images, seed, aims, certified)
+    assert len(sweep.robustness) in (0, 2)  # a distance that is no similarity is refused here
+    return sweep
+
+
+def _check_certified(
+    model: Classifier,
+    explainers: Sequence[Explainer],
+    kernels: Sequence[Kernel | None],
+    samples: int | None,
+    eps: float,
+    targets: Tensor | None,
+) -> None:
+    """Raise SpecError or ModelError unless some explainer is of a kind with certificates, and all of that kind have them at every width."""
+    able = [one for one in explainers if isinstance(one, CERTIFIABLE)]
+    if not able:
+        known = " and ".join(one.__name__ for one in CERTIFIABLE)
+        raise SpecError(f"certificates are known of {known} only, when they are smoothed; add one of them, or leave certified out")
+    for one in able:
+        for kernel in kernels:
+            if kernel is not None:
+                check_certifiable(model, Smoothed(one, kernel, samples), (eps,), CONFIDENCE, None, targets)
+
+
+def _widths(given: Sequence[Kernel | str]) -> list[Kernel | None]:
+    """Kernels of ascending width, width 0 first.
+
+    Raises:
+        SpecError: They are of several kinds, two have the same width, or there is none.
+    """
+    wide = [one for one in built("kernel", given, Kernel) if one.spread > 0]
+    if len({type(one) for one in wide}) != 1:
+        raise SpecError("the widths must be of one kind of kernel, at least one of them above 0")
+    if len({one.spread for one in wide}) < len(wide):
+        raise SpecError("two kernels have the same width; give each width once")
+    return [None, *sorted(wide, key=width_of)]

@@ -1,0 +1,1 @@
+from reference.fixtures import Fragile, fragile, model, truth  # noqa: F401

@@ -1,0 +1,50 @@
+import math
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assay.run.settings import differences, plain, settings_text
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+LEAVES = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXTS
+TABLES = st.dictionaries(TEXTS, LEAVES | st.lists(LEAVES, max_size=3), max_size=3)
+SETTINGS = st.dictionaries(TEXTS, LEAVES | TABLES | st.dictionaries(TEXTS, TABLES, max_size=2), max_size=3)
+
+
+@settings(max_examples=60)
+@given(SETTINGS)
+def test_settings_come_back_from_their_text(kept):
+    assert tomllib.loads(settings_text(kept)) == kept
+    assert differences(kept, kept) == []
+
+
+def test_none_is_left_out_and_paths_and_tuples_become_plain():
+    assert plain({"a": None, "b": Path("x/y"), "c": (1, (2.5,)), "d": {"e": None, "f": Path("z")}}) == {
+        "b": "x/y",
+        "c": [1, [2.5]],
+        "d": {"f": "z"},
+    }
+
+
+def test_every_difference_is_named_with_both_values():
+    old = {"a": 1, "b": {"c": "x", "d": [1]}, "gone": True, "same": math.nan}
+    new = {"a": 2, "b": {"c": "y", "d": [1]}, "new": 0.5, "same": math.nan}
+    assert differences(old, new) == [
+        ("a", "1", "2"),
+        ("b.c", '"x"', '"y"'),
+        ("gone", "true", "not set"),
+        ("new", "not set", "0.5"),
+    ]
+
+
+def test_truth_is_no_number_and_long_values_are_cut():
+    assert differences({"a": 1}, {"a": True}) == [("a", "1", "true")]
+    assert all(len(text) < 100 for one in differences({"a": "x" * 999}, {"a": "y" * 999}) for text in one)
+
+
+def test_what_no_settings_file_can_hold_is_refused():
+    with pytest.raises(TypeError, match="a setting must be"):
+        settings_text({"a": object()})

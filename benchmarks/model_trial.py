@@ -184,11 +184,11 @@ class Trial:
         if output.ndim == 4:
             return output if output.shape[1] > output.shape[3] else output.permute(0, 3, 1, 2)
         count = output.shape[1]
-        prefix = next((extra for extra in range(8) if is_grid(count - extra, self.size)), None)
-        if prefix is None:
+        found = next(((extra, grid) for extra in range(8) if (grid := patch_grid(count - extra, self.size))), None)
+        if found is None:
             raise Wrong(f"{count} tokens are no grid of square patches")
-        rows = round(math.sqrt((count - prefix) * self.size[0] / self.size[1]))
-        return output[:, prefix:].transpose(1, 2).unflatten(2, (rows, (count - prefix) // rows))
+        extra, grid = found
+        return output[:, extra:].transpose(1, 2).unflatten(2, grid)
 
     def peers(self) -> Tensor:
         """pytorch-grad-cam's maps, each scaled to [0, 1]."""
@@ -251,10 +251,10 @@ def first(out: Any) -> Tensor:
     return out if isinstance(out, Tensor) else next(one for one in (out.values() if hasattr(out, "values") else out) if isinstance(one, Tensor))
 
 
-def is_grid(count: int, size: tuple[int, int]) -> bool:
-    """Whether so many square patches fill the image."""
-    side = math.sqrt(size[0] * size[1] / count) if count > 0 else 0.0
-    return count > 0 and abs(size[0] / side - round(size[0] / side)) < 1e-6 and abs(size[1] / side - round(size[1] / side)) < 1e-6
+def patch_grid(count: int, size: tuple[int, int]) -> tuple[int, int] | None:
+    """Rows and columns of so many square patches that cover the image, the last of a side perhaps in part."""
+    grids = {(math.ceil(size[0] / side), math.ceil(size[1] / side)) for side in range(1, max(size) + 1)}
+    return next((grid for grid in sorted(grids) if grid[0] * grid[1] == count), None)
 
 
 def near(found: Tensor, expected: Tensor, tolerance: float, what: str) -> None:

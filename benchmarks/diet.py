@@ -20,7 +20,7 @@ from assay.core.noise import derive
 from assay.models.nets.architectures import SmallResNet
 from assay.models.classifier import Classifier
 from assay.tune.backgrounds import RandomColour
-from assay.tune.masks import Learned, MaskRule, learn
+from assay.tune.masks import Learned, MaskRule, batch_sizes, learn
 from assay.tune.predictions import probabilities
 from assay.tune.simplify import cells, enlarge, upsampling
 
@@ -59,9 +59,11 @@ def main() -> None:
     with torch.no_grad():
         net.fc.weight.mul_(20)
     grid = cells(given.size, given.size, upsampling(given.size, given.size, None))
-    rule = MaskRule(LR, "paper", BATCH, 1.0, 0.0, RandomColour())
+    rule = MaskRule(LR, "paper", 1.0, 0.0, RandomColour(), 0.0)
     models = {precision: Classifier(net, precision=precision) for precision in ("float32", "bfloat16")}
     known = {name: (probabilities(models["float32"], images), probabilities(model, images)) for name, model in models.items()}
+    index = torch.arange(given.images)
+    batches = batch_sizes(given.images, BATCH, index)
     learned = {name: Learned.whole(len(images), grid, rule, images.device) for name in models}
     theirs = torch.ones(len(images), 1, *grid)
     seconds: dict[str, list[float]] = {"authors": [], **{name: [] for name in models}}
@@ -71,7 +73,7 @@ def main() -> None:
         seconds["authors"].append(time.perf_counter() - began)
         for name, model in models.items():
             began = time.perf_counter()
-            learn(model, images, known[name], learned[name], rule, WEIGHT, torch.arange(len(images)), derive(SEED, str(epoch)))
+            learn(model, images, known[name], learned[name], rule, WEIGHT, index, derive(SEED, str(epoch)), batches=batches)
             seconds[name].append(time.perf_counter() - began)
     for name, times in seconds.items():
         # The first epoch also measures memory and warms caches.

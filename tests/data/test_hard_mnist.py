@@ -81,6 +81,15 @@ def small(npz):
     return HardMNIST(size=64, root=str(npz))
 
 
+def test_the_authors_truth_is_what_is_white_and_not_the_distractor(npz):
+    ink, white = (read(HardMNIST(size=64, truth=truth, root=str(npz)), range(30)) for truth in ("ink", "white"))
+    assert torch.equal(ink.images, white.images)
+    wanted = (white.images.sum(1, keepdim=True) >= 2.99) & ~ink.distractor
+    assert torch.equal(white.truth, wanted)
+    assert not torch.equal(white.truth, ink.truth)
+    assert white.truth.flatten(1).any(1).all()
+
+
 def test_items_have_the_promised_shapes_types_and_range(root):
     item = HardMNIST("train", size=48, root=root)[3]
     assert item.image.shape == (3, 48, 48)

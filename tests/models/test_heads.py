@@ -319,6 +319,6 @@ def test_diet_refuses_what_is_no_softmax_network(images):
 
 
 def test_a_learned_mask_keeps_findings(images):
-    mask = assay.LearnedMask(rounds=1, epochs=2)
+    mask = assay.LearnedMask(rounds=1, stop=assay.tune.schedules.Epochs(2))
     maps = mask(assay.Classifier(Halves(), head="sigmoid"), images(2))
     assert maps.shape == (2, 1, 8, 8)

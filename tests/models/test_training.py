@@ -15,7 +15,7 @@ from assay.models.accuracy import Accuracy
 from assay.models.classifier import Classifier
 from assay.models.nets.architectures import SmallResNet
 from assay.models.training.draws import Draws
-from assay.models.training.recipe import Flip, Recipe, Shift
+from assay.models.training.recipe import Flip, PixelDropout, Recipe, Shift
 from assay.models.training.training import accuracy, channel_statistics, train
 
 TINY = SmallResNet(classes=2, widths=(8,), blocks=(1,), strides=(2,), stem=8, stem_stride=2)
@@ -213,6 +213,23 @@ def test_shift_by_nothing_changes_nothing():
 def test_shift_by_more_than_the_image_is_refused():
     with pytest.raises(SpecError, match="6x6"):
         Shift(pixels=6)(torch.zeros(1, 6, 6, 3, dtype=torch.uint8), draws(1))
+
+
+def test_pixel_dropout_greys_a_share_of_the_pixels_in_all_channels():
+    images = torch.full((8, 30, 30, 3), 7, dtype=torch.uint8)
+    found = PixelDropout(0.3)(images, draws(8))
+    grey = found == 128
+    assert found.dtype == torch.uint8
+    assert torch.equal(found[~grey], images[~grey])
+    assert torch.equal(grey.any(3), grey.all(3))
+    assert float(grey.float().mean()) == pytest.approx(0.3, abs=0.02)
+    assert len({one.numpy().tobytes() for one in found}) == 8
+    assert torch.equal(PixelDropout(0.0)(images, draws(8)), images)
+
+
+def test_pixel_dropout_of_everything_is_refused():
+    with pytest.raises(SpecError, match="share"):
+        PixelDropout(1.0)
 
 
 def test_flip_mirrors_about_half_of_the_images():

@@ -1,66 +1,83 @@
-"""Distractor Erasure Tuning written straight from the paper's Algorithm 1: every pass in full, one image's formula after another."""
-
-import copy
+"""Distractor Erasure Tuning written from the description of the authors' script: every pass in full, one batch after another."""
 
 import torch
 from torch import nn
 
 
-def distance(one, other):
-    """Sum of absolute differences, of each its excess over 1e-5."""
-    return ((one - other).abs() - 1e-5).clamp(min=0).sum()
+def near(losses, low, high):
+    """Whether the last loss is within these ratios of that two epochs before; two epochs before the first it is infinite."""
+    return len(losses) > 2 and low * losses[-3] <= losses[-1] <= high * losses[-3]
 
 
-def tuned(black_box, net, images, rounds, grid, mask_lr, model_lr, batch_size, epochs, background, order):
-    """(net, one loss per epoch, soft masks per round) of SGD on masks and Adam on the model, rounded between rounds.
+def enlarged(masks, like):
+    return nn.Upsample(size=like.shape[2:], mode="bilinear", align_corners=False)(masks)
 
-    `background(clock)` gives the (N, C, H, W) backgrounds of an epoch, `order(clock)` the order of its model steps; each phase has
-    `epochs` epochs. Norms are over class probabilities; |m|_1 is the sum, since masks are never
-    negative; the batch's loss is the mean over its images.
+
+def parts(net, wanted, images, masks, behind):
+    """|f_b(x) - f_v(x)|, |f_v(x) - f_v(x_s)| of probabilities, and the size of the enlarged mask; sums over the batch."""
+    large = enlarged(masks, images)
+    says, left = net(images).softmax(1), net(large * images + (1 - large) * behind).softmax(1)
+    norm = torch.linalg.vector_norm
+    return norm(wanted - says, 1), norm(says - left, 1), norm(large, 1) / images[0, 0].numel()
+
+
+class Script:
+    """The state of the authors' script: one mask for each image, the model f_v, their optimisers.
+
+    Attributes:
+        masks: (N, 1, rows, columns).
+        net: f_v, changed in place.
     """
-    verified = copy.deepcopy(net).eval()
-    enlarge = nn.Upsample(size=images.shape[2:], mode="bilinear", align_corners=False)
-    masks = torch.ones(len(images), 1, *grid, requires_grad=True)
-    by_mask = torch.optim.SGD([masks], lr=mask_lr)
-    by_model = torch.optim.Adam(verified.parameters(), lr=model_lr)
-    rows, soft, clock = [], [], 0
 
-    def gaps(chosen, mask, behind):
-        x = images[chosen]
-        simplified = mask * x + (1 - mask) * behind[chosen]
-        says, on_simplified = verified(x).softmax(1), verified(simplified).softmax(1)
-        wanted = black_box(x).softmax(1).detach()
-        return distance(wanted, says), distance(says, on_simplified)
+    def __init__(self, net, wanted, images, grid, mask_lr, model_lr, batch_size):
+        self.net, self.wanted, self.images, self.batch_size = net, wanted, images, batch_size
+        self.masks = torch.ones(len(images), 1, *grid, requires_grad=True)
+        self.by_mask = torch.optim.SGD([self.masks], lr=mask_lr)
+        self.by_model = torch.optim.Adam(net.parameters(), lr=model_lr)
 
-    for k in range(rounds):
-        weight = 1 - 0.9 * k / rounds
-        for _ in range(epochs):
-            behind, total = background(clock), 0.0
-            for start in range(0, len(images), batch_size):
-                chosen = torch.arange(start, min(start + batch_size, len(images)))
-                large = enlarge(masks[chosen])
-                first, second = gaps(chosen, large, behind)
-                loss = weight * large.sum() / images[0, 0].numel() + first + second
-                by_mask.zero_grad()
-                (loss / batch_size).backward()
-                by_mask.step()
-                total += loss.item()
+    def mask_epoch(self, weight, behind, order, first=1.0):
+        """One epoch of the masks; the mean loss per image. `first` is 0 where the distance from f_b plays no part."""
+        self.net.eval()
+        total = 0.0
+        for chosen in order.split(self.batch_size):
+            to_base, to_simple, size = parts(self.net, self.wanted[chosen], self.images[chosen], self.masks[chosen], behind[chosen])
+            loss = (weight * size + first * to_base + to_simple) / len(chosen)
+            self.by_mask.zero_grad()
+            loss.backward()
+            self.by_mask.step()
             with torch.no_grad():
-                masks.clamp_(0, 1)
-            rows.append(total / len(images))
-            clock += 1
-        soft.append(masks.detach().clone())
-        rounded = torch.round(masks.detach() + 0.4 - 0.4 * k / rounds).clamp(0, 1)
-        for _ in range(epochs):
-            behind, total = background(clock), 0.0
-            for chosen in order(clock).split(batch_size):
-                first, second = gaps(chosen, enlarge(rounded[chosen]), behind)
-                by_model.zero_grad()
-                ((first + second) / len(chosen)).backward()
-                by_model.step()
-                total += (first + second).item()
-            rows.append(total / len(images))
-            clock += 1
+                self.masks.copy_(self.masks.clamp(0, 1))
+            total += loss.item() * len(chosen)
+        return total / len(self.images)
+
+    def round_masks(self, k, rounds):
         with torch.no_grad():
-            masks.copy_(rounded)
-    return verified, rows, soft
+            self.masks.copy_(torch.round(self.masks + 0.4 - 0.4 * k / rounds))
+
+    def model_epoch(self, behind, order):
+        """One epoch of the model, in train mode."""
+        self.net.train()
+        total = 0.0
+        for chosen in order.split(self.batch_size):
+            masks = self.masks[chosen].detach()
+            to_base, to_simple, _ = parts(self.net, self.wanted[chosen], self.images[chosen], masks, behind[chosen])
+            loss = (to_base + to_simple) / len(chosen)
+            self.by_model.zero_grad()
+            loss.backward()
+            self.by_model.step()
+            total += loss.item() * len(chosen)
+        self.net.eval()
+        return total / len(self.images)
+
+
+def masks_over(losses):
+    """Whether a phase of masks is over after epochs with these losses."""
+    return near(losses, 0.995, 1.005)
+
+
+def model_over(losses):
+    return losses[-1] < 0.025 or near(losses, 0.97, 1.005)
+
+
+def new_masks_over(losses):
+    return near(losses, 0.998, 1.002)

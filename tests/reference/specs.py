@@ -16,7 +16,11 @@ SMALL = {
     "AttackedSimilarity": "AttackedSimilarity(attack=MapAttack(eps=0.2, norm='l2', steps=3), distance=Cosine(), "
     "otherwise=BlackBoxMapAttack(eps=0.2, norm='l2', steps=3))",
     "KernelShap": "KernelShap(samples=30, segments=Grid(rows=3, columns=3))",
-    "LearnedMask": "LearnedMask(rounds=2, epochs=3, lr=0.1, lambda_data=30.0, sparsity=Falling())",
+    "LearnedMask": "LearnedMask(rounds=2, stop=Epochs(3), lr=0.1, lambda_data=30.0, sparsity=Falling())",
+    "ExpectedGradients": "ExpectedGradients(baselines=Constant(value=0.1), samples=4)",
+    "Rise": "Rise(samples=20, cells=3)",
+    "ShapleySampling": "ShapleySampling(permutations=3, segments=Grid(rows=3, columns=3))",
+    "VarGrad": "VarGrad(samples=4)",
     "Lime": "Lime(samples=20, segments=Grid(rows=3, columns=3))",
     "Occlusion": "Occlusion(segments=Grid(rows=3, columns=3))",
     "SmoothGrad": "SmoothGrad(sigma=0.1, samples=5)",

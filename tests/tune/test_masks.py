@@ -9,7 +9,7 @@ import assay
 from assay.errors import ModelError, ShapeError
 from assay.tune.masks import Learned, MaskRule, learn
 from assay.tune.predictions import probabilities
-from assay.tune.schedules import Falling
+from assay.tune.schedules import Epochs, Falling
 from assay.tune.simplify import cells, enlarge, gap, roughness, simplify, upsampling
 from reference.nets import linear, plain
 
@@ -37,7 +37,7 @@ def test_the_right_mask_of_a_linear_model_is_found(optimiser, lr, epochs):
     assert 2 * p * (1 - p) * 0.1 < 1 / GRID < 2 * p * (1 - p) * 0.5
     images = torch.ones(2, 1, SIZE, SIZE)
     explainer = assay.LearnedMask(
-        upsample=1, rounds=1, epochs=epochs, lr=lr, optimiser=optimiser, background=assay.Constant(0.0), sparsity=Falling()
+        upsample=1, rounds=1, stop=Epochs(epochs), lr=lr, optimiser=optimiser, background=assay.Constant(0.0), sparsity=Falling()
     )
     found = explainer(planted(weights), images)
     right = torch.tensor(weights).view(SIZE, SIZE) == 0.5
@@ -46,7 +46,7 @@ def test_the_right_mask_of_a_linear_model_is_found(optimiser, lr, epochs):
 
 
 def test_evidence_of_which_there_is_none_leaves_an_empty_mask():
-    found = assay.LearnedMask(rounds=1, epochs=60)(planted([0.0] * GRID), noise(2, 1, SIZE, SIZE))
+    found = assay.LearnedMask(rounds=1, stop=Epochs(60))(planted([0.0] * GRID), noise(2, 1, SIZE, SIZE))
     assert (found == 0).all()
 
 
@@ -56,25 +56,36 @@ def test_scaled_steps_move_a_cell_alike_at_every_size(size):
     images = noise(1, 1, size, size)
     known = (probabilities(model, images),) * 2
     for optimiser in ("adam", "sgd"):
-        rule = MaskRule(0.01, optimiser, 128, 1.0, 0.0, assay.Constant(0.0))
+        rule = MaskRule(0.01, optimiser, 1.0, 0.0, assay.Constant(0.0))
         learned = Learned.whole(1, (size // 2, size // 2), rule, model.device)
         learn(model, images, known, learned, rule, 1.0, torch.arange(1), 0)
         torch.testing.assert_close(learned.masks, torch.full_like(learned.masks, 0.99))
 
 
-def test_the_papers_step_is_of_the_mean_loss_of_a_batch():
+def test_the_papers_step_is_of_the_mean_loss_of_the_actual_batch():
     model = planted([0.0] * GRID)
     images = noise(3, 1, SIZE, SIZE)
-    rule = MaskRule(40.0, "paper", 128, 1.0, 0.0, assay.Constant(0.0))
-    learned = Learned.whole(3, (SIZE, SIZE), rule, model.device)
-    sums = learn(model, images, (probabilities(model, images),) * 2, learned, rule, 0.5, torch.arange(3), 0)
-    torch.testing.assert_close(learned.masks, torch.full_like(learned.masks, 1 - 40.0 * 0.5 / GRID / 128))
+    rule = MaskRule(4.0, "paper", 1.0, 0.0, assay.Constant(0.0))
+    learned, batches = Learned.whole(3, (SIZE, SIZE), rule, model.device), torch.tensor([2.0, 1.0, 2.0])
+    sums = learn(model, images, (probabilities(model, images),) * 2, learned, rule, 0.5, torch.arange(3), 0, batches=batches)
+    wanted = 1 - 4.0 * 0.5 / GRID / batches
+    torch.testing.assert_close(learned.masks, wanted.view(-1, 1, 1, 1).expand_as(learned.masks))
     assert sums.values["loss"] == pytest.approx(3 * 0.5)
+
+
+def test_in_the_papers_step_the_size_has_no_slope_where_the_enlarged_mask_is_0():
+    model, images = planted([0.0] * GRID), noise(1, 1, SIZE, SIZE)
+    rule = MaskRule(1.0, "paper", 1.0, 0.0, assay.Constant(0.0))
+    learned = Learned.whole(1, (SIZE, SIZE), rule, model.device)
+    learned.masks[0, 0, 0] = 0
+    before = learned.masks.clone()
+    learn(model, images, (probabilities(model, images),) * 2, learned, rule, 1.0, torch.arange(1), 0, batches=torch.ones(1))
+    assert ((before - learned.masks > 0) == (before > 0)).all()
 
 
 def test_masks_do_not_depend_on_the_chunk_size():
     images = noise(7, 3, 8, 8)
-    explainer = assay.LearnedMask(rounds=2, epochs=4, lr=0.1, lambda_data=10.0, sparsity=Falling())
+    explainer = assay.LearnedMask(rounds=2, stop=Epochs(4), lr=0.1, lambda_data=10.0, sparsity=Falling())
     whole = explainer(assay.Classifier(plain()), images)
     assert whole.unique().numel() > 50
     for chunk in (1, 2, 5):
@@ -83,7 +94,7 @@ def test_masks_do_not_depend_on_the_chunk_size():
 
 def test_changed_copies_of_one_image_have_masks_of_their_own_before_a_steady_background():
     images, model = noise(2, 3, 8, 8), assay.Classifier(plain())
-    explainer = assay.LearnedMask(rounds=1, epochs=4, lr=0.1, lambda_data=10.0, background=assay.Blur(1.0), sparsity=Falling())
+    explainer = assay.LearnedMask(rounds=1, stop=Epochs(4), lr=0.1, lambda_data=10.0, background=assay.Blur(1.0), sparsity=Falling())
     together = explainer(model, images, index=torch.tensor([5, 5]))
     assert not torch.equal(together[0], together[1])
     for place in (0, 1):
@@ -92,7 +103,8 @@ def test_changed_copies_of_one_image_have_masks_of_their_own_before_a_steady_bac
 
 def test_smoothness_makes_masks_smoother():
     rough, smooth = (
-        assay.LearnedMask(rounds=1, epochs=10, lr=0.05, lambda_data=10.0, smoothness=weight, sparsity=Falling()) for weight in (0.0, 1.0)
+        assay.LearnedMask(rounds=1, stop=Epochs(10), lr=0.05, lambda_data=10.0, smoothness=weight, sparsity=Falling())
+        for weight in (0.0, 1.0)
     )
     images, model = noise(4, 3, 8, 8), assay.Classifier(plain())
     assert roughness(smooth(model, images)).mean() < 0.75 * roughness(rough(model, images)).mean()

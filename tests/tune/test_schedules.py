@@ -32,7 +32,7 @@ def test_masks_have_converged_when_the_loss_is_that_of_two_epochs_before(losses,
     assert Converged().reached(losses) == over
 
 
-def test_the_model_has_converged_also_when_its_loss_is_small_and_nothing_runs_for_ever():
+def test_the_model_has_converged_also_when_its_loss_is_small_and_a_limit_can_be_set():
     rule = Converged(low=0.97, below=0.025)
     assert rule.reached([0.0249])
     assert not rule.reached([0.03])

@@ -68,6 +68,7 @@ class MapAttack(Attack):
     judge_every: int = 10
     stop: float | None = None
     reference: ClassVar[str] = "Ghorbani, Abid, Zou: Interpretation of Neural Networks Is Fragile, AAAI 2019"
+    pitfalls: ClassVar[str] = "Climbs a softened copy of the network; what it does not find may still be there."
 
     def __post_init__(self) -> None:
         check_common(self)

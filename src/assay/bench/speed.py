@@ -20,7 +20,7 @@ from assay.explain.gradient import Gradient
 from assay.explain.superpixels.segments import Quickshift
 from assay.measure.base import Case, Measure
 from assay.models.classifier import Classifier, Passes
-from assay.study.audit.audit import EXPLAINERS, MEASURES
+from assay.study.audit.standard import EXPLAINERS, MEASURES
 
 __all__ = ["CHUNKS", "Bench", "Row", "bench", "best_chunks", "resident", "resnet18"]
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
+from assay.core.display import Shown
 from assay.core.registry import short
 from assay.explain.smooth import Smoothed
 
@@ -14,7 +16,7 @@ __all__ = ["Certificate"]
 
 
 @dataclass(frozen=True, eq=False)
-class Certificate:
+class Certificate(Shown):
     """Bounds for each of N images that hold for every image within an L2 distance, pixels outside [0, 1] included; see docs/certify.md.
 
     An image's bounds, at all radii together, are wrong with probability at most 1 - confidence over the noise. The *exact* map is the
@@ -52,6 +54,11 @@ class Certificate:
     radius: Tensor
     samples: int
     needed: Tensor
+
+    face: ClassVar[str] = "assay.report.faces:certificate"
+
+    def __repr__(self) -> str:
+        return f"Certificate({self.sentence.removesuffix('.')})"
 
     @property
     def certified(self) -> Tensor:

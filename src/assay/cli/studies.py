@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["STUDIES", "add_studies", "tell"]
 
 STUDIES = {
+    "audit": ("assay.study.audit.study", "AuditStudy"),
     "explain": ("assay.study.explain", "ExplainStudy"),
     "attack": ("assay.study.attack.attack", "AttackStudy"),
     "certify": ("assay.study.certify", "CertifyStudy"),
@@ -87,7 +88,7 @@ def _lead(doc: str) -> str:
     return doc.partition("\n\nAttributes:")[0]
 
 
-def tell(report: Report, folder: Path, over: bool = False) -> None:
+def tell(report: Report, folder: Path) -> None:
     """Print what a study comes to, and where its results are."""
     from rich.console import Console
     from rich.table import Table
@@ -106,7 +107,7 @@ def tell(report: Report, folder: Path, over: bool = False) -> None:
         console.print(line, markup=False, soft_wrap=True)
     what, name = report.main
     console.print(f"{what}: {folder / name}", markup=False, soft_wrap=True)
-    if over:
+    if report.over:
         console.print(_OVER)
 
 
@@ -127,9 +128,9 @@ def _run(kind: type[Study], task: Task, given: Mapping[str, Any]) -> None:
             check_folder(task.out)
         asked = dataclasses.replace(asked, data=ranks.once(lambda: chosen.describe(progress)))  # Hashing reads all files.
         settings = task.settings(asked.model, dict(asked.data), **_settings(study))
-        done = run(study, asked, task.out, settings=settings, block=task.block, ranks=ranks, progress=progress)
-    if done is not None:
-        tell(done[0], task.out, done[1])
+        report = run(study, asked, task.out, settings=settings, block=task.block, ranks=ranks, progress=progress)
+    if report is not None:
+        tell(report, task.out)
 
 
 def _helps(study: type[Study]) -> dict[str, str]:

@@ -37,7 +37,8 @@ def train(
     architecture: Annotated[
         str | None,
         typer.Option(
-            help="resnet-, vit-, convmixer- or swin-small or -paper, or a spec such as ViT(depth=6); a small residual network by default."
+            help="resnet-, bottleneck-, vgg-, googlenet-, vit-, convmixer- or swin-small or -paper, or a spec such as ViT(depth=6); "
+            "a small residual network by default."
         ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Such as Recipe(epochs=20, lr=0.1, augment=(Shift(4), Flip())).")] = None,
@@ -52,6 +53,9 @@ def train(
     robust_accuracy: Annotated[
         str | None,
         typer.Option(help="Attack that the test images are put to as well; for adversarial training PGD with 20 steps by default."),
+    ] = None,
+    attacked: Annotated[
+        int | None, typer.Option(min=1, help="Attack that many of the test images, spread evenly over them, in place of all.")
     ] = None,
     start: Annotated[
         str | None, typer.Option(help="Shipped network or checkpoint whose weights training begins with, instead of random ones.")
@@ -89,8 +93,18 @@ def train(
             check_fit(shape, train_set, test_set)
             attack = _attack(robust_accuracy, way)
         own: dict[str, object] = {"data": data, "test_data": test_data, "size": size, "start": start, "threads": threads}
-        told = own | {"architecture": shape, "recipe": way, "seed": seed, "half": half, "device": device, "robust_accuracy": attack}
-        plan = TrainingPlan(shape, train_set, test_set, way, seed, device, half, begin, attack, _command(told | {"out": out}, ranks.world))
+        told = own | {
+            "architecture": shape,
+            "recipe": way,
+            "seed": seed,
+            "half": half,
+            "device": device,
+            "robust_accuracy": attack,
+            "attacked": attacked,
+        }
+        plan = TrainingPlan(
+            shape, train_set, test_set, way, seed, device, half, begin, attack, attacked, _command(told | {"out": out}, ranks.world)
+        )
         card = train_run(out, plan, own | {"root": root}, overwrite=overwrite, ranks=ranks, progress=progress)
     if ranks.first:
         _tell(out, card)

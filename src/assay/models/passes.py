@@ -69,7 +69,7 @@ def gradients(model: Classifier, targets: Tensor | None, rows: Tensor, shape: to
             logits = model.forward(pixels)
             score = model.score(logits, model.choose(logits) if targets is None else targets[rows[start:stop]])
             gradient = slope_of(model, score, pixels)
-        model.passes.backward += stop - start
+        model.count_backward(stop - start)
         take(start, stop, score.detach(), gradient)
 
     model.run(len(rows), shape, True, step)

@@ -90,7 +90,7 @@ class CertifyStudy(Study):
         summary = certified_summary(done.table("certificates").sort("eps", maintain_order=True))
         troubled = done.tally.troubled
         return Report(
-            found=summary,
+            found=lambda: summary,
             merged={"certificates.parquet": "certificates", "certificates.csv": "certificates", "status.csv": "status"},
             files={"summary.csv": lambda: summary.write_csv().encode(), _FIGURE: lambda: certified_figure(summary, self.confidence)},
             grids=(_grid(summary),),

@@ -45,6 +45,7 @@ class TrainingPlan:
         half: Keep the weights in 16 bits.
         start: Whose weights training begins with; None for random ones.
         attack: Under which the robust accuracy is measured; None for none.
+        attacked: How many of the test images, spread evenly over them; None for all.
         command: The command line to note in the card.
     """
 
@@ -57,6 +58,7 @@ class TrainingPlan:
     half: bool = False
     start: Trained | None = None
     attack: PGD | None = None
+    attacked: int | None = None
     command: str = ""
 
     def settings(self, ranks: Ranks) -> dict[str, Any]:
@@ -69,6 +71,7 @@ class TrainingPlan:
             "device": pick_device(self.device).type,
             "processes": ranks.world,
             "robust_accuracy": None if self.attack is None else repr(self.attack),
+            "attacked": self.attacked,
             # The recipe once more, so that a refusal names the field that differs.
             "choices": {field.name: _value(getattr(self.recipe, field.name)) for field in fields(self.recipe)},
             "training images": _described(self.train_set),
@@ -172,7 +175,7 @@ def _train(out: str | Path, plan: TrainingPlan, overwrite: bool, run: Run, progr
     )
     if plan.attack is not None:
         attack, place = plan.attack, pick_device(plan.device, ranks)
-        measured = ranks.once(lambda: robust_accuracy(trained, plan.test_set, attack, plan.seed, progress, place))
+        measured = ranks.once(lambda: robust_accuracy(trained, plan.test_set, attack, plan.seed, progress, place, plan.attacked))
         trained = replace(trained, card=replace(trained.card, robust=Robust(repr(attack), plan.seed, measured)))
 
     def keep() -> None:
@@ -189,17 +192,26 @@ def robust_accuracy(
     seed: int = 0,
     progress: Progress = silent,
     device: torch.device | None = None,
+    attacked: int | None = None,
 ) -> Accuracy:
-    """How many of the test images are classified right and stay so under attack."""
+    """How many of the test images, or of `attacked` spread evenly over them, are classified right and stay so under attack."""
     model = trained.classifier(device)
     images, labels = stack(test_set)
+    index = _spread(len(images), attacked)
+    images, labels = images[index], labels[index]
     correct = 0
     for start in range(0, len(images), _BLOCK):
         part = slice(start, start + _BLOCK)
-        attacked = attack(model, images[part].float() / 255, labels[part], seed, index=torch.arange(len(images))[part])
-        correct += int((model.predict(attacked) == labels[part]).sum())
+        moved = attack(model, images[part].float() / 255, labels[part], seed, index=index[part])
+        correct += int((model.predict(moved) == labels[part]).sum())
         progress("attacking", min(start + _BLOCK, len(images)), len(images))
     return Accuracy.of(correct, len(images))
+
+
+def _spread(total: int, count: int | None) -> torch.Tensor:
+    """Positions (count,) spread evenly over 0..total-1, all of them where there are no more."""
+    chosen = total if count is None else min(count, total)
+    return torch.arange(chosen) * total // chosen
 
 
 def usual_attack(recipe: Recipe) -> PGD | None:

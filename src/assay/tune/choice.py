@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assay.core.registry import check_at_least, register
+from assay.errors import SpecError
 
-__all__ = ["Choice", "LastRound", "LastSound"]
+__all__ = ["Choice", "LastRound", "LastSound", "RoundK"]
 
 _ROUNDING = 1e-9
 
@@ -20,6 +21,10 @@ class Choice(ABC):
     def pick(self, rounds: Sequence[Mapping[str, Any]]) -> int:
         """Number of the round, from 0; `rounds` hold the facts of `assay.tune.tuning.Round`."""
 
+    def needed(self, rounds: int) -> int:
+        """How many of the rounds have to be run for it."""
+        return rounds
+
 
 @register
 class LastRound(Choice):
@@ -28,6 +33,36 @@ class LastRound(Choice):
     def pick(self, rounds: Sequence[Mapping[str, Any]]) -> int:
         """See `Choice.pick`."""
         return len(rounds) - 1
+
+
+@register
+class RoundK(Choice):
+    """One round, whatever it came to; those after it are not run.
+
+    Args:
+        k: Its number, from 0. The authors evaluate round 1 of rounds 0 to 4, for every data set.
+
+    Source: the authors' public script, AI4LIFE-GROUP/DiET.
+    """
+
+    k: int = 1
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 0, "k")
+
+    def pick(self, rounds: Sequence[Mapping[str, Any]]) -> int:  # noqa: ARG002
+        """See `Choice.pick`."""
+        return self.k
+
+    def needed(self, rounds: int) -> int:
+        """See `Choice.needed`.
+
+        Raises:
+            SpecError: There are not so many rounds.
+        """
+        if self.k >= rounds:
+            raise SpecError(f"RoundK(k={self.k}) is the round after the last of {rounds}; rounds count from 0")
+        return self.k + 1
 
 
 @register

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from assay.core.display import Shown
 from assay.core.inputs import check_images
 from assay.core.precision import AnyPrecision, Precision, settled
 from assay.core.progress import Progress, silent
@@ -19,16 +20,19 @@ from assay.explain.backgrounds import Background, Blur
 from assay.models.classifier import Classifier
 from assay.tune.amortised import MaskTraining, PredictedMask
 from assay.tune.backgrounds import Backdrop, GaussianNoise, RandomColour, fitted, kept
-from assay.tune.choice import Choice, LastRound, LastSound
+from assay.tune.choice import Choice, LastSound, RoundK
 from assay.tune.explainer import LearnedMask
 from assay.tune.masks import MaskRule
 from assay.tune.model import ModelRule
 from assay.tune.network import original, trainable, wrapped
 from assay.tune.schedules import Carried, Converged, Epochs, Falling, Rounded, Rounding, Sparsity, Stop
-from assay.tune.simplify import cells, enlarge, upsampling
+from assay.tune.simplify import TOLERANCE, cells, enlarge, upsampling
 from assay.tune.tuning import Plan, Round, Row, Tuning
 
 __all__ = ["PAPER", "DiET", "Tuned"]
+
+_FAINT = 0.05
+"""Standard deviation of the colours with which the authors learn masks of new images."""
 
 
 @register
@@ -47,8 +51,8 @@ class DiET:
         lambda_data: Weight of the distance of its predictions on simplified images from those on the images.
         background: What erased pixels are replaced by, drawn anew for each image and epoch; a registered background or any
             callable `(images, index, seed) -> backgrounds`.
-        mask_optimiser: "adam"; "sgd" with steps scaled by image and mask size; "paper" for SGD on the batch's mean loss, where
-            `mask_lr` is the paper's literal rate.
+        mask_optimiser: "adam"; "sgd" with steps scaled by image and mask size; "paper" for SGD on the actual batch's mean loss, where
+            `mask_lr` is the paper's literal rate and the size is that of the enlarged mask, whose slope is 0 where it is 0.
         sparsity: Weight of the masks' size, round by round.
         rounding: How masks become zeros and ones for the model.
         mask_stop: When a mask phase is over.
@@ -59,6 +63,8 @@ class DiET:
             the faster one on the model's device.
         judges: Backgrounds that no mask or model is tuned with, under which every round's agreement is measured.
         choice: Which round is taken.
+        average: Whether the masks are the mean over the rounds up to the one taken, or that round's alone, as the authors take them.
+        tolerance: What of a difference of probabilities does not count, see `assay.tune.simplify.gap`; the authors' script has 0.
 
     Source: Bhalla, Srinivas, Lakkaraju, Discriminative Feature Attributions, NeurIPS 2023, Algorithm 1 (`PAPER` is its recipe).
     """
@@ -81,12 +87,15 @@ class DiET:
     precision: AnyPrecision = "auto"
     judges: tuple[Background, ...] = (GaussianNoise(), Blur())
     choice: Choice = LastSound()
+    average: bool = True
+    tolerance: float = TOLERANCE
     reference: ClassVar[str] = "Bhalla, Srinivas, Lakkaraju: Discriminative Feature Attributions, NeurIPS 2023"
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "upsample", "rounds", "batch_size")
         check_positive(self, "mask_lr", "model_lr")
-        check_at_least(self, 0, "lambda_model", "lambda_data", "smoothness")
+        check_at_least(self, 0, "lambda_model", "lambda_data", "smoothness", "tolerance")
+        self.choice.needed(self.rounds)
 
     def __call__(
         self,
@@ -142,9 +151,10 @@ class DiET:
         background = kept(fitted(self.background, images))
         return Plan(
             rounds=self.rounds,
+            needed=self.choice.needed(self.rounds),
             grid=cells(height, width, upsampling(height, width, self.upsample)),
-            masks=MaskRule(self.mask_lr, self.mask_optimiser, self.batch_size, self.lambda_data, self.smoothness, background),
-            model=ModelRule(self.batch_size, self.lambda_model, self.lambda_data, background, precision, self.train_mode),
+            masks=MaskRule(self.mask_lr, self.mask_optimiser, self.lambda_data, self.smoothness, background, self.tolerance),
+            model=ModelRule(self.batch_size, self.lambda_model, self.lambda_data, background, precision, self.train_mode, self.tolerance),
             model_lr=self.model_lr,
             sparsity=self.sparsity,
             rounding=self.rounding,
@@ -164,7 +174,7 @@ class DiET:
 
 
 @dataclass(frozen=True, eq=False)
-class Tuned:
+class Tuned(Shown):
     """A tuned model and the masks it was tuned with.
 
     Attributes:
@@ -183,16 +193,23 @@ class Tuned:
     chosen: int
     epochs: tuple[Row, ...]
     size: tuple[int, int]
-    base: Classifier = field(repr=False)
+    base: Classifier
+
+    face: ClassVar[str] = "assay.report.faces:tuned"
+
+    def __repr__(self) -> str:
+        rounds = f"round {self.chosen + 1} of {len(self.rounds)} taken"
+        return f"Tuned({len(self.grid)} masks of {self.size[0]} x {self.size[1]}, {rounds}, mean size {float(self.grid.mean()):.3f})"
 
     @property
     def grid(self) -> Tensor:
-        """Mean of the masks of all rounds up to the chosen one, (N, 1, rows, columns) in [0, 1].
+        """Mean of the masks of all rounds up to the chosen one, (N, 1, rows, columns) in [0, 1]; without `DiET.average` the chosen round's.
 
-        Masks shrink from round to round, so it ranks the cells by how long they were kept, also those that one round's mask no longer
-        tells apart.
+        Masks shrink from round to round, so the mean ranks the cells by how long they were kept, also those that one round's mask no
+        longer tells apart.
         """
-        return torch.stack([one.masks for one in self.rounds[: self.chosen + 1]]).mean(0)
+        first = 0 if self.settings.average else self.chosen
+        return torch.stack([one.masks for one in self.rounds[first : self.chosen + 1]]).mean(0)
 
     @property
     def masks(self) -> Tensor:
@@ -217,24 +234,34 @@ class Tuned:
     def explainer(self) -> LearnedMask:
         """An explainer that learns masks for new images with the model fixed, by the same rules.
 
+        For the paper's steps as the authors' script does: one round at the first round's weight, colours of standard deviation 0.05, until
+        the mean loss of the call's images stays within 0.998 to 1.002 of that two epochs before.
+
         Use it on the tuned model: `tuned.explainer()(tuned.classifier(), images)`.
         """
         own = self.settings
-        # The paper's literal rate, in the units of a scaled step.
         literal = own.mask_optimiser == "paper"
-        lr = own.mask_lr / (own.batch_size * self.grid[0].numel()) if literal else own.mask_lr
-        # An image's mask must not depend on the company of others: where epochs are not counted, until a cell can go twice through [0, 1].
-        epochs = own.mask_stop.most if isinstance(own.mask_stop, Epochs) else math.ceil(2 / (lr * own.rounds))
+        stop, rounds, background = own.mask_stop, own.rounds, own.background
+        if literal:
+            # As the authors' script for new images: one round, so that the weight is the first round's, and fainter colours.
+            stop, rounds = Converged(low=0.998, high=1.002), 1
+            background = RandomColour(background.mean, (_FAINT,)) if isinstance(background, RandomColour) else background
+        elif not isinstance(stop, Epochs):
+            # An image's mask must not depend on the company of others: where epochs are not counted, until a cell can go twice
+            # through [0, 1].
+            stop = Epochs(math.ceil(2 / (own.mask_lr * rounds)))
         return LearnedMask(
             upsample=own.upsample,
-            rounds=own.rounds,
-            epochs=epochs,
-            lr=lr,
-            optimiser="adam" if own.mask_optimiser == "adam" else "sgd",
+            rounds=rounds,
+            stop=stop,
+            lr=own.mask_lr,
+            optimiser=own.mask_optimiser,
+            batch_size=own.batch_size if literal else None,
             lambda_data=own.lambda_data,
             smoothness=own.smoothness,
-            background=own.background,
+            background=background,
             sparsity=own.sparsity,
+            tolerance=own.tolerance,
         )
 
     def amortised(self, images: Tensor, training: MaskTraining | None = None, seed: int = 0, progress: Progress = silent) -> PredictedMask:
@@ -266,9 +293,14 @@ PAPER = DiET(
     model_stop=Converged(low=0.97, below=0.025),
     train_mode=True,
     precision="float32",
-    choice=LastRound(),
+    choice=RoundK(1),
+    average=False,
+    tolerance=0.0,
 )
-"""The paper's recipe, literally; its authors' script uses mask_lr 2000 to 5000 and upsample 4 for Hard MNIST at 224 pixels."""
+"""The paper's recipe as its authors run it: phases without a limit to their epochs, the model and masks of round k = 1.
+
+Their script uses mask_lr 2000 to 5000 and upsample 4 for Hard MNIST at 224 pixels.
+"""
 
 
 def _checked(images: Any, what: str) -> Tensor:

@@ -12,9 +12,9 @@ from torch import Tensor
 from assay.errors import ModelError
 from assay.models.classifier import Classifier
 from assay.tune.backgrounds import Backdrop, fill
-from assay.tune.simplify import gap, pixels, roughness, simplify
+from assay.tune.simplify import TOLERANCE, enlarge, gap, pixels, roughness, simplify
 
-__all__ = ["Learned", "MaskRule", "Sums", "learn"]
+__all__ = ["Learned", "MaskRule", "Sums", "batch_sizes", "learn"]
 
 _BETAS, _TINY = (0.9, 0.999), 1e-8
 
@@ -26,19 +26,20 @@ class MaskRule:
     Args:
         lr: Step size.
         optimiser: "adam"; "sgd" on each image's own loss, times the number of cells, so that a step moves a cell by about
-            `lr` times the sparsity weight at every size; "paper" for SGD on the mean loss of a batch.
-        batch_size: What "paper" divides by.
+            `lr` times the sparsity weight at every size; "paper" for SGD on the mean loss of the actual batch, the size being that of
+            the enlarged mask, whose slope is 0 where it is 0.
         lambda_data: Weight of the distance between the predictions on the image and on what the mask leaves of it.
         smoothness: Weight of the differences between neighbouring cells.
         background: What erased pixels are replaced by.
+        tolerance: What of a difference of probabilities does not count.
     """
 
     lr: float
     optimiser: Literal["adam", "sgd", "paper"]
-    batch_size: int
     lambda_data: float
     smoothness: float
     background: Backdrop
+    tolerance: float = TOLERANCE
 
 
 @dataclass(eq=False)
@@ -68,6 +69,14 @@ class Learned:
         self.steps = 0
 
 
+def batch_sizes(total: int, batch_size: int, order: Tensor) -> Tensor:
+    """Sizes (total,) of the batches that the images fall into, the last being what is left, when all are taken in this order."""
+    sizes = torch.empty(total)
+    for batch in order.split(batch_size):
+        sizes[batch] = float(len(batch))
+    return sizes
+
+
 @dataclass
 class Sums:
     """Sums over images of what an epoch's loss is made of; divided by the count at the end."""
@@ -92,10 +101,12 @@ def learn(
     index: Tensor,
     seed: int,
     tell: Callable[[int], None] | None = None,
+    batches: Tensor | None = None,
 ) -> Sums:
     """One epoch of masks: one step for each image's mask, one pass forward and one backward to the pixels for each image.
 
     `weight |m|_1 / cells + lambda_data |f(x) - f(m x + (1 - m) q)|_1`, of class probabilities; the masks are clamped to [0, 1].
+    For "paper", `|m|_1` is of the enlarged mask, over its pixels.
 
     Args:
         model: f, fixed.
@@ -107,6 +118,7 @@ def learn(
         index: (n,) the images' global numbers.
         seed: Decides the backgrounds, together with `index`.
         tell: Told the number of images done.
+        batches: (n,) sizes of the images' batches, which "paper" divides by.
 
     Raises:
         ModelError: The model has no gradient at its pixels.
@@ -123,16 +135,18 @@ def learn(
         with torch.enable_grad():
             masks = learned.masks[rows].clone().requires_grad_()
             found = model.transform(model.forward(simplify(clean, masks, behind)), "probability")
-            distance = gap(found, own[rows])
-            size = masks.mean((1, 2, 3))
+            distance = gap(found, own[rows], rule.tolerance)
+            # abs has slope 0 at 0; masks are never negative, so it changes nothing else.
+            large = enlarge(masks, *clean.shape[2:]).abs() if rule.optimiser == "paper" else masks
+            size = large.mean((1, 2, 3))
             loss = weight * size + rule.lambda_data * distance
             if rule.smoothness:
                 loss = loss + rule.smoothness * roughness(masks)
             if not found.requires_grad:
                 raise ModelError(f"{model.name} has no gradient at its pixels, so no mask can be learned for it")
             (gradient,) = torch.autograd.grad(loss.sum(), masks)
-        model.passes.backward += stop - start
-        _move(learned, rows, gradient, rule)
+        model.count_backward(stop - start)
+        _move(learned, rows, gradient, rule, batches)
         found = found.detach()
         same = found.argmax(1) == wanted[rows].argmax(1)
         sums.add(stop - start, loss=loss.detach(), kept=size.detach(), distance=distance.detach(), agreement=same)
@@ -143,7 +157,7 @@ def learn(
     return sums
 
 
-def _move(learned: Learned, rows: slice, gradient: Tensor, rule: MaskRule) -> None:
+def _move(learned: Learned, rows: slice, gradient: Tensor, rule: MaskRule, batches: Tensor | None) -> None:
     """One step of the masks of some images, in place."""
     masks = learned.masks[rows]
     if rule.optimiser == "adam":
@@ -154,6 +168,9 @@ def _move(learned: Learned, rows: slice, gradient: Tensor, rule: MaskRule) -> No
         second.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
         unbiased = [moment / (1 - beta**learned.steps) for moment, beta in zip((first, second), _BETAS, strict=True)]
         masks.addcdiv_(unbiased[0], unbiased[1].sqrt_().add_(_TINY), value=-rule.lr)
+    elif rule.optimiser == "sgd":
+        masks.add_(gradient, alpha=-rule.lr * masks[0].numel())
     else:
-        masks.add_(gradient, alpha=-rule.lr * (masks[0].numel() if rule.optimiser == "sgd" else 1 / rule.batch_size))
+        assert batches is not None
+        masks.sub_(gradient * (rule.lr / batches[rows].to(masks.device)).view(-1, 1, 1, 1))
     masks.clamp_(0, 1)

@@ -18,7 +18,7 @@ from assay.tune.masks import Sums
 from assay.tune.network import logits_of
 from assay.tune.simplify import gap, pixels, simplify
 
-__all__ = ["ModelRule", "Pair", "tune"]
+__all__ = ["ModelRule", "Pair", "parallel", "shuffled", "tune"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class ModelRule:
         background: What erased pixels are replaced by.
         precision: What the model computes in, "bfloat16" under autocast.
         train_mode: Whether batch norm uses the batch's statistics, and dropout is on.
+        tolerance: What of a difference of probabilities does not count.
     """
 
     batch_size: int
@@ -40,6 +41,7 @@ class ModelRule:
     background: Backdrop
     precision: Precision
     train_mode: bool
+    tolerance: float
 
 
 class Pair(nn.Module):
@@ -61,6 +63,11 @@ def parallel(net: nn.Module, ranks: Ranks) -> nn.Module:
     """The network as a `Pair`, whose gradients are the mean over all processes."""
     pair = Pair(net)
     return DistributedDataParallel(pair) if ranks.world > 1 else pair
+
+
+def shuffled(total: int, seed: int) -> Tensor:
+    """The order in which an epoch takes the images."""
+    return torch.randperm(total, generator=torch.Generator().manual_seed(derive(seed, "order")))
 
 
 def tune(
@@ -92,7 +99,7 @@ def tune(
         tell: Told the number of images done, over all processes.
     """
     sums, device = Sums(), wanted.device
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(derive(seed, "order")))
+    order = shuffled(total, seed)
     pair.train(rule.train_mode)
     with seeded(derive(seed, "layers"), device):
         for start in range(0, total, rule.batch_size):
@@ -107,7 +114,7 @@ def tune(
             with torch.autocast(device.type, torch.bfloat16, enabled=rule.precision == "bfloat16"):
                 logits = pair(clean, simple)
             now, then = (one.float().softmax(1) for one in logits)
-            model_gap, data_gap = gap(now, wanted[rows.to(device)]), gap(now, then)
+            model_gap, data_gap = (gap(now, one, rule.tolerance) for one in (wanted[rows.to(device)], then))
             losses = rule.lambda_model * model_gap + rule.lambda_data * data_gap
             optimiser.zero_grad(set_to_none=True)
             (losses.sum() * share).backward()

@@ -54,6 +54,7 @@ def trainable(net: nn.Module | Classifier) -> nn.Module:
         ModelError: `net` is neither, cannot be copied, or has no parameters.
     """
     if isinstance(net, Classifier):
+        net.need_layers("DiET")
         facts = net.identity()
         with net.plain():
             copied: nn.Module = PixelNet(frozen_copy(net.module), facts["mean"], facts["std"], net.select).to(net.device).float()

@@ -8,11 +8,12 @@ from torch.nn.functional import interpolate
 
 from assay.errors import ShapeError
 
-__all__ = ["cells", "enlarge", "gap", "pixels", "roughness", "simplify", "upsampling"]
+__all__ = ["TOLERANCE", "cells", "enlarge", "gap", "pixels", "roughness", "simplify", "upsampling"]
 
 _CELLS = 30
 """Cells along the shorter side that `upsampling` comes close to."""
-_NOISE = 1e-5
+TOLERANCE = 1e-5
+"""Differences of probabilities that are rounding noise; see `gap`."""
 
 
 def upsampling(height: int, width: int, wanted: int | None) -> int:
@@ -58,10 +59,12 @@ def pixels(images: Tensor, device: torch.device) -> Tensor:
     return moved.float() / 255 if moved.dtype == torch.uint8 else moved.float()
 
 
-def gap(one: Tensor, other: Tensor) -> Tensor:
+def gap(one: Tensor, other: Tensor, tolerance: float = TOLERANCE) -> Tensor:
     """L1 distance (n,) of class probabilities (n, K), summed over classes.
 
-    The first 1e-5 of each difference do not count: there its sign, which is L1's whole gradient, is rounding noise. The tuned model
-    starts as a copy of the given one, so its first steps would follow that noise, and Adam would make them of full size.
+    The first `tolerance` of each difference does not count: there its sign, which is L1's whole gradient, is rounding noise. The tuned
+    model starts as a copy of the given one, so its first steps would follow that noise, and Adam would make them of full size. The
+    authors' script has no such tolerance.
     """
-    return ((one - other).abs() - _NOISE).clamp(min=0).sum(1)
+    apart = (one - other).abs()
+    return ((apart - tolerance).clamp(min=0) if tolerance else apart).sum(1)

@@ -16,8 +16,8 @@ from assay.core.ranks import Ranks
 from assay.errors import DataError, ModelError, NotFiniteError
 from assay.models.classifier import Classifier
 from assay.tune.backgrounds import Backdrop
-from assay.tune.masks import Learned, MaskRule, Sums, learn
-from assay.tune.model import ModelRule, parallel, tune
+from assay.tune.masks import Learned, MaskRule, Sums, batch_sizes, learn
+from assay.tune.model import ModelRule, parallel, shuffled, tune
 from assay.tune.network import wrapped
 from assay.tune.predictions import agreement, probabilities
 from assay.tune.schedules import Rounding, Sparsity, Stop
@@ -31,9 +31,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that decides a tuning but the network, the images and the seed."""
+    """Everything that decides a tuning but the network, the images and the seed; `needed` of the `rounds` are run."""
 
     rounds: int
+    needed: int
     grid: tuple[int, int]
     masks: MaskRule
     model: ModelRule
@@ -111,7 +112,7 @@ class Tuning:
         Raises:
             NotFiniteError: The loss is NaN or infinite.
         """
-        while len(self.rounds) < self.plan.rounds:
+        while len(self.rounds) < self.plan.needed:
             fixed = self._begin()
             while True:
                 row = self._epoch(fixed)
@@ -192,7 +193,7 @@ class Tuning:
             self.learned.forget()
         model = wrapped(self.net, self.base, self.plan.model.precision)
         own = probabilities(model, self.images)
-        return model, own, self.plan.model.lambda_model * gap(own, self.wanted)
+        return model, own, self.plan.model.lambda_model * gap(own, self.wanted, self.plan.model.tolerance)
 
     def _epoch(self, fixed: Sequence[Any]) -> Row:
         number, seed = len(self.rounds), derive(self.seed, f"DiET epoch {self.clock}")
@@ -202,12 +203,14 @@ class Tuning:
 
         def tell(images: int) -> None:
             many = len(self.images) if self.phase == "masks" else self.total
-            self.progress(stage, done * many + images, most * many)
+            # Where epochs are not counted, each one is told by itself.
+            self.progress(stage, *((images, many) if most is None else (done * many + images, most * many)))
 
         if self.phase == "masks":
             model, own, gap = fixed
             weight = self.plan.sparsity.weight(number, self.plan.rounds)
-            sums = learn(model, self.images, (self.wanted, own), self.learned, self.plan.masks, weight, self.index, seed, tell)
+            batches = batch_sizes(self.total, self.plan.model.batch_size, shuffled(self.total, seed))[self.index.cpu()]
+            sums = learn(model, self.images, (self.wanted, own), self.learned, self.plan.masks, weight, self.index, seed, tell, batches)
             sums.values["loss"] += float(gap.double().sum())
         else:
             sums = tune(self.pair, self.optimiser, self.images, self.wanted, fixed[0], self.plan.model, self.total, seed, self.ranks, tell)

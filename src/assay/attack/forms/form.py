@@ -112,7 +112,7 @@ class SumForm(Form):
                 if self.holds:
                     total = total - task.hold(logits, rows).sum()
                 slope = task.soft.slope(total, pixels)
-            task.soft.passes.backward += len(rows) * self.each
+            task.soft.count_backward(len(rows) * self.each)
             found[start:stop] = slope
 
         task.soft.run_groups(len(found), self.each, found.shape[1:], step)
@@ -138,7 +138,7 @@ class SumForm(Form):
                     maps.append(parts.new_zeros(len(images), *parts.shape[1:]).detach())
                 segment_sum(maps[0], rows, ones, parts.detach())
             else:
-                task.soft.passes.backward += len(rows)
+                task.soft.count_backward(len(rows))
                 segment_sum(found, rows, ones, slope)
 
         task.soft.run(len(images) * self.each, images.shape[1:], True, step)

@@ -44,6 +44,8 @@ class Softened(Classifier):
     Source: Dombrowski et al., NeurIPS 2019, arXiv 1906.07983 (section 4).
     """
 
+    twice = True
+
     def __init__(self, model: Classifier, beta: float) -> None:
         vars(self).update(vars(model))
         self.beta = beta
@@ -77,7 +79,7 @@ class Softened(Classifier):
         """Logits (n, K) and gradients (n, C, H, W) of the targets' scores at `pixels`, both with a graph; counted."""
         logits = self.forward(pixels)
         found = self.graded(self.score(logits, targets).sum(), pixels)
-        self.passes.backward += len(pixels)
+        self.count_backward(len(pixels))
         return logits, found
 
     def graded(self, total: Tensor, at: Tensor) -> Tensor:
@@ -128,6 +130,7 @@ class Softened(Classifier):
 
     def run_groups(self, total: int, samples: int, shape: Sequence[int], step: Callable[[int, int], None]) -> None:
         """`run` over images that send `samples` inputs each through the network, all inputs of an image in one chunk."""
+        samples *= self.each
         most = max(1, most_useful(self.device, self._dtype, True) // samples)
         fixed = self.chunks.fixed
         chunks = self._groups.setdefault(samples, Chunks(None if fixed is None else max(1, fixed // samples), self.chunks.memory))

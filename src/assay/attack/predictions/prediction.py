@@ -183,7 +183,7 @@ def loss_gradient(model: Classifier, images: Tensor, loss: Loss) -> Tensor:
             if losses.requires_grad and not bool((losses != 0).any()):
                 return
             slope = slope_of(model, losses, pixels)
-        model.passes.backward += stop - start
+        model.count_backward(stop - start)
         found[start:stop] = slope
 
     model.run(len(images), images.shape[1:], True, step)

@@ -15,7 +15,10 @@ from assay.errors import SpecError
 from assay.models.training.adversary import Adversary
 from assay.models.training.draws import Draws
 
-__all__ = ["Augmentation", "Flip", "Recipe", "Shift"]
+__all__ = ["Augmentation", "Flip", "PixelDropout", "Recipe", "Shift"]
+
+_GREY = 128
+"""0.5, as near as a byte comes to it."""
 
 
 class Augmentation(ABC):
@@ -56,6 +59,25 @@ class Flip(Augmentation):
         """See `Augmentation`."""
         mirrored = draws.uniform(1, 1, 1) < 0.5
         return torch.where(mirrored, images.flip(2), images)
+
+
+@register
+class PixelDropout(Augmentation):
+    """Replace each pixel, in all channels, by grey 0.5 with probability `share`: the network then bears erasure.
+
+    Source: the authors' public script, AI4LIFE-GROUP/DiET, which trains the baseline for chest X-rays so, with a share of 0.5.
+    """
+
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise SpecError(f"PixelDropout: share must be at least 0 and below 1, not {self.share!r}")
+
+    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+        """See `Augmentation`."""
+        _, height, width, _ = images.shape
+        return torch.where(draws.uniform(height, width, 1) < self.share, _GREY, images)
 
 
 @register

@@ -29,12 +29,13 @@ resnest14d resnet18 resnext26ts seresnet18 resnetv2_18 rexnet_100 selecsls42b le
 starnet_s050 swiftformer_xs swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 swinv2_cr_tiny_ns_224 tiny_vit_5m_224 tnt_s_patch16_224
 tresnet_m twins_svt_small visformer_tiny vit_tiny_patch16_224 vit_small_patch16_dinov3 vit_relpos_small_patch16_224
 vit_tiny_r_s16_p8_224 vitamin_small_224 volo_d1_224 eca_vovnet39b xception41 xcit_nano_12_p16_224
-""".split()
+""".split()  # noqa: SIM905
 
 _FLAT = {"embed_dim": 96, "depth": 3, "num_heads": 3}
 _WINDOWS = {"embed_dim": 32, "depths": (1, 1, 2, 1), "num_heads": (1, 2, 4, 8)}
 SHRUNK: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("beit_base_patch16_224", "deit3_small_patch16_224", "vit_small_patch16_dinov3", "vit_relpos_small_patch16_224"), _FLAT),
+    **dict.fromkeys(("beit_base_patch16_224", "deit3_small_patch16_224"), _FLAT),
+    **dict.fromkeys(("vit_small_patch16_dinov3", "vit_relpos_small_patch16_224"), _FLAT),
     **dict.fromkeys(("swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "swinv2_cr_tiny_ns_224"), _WINDOWS),
     "naflexvit_base_patch16_gap": _FLAT,
 }
@@ -43,7 +44,7 @@ SHRUNK: dict[str, dict[str, Any]] = {
 TORCHVISION = """
 alexnet vgg11 resnet18 wide_resnet50_2 resnext50_32x4d densenet121 googlenet inception_v3 squeezenet1_1 mobilenet_v2 mobilenet_v3_small
 mnasnet0_5 shufflenet_v2_x0_5 efficientnet_b0 efficientnet_v2_s regnet_y_400mf convnext_tiny vit_b_16 swin_t swin_v2_t maxvit_t
-""".split()
+""".split()  # noqa: SIM905
 
 _TOWER = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 96, "image_size": 64, "patch_size": 8}
 _DINO = {name: value for name, value in _TOWER.items() if name != "intermediate_size"}

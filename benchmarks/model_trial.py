@@ -15,12 +15,12 @@ from torch.nn.functional import interpolate
 
 import assay
 
-__all__ = ["Trial", "Wrong"]
+__all__ = ["Trial", "WrongError"]
 
 COUNT = 3
 
 
-class Wrong(Exception):
+class WrongError(Exception):
     """A check that did not come out; its text is the cell's reason."""
 
 
@@ -139,7 +139,7 @@ class Trial:
             found = assay.Gradient()(self.model, self.images, self.given)
             expected = torch.autograd.grad(self.value(plain(self.row, self.twin)(pixels * 1)).sum(), pixels)[0]
         if not bool(expected.any()):
-            raise Wrong("autograd's gradient is 0 everywhere, and so is Gradient's" if not bool(found.any()) else "autograd's is 0")
+            raise WrongError("autograd's gradient is 0 everywhere, and so is Gradient's" if not bool(found.any()) else "autograd's is 0")
         near(found, expected, 2e-3, "maps")
         return "yes"
 
@@ -154,9 +154,9 @@ class Trial:
                 small, expected = self.by_hand()
         found = explainer(self.model, self.images, self.given)
         if min(small.shape[2:]) < 1 or small[0, 0].numel() < 2:
-            raise Wrong(f"the layer has {small.shape[2]} x {small.shape[3]} places")
+            raise WrongError(f"the layer has {small.shape[2]} x {small.shape[3]} places")
         if not bool(expected.any()):
-            raise Wrong("the map is 0 everywhere")
+            raise WrongError("the map is 0 everywhere")
         near(found, expected, 2e-3, "maps")
         try:
             peers = self.peers()
@@ -186,7 +186,7 @@ class Trial:
         count = output.shape[1]
         found = next(((extra, grid) for extra in range(8) if (grid := patch_grid(count - extra, self.size))), None)
         if found is None:
-            raise Wrong(f"{count} tokens are no grid of square patches")
+            raise WrongError(f"{count} tokens are no grid of square patches")
         extra, grid = found
         return output[:, extra:].transpose(1, 2).unflatten(2, grid)
 
@@ -232,23 +232,26 @@ class Trial:
         found = assay.MapAttack(steps=8, judge_every=4, restarts=1, **shared)(self.model, assay.Gradient(), some, given)
         noise = assay.NoiseMapAttack(**shared)(self.model, assay.Gradient(), some, given)
         if not bool(found.climbed.all()):
-            raise Wrong("no gradient to climb, which is told")
+            raise WrongError("no gradient to climb, which is told")
         if not float(found.distance.mean()) > float(noise.distance.mean()):
-            raise Wrong(f"takes {found.distance.mean():.2f} of the top pixels, noise {noise.distance.mean():.2f}")
+            raise WrongError(f"takes {found.distance.mean():.2f} of the top pixels, noise {noise.distance.mean():.2f}")
         return "yes"
 
     def untouched(self) -> str:
         """The network that was handed in is as it was."""
         after = snapshot(self.net)
-        changed = [what for what in self.before if self.before[what] != after.get(what)] + [what for what in after if what not in self.before]
+        changed = [what for what in {**self.before, **after} if self.before.get(what) != after.get(what)]
         if changed:
-            raise Wrong(f"changed: {', '.join(changed[:3])}")
+            raise WrongError(f"changed: {', '.join(changed[:3])}")
         return "yes"
 
 
 def first(out: Any) -> Tensor:
     """A layer's output, or the first tensor of several."""
-    return out if isinstance(out, Tensor) else next(one for one in (out.values() if hasattr(out, "values") else out) if isinstance(one, Tensor))
+    if isinstance(out, Tensor):
+        return out
+    parts = out.values() if hasattr(out, "values") else out
+    return next(one for one in parts if isinstance(one, Tensor))
 
 
 def patch_grid(count: int, size: tuple[int, int]) -> tuple[int, int] | None:
@@ -258,12 +261,12 @@ def patch_grid(count: int, size: tuple[int, int]) -> tuple[int, int] | None:
 
 
 def near(found: Tensor, expected: Tensor, tolerance: float, what: str) -> None:
-    """Raise Wrong where they differ by more than a share of the expected values' spread."""
+    """Raise WrongError where they differ by more than a share of the expected values' spread."""
     if found.shape != expected.shape:
-        raise Wrong(f"{what} have shape {tuple(found.shape)}, not {tuple(expected.shape)}")
+        raise WrongError(f"{what} have shape {tuple(found.shape)}, not {tuple(expected.shape)}")
     apart = float((found - expected).abs().max() / (expected.max() - expected.min()).clamp_min(1e-30))
     if not apart <= tolerance:
-        raise Wrong(f"{what} differ by {apart:.1g} of their spread")
+        raise WrongError(f"{what} differ by {apart:.1g} of their spread")
 
 
 def hash_of(values: Tensor) -> str:

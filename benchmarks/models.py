@@ -1,9 +1,9 @@
 """Which networks Assay explains rightly: `python benchmarks/models.py` runs every row and writes docs/models.md.
 
-Each network gets random weights, none of them constant, and small images of noise. What Assay says is held against a twin of the network that
-it never saw: PyTorch's own gradients, pytorch-grad-cam, and its formula by hand. Rows run one after the other in a process of their own, so
-that one that ends Python ends only itself; `benchmarks/models.json` keeps what each came to. `--only resnet` runs the rows with that in their
-names again, `--page` only writes the page.
+Each network gets random weights, none of them constant, and small images of noise. What Assay says is held against a twin of the network
+that it never saw: PyTorch's own gradients, pytorch-grad-cam, and its formula by hand. Rows run one after the other in a process of their
+own, so that one that ends Python ends only itself; `benchmarks/models.json` keeps what each came to. `--only resnet` runs the rows with
+that in their names again, `--page` only writes the page.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from model_rows import every
-from model_trial import Trial, Wrong
+from model_trial import Trial, WrongError
 
 import assay
 
@@ -36,8 +36,8 @@ Every network here has random weights and small images of noise, and is held aga
 
 - **logits**: `Classifier(net).logits(images)` are the network's own in eval mode.
 - **Gradient**: the map is autograd's.
-- **GradCAM**: the map is pytorch-grad-cam's at the layer that `GradCAM()` takes, named in the last column; "by hand" where that library cannot
-  explain the network, and the formula was written out for it. No reshape function is needed for any of them.
+- **GradCAM**: the map is pytorch-grad-cam's at the layer that `GradCAM()` takes, named in the last column; "by hand" where that library
+  cannot explain the network, and the formula was written out for it. No reshape function is needed for any of them.
 - **batch**: logits and maps of an image alone are those that it has beside others.
 - **attack**: `MapAttack` climbs, and takes more of the map's top pixels than noise of its size.
 - **untouched**: weights, modes, hooks, gradients and attributes of the network that was handed in are as they were.
@@ -75,7 +75,7 @@ def cell(check: Any) -> str:
 def told(error: Exception) -> str:
     """The reason of a cell that is not green."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if isinstance(error, Wrong):
+    if isinstance(error, WrongError):
         return f"no: {text}"
     return f"refused: {text}" if isinstance(error, assay.AssayError) else f"fails: {type(error).__name__}: {text}"
 

@@ -1,4 +1,4 @@
-"""Networks written in unusual ways, as users write them, for the table of docs/models.md; each is one small convolutional network inside."""
+"""Networks written in unusual ways, as users write them, for docs/models.md; each is one small convolutional network inside."""
 
 from __future__ import annotations
 

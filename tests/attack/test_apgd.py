@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import assay
-from assay.attack.predictions.apgd import checkpoints
 from assay.attack.ball import ball
+from assay.attack.predictions.apgd import checkpoints
 from assay.errors import SpecError
 from reference import predictions
 from reference.nets import linear, plain

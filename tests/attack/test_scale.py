@@ -61,7 +61,9 @@ def test_other_numbers_change_nothing_but_rounding(attack, scale):
     assert ((one - other).abs().amax((1, 2, 3)) < 1e-4).float().mean() >= 0.8
 
 
-@pytest.mark.parametrize("explainer", [assay.GradCAM(), assay.FullGrad(), assay.SmoothGrad(0.1, samples=2), assay.KernelShap(20, assay.Grid(2, 2))])
+@pytest.mark.parametrize(
+    "explainer", [assay.GradCAM(), assay.FullGrad(), assay.SmoothGrad(0.1, samples=2), assay.KernelShap(20, assay.Grid(2, 2))]
+)
 def test_maps_of_other_explainers_are_attacked_alike_too(explainer):
     attack = assay.MapAttack(0.05, steps=3, goal=assay.MaximiseDistance(assay.L2()))
     one, other = (found(attack, each, "softmax", explainer) for each in (64.0, 1.0))

@@ -125,7 +125,7 @@ def test_torchscript_that_cannot_be_softened_is_refused_by_name_and_never_attack
     whole, part = make(bent()), nn.Sequential(make(bent()), nn.Linear(3, 4))
     smooth = make(nn.Sequential(nn.Conv2d(3, 6, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)).eval())
     for net in (whole, part):
-        with pytest.raises(DerivativeError, match="holds TorchScript, in which hardswish and .* cannot be softened"):
+        with pytest.raises(DerivativeError, match=r"holds TorchScript, in which hardswish and .* cannot be softened"):
             assay.MapAttack(steps=2)(assay.Classifier(net), assay.Gradient(), pixels())
         # What needs no second derivative is attacked as ever.
         assert assay.MapAttack(steps=2)(assay.Classifier(net), assay.KernelShap(12, assay.Grid(2, 2)), pixels()).climbed.any()
@@ -157,12 +157,12 @@ class Once(nn.Module):
 
 class Rounded(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x):
+    def forward(_ctx, x):
         return (255 * x).round() / 255
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, slope):
+    def backward(_ctx, slope):
         return slope
 
 
@@ -173,7 +173,9 @@ def test_what_has_no_second_derivative_is_named_and_an_audit_goes_on_without_tha
         assay.MapAttack(steps=2)(model, assay.Gradient(), pixels())
     assert assay.AttackedSimilarity()(model, pixels(), assay.Gradient()(model, pixels()), explainer=assay.Gradient()).isnan().all()
     shap = assay.KernelShap(12, assay.Grid(2, 2))
-    found = assay.audit(model, pixels(), explainers=[assay.Gradient(), shap], measures=[assay.Deletion(steps=2)], attacks=[assay.MapAttack(steps=2)])
+    found = assay.audit(
+        model, pixels(), explainers=[assay.Gradient(), shap], measures=[assay.Deletion(steps=2)], attacks=[assay.MapAttack(steps=2)]
+    )
     rows = [row for row in found.scores.to_dicts() if row["measure"] == "AttackedSimilarity(attack=MapAttack(steps=2))"]
     scored = {name: [row["value"] for row in rows if row["explainer"].startswith(name)] for name in ("Gradient", "KernelShap")}
     assert all(value != value for value in scored["Gradient"])

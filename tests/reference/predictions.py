@@ -36,9 +36,9 @@ def apgd(net, image, label, eps, norm, steps, seed=0, index=0, loss=margin, rho=
     def direction(g):
         return g.sign() if norm == "linf" else g / g.norm()
 
-    p, W = [0.0, 0.22], [0]
+    p, w = [0.0, 0.22], [0]
     while p[-1] <= 1:
-        W.append(math.ceil(p[-1] * steps - 1e-9))
+        w.append(math.ceil(p[-1] * steps - 1e-9))
         p.append(p[-1] + max(p[-1] - p[-2] - 0.03, 0.06))
 
     drawn = noise.normal(seed, "APGD", torch.tensor([index]), torch.tensor([0]), tuple(image.shape))
@@ -57,11 +57,11 @@ def apgd(net, image, label, eps, norm, steps, seed=0, index=0, loss=margin, rho=
         rose.append(value > f(x[k]))
         if value > f_max:
             f_max, x_max = value, x[k + 1]
-        if k in W:
-            j = W.index(k)
+        if k in w:
+            j = w.index(k)
             f_max_at[k] = f_max
-            first = sum(rose[W[j - 1] : W[j]]) < rho * (W[j] - W[j - 1])
-            second = eta[W[j - 1]] == eta[W[j]] and f_max_at[W[j - 1]] == f_max_at[W[j]]
+            first = sum(rose[w[j - 1] : w[j]]) < rho * (w[j] - w[j - 1])
+            second = eta[w[j - 1]] == eta[w[j]] and f_max_at[w[j - 1]] == f_max_at[w[j]]
             if first or second:
                 eta_now, x[k + 1] = eta_now / 2, x_max
     return x_max, f_max, eta

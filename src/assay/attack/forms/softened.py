@@ -101,10 +101,12 @@ class Softened(Classifier):
         if not total.requires_grad:
             return torch.zeros_like(pixels)
         with self.differentiating():
-            found = torch.autograd.grad(total, pixels, allow_unused=True)[0]
-        if found is None and _cut(total.grad_fn):
+            found: Tensor | None = torch.autograd.grad(total, pixels, allow_unused=True)[0]
+        if found is not None:
+            return found
+        if _cut(total.grad_fn):
             raise DerivativeError(self._underived("an operation"))
-        return torch.zeros_like(pixels) if found is None else found
+        return torch.zeros_like(pixels)
 
     @contextmanager
     def differentiating(self) -> Iterator[None]:
@@ -182,7 +184,7 @@ def _cut(node: Any) -> bool:
 def _kinks(net: nn.Module) -> list[str]:
     """What the TorchScript within a network holds of what would have to be softened."""
     scripts = [module for module in net.modules() if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "forward")]
-    graphs = [script.inlined_graph for script in scripts]
+    graphs: list[Any] = [script.inlined_graph for script in scripts]
     return [kind for kind in _KINKED if any(graph.findAllNodes(f"aten::{kind}{end}") for graph in graphs for end in ("", "_"))]
 
 
@@ -259,13 +261,13 @@ _SOFT: dict[Callable[..., Any], Callable[..., Tensor]] = {
     F.hardsigmoid: _hardsigmoid,
     F.hardswish: _hardswish,
     F.softshrink: _softshrink,
-    **dict.fromkeys((F.threshold, F.threshold_), _threshold),
+    F.threshold: _threshold,
     **dict.fromkeys((F.leaky_relu, F.leaky_relu_), _leaky),
     **dict.fromkeys((F.prelu, torch.prelu, Tensor.prelu), _prelu),
     **dict.fromkeys((torch.clamp, Tensor.clamp, torch.clamp_min, Tensor.clamp_min), _clamp),
 }
 """Differentiable forms, by what Python calls."""
-_WAYS = {
+_WAYS: dict[str, Callable[..., Tensor]] = {
     "relu": _relu, "relu6": _relu6, "hardtanh": _hardtanh, "hardsigmoid": _hardsigmoid, "hardswish": _hardswish, "softshrink": _softshrink,
     "threshold": _threshold, "leaky_relu": _leaky, "prelu": _prelu, "clamp": _clamp, "clamp_min": _clamp,
 }  # fmt: skip

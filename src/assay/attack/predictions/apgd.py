@@ -25,9 +25,9 @@ _FIRST, _SHORTER, _SHORTEST = 0.22, 0.03, 0.06
 
 @register
 class APGD(PredictionAttack):
-    """Projected ascent with momentum. Its step begins at twice the radius, and is halved, from the best point so far, where the loss stops rising.
+    """Projected ascent with momentum, whose step begins at twice the radius and is halved where the loss stops rising.
 
-    Outcomes do not depend on the scale of the logits.
+    It then goes on from the best point so far. Outcomes do not depend on the scale of the logits.
 
     Args:
         eps: Radius of the ball, in units of a [0, 1] pixel.
@@ -148,7 +148,9 @@ class _Climb:
         halve = (self.rises < least) | ((self.step == self.step_seen) & (self.best_loss == self.loss_seen))
         self.step_seen, self.loss_seen, self.rises = self.step, self.best_loss, rose
         self.step = torch.where(halve, self.step / 2, self.step)
-        self.here, self.slope = (torch.where(_wide(halve), new, old) for new, old in ((self.best, self.here), (self.best_slope, self.slope)))
+        self.here, self.slope = (
+            torch.where(_wide(halve), new, old) for new, old in ((self.best, self.here), (self.best_slope, self.slope))
+        )
         self.loss = torch.where(halve, self.best_loss, self.loss)
 
 

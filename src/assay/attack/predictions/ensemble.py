@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from assay.attack.predictions.apgd import APGD
 from assay.attack.ball import Norm
+from assay.attack.predictions.apgd import APGD
 from assay.attack.predictions.prediction import PredictionAttack, Quarry, check_ball
 from assay.attack.predictions.square import SquareAttack
 from assay.core.registry import check_at_least, check_choice, register
@@ -52,7 +51,7 @@ class AttackEnsemble(PredictionAttack):
     def search(self, quarry: Quarry) -> None:
         """See `PredictionAttack.search`; what only squares move was not climbed."""
         for loss in ("margin", "dlr"):
-            APGD(self.eps, self.norm, self.steps, self.restarts, loss).search(quarry)  # type: ignore[arg-type]
+            APGD(self.eps, self.norm, self.steps, self.restarts, loss).search(quarry)
         climbed = quarry.climbed.clone()
         SquareAttack(self.eps, self.norm, self.queries).search(quarry)
         quarry.climbed.copy_(climbed)

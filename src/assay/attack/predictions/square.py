@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from assay.attack.ball import Ball, Norm
+from assay.attack.ball import Norm
 from assay.attack.predictions.prediction import PredictionAttack, Quarry, check_ball
 from assay.core import noise
 from assay.core.registry import check_at_least, check_choice, register
@@ -132,8 +132,7 @@ def _bump(side: int) -> Tensor:
     if side < 2:
         return torch.ones(side, side)
     upper = _hill(side // 2, side)
-    whole = torch.cat([upper, -_hill(side - side // 2, side)])
-    return whole / whole.norm()
+    return _unit(torch.cat([upper, -_hill(side - side // 2, side)]))
 
 
 def _hill(height: int, width: int) -> Tensor:
@@ -144,12 +143,12 @@ def _hill(height: int, width: int) -> Tensor:
     heights = 1.0 / torch.arange(1, max(middle, centre) + 2) ** 2
     # A place is within the k-th rectangle and all larger ones.
     made = heights.flip(0).cumsum(0).flip(0)[ring.clamp_max(max(middle, centre))] * (ring <= max(middle, centre))
-    return made / made.norm()
+    return _unit(made)
 
 
 def _unit(values: Tensor) -> Tensor:
-    """Each channel's window divided by its norm."""
-    return values / values.square().sum((2, 3), keepdim=True).sqrt().clamp_min(torch.finfo(values.dtype).tiny)
+    """Each window (..., h, w) divided by its norm."""
+    return values / values.square().sum((-2, -1), keepdim=True).sqrt().clamp_min(torch.finfo(values.dtype).tiny)
 
 
 def _window(quarry: Quarry, rows: Tensor, stream: str, query: int, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

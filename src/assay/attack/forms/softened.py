@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from assay.core.chunk import Chunks, most_useful
 from assay.errors import DerivativeError
 from assay.models.classifier import Classifier
-from assay.models.fold import name_of
+from assay.models.preparation.fold import name_of
 
 __all__ = ["Softened"]
 

@@ -9,7 +9,6 @@ import assay
 from assay.explain.base import Explainer
 from assay.measure.base import Case
 from assay.models.randomised import randomised
-from assay.study.audit.audit import audit_source, plan
 from assay.study.audit.nulls import (
     ANOTHER,
     ELSEWHERE,
@@ -25,8 +24,12 @@ from assay.study.audit.nulls import (
     judges,
     scored,
 )
+from assay.study.audit.study import AuditStudy
+from assay.study.study import Asked, run
 from reference.nets import plain
 from reference.sources import Broken, batch
+
+QUICK = AuditStudy((assay.Gradient(),), (assay.Deletion(steps=3),))
 
 
 def rng(seed=0):
@@ -146,8 +149,8 @@ def test_a_map_that_is_not_finite_has_no_nulls_and_gives_none_to_others(monkeypa
         return maps
 
     monkeypatch.setattr(assay.Gradient, "attribute", broken)
-    work = plan(model, 6, [assay.Gradient()], [assay.Deletion(steps=3)])
-    tables = work.tables(source := Broken(batch(images)), range(6), next(source.read([range(6)])), lambda _: None)
+    asked = Asked(model, Broken(batch(images)))
+    tables = QUICK.block(asked, next(asked.read([range(6)])), lambda _: None).tables
     values = {kind: table_of(tables["nulls"], "Gradient", kind) for kind in (OWN, ELSEWHERE, ANOTHER)}
     donors = another(model.predict(images), torch.arange(6), 0)
     assert values[OWN].is_nan().to_list() == [True, *[False] * 5]
@@ -269,10 +272,6 @@ def test_answers_do_not_depend_on_how_often_the_work_is_cut_but_for_the_other_im
     model, images = assay.Classifier(plain()), torch.rand(8, 3, 8, 8, generator=rng(2))
     found = []
     for block in (8, 4):
-        work = plan(model, 8, [assay.Gradient()], [assay.Deletion(steps=3)])
-        found.append(
-            audit_source(work, Broken(batch(images)), {"name": "mine"}, "model", (), block).answers.filter(
-                pl.col("question") != "this image"
-            )
-        )
+        whole = run(QUICK, Asked(model, Broken(batch(images)), data={"name": "mine"}), block=block).found()
+        found.append(whole.answers.filter(pl.col("question") != "this image"))
     assert found[0]["difference"].to_list() == pytest.approx(found[1]["difference"].to_list(), rel=1e-3, abs=1e-6)

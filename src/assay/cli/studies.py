@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["STUDIES", "add_studies", "tell"]
 
 STUDIES = {
+    "audit": ("assay.study.audit.study", "AuditStudy"),
     "explain": ("assay.study.explain", "ExplainStudy"),
     "attack": ("assay.study.attack.attack", "AttackStudy"),
     "certify": ("assay.study.certify", "CertifyStudy"),
@@ -88,10 +89,10 @@ def _lead(doc: str) -> str:
     return doc.partition("\n\nAttributes:")[0]
 
 
-def tell(report: Report, folder: Path, over: bool = False) -> None:
+def tell(report: Report, folder: Path) -> None:
     """Print what a study comes to, and where its results are."""
     what, name = report.main
-    say(Told(report.sentences, report.grids, (*report.said, *((OVER,) if over else ())), (what, str(folder / name))))
+    say(Told(report.sentences, report.grids, (*report.said, *((OVER,) if report.over else ())), (what, str(folder / name))))
 
 
 def _run(kind: type[Study], task: Task, given: Mapping[str, Any]) -> None:
@@ -111,9 +112,9 @@ def _run(kind: type[Study], task: Task, given: Mapping[str, Any]) -> None:
             check_folder(task.out)
         asked = dataclasses.replace(asked, data=ranks.once(lambda: chosen.describe(progress)))  # Hashing reads all files.
         settings = task.settings(asked.model, dict(asked.data), **_settings(study))
-        done = run(study, asked, task.out, settings=settings, block=task.block, ranks=ranks, progress=progress)
-    if done is not None:
-        tell(done[0], task.out, done[1])
+        report = run(study, asked, task.out, settings=settings, block=task.block, ranks=ranks, progress=progress)
+    if report is not None:
+        tell(report, task.out)
 
 
 def _helps(study: type[Study]) -> dict[str, str]:

@@ -41,6 +41,7 @@ class KeepTop(Measure):
     category: ClassVar[str] = "faithfulness"
     higher_is_better: ClassVar[bool] = True
     reference: ClassVar[str] = "Bhalla, Srinivas, Lakkaraju: Discriminative Feature Attributions, NeurIPS 2023"
+    pitfalls: ClassVar[str] = "Most of the image is replaced, which few networks were trained to see through."
     meaning: ClassVar[str] = "Keep only the pixels the map ranks highest: a discriminative map keeps the class."
 
     def __post_init__(self) -> None:

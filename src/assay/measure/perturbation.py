@@ -38,6 +38,7 @@ class Deletion(Measure):
     category: ClassVar[str] = "faithfulness"
     higher_is_better: ClassVar[bool] = False
     reference: ClassVar[str] = "Petsiuk, Das, Saenko: RISE, BMVC 2018"
+    pitfalls: ClassVar[str] = "Images with pixels taken away are unlike any the network knows; read it beside the random map."
     meaning: ClassVar[str] = "Delete the pixels the map ranks highest first: a faithful map makes the class probability drop at once."
 
     def __post_init__(self) -> None:
@@ -69,6 +70,7 @@ class Insertion(Measure):
     category: ClassVar[str] = "faithfulness"
     higher_is_better: ClassVar[bool] = True
     reference: ClassVar[str] = "Petsiuk, Das, Saenko: RISE, BMVC 2018"
+    pitfalls: ClassVar[str] = "Half-shown images are unlike any the network knows; read it beside the random map."
     meaning: ClassVar[str] = (
         "Put the pixels the map ranks highest first into a blurred image: a faithful map makes the class appear at once."
     )

@@ -90,7 +90,7 @@ class ExplainStudy(Study):
         if counted.troubled > _LISTED:
             said.append(f"and {counted.troubled - _LISTED} more, listed in status.csv")
         return Report(
-            found=Explained(counted.sound, tuple(counted.problems), counted.troubled),
+            found=lambda: Explained(counted.sound, tuple(counted.problems), counted.troubled),
             merged={"predictions.csv": "predictions", "status.csv": "status"},
             streams={"maps.npz": lambda draft: write_npz(folder, draft, blocks, counted.sound)} if self.maps == "npz" else {},
             said=(f"{counted.sound} images explained by {plural(len(self.explainer), 'explainer')}", *said),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from assay.core.registry import check_at_least, register
+from assay.core.registry import check_at_least, check_choice, register
 from assay.errors import SpecError
 from assay.models.nets.architecture import Architecture
+
+if TYPE_CHECKING:
+    from timm.models.resnet import BasicBlock, Bottleneck
 
 __all__ = ["ResidualNet", "SmallResNet"]
 
@@ -26,6 +29,7 @@ class SmallResNet(Architecture):
         stem: Channels of the stem.
         stem_stride: Stride of the stem.
         channels: Channels of the images.
+        block: "basic", two 3x3 convolutions, or "bottleneck": 1x1, 3x3 and 1x1, the last four times as wide as the stage's width.
     """
 
     classes: int = 10
@@ -35,11 +39,13 @@ class SmallResNet(Architecture):
     stem: int = 32
     stem_stride: int = 1
     channels: int = 3
+    block: Literal["basic", "bottleneck"] = "basic"
     reference: ClassVar[str] = "He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, CVPR 2016"
 
     def __post_init__(self) -> None:
         check_at_least(self, 2, "classes")
         check_at_least(self, 1, "stem", "stem_stride", "channels")
+        check_choice(self, "block", ("basic", "bottleneck"))
         if not len(self.widths) == len(self.blocks) == len(self.strides) > 0:
             raise SpecError(
                 f"SmallResNet: widths, blocks and strides must have one number per stage, not {self.widths}, {self.blocks}, {self.strides}"
@@ -55,15 +61,18 @@ class ResidualNet(nn.Module):
     """The network of a `SmallResNet`: images (N, C, H, W), normalised, to logits (N, K)."""
 
     def __init__(self, shape: SmallResNet) -> None:
+        from timm.models.resnet import BasicBlock, Bottleneck  # Here, because the import takes seconds.
+
         super().__init__()
+        block = BasicBlock if shape.block == "basic" else Bottleneck
         self.conv1 = nn.Conv2d(shape.channels, shape.stem, 3, stride=shape.stem_stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(shape.stem)
         self.act1 = nn.ReLU()
-        entries = (shape.stem, *shape.widths[:-1])
-        stages = zip(entries, shape.widths, shape.blocks, shape.strides, strict=True)
-        self.stages = nn.Sequential(*(_stage(*stage) for stage in stages))
+        entries = (shape.stem, *(block.expansion * width for width in shape.widths))
+        stages = zip(entries, shape.widths, shape.blocks, shape.strides, strict=False)
+        self.stages = nn.Sequential(*(_stage(block, *stage) for stage in stages))
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(shape.widths[-1], shape.classes)
+        self.fc = nn.Linear(entries[-1], shape.classes)
         _initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,22 +82,23 @@ class ResidualNet(nn.Module):
         return logits
 
 
-def _stage(entry: int, width: int, blocks: int, stride: int) -> nn.Sequential:
-    from timm.models.resnet import BasicBlock, downsample_conv  # Here, because the import takes seconds.
+def _stage(block: type[BasicBlock] | type[Bottleneck], entry: int, width: int, blocks: int, stride: int) -> nn.Sequential:
+    from timm.models.resnet import downsample_conv
 
-    shortcut = downsample_conv(entry, width, kernel_size=1, stride=stride) if stride != 1 or entry != width else None
-    first = BasicBlock(entry, width, stride=stride, downsample=shortcut)
-    return nn.Sequential(first, *(BasicBlock(width, width) for _ in range(blocks - 1)))
+    out = block.expansion * width
+    shortcut = downsample_conv(entry, out, kernel_size=1, stride=stride) if stride != 1 or entry != out else None
+    first = block(entry, width, stride=stride, downsample=shortcut)
+    return nn.Sequential(first, *(block(out, width) for _ in range(blocks - 1)))
 
 
 def _initialise(net: nn.Module) -> None:
     """He initialisation; every residual branch starts at zero, so that the network starts shallow."""
-    from timm.models.resnet import BasicBlock
+    from timm.models.resnet import BasicBlock, Bottleneck
 
     modules: Sequence[nn.Module] = list(net.modules())
     for module in modules:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     for module in modules:
-        if isinstance(module, BasicBlock):
+        if isinstance(module, BasicBlock | Bottleneck):
             module.zero_init_last()

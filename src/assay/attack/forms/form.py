@@ -111,7 +111,7 @@ class SumForm(Form):
                 total = (maps * step.steer(maps.detach(), rows)).sum()
                 if self.holds:
                     total = total - step.hold(logits, rows).sum()
-                slope = _slope(step, total, pixels)
+                slope = step.soft.slope(total, pixels)
             step.soft.count_backward(len(rows) * self.each)
             found[start:stop] = slope
 
@@ -132,7 +132,7 @@ class SumForm(Form):
             with torch.inference_mode(False), torch.enable_grad():
                 pixels = images[rows].detach().clone().requires_grad_()
                 parts = self.part(step, pixels, rows, pairs % self.each)[1]
-                slope = _slope(step, (parts * vector[0][rows]).sum(), pixels) if vector else None
+                slope = step.soft.slope((parts * vector[0][rows]).sum(), pixels) if vector else None
             if slope is None:
                 if not maps:
                     maps.append(parts.new_zeros(len(images), *parts.shape[1:]).detach())
@@ -145,12 +145,3 @@ class SumForm(Form):
         vector.append(step.steer(maps[0], torch.arange(len(images), device=device)))
         step.soft.run(len(images) * self.each, images.shape[1:], True, chunk)
         return found
-
-
-def _slope(step: Step, total: Tensor, pixels: Tensor) -> Tensor:
-    """The gradient of `total`; 0 where it does not depend on the pixels, as in a linear network."""
-    if not total.requires_grad:
-        return torch.zeros_like(pixels)
-    with step.soft.differentiating():
-        found = torch.autograd.grad(total, pixels, allow_unused=True)[0]
-    return torch.zeros_like(pixels) if found is None else found

@@ -9,7 +9,7 @@ from assay.errors import DataError, SpecError
 from assay.run.blocks import Blocks, Part
 from assay.run.folder import Run
 from assay.run.lock import Lock, held_parts
-from assay.run.log import FINISH, Line, Pace, read_log
+from assay.run.log import FINISH, Entry, Pace, read_log
 from assay.run.status import status, verify
 from assay.study.explain import ExplainStudy
 from assay.study.study import Asked, run
@@ -163,12 +163,12 @@ def test_a_failing_part_leaves_what_others_may_have_begun_in(tmp_path):
 
 
 def lines(*costs, rank=0, passes=20, rows=2):
-    return [Line(block, rows, {}, seconds, 0.0, 0, rank, passes) for block, seconds in enumerate(costs)]
+    return [Entry(block, rows, {}, seconds, 0.0, 0, rank, passes) for block, seconds in enumerate(costs)]
 
 
 def test_the_time_left_is_told_from_passes_and_only_where_it_is_sure():
     assert Pace.of([]) is None
-    assert Pace.of([Line(FINISH, 0, {}, 3.0, 0.0, 0, 0, 0)]) is None
+    assert Pace.of([Entry(FINISH, 0, {}, 3.0, 0.0, 0, 0, 0)]) is None
     alone = Pace.of(lines(10.0))
     assert (alone.images, alone.work, alone.each, alone.doubt) == (0.2, 2.0, 10.0, float("inf"))
     even = Pace.of(lines(10.0, 10.1, 9.9, 10.0))

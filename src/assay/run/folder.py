@@ -24,7 +24,7 @@ from assay.run.arrays import chunk_files
 from assay.run.begin import begin, claimed, document_of
 from assay.run.blocks import Blocks, Part
 from assay.run.lock import Lock
-from assay.run.log import FINISH, Line, append, mend, read_log
+from assay.run.log import FINISH, Entry, append, mend, read_log
 from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS, finished_blocks
 from assay.run.paths import part as part_of
 from assay.run.state import State, read_state, state_bytes
@@ -255,7 +255,7 @@ class Run:
         path = _log(self.folder, self.ranks, self.part)
         self._made[path.relative_to(self.folder).as_posix()] = None
         rank = self.ranks.rank if self.part is None else self.part.number - 1
-        append(path, Line(block, rows, files, seconds, time.time(), self.start, rank, passes))
+        append(path, Entry(block, rows, files, seconds, time.time(), self.start, rank, passes))
 
 
 @contextmanager

@@ -13,14 +13,14 @@ from typing import Any
 from assay.core.files import sync
 from assay.stats.intervals import means
 
-__all__ = ["FINISH", "Line", "Pace", "append", "mend", "read_log"]
+__all__ = ["FINISH", "Entry", "Pace", "append", "mend", "read_log"]
 
 FINISH = -1
 """The block number of the line that says that the results are written."""
 
 
 @dataclass(frozen=True)
-class Line:
+class Entry:
     """One finished block.
 
     Args:
@@ -61,7 +61,7 @@ class Pace:
     doubt: float
 
     @classmethod
-    def of(cls, lines: Iterable[Line]) -> Pace | None:
+    def of(cls, lines: Iterable[Entry]) -> Pace | None:
         """The pace of these lines' processes; None where there are no blocks."""
         own = [line for line in lines if line.block != FINISH and line.rows]
         if not own:
@@ -83,7 +83,7 @@ class Pace:
         return images * self.each / self.work
 
 
-def append(path: Path, line: Line) -> None:
+def append(path: Path, line: Entry) -> None:
     """Add a line, and wait until it is on the disk."""
     new = not path.exists()
     with path.open("a", encoding="utf-8") as file:
@@ -105,7 +105,7 @@ def mend(path: Path) -> None:
             file.truncate(whole)
 
 
-def read_log(folder: Path, damaged: list[str] | None = None) -> Iterator[Line]:
+def read_log(folder: Path, damaged: list[str] | None = None) -> Iterator[Entry]:
     """All lines of all processes.
 
     Args:
@@ -127,8 +127,8 @@ def read_log(folder: Path, damaged: list[str] | None = None) -> Iterator[Line]:
                     yield line
 
 
-def _line(found: Any) -> Line:
-    line = Line(**found)
+def _line(found: Any) -> Entry:
+    line = Entry(**found)
     if not isinstance(line.block, int) or not isinstance(line.rows, int) or not isinstance(line.files, dict):
         raise TypeError("not a line of a log")
     return line

@@ -17,7 +17,7 @@ from assay.core.files import sha256
 from assay.errors import DataError
 from assay.run.blocks import Blocks
 from assay.run.lock import Lock, held_parts
-from assay.run.log import FINISH, Line, Pace, read_log
+from assay.run.log import FINISH, Entry, Pace, read_log
 from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS, UNREAD, part
 from assay.run.settings import read_settings
 
@@ -202,7 +202,7 @@ def written(folder: Path) -> tuple[dict[str, str], list[str]]:
     return found, wrong
 
 
-def _lines(folder: Path, damaged: list[str] | None = None) -> Iterator[Line]:
+def _lines(folder: Path, damaged: list[str] | None = None) -> Iterator[Entry]:
     """The lines of a run's log that can be meant: their files are within the folder, all numbers numbers."""
     unread: list[str] = [] if damaged is None else damaged
     try:
@@ -332,7 +332,7 @@ def _blocks(document: dict[str, Any]) -> Blocks:
     return Blocks(images, size, str(cut.get("unit", Blocks.unit)))
 
 
-def _latest(folder: Path, starts: list[dict[str, Any]], held: set[str]) -> list[Line]:
+def _latest(folder: Path, starts: list[dict[str, Any]], held: set[str]) -> list[Entry]:
     """The lines of the last start; where that was a part's, those of the latest starts of the parts at work, or of all parts."""
     last = len(starts) - 1
     part_of = {number: str(start["part"]) for number, start in enumerate(starts) if "part" in start}

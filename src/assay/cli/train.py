@@ -14,6 +14,7 @@ from assay.cli.app import app
 from assay.cli.progress import bar
 from assay.cli.told import Told
 from assay.cli.told import tell as say
+from assay.core.files import expanded
 
 if TYPE_CHECKING:
     import torch
@@ -155,7 +156,7 @@ def _parts(data: str, test_data: str | None, size: int | None, root: Path | None
     from assay.data import load
     from assay.errors import DataError
 
-    folder = Path(data).expanduser()
+    folder = expanded(data)
     if not folder.is_dir() or test_data is not None:
         return load(data, "train", size, root), load(test_data if test_data is not None else data, "test", size, root)
     inside = folder / "train", folder / "test"

@@ -1,10 +1,10 @@
 """The page as HTML: structure, safety, self-containment, and the file."""
 
-from __future__ import base64
+from __future__ import annotations
+
+import base64
 import hashlib
 import json
-import annotations
-
 import re
 from html.parser import HTMLParser
 
@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from assay.errors import DataError
-from assay.report.cards import Card
 from assay.report import MeasureNote, Sentence, render, write
+from assay.report.cards import Card
 
 VOID = {"meta", "img", "input", "br", "wbr", "link", "hr"}
 

@@ -85,7 +85,13 @@ class RunCard:
             if place == _RESULTS and self.results:
                 head = tuple(self.results[0])
                 grids.append(
-                    Grid("Summary.", "95 % intervals.", head, tuple(tuple(row.values()) for row in self.results), (False,) * len(head))
+                    Grid(
+                        "Summary.",
+                        "95 % intervals.",
+                        head,
+                        tuple(tuple(row.values()) for row in self.results),
+                        (False, *(True,) * (len(head) - 1)),
+                    )
                 )
             sections.append(Section(heading, "", tuple(grids)))
         rules = "The verdict of the run, as it was written when it finished."

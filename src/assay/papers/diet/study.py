@@ -130,7 +130,8 @@ def publish(run: Path, docs: Path, settings: DietSettings) -> Path:
         DataError: A file cannot be read or written.
     """
     stem = f"diet-{settings.dataset}" + ("" if settings.preset == "small" else f"-{settings.preset}")
-    shown = {name: plots for _, names, figures in _SECTIONS for name, plots in zip(names, [figures, ()], strict=False)}
+    shown: dict[str, Sequence[str]] = {name: () for _, names, _ in _SECTIONS for name in names}
+    shown["truth"] = ("overlap",)  # The other figures have images of the data in them.
     return publish_study(run, docs, stem, lambda said: _head(said, settings), shown, ("variants", "methods"))
 
 

@@ -27,8 +27,8 @@ COMMANDS = {
     "explain": ("explain", *INPUT, "--explainer", "Gradient", "--explainer", LIME),
 }
 READY = """
-from assay.cli import audit, explain, main
-import assay.study.audit.in_folder, assay.study.explain
+from assay.cli import main
+import assay.study.audit.study, assay.study.explain
 print("ready", flush=True)
 main()
 """

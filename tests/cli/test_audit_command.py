@@ -92,7 +92,7 @@ def test_an_audit_that_is_interrupted_at_once_leaves_no_file_and_ends_with_130(p
         (("--measure", "Gradient"), "is not a Measure"),
         (("--explainer", "Gradient", "--explainer", "Gradient()"), "Gradient is given twice"),
         (("--explainer", "Gradient", "--preset", "paper"), "--preset paper brings its own explainers"),
-        (("--gallery", "0"), "'--gallery'"),
+        (("--gallery", "0"), "gallery must be at least 1"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(place, run, arguments, message):

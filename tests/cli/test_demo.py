@@ -9,8 +9,8 @@ PARTS = {"train": "train", "tune": "val", "test": "test"}
 @pytest.fixture
 def brief(monkeypatch):
     """The demo with one quick explainer and measure, since its defaults are those of the audit and take seconds an image."""
-    monkeypatch.setattr("assay.study.audit.audit.MEASURES", (assay.Deletion(steps=2), assay.MaskIoU()))
-    monkeypatch.setattr("assay.study.audit.audit.plan.__defaults__", ((assay.Gradient(),), None, 0))
+    monkeypatch.setattr("assay.study.audit.study.MEASURES", (assay.Deletion(steps=2), assay.MaskIoU()))
+    monkeypatch.setattr("assay.study.audit.study.EXPLAINERS", (assay.Gradient(),))
     monkeypatch.setattr("assay.papers.diet.study._drawings", lambda *_: ())
     few = {"model": "hard-digits", "methods": {"DiET": ["DiET(rounds=1, mask_stop=Epochs(1), model_stop=Epochs(1))"]}, "tune_images": 8}
     few |= {"seeds": 1, "counted_images": 8}

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 
 from assay.core.registry import build
 from assay.data import HardDigits, read
@@ -173,3 +174,10 @@ def test_an_empty_request_gives_an_empty_batch():
     assert batch.images.shape == (0, 3, 64, 64)
     assert batch.truth.shape == (0, 1, 64, 64)
     assert len(batch) == 0
+
+
+def test_the_shipped_digits_are_those_of_scikit_learn():
+    peer = load_digits()
+    images, labels = source_digits()
+    assert np.array_equal(images, peer.images)
+    assert np.array_equal(labels, peer.target)

@@ -19,7 +19,7 @@ from assay.papers.robustness.networks import JUDGE, ROBUST, TRAININGS, default_m
 from assay.papers.robustness.plan import RobustnessPlan
 from assay.papers.robustness.settings import RobustnessSettings, chosen, preset
 from assay.papers.robustness.study import share_steps
-from assay.study.audit.audit import PAPER
+from assay.study.audit.standard import PAPER
 
 PAGE = Path(__file__).parents[2] / "docs" / "studies" / "robustness.md"
 BOTH = pytest.mark.parametrize("name", ["small", "paper"])

@@ -10,8 +10,7 @@ from assay.run.blocks import Blocks
 from assay.run.compare import compare
 from assay.run.folder import Run
 from assay.run.status import first_start, status, verify
-from assay.study.audit.audit import plan
-from assay.study.audit.in_folder import audit_run
+from assay.study.audit.study import AuditStudy
 from assay.study.explain import ExplainStudy
 from assay.study.study import Asked, run
 from reference.sources import Broken, batch
@@ -23,13 +22,14 @@ TWO = (assay.Gradient(), assay.Lime(samples=6, segments=assay.Grid(2, 2)))
 def audited(model, pixels, folder, seed=0, blocks=3, explainers=TWO, only=None, first=0):
     """A run of an audit, of all blocks or of those in `only`."""
     source, cut = Broken(batch(pixels, first=first), {1: "no image"}), Blocks.even(len(pixels), blocks)
-    work = plan(model, len(pixels), explainers, [assay.Deletion(steps=2)], seed)
-    with Run.open(folder, command="audit", settings={"seed": seed}, answers=ANSWERS, blocks=cut) as run:
-        if only is None:
-            audit_run(run, work, source, name="model")
-        for block in only or ():
-            found = next(source.read([cut.rows(block)]))
-            run.write(block, work.tables(source, cut.rows(block), found, lambda _: None))
+    study, asked = AuditStudy(explainers, (assay.Deletion(steps=2),)), Asked(model, source, seed, data={"name": "mine"})
+    if only is None:
+        run(study, asked, folder, settings={"seed": seed}, block=blocks)
+        return folder
+    with Run.open(folder, command="audit", settings={"seed": seed}, answers=study.record(asked), blocks=cut) as kept:
+        for number, block in zip(only, asked.read(map(cut.rows, only)), strict=True):
+            found = study.block(asked, block, lambda _: None)
+            kept.write(number, {**found.tables, "status": block.status(found.maps)})
     return folder
 
 

@@ -7,12 +7,16 @@ import pytest
 import torch
 
 import assay
+from assay.core.listed import built
 from assay.core.progress import silent
 from assay.data import Batch
 from assay.errors import AssayError, EmptyBatchError, ModelError, NotFiniteError, PixelRangeError, ShapeError, SpecError, TargetError
 from assay.explain.base import Explainer
-from assay.study.audit.audit import EXPLAINERS, MEASURES, audit_source, plan
-from assay.study.audit.work import FLOOR
+from assay.measure.base import Measure
+from assay.study.audit.standard import EXPLAINERS, FLOOR, MEASURES
+from assay.study.audit.study import AuditStudy
+from assay.study.study import Asked, run
+from assay.study.targeting import PREDICTED, Targeting
 from reference.guards import snapshot
 from reference.nets import normed, plain
 from reference.sources import Broken, batch
@@ -29,10 +33,15 @@ def value(found, explainer, measure, image=0):
     return scores.filter((pl.col("explainer") == explainer) & (pl.col("measure") == measure) & (pl.col("image") == image))["value"].item()
 
 
-def audited(model, source, explainers=("Gradient",), measures=("Deletion",), block=64, classes=(), progress=silent, **more):
+def audited(
+    model, source, explainers=("Gradient",), measures=("Deletion",), block=64, classes=(), progress=silent, targets=None, gallery=8
+):
     """An audit of a source of images."""
-    work = plan(model, len(source.indices), explainers, measures, **more)
-    return audit_source(work, source, {"name": "mine"}, "model", classes, block, progress)
+    study = AuditStudy(tuple(built("explainer", explainers, Explainer)), tuple(built("measure", measures, Measure)), gallery=gallery)
+    aims = PREDICTED if targets is None else Targeting("given", targets)
+    asked = Asked(model, source, 0, "model", {"name": "mine"}, classes, aims)
+    study.check(asked)
+    return run(study, asked, block=block, progress=progress).found()
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +232,7 @@ def test_the_floor_named_among_the_explainers_is_no_contestant(model, images):
 
 
 def test_without_truth_the_default_measures_leave_localisation_out(model, images, monkeypatch):
-    monkeypatch.setattr("assay.study.audit.audit.MEASURES", (assay.Deletion(steps=2), assay.MaskIoU()))
+    monkeypatch.setattr("assay.study.audit.study.MEASURES", (assay.Deletion(steps=2), assay.MaskIoU()))
     found = assay.audit(model, images(2), explainers=["Gradient"])
     assert set(found.scores["measure"]) == {"Deletion"}
 
@@ -327,7 +336,7 @@ def test_only_unreadable_files_are_one_clear_error(model, images):
 
 
 def test_a_report_of_many_problems_says_where_the_rest_is(model, images, monkeypatch):
-    monkeypatch.setattr("assay.study.audit.findings._LISTED", 2)
+    monkeypatch.setattr("assay.study.tally._LISTED", 2)
     found = audited(model, Broken(batch(images(4)), dict.fromkeys(range(3), "no image")), block=2)
     assert found.page.problems == (("image 0", "no image"), ("image 1", "no image"), ("1 more", "listed in status.csv"))
 

@@ -9,11 +9,12 @@ import assay
 from assay.explain.base import Explainer
 from assay.measure.base import Case
 from assay.models.randomised import randomised
-from assay.study.audit.audit import audit_source, plan
 from assay.study.audit.nulls import (
     ANOTHER,
     ELSEWHERE,
     FLIPPED,
+    LAST,
+    MEAN,
     MOST,
     OWN,
     RANDOM,
@@ -25,8 +26,12 @@ from assay.study.audit.nulls import (
     judges,
     scored,
 )
+from assay.study.audit.study import AuditStudy
+from assay.study.study import Asked, run
 from reference.nets import plain
 from reference.sources import Broken, batch
+
+QUICK = AuditStudy((assay.Gradient(),), (assay.Deletion(steps=3),))
 
 
 def rng(seed=0):
@@ -84,7 +89,7 @@ def test_scores_of_nulls_are_those_of_the_maps_made_by_hand():
     model, images = assay.Classifier(plain()), torch.rand(5, 3, 8, 8, generator=rng())
     case, measure = case_of(model, images), assay.Insertion(steps=4)
     explainers = [assay.Gradient(), assay.GradientXInput()]
-    nulls = Nulls(explainers, [measure], 0, randomised(model, "all", 0), False)
+    nulls = Nulls(explainers, [measure], 0, Asked.given(model, images).twins, False)
     maps = [one(model, images) for one in explainers]
     made, known = nulls.extra(case, maps, torch.zeros(3, 5, dtype=torch.bool))
     _, found = scored(measure, case, maps, explainers, made)
@@ -94,12 +99,18 @@ def test_scores_of_nulls_are_those_of_the_maps_made_by_hand():
         ELSEWHERE: elsewhere(maps[1], case.index, 0),
         FLIPPED: -maps[1],
         ANOTHER: maps[1][donors.clamp_min(0)],
-        RANDOM: explainers[1](nulls.twin, images, case.targets),
+        RANDOM: explainers[1](randomised(model, "all", 0), images, case.targets),
+        LAST: explainers[1](randomised(model, "last", 0), images, case.targets),
     }
     for kind, one in hand.items():
         place = nulls.items.index(("GradientXInput", kind))
         torch.testing.assert_close(found[place], measure(model, images, one), rtol=1e-4, atol=1e-6)
         assert known[place].all() or kind == ANOTHER
+    contrast = assay.ColourContrast()(model, images)
+    others = torch.stack([contrast[torch.arange(5) != row].mean(0) for row in range(5)])
+    place = nulls.items.index((f"control {MEAN}", OWN))
+    torch.testing.assert_close(made[place], others)
+    torch.testing.assert_close(found[place], measure(model, images, others), rtol=1e-4, atol=1e-6)
 
 
 def test_maps_that_are_the_same_for_any_model_leave_the_question_of_the_model_open():
@@ -146,8 +157,8 @@ def test_a_map_that_is_not_finite_has_no_nulls_and_gives_none_to_others(monkeypa
         return maps
 
     monkeypatch.setattr(assay.Gradient, "attribute", broken)
-    work = plan(model, 6, [assay.Gradient()], [assay.Deletion(steps=3)])
-    tables = work.tables(source := Broken(batch(images)), range(6), next(source.read([range(6)])), lambda _: None)
+    asked = Asked(model, Broken(batch(images)))
+    tables = QUICK.block(asked, next(asked.read([range(6)])), lambda _: None).tables
     values = {kind: table_of(tables["nulls"], "Gradient", kind) for kind in (OWN, ELSEWHERE, ANOTHER)}
     donors = another(model.predict(images), torch.arange(6), 0)
     assert values[OWN].is_nan().to_list() == [True, *[False] * 5]
@@ -156,7 +167,7 @@ def test_a_map_that_is_not_finite_has_no_nulls_and_gives_none_to_others(monkeypa
 
 
 def test_of_many_images_evenly_spaced_blocks_are_held_against_nulls():
-    nulls = Nulls([], [assay.Deletion()], 0, None, False)
+    nulls = Nulls([], [assay.Deletion()], 0, lambda _: (None, None), False)
     blocks = [range(start, start + 64) for start in range(0, 64 * 64, 64)]
     held = [at for at, rows in enumerate(blocks) if nulls.wanted(rows, 64 * 64)]
     assert len(held) == MOST / 64
@@ -269,10 +280,6 @@ def test_answers_do_not_depend_on_how_often_the_work_is_cut_but_for_the_other_im
     model, images = assay.Classifier(plain()), torch.rand(8, 3, 8, 8, generator=rng(2))
     found = []
     for block in (8, 4):
-        work = plan(model, 8, [assay.Gradient()], [assay.Deletion(steps=3)])
-        found.append(
-            audit_source(work, Broken(batch(images)), {"name": "mine"}, "model", (), block).answers.filter(
-                pl.col("question") != "this image"
-            )
-        )
+        whole = run(QUICK, Asked(model, Broken(batch(images)), data={"name": "mine"}), block=block).found()
+        found.append(whole.answers.filter(pl.col("question") != "this image"))
     assert found[0]["difference"].to_list() == pytest.approx(found[1]["difference"].to_list(), rel=1e-3, abs=1e-6)

@@ -11,6 +11,7 @@ from torch import Tensor
 from assay.attack.ball import Norm, ball
 from assay.attack.goals import Goal
 from assay.attack.judge import Explain, Judge, Scene, clean_maps
+from assay.core.display import Shown
 from assay.core.inputs import check_seed
 from assay.core.registry import build, check_at_least, check_choice
 from assay.core.surroundings import undisturbed
@@ -23,7 +24,7 @@ __all__ = ["Attack", "AttackResult", "check_common"]
 
 
 @dataclass(frozen=True, eq=False)
-class AttackResult:
+class AttackResult(Shown):
     """What an attack found.
 
     Attributes:
@@ -49,6 +50,13 @@ class AttackResult:
     moved: Tensor
     targets: Tensor
     logits: Tensor
+
+    face: ClassVar[str] = "assay.report.faces:attack"
+
+    def __repr__(self) -> str:
+        many = len(self.images)
+        mean = f"{float(self.distance.mean()):.3g}" if many else "nan"
+        return f"AttackResult({many} images: prediction kept on {int(self.kept.sum())}, mean distance {mean})"
 
 
 class Attack(ABC):

@@ -22,7 +22,7 @@ from assay.explain.superpixels.segments import Grid
 from assay.explain.superpixels.surrogate import KernelShap
 from assay.models.classifier import Classifier
 from assay.models.sources import checkpoint
-from assay.study.audit.audit import EXPLAINERS
+from assay.study.audit.standard import EXPLAINERS
 
 __all__ = ["Check", "checks"]
 

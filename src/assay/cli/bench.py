@@ -38,7 +38,7 @@ def bench(
     from assay.core.files import replacing
     from assay.core.registry import nearest
     from assay.errors import SpecError
-    from assay.study.audit.audit import EXPLAINERS, MEASURES
+    from assay.study.audit.standard import EXPLAINERS, MEASURES
 
     known = {type(one).__name__: one for one in (*EXPLAINERS, *MEASURES)}
     for name in only or ():

@@ -11,8 +11,8 @@ import typer
 
 from assay.cli import options
 from assay.cli.app import app
-from assay.cli.audit import tell
 from assay.cli.progress import bar
+from assay.cli.studies import tell
 from assay.cli.study import tell as tell_study
 
 __all__ = ["demo"]
@@ -33,18 +33,21 @@ def demo(
     from assay.models.sources.checkpoint import load
     from assay.papers.diet.presets import demo as settings
     from assay.papers.diet.study import study
-    from assay.study.audit.audit import audit_source, plan
+    from assay.study.audit.study import AuditStudy
+    from assay.study.study import Asked, run
 
     chosen = options.inputs("hard-digits", "test", None, count, seed)
     _check_own(out, seed)
-    work = plan(load("hard-digits"), count, seed=seed, masks=chosen.dataset.mask_kinds)
+    masks = chosen.dataset.mask_kinds
+    asked = Asked(load("hard-digits"), chosen, seed, "the shipped hard-digits network", chosen.record, masks=masks)
     link = ("Next: the same network tuned by DiET until its masks show what it uses", f"{_DIET}/report.html")
     with bar() as progress:
-        found = audit_source(work, chosen, chosen.record, "the shipped hard-digits network", progress=progress)
-        found = replace(found, page=replace(found.page, further=(link,)))
-        found.save(out)
+        report = run(AuditStudy(), asked, progress=progress)
+        assert report is not None
+        audit = report.found()
+        replace(audit, page=replace(audit.page, further=(link,))).save(out)
         tuned = study(settings(seed), out / _DIET, progress)
-    tell(found.summary, found.page.verdict, len(found.page.problems), out / "report.html")
+    tell(report, out)
     tell_study(tuned)
 
 

@@ -20,6 +20,8 @@ import typer
 from assay.cli.app import app
 from assay.cli.progress import bar
 from assay.cli.task import Task
+from assay.cli.told import OVER, Told
+from assay.cli.told import tell as say
 
 if TYPE_CHECKING:
     from assay.study.study import Report, Study
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["STUDIES", "add_studies", "tell"]
 
 STUDIES = {
+    "audit": ("assay.study.audit.study", "AuditStudy"),
     "explain": ("assay.study.explain", "ExplainStudy"),
     "attack": ("assay.study.attack.attack", "AttackStudy"),
     "certify": ("assay.study.certify", "CertifyStudy"),
@@ -35,7 +38,6 @@ STUDIES = {
 """The module and class of each study's command."""
 
 _NONE = type(None)
-_OVER = "This run was finished before; nothing was left to do."
 
 
 def add_studies(named: Sequence[str]) -> None:
@@ -87,27 +89,10 @@ def _lead(doc: str) -> str:
     return doc.partition("\n\nAttributes:")[0]
 
 
-def tell(report: Report, folder: Path, over: bool = False) -> None:
+def tell(report: Report, folder: Path) -> None:
     """Print what a study comes to, and where its results are."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    for grid in report.grids:
-        table = Table(title=grid.title, title_justify="left")
-        for place, heading in enumerate(grid.head):
-            table.add_column(heading, justify="right" if place else "left", overflow="fold")
-        for row in grid.rows:
-            table.add_row(*row)
-        console.print(table)
-    for sentence in report.sentences:
-        console.print(f"- {sentence.text}", markup=False)
-    for line in report.said:
-        console.print(line, markup=False, soft_wrap=True)
     what, name = report.main
-    console.print(f"{what}: {folder / name}", markup=False, soft_wrap=True)
-    if over:
-        console.print(_OVER)
+    say(Told(report.sentences, report.grids, (*report.said, *((OVER,) if report.over else ())), (what, str(folder / name))))
 
 
 def _run(kind: type[Study], task: Task, given: Mapping[str, Any]) -> None:
@@ -127,9 +112,9 @@ def _run(kind: type[Study], task: Task, given: Mapping[str, Any]) -> None:
             check_folder(task.out)
         asked = dataclasses.replace(asked, data=ranks.once(lambda: chosen.describe(progress)))  # Hashing reads all files.
         settings = task.settings(asked.model, dict(asked.data), **_settings(study))
-        done = run(study, asked, task.out, settings=settings, block=task.block, ranks=ranks, progress=progress)
-    if done is not None:
-        tell(done[0], task.out, done[1])
+        report = run(study, asked, task.out, settings=settings, block=task.block, ranks=ranks, progress=progress)
+    if report is not None:
+        tell(report, task.out)
 
 
 def _helps(study: type[Study]) -> dict[str, str]:

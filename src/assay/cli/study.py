@@ -11,6 +11,8 @@ import typer
 from assay.cli import options
 from assay.cli.app import app
 from assay.cli.progress import bar
+from assay.cli.told import Told
+from assay.cli.told import tell as say
 
 if TYPE_CHECKING:
     import polars as pl
@@ -135,14 +137,8 @@ def _tell_price(table: pl.DataFrame) -> None:
 
 def tell(found: DietStudy | RobustnessStudy) -> None:
     """Print the verdict and the report's place."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if found.over:
-        console.print(f"{found.folder} holds the finished study; this is what it found", markup=False, soft_wrap=True)
-    for sentence in found.verdict:
-        console.print(f"- {sentence.text}", markup=False)
-    console.print(f"report: {found.report}", markup=False, soft_wrap=True)
+    before = [f"{found.folder} holds the finished study; this is what it found"] if found.over else []
+    say(Told(found.verdict, said=tuple(before), main=("report", str(found.report))))
 
 
 def _changes(file: Path | None, **asked: Any) -> dict[str, Any]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,12 +13,10 @@ from assay.cli import options
 if TYPE_CHECKING:
     from assay.data.files.reading import Reading
     from assay.models.classifier import Classifier
-    from assay.run.blocks import Blocks
     from assay.study.targeting import Targeting
 
-__all__ = ["Task", "with_task"]
+__all__ = ["Task"]
 
-P = ParamSpec("P")
 Block = Annotated[int, typer.Option(min=1, help="Images that are computed, kept and resumed together, at most.")]
 _NO_SETTING = ("out", "workers")
 """What cannot change a result."""
@@ -125,12 +121,6 @@ class Task:
 
         return targeting(self.target, model, chosen.shape, chosen.dataset.classes) if self.target else PREDICTED
 
-    def blocks(self, images: int) -> Blocks:
-        """How the images are cut."""
-        from assay.run.blocks import Blocks
-
-        return Blocks.even(images, self.block)
-
     def settings(self, model: Classifier, data: dict[str, Any], **own: Any) -> dict[str, Any]:
         """All that decides the results, to be kept in a run folder; tells what the user should know of them.
 
@@ -144,26 +134,3 @@ class Task:
             typer.echo(f"note: {note}", err=True)
         known = {"notes": list(model.notes)} if model.notes else {}
         return told | own | {"network": {**model.identity(), **known, "device": model.device.type}, "data": data}
-
-
-def with_task(function: Callable[Concatenate[Task, P], None]) -> Callable[..., None]:
-    """A command whose options are those of `Task` and the function's own; the function gets the task in one piece."""
-    hints = get_type_hints(function, include_extras=True)
-    own = [one.replace(annotation=hints[one.name]) for one in list(inspect.signature(function).parameters.values())[1:]]
-    types = get_type_hints(Task, include_extras=True)
-    shared = {one.name: inspect.Parameter.empty if one.default is MISSING else one.default for one in fields(Task)}
-    common = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=types[name]) for name, default in shared.items()
-    ]
-    needed = [one for one in common if one.default is inspect.Parameter.empty]
-    other = [one for one in common if one.default is not inspect.Parameter.empty]
-    parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*needed, *own, *other)]
-
-    def command(**given: Any) -> None:
-        task = Task(**{name: given.pop(name) for name in shared})
-        function(task, **given)  # type: ignore[call-arg]
-
-    command.__name__, command.__doc__ = function.__name__, function.__doc__
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {one.name: one.annotation for one in parameters}
-    return command

@@ -12,11 +12,13 @@ import typer
 
 from assay.cli.app import app
 from assay.cli.progress import bar
+from assay.cli.told import Told
+from assay.cli.told import tell as say
 
 if TYPE_CHECKING:
     import torch
 
-    from assay.attack.predictions.pgd import PGD
+    from assay.attack.predictions.prediction import PredictionAttack
     from assay.core.precision import AnyPrecision
     from assay.data import Dataset
     from assay.models.nets.architecture import Architecture
@@ -37,7 +39,8 @@ def train(
     architecture: Annotated[
         str | None,
         typer.Option(
-            help="resnet-, vit-, convmixer- or swin-small or -paper, or a spec such as ViT(depth=6); a small residual network by default."
+            help="resnet-, bottleneck-, vgg-, googlenet-, vit-, convmixer- or swin-small or -paper, or a spec such as ViT(depth=6); "
+            "a small residual network by default."
         ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Such as Recipe(epochs=20, lr=0.1, augment=(Shift(4), Flip())).")] = None,
@@ -51,8 +54,11 @@ def train(
     ] = None,
     robust_accuracy: Annotated[
         str | None,
-        typer.Option(help="Attack that the test images are put to as well; for adversarial training PGD with 20 steps by default."),
+        typer.Option(help="Attack that test images are put to; for adversarial training the worst of several by default (AttackEnsemble)."),
     ] = None,
+    attacked: Annotated[
+        int, typer.Option(min=1, help="How many test images are attacked, spread evenly; all where there are no more.")
+    ] = 1000,
     start: Annotated[
         str | None, typer.Option(help="Shipped network or checkpoint whose weights training begins with, instead of random ones.")
     ] = None,
@@ -89,8 +95,18 @@ def train(
             check_fit(shape, train_set, test_set)
             attack = _attack(robust_accuracy, way)
         own: dict[str, object] = {"data": data, "test_data": test_data, "size": size, "start": start, "threads": threads}
-        told = own | {"architecture": shape, "recipe": way, "seed": seed, "half": half, "device": device, "robust_accuracy": attack}
-        plan = TrainingPlan(shape, train_set, test_set, way, seed, device, half, begin, attack, _command(told | {"out": out}, ranks.world))
+        told = own | {
+            "architecture": shape,
+            "recipe": way,
+            "seed": seed,
+            "half": half,
+            "device": device,
+            "robust_accuracy": attack,
+            "attacked": attacked,
+        }
+        plan = TrainingPlan(
+            shape, train_set, test_set, way, seed, device, half, begin, attack, attacked, _command(told | {"out": out}, ranks.world)
+        )
         card = train_run(out, plan, own | {"root": root}, overwrite=overwrite, ranks=ranks, progress=progress)
     if ranks.first:
         _tell(out, card)
@@ -126,12 +142,12 @@ def _choices(
     return shape, replace(way, epochs=epochs or way.epochs, precision=wanted, adversary=adversary)
 
 
-def _attack(robust_accuracy: str | None, recipe: Recipe) -> PGD | None:
-    from assay.attack.predictions.pgd import PGD
+def _attack(robust_accuracy: str | None, recipe: Recipe) -> PredictionAttack | None:
+    from assay.attack.predictions.prediction import PredictionAttack
     from assay.core.registry import build
     from assay.study.train import usual_attack
 
-    return build(robust_accuracy, PGD) if robust_accuracy else usual_attack(recipe)
+    return build(robust_accuracy, PredictionAttack) if robust_accuracy else usual_attack(recipe)
 
 
 def _parts(data: str, test_data: str | None, size: int | None, root: Path | None) -> tuple[Dataset, Dataset]:
@@ -168,9 +184,11 @@ def _command(options: dict[str, object], processes: int) -> str:
 def _tell(out: Path, card: Card) -> None:
     from assay.models.sources.checkpoint import card_path
 
-    typer.echo(f"test accuracy  {card.test_accuracy}")
+    lines = [f"test accuracy  {card.test_accuracy}"]
     if card.robust is not None:
-        typer.echo(f"under attack   {card.robust.accuracy}, {card.robust.attack}")
-    typer.echo(f"training time  {card.seconds:.0f} s, {len(card.history)} epochs, {card.parameters} parameters")
-    typer.echo(f"weights        {out}")
-    typer.echo(f"card           {card_path(out)}")
+        lines.append(f"under attack   {card.robust.accuracy}, {card.robust.attack}")
+        if card.robust.blind:
+            lines.append(f"               {card.robust.blind} more stayed right, but had no gradient to climb, which says nothing")
+    lines.append(f"training time  {card.seconds:.0f} s, {len(card.history)} epochs, {card.parameters} parameters")
+    lines.append(f"weights        {out}")
+    say(Told(said=lines, main=("card          ", str(card_path(out)))))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
 import torch
+from torch import Tensor
 
-__all__ = ["Chunks", "free_memory", "most_useful", "out_of_memory"]
+__all__ = ["Chunks", "free_memory", "most_useful", "out_of_memory", "saved"]
 
 
 @dataclass
@@ -60,6 +62,22 @@ class Chunks:
                     torch.cuda.empty_cache()
             else:
                 start += size
+
+
+@contextmanager
+def saved(weights: Iterable[Tensor]) -> Iterator[dict[int, int]]:
+    """Within, the bytes of each block of memory that is kept for a backward pass, by its address, but for the weights'."""
+    own = {one.untyped_storage().data_ptr() for one in weights}
+    found: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield found
 
 
 def most_useful(device: torch.device, dtype: torch.dtype, backward: bool) -> int:

@@ -6,11 +6,13 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from assay.core.display import Shown
 from assay.core.noise import derive
 from assay.core.progress import Progress, silent
 from assay.errors import DataError
@@ -64,7 +66,7 @@ class Item:
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class Batch(Shown):
     """Several images; N counts those that could be read, `errors` lists the others.
 
     Attributes:
@@ -84,6 +86,14 @@ class Batch:
     index: Tensor
     names: tuple[str, ...]
     errors: tuple[Corrupt, ...] = ()
+
+    face: ClassVar[str] = "assay.report.faces:batch"
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.images.shape[1:]))
+        known = [name for name in ("labels", "truth", "distractor") if getattr(self, name) is not None]
+        lost = [f"{len(self.errors)} not read"] if self.errors else []
+        return f"Batch({len(self)} images of {size}{', with ' + ', '.join(known) if known else ''}{', ' + lost[0] if lost else ''})"
 
     def __len__(self) -> int:
         return len(self.names)

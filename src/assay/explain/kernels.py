@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from assay.core import noise
 from assay.core.registry import check_at_least, register
 
-__all__ = ["Gaussian", "Kernel", "Uniform", "draw"]
+__all__ = ["Gaussian", "Kernel", "Laplace", "Student", "Uniform", "draw"]
 
 
 class Kernel(ABC):
@@ -24,6 +25,18 @@ class Kernel(ABC):
     @abstractmethod
     def spread(self) -> float:
         """Standard deviation of one pixel."""
+
+    @abstractmethod
+    def gamma(self, values: int) -> float:
+        """The smallest number such that shifting the kernel by a vector v moves it by at most `gamma * |v|` (L2) in total variation.
+
+        Total variation is the largest difference of the probabilities of an event. So `f * mu` is `gamma`-Lipschitz for every f in
+        [0, 1], and `2 R gamma`-Lipschitz for `|f| <= R` (theorem 4.3 of Tan and Tian 2023, whose `R gamma` holds for the L1 distance of
+        densities in place of total variation).
+
+        Args:
+            values: Numbers in an image, C * H * W.
+        """
 
 
 @register
@@ -44,6 +57,10 @@ class Gaussian(Kernel):
         """Standard deviation of one pixel."""
         return self.sigma
 
+    def gamma(self, values: int) -> float:  # noqa: ARG002
+        """`1 / (sigma sqrt(2 pi))`, reached by shifts in every direction; infinite without width."""
+        return _inverse(self.sigma * math.sqrt(2 * math.pi))
+
 
 @register
 class Uniform(Kernel):
@@ -63,6 +80,65 @@ class Uniform(Kernel):
         """Standard deviation of one pixel."""
         return self.radius / 3**0.5
 
+    def gamma(self, values: int) -> float:
+        """`sqrt(values) / (2 radius)`, reached by small shifts along a diagonal; infinite without width."""
+        return math.sqrt(values) * _inverse(2 * self.radius)
+
+
+@register
+class Laplace(Kernel):
+    """Independent Laplace noise per pixel, of density `exp(-|x| / scale) / (2 scale)`."""
+
+    scale: float
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 0, "scale")
+
+    def sample(self, seed: int, stream: str, index: Tensor, sample: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """See `Kernel.sample`."""
+        return noise.laplace(seed, stream, index, sample, shape).mul_(self.scale)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of one pixel."""
+        return self.scale * math.sqrt(2)
+
+    def gamma(self, values: int) -> float:  # noqa: ARG002
+        """`1 / (2 scale)`, reached by small shifts of one pixel; infinite without width."""
+        return _inverse(2 * self.scale)
+
+
+@register
+class Student(Kernel):
+    """Student's distribution of whole images: normal noise of standard deviation `scale` over one `sqrt(chi^2 / df)` per image.
+
+    Args:
+        scale: Of one pixel; the standard deviation is larger, by `sqrt(df / (df - 2))`.
+        df: Degrees of freedom; the fewer, the heavier the tails.
+    """
+
+    scale: float
+    df: int = 3
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 0, "scale")
+        check_at_least(self, 3, "df")
+
+    def sample(self, seed: int, stream: str, index: Tensor, sample: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """See `Kernel.sample`."""
+        chi = noise.normal(seed, f"{stream}, chi", index, sample, (self.df,)).square_().mean(1).sqrt_()
+        return noise.normal(seed, stream, index, sample, shape).mul_(self.scale / chi.view(-1, *[1] * len(shape)))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of one pixel."""
+        return self.scale * math.sqrt(self.df / (self.df - 2))
+
+    def gamma(self, values: int) -> float:  # noqa: ARG002
+        """The density at 0 of one pixel's distribution, reached by small shifts in every direction; infinite without width."""
+        log = math.lgamma((self.df + 1) / 2) - math.lgamma(self.df / 2)
+        return math.exp(log) * _inverse(self.scale * math.sqrt(self.df * math.pi))
+
 
 def draw(kernel: Kernel, seed: int, stream: str, index: Tensor, sample: Tensor, shape: tuple[int, ...], antithetic: bool = False) -> Tensor:
     """Draws (P, *shape); antithetic ones come in pairs, sample 2j + 1 being minus sample 2j, each pair made once."""
@@ -74,3 +150,7 @@ def draw(kernel: Kernel, seed: int, stream: str, index: Tensor, sample: Tensor, 
     made = kernel.sample(seed, stream, index[new], half[new], shape)
     sign = (1 - 2 * (sample % 2)).to(made.dtype).view(-1, *[1] * len(shape))
     return made[new.cumsum(0) - 1] * sign
+
+
+def _inverse(number: float) -> float:
+    return 1 / number if number else math.inf

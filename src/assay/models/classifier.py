@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, get_args
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from assay.core import noise
-from assay.core.chunk import Chunks, most_useful, out_of_memory
+from assay.core.chunk import Chunks, most_useful, out_of_memory, saved
 from assay.core.inputs import check_finite, check_images
 from assay.core.precision import Precision
-from assay.core.registry import nearest
 from assay.core.surroundings import Alone, undisturbed
 from assay.data.files.reading import Reading
 from assay.errors import AssayError, ModelError, SpecError
 from assay.models.black_box import BlackBox, kind_of
-from assay.models.heads import HEADS, Head, HeadName, Output
-from assay.models.outputs import Select, selected
-from assay.models.pixels import Passes, normalisation
-from assay.models.prepare import Foreign, converted, frozen_copy, unwrapped, weights_hash
-from assay.models.proof import LOOKED_AT, Form, first_line, layer_of, pair_of, prepare, still_equal
+from assay.models.heads import HEADS, Head, HeadName, Output, check_choices
+from assay.models.outputs import Select, outputs_of, selected
+from assay.models.pixels import Copies, Passes, normalisation
+from assay.models.preparation.prepare import Foreign, converted, frozen_copy, unwrapped, weights_hash
+from assay.models.preparation.proof import LOOKED_AT, NetworkForm, first_line, layer_of, pair_of, prepare, still_equal
 from assay.models.targets import Decision, decide, score
 
 __all__ = ["Classifier", "Output", "Passes", "Select", "selected"]
@@ -63,6 +61,10 @@ class Classifier:
     """How pictures are prepared for it, where its source says so (`assay.model`)."""
     notes: tuple[str, ...] = ()
     """What is not known of it, or was left out of its weights file (`assay.model`)."""
+    twice: ClassVar[bool] = False
+    """Whether its gradients are differentiated again."""
+    copies: Copies | None = None
+    """Noisy copies of each image whose mean output stands for the image's own (`assay.SmoothedModel`)."""
 
     @undisturbed()
     def __init__(
@@ -85,21 +87,7 @@ class Classifier:
         if isinstance(net, type) or not callable(net):
             raise ModelError(f"Classifier wraps a torch.nn.Module or a function from images to scores, not {kind_of(net)}")
         module = net if isinstance(net, nn.Module) else BlackBox(net)
-        choices = (
-            ("precision", precision, get_args(Precision)),
-            ("output", output, get_args(Output)),
-            ("head", head or "softmax", tuple(HEADS)),
-        )
-        for name, value, known in choices:
-            if value not in known:
-                raise SpecError(f"{name} must be one of {', '.join(known)}, not {value!r}{nearest(value, known)}")
-        for name, number in (("chunk", chunk), ("memory", memory)):
-            if number is not None and number < 1:
-                raise SpecError(f"{name} must be at least 1, not {number}")
-        if head == "scalar" and output != "logit":
-            raise SpecError(
-                f"head='scalar' gives values, which are explained themselves, not their {output.replace('_', ' ')}; leave output out"
-            )
+        check_choices(precision, output, head, chunk, memory)
         if isinstance(module, BlackBox) and (precision != "float32" or compile):
             raise SpecError("precision= and compile= are for a torch.nn.Module; a function runs as it is")
         self.name = module.name if isinstance(module, BlackBox) else getattr(module, "original_name", type(module).__name__)
@@ -120,7 +108,7 @@ class Classifier:
 
         self.alone = Alone()
         self._foreign = Foreign(module)
-        self._form = Form()
+        self._form = NetworkForm()
         self._own: tuple[int, str] | None = None
         self.module = module if isinstance(module, BlackBox) else converted(frozen_copy(module), self.device, torch.float32)
         self._run: Callable[[Tensor], Any] = torch.compile(self.module, dynamic=True) if compile else self.module
@@ -146,7 +134,7 @@ class Classifier:
             "output": self.output,
             "head": self.head_given
             or ("binary, as the network gives one logit" if self.head == "binary" else "softmax; binary for one logit"),
-        }
+        } | ({} if self.copies is None else {"smoothed": self.copies.spec})
 
     def settings(self) -> dict[str, Any]:
         """`identity`, and what the first images showed: the form that the network runs in, and what to know about its outputs."""
@@ -181,6 +169,14 @@ class Classifier:
             raise ModelError(
                 f"{who} needs gradients or layers, but {self.name} is a function of which only scores are known; give Classifier the "
                 "torch.nn.Module itself, or use what needs scores alone, such as KernelShap or Lime"
+            )
+
+    def need_layers(self, who: str) -> None:
+        """Refuse the work of `who`, which looks at layers, by ModelError where what is explained is more than one pass of them."""
+        if self.copies is not None:
+            raise ModelError(
+                f"{who} hooks into one pass of {self.name}, but what is explained is the mean of {self.copies.count} passes; "
+                "smooth its maps instead: Smoothed(explainer, kernel), or use what needs pixels alone, such as Gradient or KernelShap"
             )
 
     @property
@@ -261,8 +257,22 @@ class Classifier:
         """Logits (n, K) in float32 of one chunk on the model's device; differentiable in `pixels`; counted."""
         self.try_on(pixels)
         with self.alone, undisturbed():
-            self.passes.forward += len(pixels)
-            return self._pass(self._run, pixels, self._form.layout)
+            if self.copies is None:
+                return self._counted(pixels)
+            backward = pixels.requires_grad and torch.is_grad_enabled()
+            each = self.copies.count
+            if not self.twice:
+                each = max(1, self._fitting(len(pixels) * each, pixels.shape[1:], backward) // max(1, len(pixels)))
+            outputs = self.copies.outputs(pixels, each, self._counted)
+            return self._head.average(outputs, "logit" if self._form.probabilities else self.output)
+
+    def count_backward(self, images: int) -> None:
+        """Count a backward pass of `forward` on so many images."""
+        self.passes.backward += images * self.each
+
+    def _counted(self, pixels: Tensor) -> Tensor:
+        self.passes.forward += len(pixels)
+        return self._pass(self._run, pixels, self._form.layout)
 
     def try_on(self, images: Tensor) -> None:
         """Try the network on its first images, and on the first of every other size, by a few uncounted passes of two images.
@@ -337,37 +347,36 @@ class Classifier:
 
     def run(self, total: int, shape: Sequence[int], backward: bool, step: Callable[[int, int], None]) -> None:
         """Call `step(start, stop)` over 0..total in chunks that fit (see `Chunks.run`)."""
-        most = most_useful(self.device, self._dtype, backward)
+        most = max(1, most_useful(self.device, self._dtype, backward) // self.each)
 
         def alone(start: int, stop: int) -> None:
             with self.alone:
                 step(start, stop)
 
-        self.chunks.run(total, self._bytes_per_image(tuple(shape), backward), self.device, alone, most)
+        self.chunks.run(total, self.each * self._bytes_per_image(tuple(shape), backward), self.device, alone, most)
 
     def chunk_size(self, total: int, shape: Sequence[int], backward: bool) -> int:
         """Images per chunk that `run` would start with."""
+        return max(1, self._fitting(total * self.each, shape, backward) // self.each)
+
+    @property
+    def each(self) -> int:
+        """Passes of the network per image."""
+        return 1 if self.copies is None else self.copies.count
+
+    def _fitting(self, total: int, shape: Sequence[int], backward: bool) -> int:
+        """Of `total` passes of the network, how many go at once."""
         most = most_useful(self.device, self._dtype, backward)
         return self.chunks.size(total, self._bytes_per_image(tuple(shape), backward), self.device, most)
 
     def _bytes_per_image(self, shape: tuple[int, ...], backward: bool) -> int:
-        """Activation memory of one image, measured by one uncounted pass per image size."""
+        """Activation memory of one pass of the network, measured by one uncounted pass per image size."""
         if (shape, backward) not in self._bytes:
-            sizes: dict[int, int] = {}
-            weights = {p.untyped_storage().data_ptr() for p in self.module.parameters()}
-
-            def keep(tensor: Tensor) -> Tensor:
-                storage = tensor.untyped_storage()
-                if storage.data_ptr() not in weights:
-                    sizes[storage.data_ptr()] = storage.nbytes()
-                return tensor
-
             middle = torch.full((1, *shape), 0.5, dtype=torch.float32, device=self.device)
             if shape not in self._form.tried:
                 one = torch.zeros(1, dtype=torch.int64, device=self.device)
                 self.try_on(noise.uniform(0, "first images", one, one, shape))
-            hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-            with self.alone, undisturbed(), torch.enable_grad(), hooks:
+            with self.alone, undisturbed(), torch.enable_grad(), saved(self.module.parameters()) as sizes:
                 self._pass(self._run, middle.requires_grad_(), self._form.layout)
             # Going forward only, a few layers' outputs live at once; going backward, all that was saved and its gradients.
             self._bytes[shape, True] = 2 * sum(sizes.values())
@@ -379,17 +388,7 @@ class Classifier:
             raise ModelError(f"the model's mean and std are for {len(self._scale)} channels, but images have shape {shape}")
 
     def _take(self, out: Any, count: int) -> Tensor:
-        logits = selected(out, self.select)
-        if not isinstance(logits, Tensor):
-            kind = type(logits).__name__
-            has = f" with keys {', '.join(map(str, logits))}" if isinstance(logits, Mapping) else ""
-            raise ModelError(f"{self.name} returns a {kind}{has}, not logits; say where they are: Classifier(net, select=...)")
-        flat = logits.ndim < 3 or math.prod(logits.shape[2:]) > 1  # Else somebody forgot to flatten.
-        if not logits.ndim or logits.shape[0] != count or not flat or not logits.is_floating_point():
-            raise ModelError(
-                f"{self.name} returns shape {tuple(logits.shape)} for {count} images where logits ({count}, K), K >= 2, are needed; "
-                "take them out with Classifier(net, select=...)"
-            )
+        logits = outputs_of(out, self.select, count, self.name)
         if self.head_given is None and logits.shape in ((count,), (count, 1)):
             self._head = HEADS["binary"]
         logits = self._head.take(logits, self.name)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from assay.errors import ModelError
+from assay.core.precision import Precision
+from assay.core.registry import nearest
+from assay.errors import ModelError, SpecError
 
-__all__ = ["HEADS", "Head", "HeadName", "Output", "matrix", "of_class"]
+__all__ = ["HEADS", "Head", "HeadName", "Output", "check_choices", "matrix", "of_class"]
 
 HeadName = Literal["softmax", "sigmoid", "binary", "scalar"]
 Output = Literal["logit", "probability", "log_probability"]
@@ -44,6 +46,14 @@ class Head(ABC):
     def transform(self, outputs: Tensor, output: Output) -> Tensor:
         """Every class's logit, probability or log probability, in the shape of `outputs`."""
 
+    def average(self, outputs: Tensor, output: Output) -> Tensor:
+        """The mean over axis 0 of outputs (S, n, ...), or of their probabilities unless logits are asked for, given as logits (n, ...)."""
+        return outputs.mean(0) if output == "logit" else self._mean_probability(outputs)
+
+    def _mean_probability(self, outputs: Tensor) -> Tensor:
+        logs = self.transform(outputs.flatten(0, 1), "log_probability").view_as(outputs)
+        return logs.logsumexp(0) - math.log(len(outputs))
+
     def choose(self, outputs: Tensor) -> Tensor:
         """Predicted classes (n,): the most probable ones.
 
@@ -67,6 +77,17 @@ class Head(ABC):
     @abstractmethod
     def lead(self, outputs: Tensor, ids: Tensor, clean: Tensor) -> Tensor:
         """By how much (n,), in logits, `agrees` holds; negative where it does not."""
+
+    def spread(self, outputs: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+        """How far (n,) the outputs (n, K) that decide are apart, 1 where not at all: what leads and losses are measured by.
+
+        Multiplied outputs have the same leads and losses in these units.
+
+        Args:
+            outputs: (n, K).
+            labels: (n,) or multi-hot (n, K): what is explained or right.
+        """
+        return _positive(outputs.std(1, correction=0))
 
     @abstractmethod
     def right(self, outputs: Tensor, labels: Tensor) -> Tensor:
@@ -162,6 +183,9 @@ class Sigmoid(Head):
             return F.logsigmoid(outputs)
         return outputs.sigmoid() if output == "probability" else outputs
 
+    def _mean_probability(self, outputs: Tensor) -> Tensor:
+        return super()._mean_probability(outputs) - super()._mean_probability(-outputs)
+
     def agrees(self, outputs: Tensor, ids: Tensor, clean: Tensor) -> Tensor:
         """The finding is on the side of its threshold where it was; the others do not matter."""
         return (of_class(outputs, ids) > 0) == (of_class(clean, ids) > 0)
@@ -169,6 +193,12 @@ class Sigmoid(Head):
     def lead(self, outputs: Tensor, ids: Tensor, clean: Tensor) -> Tensor:
         """Away from the threshold, on the side where it was."""
         return torch.where(of_class(clean, ids) > 0, 1.0, -1.0) * of_class(outputs, ids)
+
+    def spread(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """How far from its threshold the finding is; of multi-hot labels the root mean square of all."""
+        if labels.ndim == 1:
+            return _positive(of_class(outputs, labels).abs())
+        return _positive(outputs.square().mean(1).sqrt())
 
     def right(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The labelled finding is there, or all findings are as the multi-hot labels say."""
@@ -247,6 +277,25 @@ HEADS: dict[str, Head] = {one.name: one for one in (Softmax(), Sigmoid(), Binary
 """Heads by name."""
 
 
+def check_choices(precision: str, output: str, head: str | None, chunk: int | None, memory: int | None) -> None:
+    """Raise SpecError unless a Classifier can compute and explain so."""
+    choices = (
+        ("precision", precision, get_args(Precision)),
+        ("output", output, get_args(Output)),
+        ("head", head or "softmax", tuple(HEADS)),
+    )
+    for name, value, known in choices:
+        if value not in known:
+            raise SpecError(f"{name} must be one of {', '.join(known)}, not {value!r}{nearest(value, known)}")
+    for name, number in (("chunk", chunk), ("memory", memory)):
+        if number is not None and number < 1:
+            raise SpecError(f"{name} must be at least 1, not {number}")
+    if head == "scalar" and output != "logit":
+        raise SpecError(
+            f"head='scalar' gives values, which are explained themselves, not their {output.replace('_', ' ')}; leave output out"
+        )
+
+
 def matrix(outputs: Tensor) -> Tensor:
     """`outputs` if they are (n, K).
 
@@ -260,6 +309,10 @@ def matrix(outputs: Tensor) -> Tensor:
             "Classifier(net, select=...)"
         )
     return outputs
+
+
+def _positive(values: Tensor) -> Tensor:
+    return values.masked_fill(values == 0, 1.0)
 
 
 def of_class(outputs: Tensor, ids: Tensor) -> Tensor:

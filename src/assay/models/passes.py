@@ -16,7 +16,7 @@ from assay.core.surroundings import undisturbed
 from assay.errors import AssayError, ModelError
 from assay.models.classifier import Classifier
 from assay.models.heads import Output
-from assay.models.proof import first_line
+from assay.models.preparation.proof import first_line
 
 __all__ = ["Make", "Take", "gradients", "scores", "segment_sum", "slope_of"]
 
@@ -69,7 +69,7 @@ def gradients(model: Classifier, targets: Tensor | None, rows: Tensor, shape: to
             logits = model.forward(pixels)
             score = model.score(logits, model.choose(logits) if targets is None else targets[rows[start:stop]])
             gradient = slope_of(model, score, pixels)
-        model.passes.backward += stop - start
+        model.count_backward(stop - start)
         take(start, stop, score.detach(), gradient)
 
     model.run(len(rows), shape, True, step)

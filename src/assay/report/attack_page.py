@@ -9,7 +9,7 @@ from typing import Any
 from assay.report.answers import answers
 from assay.report.attack import AttackView, shots
 from assay.report.page import Sentence
-from assay.report.render import _environment
+from assay.report.render import environment
 
 __all__ = ["AttackPage", "AttackRow", "render_attack"]
 
@@ -46,4 +46,4 @@ class AttackPage:
 
 def render_attack(page: AttackPage) -> str:
     """The page as one self-contained HTML text; the same page always gives the same text."""
-    return _environment().get_template("attack_page.html.j2").render(page=page, attacks=shots(page.views), answers=answers(page.record))
+    return environment().get_template("attack_page.html.j2").render(page=page, attacks=shots(page.views), answers=answers(page.record))

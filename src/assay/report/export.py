@@ -6,12 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from assay.core.display import library
 from assay.core.files import replacing
+from assay.core.registry import nearest
+from assay.errors import SpecError
 
-__all__ = ["FORMS", "Table", "cells", "headings", "latex", "markdown", "wide", "write"]
+__all__ = ["FORMS", "Table", "cells", "headings", "latex", "markdown", "to_pandas", "wide", "write"]
 
 LOW, HIGH = " low", " high"
 """What the names of an interval's two columns add to the name of the value's."""
@@ -38,6 +42,23 @@ class Table:
     frame: pl.DataFrame
     percent: frozenset[str] = frozenset()
     decimals: int = 3
+
+
+def to_pandas(holder: object, table: str, known: Sequence[str]) -> Any:
+    """One of an object's tables as a pandas DataFrame.
+
+    Args:
+        holder: Has the tables as attributes.
+        table: Which.
+        known: Their names.
+
+    Raises:
+        SpecError: There is no such table.
+        AssayError: pandas is not installed.
+    """
+    if table not in known:
+        raise SpecError(f"there is no table {table!r}{nearest(table, known)} (there are: {', '.join(known)})")
+    return library("pandas").DataFrame(getattr(holder, table).to_dict(as_series=False))
 
 
 def wide(long: pl.DataFrame, rows: Sequence[str], on: str) -> pl.DataFrame:

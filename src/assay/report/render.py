@@ -20,14 +20,14 @@ from assay.report.page import Page
 from assay.report.table import summary_table
 from assay.report.text import breakable, plural
 
-__all__ = ["render", "write"]
+__all__ = ["environment", "render", "write"]
 
 
 def render(page: Page) -> str:
     """The whole page as HTML text; the same page always gives the same text."""
     table = summary_table(page.summary, page.measures, page.best)
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             page=page,
@@ -69,14 +69,15 @@ def write(page: Page, path: str | os.PathLike[str]) -> Path:
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """The templates; every text is escaped, and a name that is not there is an error."""
+    found = jinja2.Environment(
         loader=jinja2.PackageLoader("assay.report", "template"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["breakable"] = breakable
-    environment.globals["plural"] = plural
-    return environment
+    found.filters["breakable"] = breakable
+    found.globals["plural"] = plural
+    return found

@@ -13,7 +13,7 @@ from assay.core.files import replacing
 from assay.errors import DataError
 from assay.report.answers import answers
 from assay.report.page import Sentence
-from assay.report.render import _environment
+from assay.report.render import environment
 
 __all__ = ["Grid", "Picture", "Section", "StudyPage", "render_study", "write_study"]
 
@@ -81,7 +81,7 @@ class StudyPage:
 
 def render_study(page: StudyPage) -> str:
     """The page as HTML text."""
-    return _environment().get_template("study.html.j2").render(page=page, answers=answers(page.record))
+    return environment().get_template("study.html.j2").render(page=page, answers=answers(page.record))
 
 
 def write_study(page: StudyPage, path: str | os.PathLike[str]) -> Path:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import tomli_w
 
 from assay.errors import DataError
 
@@ -21,18 +23,9 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _plain(value) for name, value in settings.items() if value is not None}
 
 
-def settings_text(settings: Mapping[str, Any], table: str = "") -> str:
-    """TOML of plain settings; mappings become tables.
-
-    Args:
-        settings: What to write.
-        table: The name of the table that they are in.
-    """
-    lines = [f"{_key(name)} = {_value(value)}" for name, value in settings.items() if not isinstance(value, Mapping)]
-    parts = ["\n".join([*([f"[{table}]"] if table else []), *lines]) + "\n"]
-    inner = {name: value for name, value in settings.items() if isinstance(value, Mapping)}
-    parts += [settings_text(value, f"{table}.{_key(name)}" if table else _key(name)) for name, value in inner.items()]
-    return "\n".join(parts)
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """TOML of plain settings; mappings become tables."""
+    return tomli_w.dumps(settings)
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -66,27 +59,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _key(name: str) -> str:
-    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else _value(name)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else str(value)
-    if isinstance(value, str):
-        # JSON's escapes are TOML's, except that TOML wants DEL escaped too.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, Sequence):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(name)} = {_value(one)}" for name, one in value.items()) + " }" if value else "{}"
-    raise TypeError(f"a setting must be a text, number, truth value, list or mapping, not {value!r}")
-
-
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in settings.items():
         if isinstance(value, Mapping):
@@ -103,5 +75,5 @@ def _same(one: Any, other: Any) -> bool:
 def _told(value: Any) -> str:
     if value is None:
         return "not set"
-    text = _value(value)
+    text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."

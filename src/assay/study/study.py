@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,101 +16,19 @@ from assay.core.files import replacing, write_all
 from assay.core.progress import Progress, silent
 from assay.core.ranks import Ranks
 from assay.core.registry import short
-from assay.data.base import Batch
 from assay.errors import EmptyBatchError, NotFiniteError, SpecError
 from assay.explain.base import Explainer
-from assay.measure.base import Case
-from assay.models.classifier import Classifier
-from assay.models.targets import Decision
 from assay.report.page import Sentence
 from assay.run.blocks import BLOCK, Blocks
 from assay.run.folder import Run
 from assay.run.sink import Memory, Sink
-from assay.study.audit.findings import Tally, few, tally
-from assay.study.audit.work import OK, Line, lines_of, lines_of_unread, status_table
-from assay.study.source import Source, placed
-from assay.study.targeting import PREDICTED, Targeting
+from assay.study.asked import Asked, Block
+from assay.study.tally import Tally, tally
 
-__all__ = ["Asked", "Block", "Done", "Grid", "Kept", "Report", "Study", "Tell", "check_distinct", "run"]
+__all__ = ["Asked", "Block", "Done", "Grid", "Kept", "Report", "Study", "Tell", "check_distinct", "result", "run"]
 
 Tell = Callable[[int], None]
 """Called with the images of a block done so far, where one half done counts by halves."""
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """What a study is about.
-
-    Attributes:
-        model: The model.
-        source: The images.
-        seed: Decides all randomness, together with the images' numbers.
-        name: What the reader calls the model.
-        data: The data set's name, hash and split, for the record.
-        classes: Names of the labels' classes; none when labels are the model's own class numbers.
-        targets: What is explained of each image.
-        masks: Which masks the images bring: "truth", "distractor".
-    """
-
-    model: Classifier
-    source: Source
-    seed: int = 0
-    name: str = "the model"
-    data: Mapping[str, Any] = field(default_factory=dict)
-    classes: Sequence[str] = ()
-    targets: Targeting = PREDICTED
-    masks: Set[str] = frozenset()
-
-    @property
-    def images(self) -> int:
-        """Images in all, files that cannot be read included."""
-        return len(self.source.indices)
-
-    @property
-    def explained(self) -> str:
-        """Which class of each image is explained, in a word."""
-        return self.targets.name
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """One block of images, read, on the model's device, and predicted once.
-
-    Attributes:
-        rows: The positions that were asked for.
-        at: Positions of the images that could be read.
-        batch: These images, as they were read.
-        case: The same with targets and logits, on the model's device.
-    """
-
-    rows: range
-    at: Sequence[int]
-    batch: Batch
-    case: Case
-
-    @cached_property
-    def decision(self) -> Decision:
-        """What the model decides about them."""
-        return self.case.model.decide(self.case.logits, self.case.targets)
-
-    def fine(self, maps: Mapping[str, Tensor]) -> list[int]:
-        """Places within the batch whose output, and whose maps (N, C, H, W) by name, are finite."""
-        return [place for place, line in enumerate(self.lines(maps)) if line[1] == OK]
-
-    def lines(self, maps: Mapping[str, Tensor]) -> list[Line]:
-        """What is said of each image in the status."""
-        return lines_of(self.batch, self.decision, {name: one.cpu() for name, one in maps.items()})
-
-    def spread(self, values: np.ndarray, places: Sequence[int]) -> np.ndarray:
-        """(rows, ...) values of some places of the batch, by position within the block; NaN, or -1, for the others.
-
-        Args:
-            values: (places, ...).
-            places: Their places within the batch.
-        """
-        full = np.full((len(self.rows), *values.shape[1:]), np.nan if values.dtype.kind == "f" else -1, values.dtype)
-        full[[self.at[place] - self.rows.start for place in places]] = values
-        return full
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,9 +66,13 @@ class Done:
     blocks: Blocks
     folder: Path | None = None
 
+    def parts(self, name: str) -> Iterator[pl.DataFrame]:
+        """The rows of a table, block by block, in memory that does not grow with the images."""
+        return self.sink.tables(name)
+
     def table(self, name: str) -> pl.DataFrame:
-        """All rows of a table, by block."""
-        return pl.concat(list(self.sink.tables(name)))
+        """All rows of a table."""
+        return pl.concat(self.parts(name))
 
     def require_sound(self, what: str) -> None:
         """Raise EmptyBatchError unless some image has no problem.
@@ -160,7 +81,7 @@ class Done:
             what: What was done with the images, such as "explained".
         """
         if not self.tally.sound:
-            raise EmptyBatchError(f"no image could be {what}: {few(self.tally)}")
+            raise EmptyBatchError(f"no image could be {what}: {self.tally.few()}")
 
 
 @dataclass(frozen=True)
@@ -177,7 +98,7 @@ class Report:
     """What a study comes to.
 
     Attributes:
-        found: The result as Python's callers get it.
+        found: Makes the result as Python's callers get it.
         merged: Tables whose blocks become one file of the folder each, by the file's name (.csv or .parquet).
         files: What makes other files of results, by name; only asked where they are not there yet.
         streams: The same for files too large for memory: what writes them to a path.
@@ -185,9 +106,10 @@ class Report:
         sentences: The verdict.
         said: Further lines for the terminal.
         main: What the reader should open: a word for it and the file's name; without a name, the folder.
+        over: Whether all was there before, so that nothing was left to do.
     """
 
-    found: Any
+    found: Callable[[], Any]
     merged: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
     streams: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
@@ -195,6 +117,7 @@ class Report:
     sentences: tuple[Sentence, ...] = ()
     said: tuple[str, ...] = ()
     main: tuple[str, str] = ("results", "")
+    over: bool = False
 
 
 class Study(ABC):
@@ -245,7 +168,7 @@ def run(
     block: int = BLOCK,
     ranks: Ranks | None = None,
     progress: Progress = silent,
-) -> tuple[Report, bool] | None:
+) -> Report | None:
     """Do a study, or what is left of it: in memory or in a folder, in one process or many.
 
     Args:
@@ -258,7 +181,7 @@ def run(
         progress: Called as work goes on.
 
     Returns:
-        The report, and whether it was there before, in the first process; None in the others.
+        The report in the first process; None in the others.
 
     Raises:
         EmptyBatchError: No image could be read.
@@ -269,7 +192,7 @@ def run(
     if folder is None:
         held = Memory()
         _work(study, asked, held, blocks, range(len(blocks)), progress)
-        return study.conclude(asked, _done(held, blocks, study.record(asked))), False
+        return study.conclude(asked, _done(held, blocks, study.record(asked)))
     with Run.open(
         folder,
         command=study.command,
@@ -286,43 +209,39 @@ def run(
             report = study.conclude(asked, _done(kept, blocks, kept.answers, kept.folder))
             if not kept.over:
                 _write(kept, report)
-            return report, kept.over
+            return replace(report, over=kept.over)
+
+
+def result(study: Study, asked: Asked, progress: Progress = silent) -> Any:
+    """What Python's callers get of a study in memory.
+
+    Raises:
+        AssayError: See `Study.check` and `run`.
+    """
+    study.check(asked)
+    report = run(study, asked, progress=progress)
+    assert report is not None
+    return report.found()
 
 
 def _work(study: Study, asked: Asked, sink: Sink, blocks: Blocks, share: Sequence[int], progress: Progress) -> None:
     total, done = sum(len(blocks.rows(one)) for one in share), 0
-    for number, batch in zip(share, asked.source.read(map(blocks.rows, share)), strict=True):
-        rows = blocks.rows(number)
-        kept, lines = _one(study, asked, rows, batch, lambda images, done=done: progress(study.command, done + images, total))  # type: ignore[misc]
-        arrays = {"index": np.array([int(asked.source.indices[row]) for row in rows]), **kept.arrays} if study.keeps_arrays else {}
-        sink.write(number, {**kept.tables, "status": status_table(asked.source, rows, lines)}, arrays, kept.files)
-        done += len(rows)
+    for number, block in zip(share, asked.read(map(blocks.rows, share)), strict=True):
+        kept = Kept()
+        if block.at:
+            kept = study.block(asked, block, lambda images, done=done: progress(study.command, done + images, total))  # type: ignore[misc]
+        arrays = {"index": np.array([int(asked.source.indices[row]) for row in block.rows]), **kept.arrays} if study.keeps_arrays else {}
+        sink.write(number, {**kept.tables, "status": block.status(kept.maps)}, arrays, kept.files)
+        done += len(block.rows)
         progress(study.command, done, total)
 
 
-def _one(study: Study, asked: Asked, rows: range, batch: Batch, tell: Tell) -> tuple[Kept, dict[int, Line]]:
-    """What a study keeps of one block, and what is said of each of its images."""
-    at, unread = placed(asked.source, rows, batch)
-    lines = lines_of_unread(unread)
-    if not at:
-        return Kept(), lines
-    home = asked.model.device
-    images, index = batch.images.to(home), batch.index.to(home)
-    logits = asked.model.unchecked_logits(images)
-    targets = asked.targets.of(asked.model, logits, batch, at)
-    masks = (None if mask is None else mask.to(home) for mask in (batch.truth, batch.distractor))
-    block = Block(rows, at, batch, Case(asked.model, images, targets, index, asked.seed, *masks).knowing(logits))
-    kept = study.block(asked, block, tell)
-    lines |= zip(at, block.lines(kept.maps), strict=True)
-    return kept, lines
-
-
 def _done(sink: Sink, blocks: Blocks, answers: Mapping[str, Any], folder: Path | None = None) -> Done:
-    counted = tally(sink)
+    counted = tally(sink.tables("status"))
     if not counted.read:
-        raise EmptyBatchError(f"no image could be read: {few(counted)}")
+        raise EmptyBatchError(f"no image could be read: {counted.few()}")
     if counted.first is None:
-        raise NotFiniteError(f"the model gives NaN or infinity for every image: {few(counted)}")
+        raise NotFiniteError(f"the model gives NaN or infinity for every image: {counted.few()}")
     return Done(counted, answers, sink, blocks, folder)
 
 

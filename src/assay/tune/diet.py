@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from assay.core.display import Shown
 from assay.core.inputs import check_images
 from assay.core.precision import AnyPrecision, Precision, settled
 from assay.core.progress import Progress, silent
@@ -210,7 +211,7 @@ class DiET:
 
 
 @dataclass(frozen=True, eq=False)
-class Tuned:
+class Tuned(Shown):
     """A tuned model and the masks it was tuned with.
 
     Attributes:
@@ -229,7 +230,13 @@ class Tuned:
     chosen: int
     epochs: tuple[Row, ...]
     size: tuple[int, int]
-    base: Classifier = field(repr=False)
+    base: Classifier
+
+    face: ClassVar[str] = "assay.report.faces:tuned"
+
+    def __repr__(self) -> str:
+        rounds = f"round {self.chosen + 1} of {len(self.rounds)} taken"
+        return f"Tuned({len(self.grid)} masks of {self.size[0]} x {self.size[1]}, {rounds}, mean size {float(self.grid.mean()):.3f})"
 
     @property
     def grid(self) -> Tensor:

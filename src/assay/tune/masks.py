@@ -145,7 +145,7 @@ def learn(
             if not found.requires_grad:
                 raise ModelError(f"{model.name} has no gradient at its pixels, so no mask can be learned for it")
             (gradient,) = torch.autograd.grad(loss.sum(), masks)
-        model.passes.backward += stop - start
+        model.count_backward(stop - start)
         _move(learned, rows, gradient, rule, batches)
         found = found.detach()
         same = found.argmax(1) == wanted[rows].argmax(1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from assay.errors import ModelError
 from assay.models.classifier import Classifier
 from assay.models.outputs import Select, selected
-from assay.models.prepare import frozen_copy
+from assay.models.preparation.prepare import frozen_copy
 
 __all__ = ["PixelNet", "logits_of", "original", "trainable", "wrapped"]
 
@@ -54,6 +54,7 @@ def trainable(net: nn.Module | Classifier) -> nn.Module:
         ModelError: `net` is neither, cannot be copied, or has no parameters.
     """
     if isinstance(net, Classifier):
+        net.need_layers("DiET")
         facts = net.identity()
         with net.plain():
             copied: nn.Module = PixelNet(frozen_copy(net.module), facts["mean"], facts["std"], net.select).to(net.device).float()

@@ -105,6 +105,7 @@ def lent(model: Classifier, who: str, weights: bool = False) -> Iterator[None]:
     Raises:
         ModelError: The library failed; the message says how.
     """
+    model.need_layers(who)
     modules = list(model.module.modules())
     before = [(vars(module)[key], dict(vars(module)[key])) for module in modules for key in _HOOKS]
     state = {name: value.clone() for name, value in model.module.state_dict().items()} if weights else {}

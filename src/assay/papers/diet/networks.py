@@ -18,7 +18,7 @@ from assay.errors import SpecError
 from assay.models.classifier import Classifier
 from assay.models.nets.architecture import Architecture
 from assay.models.sources.card import from_json, to_json
-from assay.models.sources.spec import Source, source
+from assay.models.sources.spec import FoundNetwork, source
 from assay.models.training.recipe import Recipe
 from assay.models.training.training import train
 from assay.papers.paper import Paper
@@ -95,7 +95,7 @@ def trained(
     card = from_json(kept[1]["card"], f"the state {name}")
     net = build(card.architecture, Architecture).make()
     net.load_state_dict(kept[0])
-    return _pixel_net(Source(net.eval(), card.mean, card.std, card.classes, card), device)
+    return _pixel_net(FoundNetwork(net.eval(), card.mean, card.std, card.classes, card), device)
 
 
 def tuned(paper: Paper, name: str, diet: DiET, base: PixelNet, images: Tensor, seed: int, about: Mapping[str, Any]) -> Outcome:
@@ -157,7 +157,7 @@ def _state(found: Tuned, images: int, seconds: float) -> State:
     return tensors, {"history": history, "chosen": found.chosen, "epochs": counts, "passes": done, "seconds": seconds}
 
 
-def _pixel_net(found: Source, device: torch.device) -> PixelNet:
+def _pixel_net(found: FoundNetwork, device: torch.device) -> PixelNet:
     return PixelNet(found.net, found.mean, found.std).eval().to(device)
 
 

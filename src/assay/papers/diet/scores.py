@@ -65,7 +65,7 @@ class Scored(Study):
     def conclude(self, asked: Asked, done: Done) -> Report:  # noqa: ARG002
         """The tables as they are."""
         done.require_sound("scored")
-        return Report(found=None, merged={"scores.parquet": "scores", "costs.csv": "costs", "status.csv": "status"})
+        return Report(found=lambda: None, merged={"scores.parquet": "scores", "costs.csv": "costs", "status.csv": "status"})
 
     def record(self, asked: Asked) -> dict[str, Any]:
         """The seven reproducibility answers."""

@@ -11,7 +11,7 @@ from assay.core.registry import short
 from assay.explain.superpixels.surrogate import KernelShap
 from assay.papers.robustness.networks import default_models
 from assay.papers.settings import Many, Preset, Strict, merged
-from assay.study.audit.audit import PAPER
+from assay.study.audit.standard import PAPER
 from assay.study.frontier.plan import FAITHFULNESS
 
 __all__ = ["Certified", "Part", "RobustnessSettings", "chosen", "preset"]

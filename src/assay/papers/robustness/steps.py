@@ -21,10 +21,10 @@ from assay.measure.base import Case
 from assay.models.classifier import Classifier, Output
 from assay.papers.robustness.plan import RobustnessPlan, Step
 from assay.run.sink import Sink
+from assay.study.asked import Asked
 from assay.study.certify import certified_table
 from assay.study.frontier.sweep import ATTACKED, NOISE, PLAIN, Sweep, sweep_block, width_of
 from assay.study.source import Held
-from assay.study.study import Block
 
 __all__ = ["CERTIFICATES", "CLASSES", "COSTS", "VALUES", "attacked_values", "do_steps", "quantity"]
 
@@ -122,10 +122,8 @@ def attacked_values(sweep: Sweep, attack: Attack, distances: Sequence[Distance],
 
 def _tables(plan: RobustnessPlan, step: Step, model: Classifier, tell: Callable[[float], None]) -> dict[str, pl.DataFrame]:
     rows = step.rows
-    (batch,) = Held(plan.batch).read([rows])
-    images, index = batch.images.to(model.device), batch.index.to(model.device)
-    logits = model.unchecked_logits(images)
-    case = Case(model, images, model.choose(logits), index, plan.settings.seed).knowing(logits)
+    block = next(Asked(model, Held(plan.batch), plan.settings.seed).read([rows]))
+    batch, case = block.batch, block.case
     if step.kind == "classes":
         assert batch.labels is not None
         predicted = case.targets.cpu().numpy()
@@ -137,5 +135,4 @@ def _tables(plan: RobustnessPlan, step: Step, model: Classifier, tell: Callable[
     sweep = plan.sweep(part, model)
     if step.kind == "attack":
         return {VALUES: attacked_values(sweep, plan.attack(part), plan.distances, case, tell)}
-    block = Block(rows, rows, batch, case)
     return {VALUES: sweep_block(sweep, block, lambda images: tell(images / len(rows))).tables["frontier"]}

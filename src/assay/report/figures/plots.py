@@ -58,7 +58,10 @@ class Curve:
 
 
 def dots(
-    groups: Mapping[str, Sequence[Dot]], axis: str, limits: tuple[float, float] | None = None, reference: float | None = None
+    groups: Mapping[str, Sequence[Dot]],
+    axis: str,
+    limits: tuple[float, float] | None = None,
+    reference: float | Mapping[str, float] | None = None,
 ) -> Figure:
     """Values with their intervals, one panel for each group, one line for each value; labels that all panels share stand once.
 
@@ -66,7 +69,7 @@ def dots(
         groups: Panels by their titles.
         axis: What is measured.
         limits: Ends of the axis.
-        reference: Where a vertical line is drawn to compare with.
+        reference: Where a vertical line is drawn to compare with, in all panels or by panel.
     """
     most, names = max(len(group) for group in groups.values()), [[dot.label for dot in group] for group in groups.values()]
     same = all(one == names[0] for one in names)
@@ -85,8 +88,9 @@ def dots(
         panel.set_xlabel(axis)
         panel.locator_params(axis="x", nbins=5)
         panel.grid(axis="x", color="#e5e7eb")
-        if reference is not None:
-            panel.axvline(reference, color=_GREY, linewidth=1, zorder=0)
+        line = reference.get(title) if isinstance(reference, Mapping) else reference
+        if line is not None:
+            panel.axvline(line, color=_GREY, linewidth=1, zorder=0)
         if limits:
             panel.set_xlim(limits)
         plain(panel)
@@ -172,9 +176,16 @@ def to_bytes(draw: Callable[[], Figure], form: Literal["png", "svg"]) -> bytes:
     return page.getvalue()
 
 
+class Drawn(Figure):
+    """A figure that notebooks show by itself, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return to_bytes(lambda: self, "png")
+
+
 def blank(width: float, height: float) -> Figure:
     """An empty white figure of so many inches, drawn without a screen."""
-    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    figure = Drawn(figsize=(width, height), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 

@@ -24,9 +24,7 @@ from assay.run.record import record
 from assay.study.attack.asked import STEPS, Norm, asked_attack
 from assay.study.attack.findings import attack_grid, attack_page, attack_summary
 from assay.study.attack.views import shown_attacks
-from assay.study.audit.findings import class_names
 from assay.study.gallery import places
-from assay.study.labels import match
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
 
 __all__ = ["AttackStudy"]
@@ -141,7 +139,7 @@ class AttackStudy(Study):
             return render_attack(attack_page(self, asked, done, summary, self._shown(asked, done.tally.first or 0))).encode()
 
         return Report(
-            found=summary,
+            found=lambda: summary,
             merged={"attacks.parquet": "attacks", "attacks.csv": "attacks", "status.csv": "status"},
             files={"summary.csv": lambda: summary.write_csv().encode(), _REPORT: page},
             grids=(attack_grid(summary),),
@@ -151,8 +149,7 @@ class AttackStudy(Study):
 
     def _shown(self, asked: Asked, first: int) -> tuple[AttackView, ...]:
         wanted = sorted({*places(self.gallery, asked.images), first})[: self.gallery + 1]
-        labels = match(asked.classes, class_names(asked.model, asked.source, first))
-        return shown_attacks(asked.source, wanted, asked.model, self.explainer, self.of, self.compare, asked.seed, labels, asked.targets)
+        return shown_attacks(asked, wanted, self.explainer, self.of, self.compare, asked.labels(first))
 
     def record(self, asked: Asked) -> dict[str, Any]:
         """The seven reproducibility answers."""

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from assay.core.files import replacing
 from assay.core.registry import nearest, short
 from assay.errors import DataError, ShapeError, SpecError
+from assay.report.export import to_pandas
+from assay.report.faces import Face, drawn, fragment
 from assay.report.figures.frontier_plot import trade_offs
 from assay.report.figures.plots import to_bytes
 from assay.report.page import Sentence
@@ -73,6 +75,22 @@ class Frontier:
     seed: int
     record: Mapping[str, Any]
     meanings: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        widths = self.summary["width"].n_unique()
+        images = self.status.filter(pl.col("status") == "ok").height
+        return f"Frontier({self.explainer} of {self.model}: {widths} widths, {len(self.notions)} notions of faithfulness, {images} images)"
+
+    def _repr_html_(self) -> str:
+        return fragment(Face(repr(self), self.sentences, pictures=(drawn(self.plot(), "Robustness against each notion of faithfulness"),)))
+
+    def to_pandas(self, table: str = "table") -> Any:
+        """One of the tables (table, summary, trends, status) as a pandas DataFrame.
+
+        Raises:
+            AssayError: There is no such table, or pandas is not installed.
+        """
+        return to_pandas(self, table, ("table", "summary", "trends", "status"))
 
     @property
     def notions(self) -> tuple[str, ...]:

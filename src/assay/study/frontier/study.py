@@ -14,14 +14,12 @@ from assay.attack.ball import Ball, ball
 from assay.attack.base import Attack
 from assay.attack.distances import Distance, TopK
 from assay.attack.map_attack import MapAttack
-from assay.core.inputs import check_images, check_index, check_seed
 from assay.core.listed import built
 from assay.core.progress import Progress, silent
 from assay.core.registry import build
 from assay.core.surroundings import undisturbed
-from assay.data.base import Batch
-from assay.errors import ShapeError, SpecError
-from assay.explain.base import Explainer, check_model
+from assay.errors import SpecError
+from assay.explain.base import Explainer
 from assay.explain.gradient import Gradient
 from assay.explain.kernels import Kernel
 from assay.measure.attacked import blind_like
@@ -36,9 +34,7 @@ from assay.study.frontier.frontier import FIGURE, Frontier, frontiers_of, plot_f
 from assay.study.frontier.page import frontier_page
 from assay.study.frontier.plan import FAITHFULNESS, plan_sweep
 from assay.study.frontier.sweep import Sweep, sweep_block
-from assay.study.source import Held
-from assay.study.study import Asked, Block, Done, Grid, Kept, Report, Study, Tell, run
-from assay.study.targeting import given_targets
+from assay.study.study import Asked, Block, Done, Grid, Kept, Report, Study, Tell, result
 
 __all__ = ["FrontierStudy", "frontier"]
 
@@ -137,7 +133,7 @@ class FrontierStudy(Study):
         files = {name: lambda parts=parts: pl.concat(parts).write_csv().encode() for name, parts in tables.items()}
         files |= {f"figure.{form}": lambda form=form: to_bytes(lambda: plot_frontiers(found), form) for form in FIGURE}
         return Report(
-            found=found,
+            found=lambda: found,
             merged={"frontier.parquet": "frontier", "status.csv": "status"},
             files={**files, _REPORT: lambda: render_study(frontier_page(found, done.tally.problems)).encode()},
             grids=tuple(map(_grid, found)),
@@ -203,13 +199,7 @@ def frontier(
     Raises:
         AssayError: A wrong input, named in the message, before work starts.
     """
-    check_model(model)
-    seed = check_seed(seed)
-    images = check_images(images, broken=True)
-    count = len(images)
-    numbers = check_index(index, count, images.device)
-    if len(numbers.unique()) < count:
-        raise ShapeError("index gives two images the same number; each needs its own")
+    asked = Asked.given(model, images, targets, seed, index)
     hit, blind = (build(one, Attack) if isinstance(one, str) else one for one in (attack, otherwise))
     study = FrontierStudy(
         explainer=tuple(built("explainer", [explainer], Explainer)),
@@ -225,12 +215,7 @@ def frontier(
         within=build(within, Ball) if isinstance(within, str) else within,
         certified=certified,
     )
-    source = Held(Batch(images, None, None, None, numbers, tuple(f"image {number}" for number in range(count))))
-    asked = Asked(model, source, seed, model.name, {"name": "images given as a tensor"}, targets=given_targets(targets, model, images))
-    study.check(asked)
-    done = run(study, asked, progress=progress)
-    assert done is not None
-    found: tuple[Frontier, ...] = done[0].found
+    found: tuple[Frontier, ...] = result(study, asked, progress)
     return found[0]
 
 

@@ -1,0 +1,234 @@
+"""What a study is asked about: a model and images; and a block of these, read, on the model's device, and predicted once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+from torch import Tensor
+
+from assay.core.inputs import check_images, check_index, check_masks, check_seed
+from assay.data.base import Batch, Corrupt
+from assay.errors import ModelError, ShapeError
+from assay.explain.base import check_model
+from assay.measure.base import Case
+from assay.models.classifier import Classifier
+from assay.models.heads import HEADS
+from assay.models.randomised import randomised
+from assay.models.targets import Decision, Targets, check_labels
+from assay.run.paths import UNREAD
+from assay.study.labels import Labels, match
+from assay.study.source import Held, Source, placed
+from assay.study.tally import OK
+from assay.study.targeting import PREDICTED, Targeting, given_targets
+
+__all__ = ["Asked", "Block", "Twins"]
+
+Twins = tuple[Classifier | None, Classifier | None]
+"""A model with random weights in all layers, and in the last; None where it has no weights to put in order."""
+
+_STATUS = {"image": pl.Int64, "name": pl.String, "status": pl.String, "label": pl.Int64, "predicted": pl.Int64}
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What a study is about.
+
+    Attributes:
+        model: The model.
+        source: The images.
+        seed: Decides all randomness, together with the images' numbers.
+        name: What the reader calls the model.
+        data: The data set's name, hash and split, for the record.
+        classes: Names of the labels' classes; none when labels are the model's own class numbers.
+        targets: What is explained of each image.
+        masks: Which masks the images bring: "truth", "distractor".
+        facts: What else is known beforehand, for a report.
+    """
+
+    model: Classifier
+    source: Source
+    seed: int = 0
+    name: str = "the model"
+    data: Mapping[str, Any] = field(default_factory=dict)
+    classes: Sequence[str] = ()
+    targets: Targeting = PREDICTED
+    masks: Set[str] = frozenset()
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def given(
+        cls,
+        model: Classifier,
+        images: Tensor,
+        targets: Targets | None = None,
+        seed: int = 0,
+        index: Tensor | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Asked:
+        """Images (N, C, H, W) that a caller gives, checked.
+
+        Args:
+            model: The model.
+            images: Pixels in [0, 1]; NaN and infinity are said in the status.
+            targets: (N,) class ids, or what else is explained; None for the predicted classes.
+            seed: Decides all randomness, together with `index`.
+            index: (N,) the images' global numbers, all different; 0..N-1 when None.
+            names: The images' names.
+
+        Raises:
+            AssayError: One is wrong; the message names it.
+        """
+        check_model(model)
+        seed = check_seed(seed)
+        images = check_images(images, broken=True)
+        count = len(images)
+        numbers = check_index(index, count, images.device)
+        if len(numbers.unique()) < count:
+            raise ShapeError("index gives two images the same number; each needs its own")
+        if names is not None and len(names) != count:
+            raise ShapeError(f"names holds {len(names)} names for {count} images; give one for each")
+        called = tuple(names) if names is not None else tuple(f"image {number}" for number in range(count))
+        data, aims = {"name": "images given as a tensor"}, given_targets(targets, model, images)
+        return cls(model, Held(Batch(images, None, None, None, numbers, called)), seed, model.name, data, targets=aims)
+
+    def beside(self, labels: Tensor | None = None, truth: Tensor | None = None, distractor: Tensor | None = None) -> Asked:
+        """The same, of images in memory, with labels (N,) or (N, K) and masks (N, 1, H, W) checked and put beside them.
+
+        Raises:
+            AssayError: One does not fit the images; the message names it.
+        """
+        assert isinstance(self.source, Held)
+        batch, images, facts, marks = self.source.batch, self.source.batch.images, {}, None
+        if labels is not None:
+            multi = isinstance(labels, Tensor) and labels.ndim > 1
+            classes = self.model.count_classes(images.shape[1:]) if multi else None
+            marks = check_labels(HEADS[self.model.head], labels, len(images), classes, images.device)
+            if multi:
+                facts, marks = _findings(self.model, images, marks), None
+        masks = {name: check_masks(mask, images, name) for name, mask in (("truth", truth), ("distractor", distractor)) if mask is not None}
+        held = replace(batch, labels=marks, truth=masks.get("truth"), distractor=masks.get("distractor"))
+        return replace(self, source=Held(held), masks=frozenset(masks), facts=facts)
+
+    @property
+    def images(self) -> int:
+        """Images in all, files that cannot be read included."""
+        return len(self.source.indices)
+
+    @property
+    def explained(self) -> str:
+        """Which class of each image is explained, in a word."""
+        return self.targets.name
+
+    def twins(self, shape: Sequence[int]) -> Twins:
+        """The model with random weights in all layers and in the last, for images of `shape` (C, H, W); made once."""
+        if "_twins" not in self.__dict__:
+            found: Twins = (None, None)
+            with suppress(ModelError):
+                found = randomised(self.model, "all", self.seed, shape), randomised(self.model, "last", self.seed, shape)
+            self.__dict__["_twins"] = found  # Where `cached_property` would keep it.
+        kept: Twins = self.__dict__["_twins"]
+        return kept
+
+    def read(self, blocks: Iterable[range]) -> Iterator[Block]:
+        """Each block of positions, in order, read ahead."""
+        wanted = list(blocks)
+        for rows, batch in zip(wanted, self.source.read(wanted), strict=True):
+            yield Block(self, rows, batch, *placed(self.source, rows, batch))
+
+    def labels(self, first: int) -> Labels:
+        """Names of labels and classes, also where other processes, or an earlier start, made all passes.
+
+        Args:
+            first: Position of an image that can be read.
+        """
+        try:
+            names = self.model.classes
+        except ModelError:
+            self.model.count_classes(next(self.read([range(first, first + 1)])).batch.images.shape[1:])
+            names = self.model.classes
+        return match(self.classes, names)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One block of images.
+
+    Attributes:
+        asked: What the study is about.
+        rows: The positions that were asked for.
+        batch: The images that could be read, as they were read.
+        at: Their positions.
+        unread: Positions of the others, and what is wrong.
+    """
+
+    asked: Asked
+    rows: range
+    batch: Batch
+    at: Sequence[int]
+    unread: Sequence[tuple[int, Corrupt]]
+
+    @cached_property
+    def case(self) -> Case:
+        """The images with targets and logits, on the model's device; there must be one at least."""
+        asked, batch, home = self.asked, self.batch, self.asked.model.device
+        images, index = batch.images.to(home), batch.index.to(home)
+        logits = asked.model.unchecked_logits(images)
+        targets = asked.targets.of(asked.model, logits, batch, self.at)
+        masks = (None if mask is None else mask.to(home) for mask in (batch.truth, batch.distractor))
+        return Case(asked.model, images, targets, index, asked.seed, *masks).knowing(logits)
+
+    @cached_property
+    def decision(self) -> Decision:
+        """What the model decides about them."""
+        return self.case.model.decide(self.case.logits, self.case.targets)
+
+    def states(self, maps: Mapping[str, Tensor]) -> list[str]:
+        """Of each image in the batch: whether its output, and its maps (N, C, H, W) by name, are finite, or what is not."""
+        whole = {name: one.flatten(1).isfinite().all(1).tolist() for name, one in maps.items()}
+        found = []
+        for place, sound in enumerate(self.decision.outputs.isfinite().all(1).tolist()):
+            lost = [name for name, fine in whole.items() if not fine[place]]
+            broken = f"NaN or infinity in the map of {', '.join(lost)}" if lost else OK
+            found.append(broken if sound else "the model's output is NaN or infinite")
+        return found
+
+    def fine(self, maps: Mapping[str, Tensor]) -> list[int]:
+        """Places within the batch whose output, and whose maps, are finite."""
+        return [place for place, state in enumerate(self.states(maps)) if state == OK]
+
+    def status(self, maps: Mapping[str, Tensor]) -> pl.DataFrame:
+        """The status of all images: number, name, status, label and predicted class (none where the output is not finite)."""
+        lines: dict[int, tuple[str, str, int | None, int | None]] = {
+            row: (error.name, UNREAD + error.message, None, None) for row, error in self.unread
+        }
+        if self.at:
+            labels = [None] * len(self.batch) if self.batch.labels is None else self.batch.labels.tolist()
+            sound, best = self.decision.outputs.isfinite().all(1).tolist(), self.decision.chosen.tolist()
+            told = (one if fine else None for one, fine in zip(best, sound, strict=True))
+            lines |= zip(self.at, zip(self.batch.names, self.states(maps), labels, told, strict=True), strict=True)
+        numbers = self.asked.source.indices
+        return pl.DataFrame([(int(numbers[row]), *lines[row]) for row in self.rows], schema=_STATUS, orient="row")
+
+    def spread(self, values: np.ndarray, places: Sequence[int]) -> np.ndarray:
+        """(rows, ...) values of some places of the batch, by position within the block; NaN, or -1, for the others.
+
+        Args:
+            values: (places, ...).
+            places: Their places within the batch.
+        """
+        full = np.full((len(self.rows), *values.shape[1:]), np.nan if values.dtype.kind == "f" else -1, values.dtype)
+        full[[self.at[place] - self.rows.start for place in places]] = values
+        return full
+
+
+def _findings(model: Classifier, images: Tensor, labels: Tensor) -> dict[str, str]:
+    """How many findings are as multi-hot labels (N, K) say."""
+    same = HEADS[model.head].findings(model.unchecked_logits(images)) == labels
+    every = f"{float(same.all(1).float().mean()):.1%} of {len(images)} labelled images in all their findings"
+    return {"accuracy": f"{every}, {float(same.float().mean()):.1%} of the findings"}

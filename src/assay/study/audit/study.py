@@ -1,0 +1,226 @@
+"""`audit`: explain, measure against a random map, and judge; and its study of many images."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from assay.attack.base import Attack
+from assay.core.listed import built
+from assay.core.progress import Progress, silent
+from assay.core.registry import short
+from assay.core.surroundings import undisturbed
+from assay.data.files.convert import as_batch
+from assay.errors import SpecError
+from assay.explain.adapters.given import Given, given_maps
+from assay.explain.base import Explainer, check_explains, is_fixed
+from assay.measure.attacked import with_floor
+from assay.measure.base import Measure
+from assay.models.classifier import Classifier
+from assay.models.targets import Targets
+from assay.report import render
+from assay.report.page import Page
+from assay.report.text import plural
+from assay.run.record import record
+from assay.study.audit.answers import SMALLEST
+from assay.study.audit.audit import Audit
+from assay.study.audit.findings import audit_page, judged
+from assay.study.audit.nulls import Nulls, judges
+from assay.study.audit.scores import Plan, scores
+from assay.study.audit.standard import EXPLAINERS, FLOOR, MEASURES, PAPER
+from assay.study.audit.terminal import scores_grid
+from assay.study.gallery import pack, places
+from assay.study.source import Held
+from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, result
+
+__all__ = ["AuditStudy", "audit"]
+
+_MASKS = frozenset({"truth", "distractor"})
+_REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class AuditStudy(Study):
+    """Audit explanations of a model: report.html, scores.parquet, summary.csv and status.csv, in a run folder that can be resumed.
+
+    Attributes:
+        explainer: Spec of an explainer; may be given several times. The paper's six by default.
+        measure: Spec of a measure; may be given several times. All that the data allow by default.
+        preset: The six explainers at their best, or as the robustness paper ran them.
+        attack: Spec of an attack on the maps, such as MapAttack(eps=4/255); may be given several times.
+        gallery: Images shown in the report.
+        smallest_effect: The smallest mean difference to a null that counts, in standard deviations of the paired differences.
+    """
+
+    explainer: tuple[Explainer, ...] | None = None
+    measure: tuple[Measure, ...] | None = None
+    preset: Literal["default", "paper"] = "default"
+    attack: tuple[Attack, ...] = ()
+    gallery: int = 8
+    smallest_effect: float = SMALLEST
+
+    command: ClassVar[str] = "audit"
+
+    @property
+    def explainers(self) -> tuple[Explainer, ...]:
+        """What is audited, without the floor."""
+        chosen = PAPER if self.preset == "paper" else EXPLAINERS if self.explainer is None else self.explainer
+        return tuple(one for one in chosen if one != FLOOR)
+
+    def measures(self, asked: Asked) -> tuple[Measure, ...]:
+        """What scores the maps: as asked or all that the data allow, then what attacks, and noise of their size, leave."""
+        left = (one for attack in self.attack for one in with_floor(attack))
+        return tuple(dict.fromkeys((*self._chosen(asked), *left)))
+
+    def _chosen(self, asked: Asked) -> tuple[Measure, ...]:
+        if self.measure is not None:
+            return self.measure
+        fixed = any(map(is_fixed, self.explainers))
+        return tuple(one for one in MEASURES if _MASKS & one.needs <= asked.masks and not (fixed and "explainer" in one.needs))
+
+    def plan(self, asked: Asked) -> Plan:
+        """All that is to be done."""
+        measures, hit = self.measures(asked), tuple(with_floor(one)[0] for one in self.attack)
+        held = judges(measures)
+        nulls = Nulls(self.explainers, held, asked.seed, asked.twins, "truth" in asked.masks)
+        return Plan(self.explainers, measures, hit, nulls, self.gallery, self.smallest_effect)
+
+    def check(self, asked: Asked) -> None:
+        """See `Study.check`.
+
+        Raises:
+            SpecError: Explainers, measures, attacks, gallery or smallest effect make no audit.
+        """
+        if self.explainer is not None and self.preset == "paper":
+            raise SpecError("--preset paper brings its own explainers; give either it or --explainer")
+        built("explainer", self.explainers, Explainer)
+        built("measure", self.measure or (), Measure)
+        built("attack", self.attack, Attack)
+        chosen = self._chosen(asked)
+        if not self.explainers or not chosen:
+            raise SpecError("an audit needs at least one explainer, beside the random map, and one measure")
+        for one in chosen:
+            for lack in sorted((_MASKS & one.needs) - asked.masks):
+                what = "the known evidence" if lack == "truth" else "a known distractor"
+                raise SpecError(f"{short(one)} needs masks of {what}, which these images do not have; leave it out or give {lack}=")
+        if self.gallery < 1:
+            raise SpecError(f"gallery must be at least 1, not {self.gallery}: the report shows some images")
+        if not 0 <= self.smallest_effect < math.inf:
+            raise SpecError(f"smallest_effect must be at least 0, in standard deviations, not {self.smallest_effect!r}")
+        for asker in (*(one for one in chosen if "explainer" in one.needs), *self.attack):
+            for explainer in self.explainers:
+                check_explains(explainer, short(asker))
+        self.measures(asked)  # A distance that is no similarity is refused here.
+
+    def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
+        """See `Study.block`; rows of scores, classes, flat, nulls and agreement, and the images of the gallery that the block has."""
+        found = scores(self.plan(asked), block, tell)
+        shown = found.shown(places(self.gallery, asked.images))
+        return Kept({**found.tables, **({"gallery": pack(shown)} if shown else {})}, found.maps)
+
+    def conclude(self, asked: Asked, done: Done) -> Report:
+        """`scores.parquet` (a row per image, explainer and measure), summary, answers, status, `verdict.json` and `report.html`."""
+        plan, troubled = self.plan(asked), done.tally.troubled
+        found = judged(plan, asked, done)
+
+        @cache
+        def page() -> Page:
+            return audit_page(plan, asked, done, found)
+
+        return Report(
+            found=lambda: Audit(done.table("scores"), found.summary, done.table("status"), done.answers, page(), found.answers),
+            merged={"scores.parquet": "scores", "status.csv": "status"},
+            files={
+                "summary.csv": lambda: found.summary.write_csv().encode(),
+                "answers.csv": lambda: found.answers.table.write_csv().encode(),
+                "verdict.json": lambda: (json.dumps([asdict(one) for one in found.verdict], indent=2) + "\n").encode(),
+                _REPORT: lambda: render(page()).encode(),
+            },
+            grids=(scores_grid(found.summary),),
+            sentences=found.verdict,
+            said=(f"{plural(troubled, 'image')} had problems; the report and status.csv list them.",) if troubled else (),
+            main=("report", _REPORT),
+        )
+
+    def record(self, asked: Asked) -> dict[str, Any]:
+        """The seven reproducibility answers."""
+        everyone, told = (*self.explainers, FLOOR), {"targets": asked.explained}
+        return record(asked.model, everyone, self.measures(asked), asked.data, asked.source.indices, asked.seed, told)
+
+
+@undisturbed()
+def audit(
+    model: Classifier,
+    images: Any,
+    targets: Targets | None = None,
+    explainers: Sequence[Explainer | str] = EXPLAINERS,
+    measures: Sequence[Measure | str] | None = None,
+    seed: int = 0,
+    *,
+    attacks: Sequence[Attack | str] = (),
+    maps: Mapping[str, Any] | None = None,
+    index: Tensor | None = None,
+    truth: Tensor | None = None,
+    distractor: Tensor | None = None,
+    labels: Tensor | None = None,
+    names: Sequence[str] | None = None,
+    gallery: int = 8,
+    smallest_effect: float = SMALLEST,
+    progress: Progress = silent,
+) -> Audit:
+    """Explain images by several explainers and measure the maps, with a random map as the floor.
+
+    Args:
+        model: The model to explain.
+        images: (N, C, H, W), pixels in [0, 1]; or pictures, arrays, a data set or a loader, with their labels, as `assay.data.as_batch`
+            takes them.
+        targets: (N,) class ids, or what else is explained (`assay.models.targets.Targets`); None for the predicted classes.
+        explainers: Explainers or their specs; by default the six of the robustness paper.
+        measures: Measures or their specs; by default all that the data allow, without those that explain anew where there are maps.
+        seed: Decides all randomness, together with `index`.
+        attacks: Attacks on maps or their specs; each adds what it leaves of the maps, and what noise of its size leaves, to the
+            measures, and attacked images to the report.
+        maps: Maps that were made elsewhere, by name, as `Given` takes them, judged beside the explainers.
+        index: (N,) the images' global numbers, all different; 0..N-1 when None.
+        truth: (N, 1, H, W) masks of the known evidence.
+        distractor: (N, 1, H, W) masks of what must not matter, outlined in the report.
+        labels: (N,) true classes, by the model's numbers, shown in the report; with head "sigmoid" also multi-hot (N, K), of which the
+            report tells how many are found.
+        names: The images' names, shown in the report.
+        gallery: Images shown in the report; those of other than 1 or 3 channels as the channels' mean.
+        smallest_effect: The smallest mean difference to a null that counts, in standard deviations of the paired differences.
+        progress: Called as work goes on.
+
+    Returns:
+        Scores, summary and report.
+
+    Raises:
+        AssayError: A wrong input, named in the message, before work starts.
+    """
+    if not isinstance(images, Tensor):
+        held = as_batch(images)
+        images, labels = held.images, held.labels if labels is None else labels
+        truth, distractor = held.truth if truth is None else truth, held.distractor if distractor is None else distractor
+        index, names = held.index if index is None else index, held.names if names is None else names
+    asked = Asked.given(model, images, targets, seed, index, names).beside(labels, truth, distractor)
+    chosen = (*built("explainer", explainers, Explainer), *given_maps(maps))
+    assert isinstance(asked.source, Held)
+    whole = asked.source.batch
+    for one in chosen:
+        if isinstance(one, Given):
+            one.attribute(model, whole.images, None, whole.index, asked.seed)  # Which says now what does not fit.
+    study = AuditStudy(
+        explainer=chosen,
+        measure=None if measures is None else tuple(built("measure", measures, Measure)),
+        attack=tuple(built("attack", attacks, Attack)),
+        gallery=gallery,
+        smallest_effect=smallest_effect,
+    )
+    found: Audit = result(study, asked, progress)
+    return found

@@ -29,6 +29,12 @@ def test_where_none_agrees_often_enough_the_one_that_agrees_most_is_taken():
     assert choose([{"simplified": 0.7, "kept": 0.3}, {"simplified": 0.8, "kept": 0.9}], 100) == 1
 
 
+def test_settings_that_erase_next_to_nothing_are_passed_over_while_there_are_others():
+    tried = [{"simplified": 1.0, "kept": 0.99}, {"simplified": 0.9, "kept": 0.6}]
+    assert choose(tried, 200) == 1
+    assert choose(tried[:1], 200) == 0
+
+
 def test_the_passes_of_a_tuning_are_those_that_are_made(monkeypatch):
     from assay.tune import tuning as module
     from assay.tune.network import wrapped

@@ -139,7 +139,7 @@ def _head(said: Mapping[str, Any], settings: DietSettings) -> list[str]:
     command = f"assay study diet --dataset {settings.dataset} --preset {settings.preset} --seed {settings.seed}"
     if settings.model is not None:
         command += f" --model {settings.model}"
-    command += f" --tune-images {settings.tune_images} --scored-images {settings.scored_images}"
+    command += f" --tune-images {settings.tune_images} --scored-images {settings.scored_images} --seeds {settings.seeds}"
     told = f"Written by `{command}`; the numbers are those of one run on the machine named below."
     return [
         f"# DiET on {settings.dataset}",

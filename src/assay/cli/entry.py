@@ -26,7 +26,7 @@ def main() -> None:
     warnings.showwarning = lambda text, kind, *where: _note(str(text)) if issubclass(kind, AssayWarning) else usual(text, kind, *where)
     try:
         # Imported here, so that an interruption while torch loads ends with its message too.
-        from assay.cli import bench, data, demo, run, study, train, tune  # noqa: F401
+        from assay.cli import bench, data, demo, run, study  # noqa: F401
         from assay.cli.studies import STUDIES, add_studies
 
         word = next((one for one in sys.argv[1:] if not one.startswith("-")), "")

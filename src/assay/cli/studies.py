@@ -20,6 +20,8 @@ import typer
 from assay.cli.app import app
 from assay.cli.progress import bar
 from assay.cli.task import Task
+from assay.cli.told import OVER, Told
+from assay.cli.told import tell as say
 from assay.cli.train import TrainTask
 from assay.cli.tune import TuneTask
 
@@ -42,7 +44,6 @@ TASKS: dict[str, type[Task | TrainTask | TuneTask]] = {"train": TrainTask, "tune
 """What a command is told beside its study's fields, where that is not a model and images."""
 
 _NONE = type(None)
-_OVER = "This run was finished before; nothing was left to do."
 
 
 def add_studies(named: Sequence[str]) -> None:
@@ -97,25 +98,9 @@ def _lead(doc: str) -> str:
 
 def tell(report: Report, folder: Path) -> None:
     """Print what a study comes to, and where its results are."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    for grid in report.grids:
-        table = Table(title=grid.title, title_justify="left")
-        for place, heading in enumerate(grid.head):
-            table.add_column(heading, justify="right" if place else "left", overflow="fold")
-        for row in grid.rows:
-            table.add_row(*row)
-        console.print(table)
-    for sentence in report.sentences:
-        console.print(f"- {sentence.text}", markup=False)
-    for line in report.said:
-        console.print(line, markup=False, soft_wrap=True)
     what, name = report.main
-    console.print(f"{what}: {report.moved.get(name, folder / name)}", markup=False, soft_wrap=True)
-    if report.over:
-        console.print(_OVER)
+    place = report.moved.get(name, folder / name)
+    say(Told(report.sentences, report.grids, (*report.said, *((OVER,) if report.over else ())), (what, str(place))))
 
 
 def _run(kind: type[Experiment], task: Task | TrainTask | TuneTask, given: Mapping[str, Any]) -> None:

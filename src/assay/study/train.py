@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 import torch
 
 from assay.attack.predictions.adversary import PGDTraining
+from assay.attack.predictions.ensemble import AttackEnsemble, withstood
 from assay.attack.predictions.pgd import PGD
+from assay.attack.predictions.prediction import PredictionAttack
 from assay.core.environment import code, machine, packages
 from assay.core.precision import AnyPrecision, settled
 from assay.core.progress import Progress, silent
@@ -31,8 +33,10 @@ from assay.run.folder import Run
 from assay.run.settings import command_line
 from assay.study.study import Report, Training
 
-__all__ = ["ToTrain", "TrainStudy", "robust_accuracy", "usual_attack"]
+__all__ = ["ATTACKED", "ToTrain", "TrainStudy", "robust_accuracy", "usual_attack"]
 
+ATTACKED = 1000
+"""How many test images are attacked where nothing else is asked for."""
 _BLOCK = 512
 
 
@@ -85,8 +89,8 @@ class TrainStudy(Training):
         epochs: In place of the recipe's.
         precision: In place of the recipe's; auto is the faster one.
         adversarial: Train on attacked images, such as PGDTraining(eps=0.5, norm='l2', steps=1); in place of the recipe's.
-        robust_accuracy: Attack that the test images are put to as well; for adversarial training PGD with 20 steps by default.
-        attacked: Attack that many of the test images, spread evenly over them, in place of all.
+        robust_accuracy: Attack that test images are put to; for adversarial training the worst of several by default (AttackEnsemble).
+        attacked: How many test images are attacked, spread evenly; all where there are no more, 1000 by default.
         half: Keep the weights in 16 bits.
     """
 
@@ -95,7 +99,7 @@ class TrainStudy(Training):
     epochs: int | None = None
     precision: AnyPrecision | None = None
     adversarial: Adversary | None = None
-    robust_accuracy: PGD | None = None
+    robust_accuracy: PredictionAttack | None = None
     attacked: int | None = None
     half: bool = False
 
@@ -123,7 +127,9 @@ class TrainStudy(Training):
             adversary=self.adversarial or way.adversary,
         )
         attack = self.robust_accuracy or usual_attack(way)
-        return TrainStudy(repr(shape), way, robust_accuracy=attack, attacked=self.attacked, half=self.half)
+        return TrainStudy(
+            repr(shape), way, robust_accuracy=attack, attacked=None if attack is None else self.attacked or ATTACKED, half=self.half
+        )
 
     @property
     def built(self) -> Architecture:
@@ -163,18 +169,20 @@ class TrainStudy(Training):
             states=Checkpoints(run, "training"),
             start=asked.start,
         )
-        attack = self.robust_accuracy
-        if attack is None:
+        attack, attacked = self.robust_accuracy, self.attacked
+        if attack is None or attacked is None:
             return trained
         place = pick_device(asked.device, run.ranks)
-        found = run.ranks.once(lambda: robust_accuracy(trained, asked.test_set, attack, asked.seed, progress, place, self.attacked))
-        return replace(trained, card=replace(trained.card, robust=Robust(repr(attack), asked.seed, found)))
+        robust = run.ranks.once(lambda: robust_accuracy(trained, asked.test_set, attack, attacked, asked.seed, progress, device=place))
+        return replace(trained, card=replace(trained.card, robust=robust))
 
     def conclude(self, asked: ToTrain, done: Trained) -> Report:
         """The checkpoint with its card, which holds all that the run's folder held but the optimiser's state."""
         out = asked.out or Path(f"network{checkpoint.SUFFIX}")
         files, card = checkpoint.content(out, done.net, done.card)
-        attacked = () if card.robust is None else (f"under attack: {card.robust.accuracy}, {card.robust.attack}",)
+        attacked = [] if card.robust is None else [f"under attack: {card.robust.accuracy}, {card.robust.attack}"]
+        if card.robust is not None and card.robust.blind:
+            attacked.append(f"{card.robust.blind} more stayed right, but had no gradient to climb, which says nothing")
         return Report(
             found=lambda: Trained(done.net, card),
             groups=(lambda: files,),
@@ -205,36 +213,40 @@ class TrainStudy(Training):
 def robust_accuracy(
     trained: Trained,
     test_set: Dataset,
-    attack: PGD,
+    attack: PredictionAttack,
+    attacked: int = ATTACKED,
     seed: int = 0,
     progress: Progress = silent,
+    *,
     device: torch.device | None = None,
-    attacked: int | None = None,
-) -> Accuracy:
+) -> Robust:
     """How many of the test images, or of `attacked` spread evenly over them, are classified right and stay so under attack."""
     model = trained.classifier(device)
     images, labels = stack(test_set)
     index = _spread(len(images), attacked)
     images, labels = images[index], labels[index]
-    correct = 0
+    correct = blind = 0
     for start in range(0, len(images), _BLOCK):
         part = slice(start, start + _BLOCK)
-        moved = attack(model, images[part].float() / 255, labels[part], seed, index=index[part])
-        correct += int((model.predict(moved) == labels[part]).sum())
+        robust, unclimbed = withstood(model, images[part].float() / 255, labels[part], attack, seed, index=index[part])
+        correct += int(robust.sum())
+        blind += int(unclimbed.sum())
         progress("attacking", min(start + _BLOCK, len(images)), len(images))
-    return Accuracy.of(correct, len(images))
+    return Robust(repr(attack), seed, Accuracy.of(correct, len(images)), blind)
 
 
-def _spread(total: int, count: int | None) -> torch.Tensor:
+def usual_attack(recipe: Recipe) -> PredictionAttack | None:
+    """The worst of several attacks in the ball that the network was trained against (PGD in an L1 ball); None for a recipe without one."""
+    ball = recipe.adversary
+    if not isinstance(ball, PGDTraining):
+        return None
+    return PGD(ball.eps, "l1", steps=100) if ball.norm == "l1" else AttackEnsemble(ball.eps, ball.norm)
+
+
+def _spread(total: int, count: int) -> torch.Tensor:
     """Positions (count,) spread evenly over 0..total-1, all of them where there are no more."""
-    chosen = total if count is None else min(count, total)
+    chosen = min(count, total)
     return torch.arange(chosen) * total // chosen
-
-
-def usual_attack(recipe: Recipe) -> PGD | None:
-    """PGD-20 in the ball that the network was trained against; None for a recipe without one."""
-    trained_by = recipe.adversary
-    return PGD(eps=trained_by.eps, norm=trained_by.norm, steps=20) if isinstance(trained_by, PGDTraining) else None
 
 
 def _described(dataset: Dataset) -> dict[str, Any]:

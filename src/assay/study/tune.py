@@ -23,7 +23,7 @@ from assay.models.accuracy import Accuracy
 from assay.models.classifier import Classifier
 from assay.models.sources import checkpoint
 from assay.models.sources.card import DataUsed
-from assay.models.sources.spec import Source
+from assay.models.sources.spec import FoundNetwork
 from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run
 from assay.run.settings import command_line
@@ -81,7 +81,7 @@ class ToTune:
         options: The command's options but the study's own, for the card.
     """
 
-    source: Source
+    source: FoundNetwork
     images: Images
     validation: Images | None
     seed: int

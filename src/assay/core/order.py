@@ -12,15 +12,14 @@ __all__ = ["along", "brackets", "correlation", "cosine", "larger", "mean_ranks",
 
 def larger(values: Tensor) -> Tensor:
     """How many of its row's values are larger than each value of (..., P), int64; where none are equal, its place in the order."""
-    down = values.detach().neg().contiguous()
-    return torch.searchsorted(down.sort(-1).values, down)
+    order, first, _ = _groups(values.detach().neg())
+    return torch.empty_like(order).scatter_(-1, order, first)
 
 
 def mean_ranks(values: Tensor) -> Tensor:
     """Ranks (..., P) from 0, equal values sharing their mean rank."""
-    values = values.detach().contiguous()
-    ordered = values.sort(-1).values
-    return (torch.searchsorted(ordered, values) + torch.searchsorted(ordered, values, right=True) - 1).to(values.dtype) / 2
+    order, first, last = _groups(values.detach())
+    return torch.empty_like(values).scatter_(-1, order, (first + last).to(values.dtype) / 2)
 
 
 def brackets(before: Tensor, cuts: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,6 +66,19 @@ def along(before: Tensor, cuts: Tensor, run: Callable[[Tensor, Tensor, Tensor], 
     pair = wanted // (count + 1)
     found = run(pair // kinds, pair % kinds, wanted % (count + 1))
     return torch.lerp(found[place[0]], found[place[1]], ((cuts - low) / (high - low).clamp_min(1)).to(found.dtype))
+
+
+def _groups(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The ascending order of rows (..., P), and for each place in it the first and the last place of the values equal to its own."""
+    # One sort and two running extremes, since looking every value up in the sorted ones takes three times as long.
+    ordered, order = values.sort(-1)
+    place = torch.arange(values.shape[-1], device=values.device).expand_as(order)
+    same = ordered[..., 1:] == ordered[..., :-1]
+    first = place.clone()
+    first[..., 1:].masked_fill_(same, 0)
+    last = place.clone()
+    last[..., :-1].masked_fill_(same, values.shape[-1])
+    return order, first.cummax(-1).values, last.flip(-1).cummin(-1).values.flip(-1)
 
 
 def positive(sizes: Tensor) -> Tensor:

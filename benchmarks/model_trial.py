@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 import assay
+from assay.explain.features.cam import layer_for
 
 __all__ = ["Trial", "WrongError"]
 
@@ -140,13 +141,22 @@ class Trial:
             expected = torch.autograd.grad(self.value(plain(self.row, self.twin)(pixels * 1)).sum(), pixels)[0]
         if not bool(expected.any()):
             raise WrongError("autograd's gradient is 0 everywhere, and so is Gradient's" if not bool(found.any()) else "autograd's is 0")
-        near(found, expected, 2e-3, "maps")
+        near(found, expected, 2e-3 + self.unsettled(expected), "maps")
         return "yes"
+
+    def unsettled(self, expected: Tensor) -> float:
+        """How far autograd's own maps move, as a share of their spread, when pixels change by a millionth, as rounding does."""
+        draws, most = torch.Generator().manual_seed(2), 0.0
+        for _ in range(3):
+            pixels = (self.images * (1 + 1e-6 * torch.randn(self.images.shape, generator=draws))).requires_grad_()
+            moved = torch.autograd.grad(self.value(plain(self.row, self.twin)(pixels * 1)).sum(), pixels)[0]
+            most = max(most, float((moved - expected).abs().max() / (expected.max() - expected.min())))
+        return most
 
     def gradcam(self) -> str:
         """GradCAM is pytorch-grad-cam's at the layer that was taken, or its formula's where that cannot."""
         explainer = assay.GradCAM()
-        self.layer = explainer.layer_of(self.model, self.images.shape[1:])
+        self.layer = layer_for(self.model, self.images.shape[1:])
         small, expected = self.by_hand()
         for rank in range(2, 6):  # Of a class that the features speak against the map is 0 everywhere.
             if self.target is None and not bool(expected.any()):
@@ -221,7 +231,7 @@ class Trial:
             maps, alone = assay.Gradient()(self.model, self.images, self.given), []
             for at, one in enumerate(self.images):
                 alone.append(assay.Gradient()(self.model, one[None], self.given[at : at + 1] if self.target is None else self.target))
-            near(torch.cat(alone), maps, 2e-3, "maps")
+            near(torch.cat(alone), maps, 2e-3 + self.unsettled(maps), "maps")
         return "yes"
 
     def attack(self) -> str:

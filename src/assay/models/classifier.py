@@ -143,11 +143,11 @@ class Classifier:
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """What a reader of results should know about the network, in sentences; complete after the first images."""
+        """What a reader of results should know about the network, in sentences; complete when all is explained."""
         if isinstance(self.module, BlackBox):
             refused = f"{self.name} is known by its scores alone, so explainers and attacks that need gradients are refused."
-            return (refused, *self._form.findings)
-        return self._form.findings
+            return (refused, *self._form.told)
+        return self._form.told
 
     @property
     def folded(self) -> int:

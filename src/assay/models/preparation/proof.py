@@ -45,7 +45,8 @@ class NetworkForm:
         tried: The sizes (C, H, W) of images that it was tried on.
         folds: Batch norms folded into convolutions.
         layout: Memory layout of inputs, and of the weights of 2-D convolutions.
-        findings: What a reader should know, in sentences.
+        findings: What a reader should know of the outputs, in sentences.
+        layers: The layer that explainers of features took by themselves, by the images' size (C, H, W).
         plain: Why the plain network is used where a faster form was tried, or nothing.
     """
 
@@ -53,6 +54,7 @@ class NetworkForm:
     folds: list[Fold] = field(default_factory=list)
     layout: torch.memory_format = torch.contiguous_format
     findings: tuple[str, ...] = ()
+    layers: dict[tuple[int, ...], str] = field(default_factory=dict)
     plain: str = ""
 
     def apply(self, net: nn.Module) -> None:
@@ -70,6 +72,12 @@ class NetworkForm:
     def convert(self, dtype: torch.dtype) -> None:
         """Bring what is kept for `apply` and `undo` into a number format; the network itself is the caller's to convert."""
         self.folds = [fold.to(dtype) for fold in self.folds]
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """`findings`, and which layers were taken."""
+        taken = ((name, " x ".join(map(str, size))) for size, name in self.layers.items())
+        return (*self.findings, *(f"Where no layer is named, features are those of {name} (images of {size})." for name, size in taken))
 
     @property
     def words(self) -> str:

@@ -88,7 +88,7 @@ class AuditStudy(Study):
         """All that is to be done."""
         measures, hit = self.measures(asked), tuple(with_floor(one)[0] for one in self.attack)
         held = judges(measures)
-        nulls = Nulls(self.explainers, held, asked.seed, asked.twin if held else None, "truth" in asked.masks)
+        nulls = Nulls(self.explainers, held, asked.seed, asked.twins, "truth" in asked.masks)
         return Plan(self.explainers, measures, hit, nulls, self.gallery, self.smallest_effect)
 
     def check(self, asked: Asked) -> None:

@@ -30,6 +30,8 @@ def lively(net: Any, seed: int = 0) -> Any:
     draws = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in net.modules() if isinstance(net, nn.Module) else ():
+            if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
+                continue
             for name, one in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
                 if not one.is_floating_point() or one.numel() < 2 or not bool((one == one.flatten()[0]).all()):
                     continue
@@ -179,9 +181,10 @@ class Trial:
     def by_hand(self) -> tuple[Tensor, Tensor]:
         """The formula's maps, small and large; which axis is which is told by their lengths, without Assay."""
         seen: list[Tensor] = []
-        handle = dict(self.twin.named_modules())[self.layer].register_forward_hook(lambda _m, _g, out: seen.append(first(out)))
+        net = opened(self.twin)
+        handle = dict(net.named_modules())[self.layer].register_forward_hook(lambda _m, _g, out: seen.append(first(out)))
         try:
-            out = self.value(plain(self.row, self.twin)(self.images.clone().requires_grad_() * 1))
+            out = self.value(plain(self.row, net)(self.images.clone().requires_grad_() * 1))
             slopes = torch.autograd.grad(out.sum(), seen[-1])[0]
         finally:
             handle.remove()
@@ -190,9 +193,12 @@ class Trial:
         return small, interpolate(small, self.size, mode="bilinear", align_corners=False)
 
     def grid(self, output: Tensor) -> Tensor:
-        """A layer's output as (n, C, h, w): channels are the longest axis, class tokens stand first, and patches are square."""
+        """A layer's output as (n, C, h, w): channels are the unequal or longest side, class tokens stand first, patches are square."""
         if output.ndim == 4:
-            return output if output.shape[1] > output.shape[3] else output.permute(0, 3, 1, 2)
+            one, two, three = output.shape[1:]
+            square = {two == three: "first", one == two: "last"}  # Of square images, the equal sides are places.
+            where = square[True] if len(square) == 2 else "first" if one > three else "last"
+            return output if where == "first" else output.permute(0, 3, 1, 2)
         count = output.shape[1]
         found = next(((extra, grid) for extra in range(8) if (grid := patch_grid(count - extra, self.size))), None)
         if found is None:
@@ -209,14 +215,14 @@ class Trial:
         class Logits(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.net = trial.twin
+                self.net = opened(trial.twin)
 
             def forward(self, x: Tensor) -> Tensor:
                 return plain(row, self.net)(x)
 
         numbers = iter(range(COUNT))
         wanted = [lambda logits, at=at: self.value_of(logits, at) for at in numbers]
-        with GradCAM(Logits(), [dict(self.twin.named_modules())[self.layer]], reshape_transform=lambda out: self.grid(first(out))) as cam:
+        with GradCAM(Logits(), [dict(opened(self.twin).named_modules())[self.layer]], reshape_transform=lambda out: self.grid(first(out))) as cam:
             return torch.from_numpy(cam(self.images.clone(), wanted))[:, None]
 
     def value_of(self, logits: Tensor, at: int) -> Tensor:
@@ -254,6 +260,14 @@ class Trial:
         if changed:
             raise WrongError(f"changed: {', '.join(changed[:3])}")
         return "yes"
+
+
+def opened(net: Any) -> Any:
+    """The network within torch.compile or DataParallel, whose layers can be looked at."""
+    inner = getattr(net, "_orig_mod", getattr(net, "module", net))
+    if hasattr(vars(inner).get("forward"), "_torchdynamo_orig_callable"):
+        del inner.forward
+    return inner
 
 
 def first(out: Any) -> Tensor:

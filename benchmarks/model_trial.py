@@ -181,14 +181,20 @@ class Trial:
     def by_hand(self) -> tuple[Tensor, Tensor]:
         """The formula's maps, small and large; which axis is which is told by their lengths, without Assay."""
         seen: list[Tensor] = []
+
+        def keep(_module: nn.Module, _given: Any, out: Any) -> Any:
+            seen.append(first(out))
+            # What works in place on it later works on a copy.
+            return out.clone() if isinstance(out, Tensor) else None
+
         net = opened(self.twin)
-        handle = dict(net.named_modules())[self.layer].register_forward_hook(lambda _m, _g, out: seen.append(first(out)))
+        handle = dict(net.named_modules())[self.layer].register_forward_hook(keep)
         try:
             out = self.value(plain(self.row, net)(self.images.clone().requires_grad_() * 1))
             slopes = torch.autograd.grad(out.sum(), seen[-1])[0]
         finally:
             handle.remove()
-        features, slopes = self.grid(seen[-1].detach()), self.grid(slopes)
+        features, slopes = self.grid(seen[-1].detach().float()), self.grid(slopes.float())
         small = (slopes.mean((2, 3), keepdim=True) * features).sum(1, keepdim=True).relu()
         return small, interpolate(small, self.size, mode="bilinear", align_corners=False)
 
@@ -222,7 +228,9 @@ class Trial:
 
         numbers = iter(range(COUNT))
         wanted = [lambda logits, at=at: self.value_of(logits, at) for at in numbers]
-        with GradCAM(Logits(), [dict(opened(self.twin).named_modules())[self.layer]], reshape_transform=lambda out: self.grid(first(out))) as cam:
+        with GradCAM(
+            Logits(), [dict(opened(self.twin).named_modules())[self.layer]], reshape_transform=lambda out: self.grid(first(out))
+        ) as cam:
             return torch.from_numpy(cam(self.images.clone(), wanted))[:, None]
 
     def value_of(self, logits: Tensor, at: int) -> Tensor:
@@ -308,7 +316,7 @@ def snapshot(net: Any) -> dict[str, Any]:
         hooks = [[*one] for key, one in sorted(vars(module).items()) if key.endswith("_hooks")]
         seen[f"module {name}"] = (id(module), module.training, hooks, sorted(vars(module)))
     for name, one in net.state_dict(keep_vars=True).items():
-        if isinstance(one, Tensor):
+        if isinstance(one, Tensor) and not nn.parameter.is_lazy(one):
             values = one.detach().dequantize() if one.is_quantized else one.detach()
             seen[f"tensor {name}"] = (one.requires_grad, one.grad is None, one.dtype, hash_of(values))
     return seen

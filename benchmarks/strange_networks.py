@@ -154,7 +154,12 @@ class OneFlat(One):
 
 
 class Segments(Net):
-    """Logits (N, K, 8, 8)."""
+    """Logits (N, K, 8, 8), of which class 1 is what the features speak for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.no_grad():
+            self.head.weight[1].abs_()
 
     def forward(self, x: Tensor) -> Any:
         return self.head(self.features(x).movedim(1, -1)).movedim(-1, 1)

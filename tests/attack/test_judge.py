@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from assay.attack.forms.form import form
 
 import assay
 from assay.attack.ball import ball
+from assay.attack.forms.form import form
 from assay.attack.forms.softened import Softened
 from assay.attack.judge import Judge, Scene, Seen
 from reference.nets import plain

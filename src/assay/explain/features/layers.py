@@ -241,7 +241,7 @@ def _lay(output: Tensor, shape: torch.Size, least: float = 0.0) -> Layout | None
     size = (shape[1], shape[2])
     moved = _moved(output)
     if moved is not None:
-        # A coarse grid with a row less, taken for extra tokens, follows almost as well; proportions, and that few are extra, tell them apart.
+        # A coarse grid with a row less, taken for extra tokens, follows almost as well; proportions and few extra tokens tell them apart.
         rated = [(_follows(layout, moved), layout) for layout in _layouts(output.shape[1:], size)]
         follows, found = max(rated, key=lambda pair: pair[0] - _unlikely(pair[1], output, size), default=(-1.0, None))
         if follows > least:

@@ -75,7 +75,7 @@ def hugging_face(place: str) -> tuple[nn.Module, dict[str, Any]]:
     try:
         transformers: Any = importlib.import_module("transformers")
     except ImportError as error:
-        raise SpecError(f"{place} is a network of transformers, which is not installed: pip install transformers") from error
+        raise SpecError(f"{place} is a network of transformers, which is not installed: pip install \"assay[transformers]\"") from error
     try:
         net = transformers.AutoModelForImageClassification.from_pretrained(place)
     except Exception as error:

@@ -21,8 +21,8 @@ __all__ = ["Inputs", "inputs", "network", "numbers", "side"]
 Model = Annotated[
     str,
     typer.Option(
-        help="timm:NAME, torchvision:NAME, hf:NAME, python:package.module:factory, a checkpoint's or TorchScript file's path, or a "
-        "shipped network."
+        help="timm:NAME, torchvision:NAME, hf:NAME, python:package.module:factory, a checkpoint, a TorchScript, .pt2 or .onnx file, a "
+        "folder of transformers, or a shipped network."
     ),
 ]
 Weights = Annotated[Path | None, typer.Option(help="Weights file: safetensors, or a torch file of plain tensors.", show_default=False)]
@@ -33,6 +33,9 @@ Images = Annotated[
     typer.Option(
         help="A folder of images, tar or Parquet files, a data set's name (hard-digits, cifar10), or a spec such as HardDigits(size=96)."
     ),
+]
+Classes = Annotated[
+    Path | None, typer.Option(help="Text file with the names of the model's classes, one a line, in their order.", show_default=False)
 ]
 Mean = Annotated[
     str | None, typer.Option(help="Mean of the training pixels, one number or one per channel: 0.485,0.456,0.406.", show_default=False)
@@ -249,6 +252,7 @@ def network(
     head: HeadName | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
+    classes: Path | None = None,
 ) -> Classifier:
     """The model that the options name, on a GPU when there is one.
 
@@ -273,6 +277,7 @@ def network(
         output,
         pretrained=pretrained,
         random_weights=random_weights,
+        classes=classes,
         mean=mean,
         std=std,
         device=place,

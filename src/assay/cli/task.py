@@ -34,6 +34,7 @@ class Task:
     random_weights: options.RandomWeights = False
     mean: options.Mean = None
     std: options.Std = None
+    classes: options.Classes = None
     resize: options.Resize = None
     crop: options.Crop = None
     interpolation: options.Interpolate = None
@@ -71,7 +72,7 @@ class Task:
             kept.pop("_inputs").check_labels(kept.pop("_network"))
 
     def reading(self) -> Reading | None:
-        """How pictures are prepared: as the options say, else as the published weights of the model say; None where nobody does."""
+        """How pictures are prepared: as the options say, else as the source of the model says; None where nobody does."""
         from assay.data.files.reading import Reading
         from assay.data.files.shards import is_pattern
         from assay.errors import SpecError
@@ -111,6 +112,7 @@ class Task:
             self.head,
             options.numbers("mean", self.mean, 4),
             options.numbers("std", self.std, 4),
+            self.classes,
         )
         self._meet(_network=made)
         return made

@@ -28,8 +28,11 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.attack.noise_attack import NoiseMapAttack as NoiseMapAttack
     from assay.attack.optimiser import AdamAscent as AdamAscent
     from assay.attack.optimiser import SteepestAscent as SteepestAscent
+    from assay.attack.predictions.apgd import APGD as APGD
+    from assay.attack.predictions.ensemble import AttackEnsemble as AttackEnsemble
+    from assay.attack.predictions.ensemble import robust_accuracy as robust_accuracy
     from assay.attack.predictions.pgd import PGD as PGD
-    from assay.attack.predictions.pgd import robust_accuracy as robust_accuracy
+    from assay.attack.predictions.square import SquareAttack as SquareAttack
     from assay.bounds.certificate import Certificate as Certificate
     from assay.bounds.certify import certify as certify
     from assay.core.registry import build as build
@@ -131,6 +134,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
 __version__ = version("assay")
 
 _HOMES = {
+    "APGD": "assay.attack.predictions.apgd",
     "L2": "assay.attack.distances",
     "PGD": "assay.attack.predictions.pgd",
     "SSIM": "assay.attack.distances",
@@ -138,6 +142,7 @@ _HOMES = {
     "AssayError": "assay.errors",
     "Attack": "assay.attack.base",
     "AttackCurve": "assay.measure.attacked",
+    "AttackEnsemble": "assay.attack.predictions.ensemble",
     "AttackResult": "assay.attack.base",
     "AttackedSimilarity": "assay.measure.attacked",
     "Audit": "assay.study.audit.audit",
@@ -228,6 +233,7 @@ _HOMES = {
     "SmoothedModel": "assay.explain.smoothed_model",
     "Sparsified": "assay.explain.sparse",
     "Spearman": "assay.attack.distances",
+    "SquareAttack": "assay.attack.predictions.square",
     "SteepestAscent": "assay.attack.optimiser",
     "Stripe": "assay.data.truth.plant_marks",
     "Student": "assay.explain.kernels",
@@ -250,7 +256,7 @@ _HOMES = {
     "plot_frontiers": "assay.study.frontier.frontier",
     "register": "assay.core.registry",
     "registered": "assay.core.registry",
-    "robust_accuracy": "assay.attack.predictions.pgd",
+    "robust_accuracy": "assay.attack.predictions.ensemble",
     "show": "assay.report.figures.show",
     "wrap": "assay.explain.adapters.wrap",
 }

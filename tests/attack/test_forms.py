@@ -8,7 +8,7 @@ from torch import nn
 
 import assay
 from assay.attack import map_attack  # noqa: F401  (which registers the forms)
-from assay.attack.forms.form import Task, form
+from assay.attack.forms.form import Step, form
 from assay.attack.forms.softened import Softened
 from assay.core.noise import derive
 from assay.errors import SpecError
@@ -42,7 +42,7 @@ def task(model, steered=goal):
             moved = maps.clone().requires_grad_()
             return torch.autograd.grad(steered(moved, rows).sum(), moved)[0]
 
-    return Task(model, Softened(model, 10.0), pixels(), TARGETS, INDEX, SEED, steer, lambda logits, _: logits.square().sum(1))
+    return Step(model, Softened(model, 10.0), pixels(), TARGETS, INDEX, SEED, steer, lambda logits, _: logits.square().sum(1))
 
 
 def gradient_map(model, x):

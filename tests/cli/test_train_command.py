@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import assay.cli.data
 import assay.cli.run
 import assay.cli.train  # noqa: F401  (registers the command)
-from assay.attack.predictions.pgd import PGD
+from assay.attack.predictions.ensemble import AttackEnsemble
 from assay.cli.app import app
 from assay.core.registry import build
 from assay.errors import DataError, ModelError, SpecError, WeightsError
@@ -175,7 +175,7 @@ def test_adversarial_training_reports_its_robust_accuracy(tmp_path):
     assert result.exit_code == 0, result.output
     card = checkpoint.read(tmp_path / "net.safetensors")[1]
     assert "PGDTraining(eps=0.5, norm='l2', steps=1" in card.recipe
-    assert build(card.robust.attack) == PGD(eps=0.5, norm="l2", steps=20)
+    assert build(card.robust.attack) == AttackEnsemble(eps=0.5, norm="l2")
     assert card.robust.accuracy.value <= card.test_accuracy.value
     assert f"under attack   {card.robust.accuracy}" in result.output
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import assay
 from assay.errors import ModelError, NotFiniteError
-from assay.models.proof import pair_of
+from assay.models.preparation.proof import pair_of
 from reference.nets import Function, normed, plain, scramble_norms, seeded
 
 TARGETS = torch.tensor([0, 1, 2])

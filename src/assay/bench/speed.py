@@ -22,7 +22,7 @@ from assay.measure.base import Case, Measure
 from assay.models.classifier import Classifier, Passes
 from assay.study.audit.standard import EXPLAINERS, MEASURES
 
-__all__ = ["CHUNKS", "Bench", "Row", "bench", "best_chunks", "resident", "resnet18"]
+__all__ = ["CHUNKS", "Bench", "Timing", "bench", "best_chunks", "resident", "resnet18"]
 
 CHUNKS = (8, 16, 32, 64, 128)
 _SHARE = 256
@@ -44,7 +44,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Row:
+class Timing:
     """One explainer or measure.
 
     Attributes:
@@ -76,7 +76,7 @@ class Row:
 class Bench:
     """Rows, and the chunk sizes at which the bare model was fastest (forward, forward and backward)."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Timing, ...]
     chunks: Mapping[str, tuple[int, int]]
 
 
@@ -124,7 +124,7 @@ def bench(
     measured = {name: ("Quantus", job) for name, job in peers.quantus(net, images, targets, maps).items()}
     measured |= {name: ("Captum", job) for name, job in peers.captum_measures(net, images, targets, maps).items()}
 
-    rows: list[Row] = []
+    rows: list[Timing] = []
     work: list[tuple[str, str, Callable[[str], Any], Callable[[], Any] | None, str]] = []
     for one in explainers:
         name = type(one).__name__
@@ -168,7 +168,7 @@ def _time(
     best: Mapping[str, tuple[int, int]],
     images: Tensor,
     repeats: int,
-) -> list[Row]:
+) -> list[Timing]:
     used: dict[str, Passes] = {}
     peaks: dict[str, float] = {}
     for precision, model in models.items():
@@ -188,7 +188,7 @@ def _time(
         if peer is not None:
             theirs.append(_clock(peer))
     return [
-        Row(
+        Timing(
             name=name,
             kind=kind,
             precision=precision,

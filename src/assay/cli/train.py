@@ -16,7 +16,7 @@ from assay.cli.progress import bar
 if TYPE_CHECKING:
     import torch
 
-    from assay.attack.predictions.pgd import PGD
+    from assay.attack.predictions.prediction import PredictionAttack
     from assay.core.precision import AnyPrecision
     from assay.data import Dataset
     from assay.models.nets.architecture import Architecture
@@ -52,11 +52,11 @@ def train(
     ] = None,
     robust_accuracy: Annotated[
         str | None,
-        typer.Option(help="Attack that the test images are put to as well; for adversarial training PGD with 20 steps by default."),
+        typer.Option(help="Attack that test images are put to; for adversarial training the worst of several by default (AttackEnsemble)."),
     ] = None,
     attacked: Annotated[
-        int | None, typer.Option(min=1, help="Attack that many of the test images, spread evenly over them, in place of all.")
-    ] = None,
+        int, typer.Option(min=1, help="How many test images are attacked, spread evenly; all where there are no more.")
+    ] = 1000,
     start: Annotated[
         str | None, typer.Option(help="Shipped network or checkpoint whose weights training begins with, instead of random ones.")
     ] = None,
@@ -140,12 +140,12 @@ def _choices(
     return shape, replace(way, epochs=epochs or way.epochs, precision=wanted, adversary=adversary)
 
 
-def _attack(robust_accuracy: str | None, recipe: Recipe) -> PGD | None:
-    from assay.attack.predictions.pgd import PGD
+def _attack(robust_accuracy: str | None, recipe: Recipe) -> PredictionAttack | None:
+    from assay.attack.predictions.prediction import PredictionAttack
     from assay.core.registry import build
     from assay.study.train import usual_attack
 
-    return build(robust_accuracy, PGD) if robust_accuracy else usual_attack(recipe)
+    return build(robust_accuracy, PredictionAttack) if robust_accuracy else usual_attack(recipe)
 
 
 def _parts(data: str, test_data: str | None, size: int | None, root: Path | None) -> tuple[Dataset, Dataset]:
@@ -185,6 +185,8 @@ def _tell(out: Path, card: Card) -> None:
     typer.echo(f"test accuracy  {card.test_accuracy}")
     if card.robust is not None:
         typer.echo(f"under attack   {card.robust.accuracy}, {card.robust.attack}")
+        if card.robust.blind:
+            typer.echo(f"               {card.robust.blind} more stayed right, but had no gradient to climb, which says nothing")
     typer.echo(f"training time  {card.seconds:.0f} s, {len(card.history)} epochs, {card.parameters} parameters")
     typer.echo(f"weights        {out}")
     typer.echo(f"card           {card_path(out)}")

@@ -20,8 +20,8 @@ from assay.models.black_box import BlackBox, kind_of
 from assay.models.heads import HEADS, Head, HeadName, Output, check_choices
 from assay.models.outputs import Select, outputs_of, selected
 from assay.models.pixels import Copies, Passes, normalisation
-from assay.models.prepare import Foreign, converted, frozen_copy, unwrapped, weights_hash
-from assay.models.proof import LOOKED_AT, Form, first_line, layer_of, pair_of, prepare, still_equal
+from assay.models.preparation.prepare import Foreign, converted, frozen_copy, unwrapped, weights_hash
+from assay.models.preparation.proof import LOOKED_AT, NetworkForm, first_line, layer_of, pair_of, prepare, still_equal
 from assay.models.targets import Decision, decide, score
 
 __all__ = ["Classifier", "Output", "Passes", "Select", "selected"]
@@ -108,7 +108,7 @@ class Classifier:
 
         self.alone = Alone()
         self._foreign = Foreign(module)
-        self._form = Form()
+        self._form = NetworkForm()
         self._own: tuple[int, str] | None = None
         self.module = module if isinstance(module, BlackBox) else converted(frozen_copy(module), self.device, torch.float32)
         self._run: Callable[[Tensor], Any] = torch.compile(self.module, dynamic=True) if compile else self.module

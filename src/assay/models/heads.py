@@ -78,6 +78,17 @@ class Head(ABC):
     def lead(self, outputs: Tensor, ids: Tensor, clean: Tensor) -> Tensor:
         """By how much (n,), in logits, `agrees` holds; negative where it does not."""
 
+    def spread(self, outputs: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+        """How far (n,) the outputs (n, K) that decide are apart, 1 where not at all: what leads and losses are measured by.
+
+        Multiplied outputs have the same leads and losses in these units.
+
+        Args:
+            outputs: (n, K).
+            labels: (n,) or multi-hot (n, K): what is explained or right.
+        """
+        return _positive(outputs.std(1, correction=0))
+
     @abstractmethod
     def right(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Whether (n,) outputs (n, K) agree with labels (n,), or multi-hot (n, K) where the head has several findings."""
@@ -182,6 +193,12 @@ class Sigmoid(Head):
     def lead(self, outputs: Tensor, ids: Tensor, clean: Tensor) -> Tensor:
         """Away from the threshold, on the side where it was."""
         return torch.where(of_class(clean, ids) > 0, 1.0, -1.0) * of_class(outputs, ids)
+
+    def spread(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """How far from its threshold the finding is; of multi-hot labels the root mean square of all."""
+        if labels.ndim == 1:
+            return _positive(of_class(outputs, labels).abs())
+        return _positive(outputs.square().mean(1).sqrt())
 
     def right(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The labelled finding is there, or all findings are as the multi-hot labels say."""
@@ -292,6 +309,10 @@ def matrix(outputs: Tensor) -> Tensor:
             "Classifier(net, select=...)"
         )
     return outputs
+
+
+def _positive(values: Tensor) -> Tensor:
+    return values.masked_fill(values == 0, 1.0)
 
 
 def of_class(outputs: Tensor, ids: Tensor) -> Tensor:

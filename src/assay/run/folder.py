@@ -28,7 +28,7 @@ from assay.report.text import plural
 from assay.run.arrays import chunk_files
 from assay.run.blocks import Blocks
 from assay.run.lock import Lock
-from assay.run.log import FINISH, Line, append, mend, read_log
+from assay.run.log import FINISH, Entry, append, mend, read_log
 from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS, finished_blocks, part
 from assay.run.settings import differences, plain, read_settings, settings_text
 from assay.run.state import State, read_state, state_bytes
@@ -154,7 +154,7 @@ class Run:
             # All blocks bring the same head of an array; readers need not see it replaced each time.
             write_all(self.folder, {name: one for name, one in content.items() if not self._is_head(name, one)})
             hashes = {name: hashlib.sha256(one).hexdigest() for name, one in content.items()}
-            self._log(Line(block, len(self.blocks.rows(block)), hashes, now - self._since, time.time(), self.start, self.ranks.rank))
+            self._log(Entry(block, len(self.blocks.rows(block)), hashes, now - self._since, time.time(), self.start, self.ranks.rank))
         self._since = time.monotonic()
 
     def tables(self, name: str) -> Iterator[pl.DataFrame]:
@@ -198,7 +198,7 @@ class Run:
             raise RuntimeError(f"{self.folder}: results were made before {plural(len(missing), 'block')} ended, the first {min(missing)}")
         files = {name: sha256(self.folder / name) for name in results}
         with self.writing():
-            self._log(Line(FINISH, 0, files, time.monotonic() - self._since, time.time(), self.start, self.ranks.rank))
+            self._log(Entry(FINISH, 0, files, time.monotonic() - self._since, time.time(), self.start, self.ranks.rank))
 
     def save_state(self, name: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Keep a state under a name, in place of the one before; one process only must do it.
@@ -246,7 +246,7 @@ class Run:
         path = self.folder / name
         return path.name == "zarr.json" and path.exists() and path.read_bytes() == content
 
-    def _log(self, line: Line) -> None:
+    def _log(self, line: Entry) -> None:
         self._made[_log(self.folder, self.ranks).relative_to(self.folder).as_posix()] = None
         append(_log(self.folder, self.ranks), line)
 

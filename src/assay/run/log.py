@@ -11,14 +11,14 @@ from typing import Any
 
 from assay.core.files import sync
 
-__all__ = ["FINISH", "Line", "append", "mend", "read_log"]
+__all__ = ["FINISH", "Entry", "append", "mend", "read_log"]
 
 FINISH = -1
 """The block number of the line that says that the results are written."""
 
 
 @dataclass(frozen=True)
-class Line:
+class Entry:
     """One finished block.
 
     Args:
@@ -40,7 +40,7 @@ class Line:
     rank: int
 
 
-def append(path: Path, line: Line) -> None:
+def append(path: Path, line: Entry) -> None:
     """Add a line, and wait until it is on the disk."""
     new = not path.exists()
     with path.open("a", encoding="utf-8") as file:
@@ -62,7 +62,7 @@ def mend(path: Path) -> None:
             file.truncate(whole)
 
 
-def read_log(folder: Path, damaged: list[str] | None = None) -> Iterator[Line]:
+def read_log(folder: Path, damaged: list[str] | None = None) -> Iterator[Entry]:
     """All lines of all processes.
 
     Args:
@@ -84,8 +84,8 @@ def read_log(folder: Path, damaged: list[str] | None = None) -> Iterator[Line]:
                     yield line
 
 
-def _line(found: Any) -> Line:
-    line = Line(**found)
+def _line(found: Any) -> Entry:
+    line = Entry(**found)
     if not isinstance(line.block, int) or not isinstance(line.rows, int) or not isinstance(line.files, dict):
         raise TypeError("not a line of a log")
     return line

@@ -17,7 +17,7 @@ from assay.core.files import sha256
 from assay.errors import DataError
 from assay.run.blocks import Blocks
 from assay.run.lock import Lock
-from assay.run.log import FINISH, Line, read_log
+from assay.run.log import FINISH, Entry, read_log
 from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS, UNREAD, part
 from assay.run.settings import read_settings
 
@@ -194,7 +194,7 @@ def written(folder: Path) -> tuple[dict[str, str], list[str]]:
     return found, wrong
 
 
-def _lines(folder: Path, damaged: list[str] | None = None) -> Iterator[Line]:
+def _lines(folder: Path, damaged: list[str] | None = None) -> Iterator[Entry]:
     """The lines of a run's log that can be meant: their files are within the folder, all numbers numbers."""
     unread: list[str] = [] if damaged is None else damaged
     try:

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 
 from assay.attack.predictions.adversary import PGDTraining
+from assay.attack.predictions.ensemble import AttackEnsemble, withstood
 from assay.attack.predictions.pgd import PGD
+from assay.attack.predictions.prediction import PredictionAttack
 from assay.core.environment import code, machine, packages
 from assay.core.progress import Progress, silent
 from assay.core.ranks import Ranks
@@ -24,8 +26,10 @@ from assay.models.training.recipe import Recipe
 from assay.models.training.training import Trained, pick_device, train
 from assay.run.folder import Run
 
-__all__ = ["TrainingPlan", "checkpoint_of", "folder_of", "robust_accuracy", "train_run", "usual_attack"]
+__all__ = ["ATTACKED", "TrainingPlan", "checkpoint_of", "folder_of", "robust_accuracy", "train_run", "usual_attack"]
 
+ATTACKED = 1000
+"""How many test images are attacked where nothing else is asked for."""
 _BLOCK = 512
 _STATE = "training"
 _FOLDER = ".run"
@@ -45,7 +49,7 @@ class TrainingPlan:
         half: Keep the weights in 16 bits.
         start: Whose weights training begins with; None for random ones.
         attack: Under which the robust accuracy is measured; None for none.
-        attacked: How many of the test images, spread evenly over them; None for all.
+        attacked: How many of the test images are attacked, spread evenly over them; all where there are no more.
         command: The command line to note in the card.
     """
 
@@ -57,8 +61,8 @@ class TrainingPlan:
     device: torch.device | str | None = None
     half: bool = False
     start: Trained | None = None
-    attack: PGD | None = None
-    attacked: int | None = None
+    attack: PredictionAttack | None = None
+    attacked: int = ATTACKED
     command: str = ""
 
     def settings(self, ranks: Ranks) -> dict[str, Any]:
@@ -175,8 +179,8 @@ def _train(out: str | Path, plan: TrainingPlan, overwrite: bool, run: Run, progr
     )
     if plan.attack is not None:
         attack, place = plan.attack, pick_device(plan.device, ranks)
-        measured = ranks.once(lambda: robust_accuracy(trained, plan.test_set, attack, plan.seed, progress, place, plan.attacked))
-        trained = replace(trained, card=replace(trained.card, robust=Robust(repr(attack), plan.seed, measured)))
+        measured = ranks.once(lambda: robust_accuracy(trained, plan.test_set, attack, plan.attacked, plan.seed, progress, device=place))
+        trained = replace(trained, card=replace(trained.card, robust=measured))
 
     def keep() -> None:
         checkpoint.save(out, trained.net, trained.card, overwrite)
@@ -188,36 +192,40 @@ def _train(out: str | Path, plan: TrainingPlan, overwrite: bool, run: Run, progr
 def robust_accuracy(
     trained: Trained,
     test_set: Dataset,
-    attack: PGD,
+    attack: PredictionAttack,
+    attacked: int = ATTACKED,
     seed: int = 0,
     progress: Progress = silent,
+    *,
     device: torch.device | None = None,
-    attacked: int | None = None,
-) -> Accuracy:
+) -> Robust:
     """How many of the test images, or of `attacked` spread evenly over them, are classified right and stay so under attack."""
     model = trained.classifier(device)
     images, labels = stack(test_set)
     index = _spread(len(images), attacked)
     images, labels = images[index], labels[index]
-    correct = 0
+    correct = blind = 0
     for start in range(0, len(images), _BLOCK):
         part = slice(start, start + _BLOCK)
-        moved = attack(model, images[part].float() / 255, labels[part], seed, index=index[part])
-        correct += int((model.predict(moved) == labels[part]).sum())
+        robust, unclimbed = withstood(model, images[part].float() / 255, labels[part], attack, seed, index=index[part])
+        correct += int(robust.sum())
+        blind += int(unclimbed.sum())
         progress("attacking", min(start + _BLOCK, len(images)), len(images))
-    return Accuracy.of(correct, len(images))
+    return Robust(repr(attack), seed, Accuracy.of(correct, len(images)), blind)
 
 
-def _spread(total: int, count: int | None) -> torch.Tensor:
+def usual_attack(recipe: Recipe) -> PredictionAttack | None:
+    """The worst of several attacks in the ball that the network was trained against (PGD in an L1 ball); None for a recipe without one."""
+    ball = recipe.adversary
+    if not isinstance(ball, PGDTraining):
+        return None
+    return PGD(ball.eps, "l1", steps=100) if ball.norm == "l1" else AttackEnsemble(ball.eps, ball.norm)
+
+
+def _spread(total: int, count: int) -> torch.Tensor:
     """Positions (count,) spread evenly over 0..total-1, all of them where there are no more."""
-    chosen = total if count is None else min(count, total)
+    chosen = min(count, total)
     return torch.arange(chosen) * total // chosen
-
-
-def usual_attack(recipe: Recipe) -> PGD | None:
-    """PGD-20 in the ball that the network was trained against; None for a recipe without one."""
-    trained_by = recipe.adversary
-    return PGD(eps=trained_by.eps, norm=trained_by.norm, steps=20) if isinstance(trained_by, PGDTraining) else None
 
 
 def _described(dataset: Dataset) -> dict[str, Any]:

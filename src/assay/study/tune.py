@@ -22,7 +22,7 @@ from assay.models.accuracy import Accuracy
 from assay.models.classifier import Classifier
 from assay.models.sources import checkpoint
 from assay.models.sources.card import DataUsed
-from assay.models.sources.spec import Source
+from assay.models.sources.spec import FoundNetwork
 from assay.run.folder import Run
 from assay.run.state import State
 from assay.tune.diet import DiET, Tuned
@@ -71,7 +71,7 @@ class TunePlan:
     """
 
     diet: DiET
-    source: Source
+    source: FoundNetwork
     images: Images
     validation: Images | None
     seed: int

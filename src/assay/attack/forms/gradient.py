@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.attack.forms.form import Form, SumForm, Task, form
+from assay.attack.forms.form import Form, Step, SumForm, form
 from assay.core.noise import derive
 from assay.core.registry import short
 from assay.errors import SpecError
@@ -25,15 +25,15 @@ __all__ = ["FORMS"]
 class _Gradient(SumForm):
     holds = True
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
-        return task.soft.slopes(pixels, task.targets[rows])
+    def part(self, step: Step, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
+        return step.soft.slopes(pixels, step.targets[rows])
 
 
 class _GradientXInput(SumForm):
     holds = True
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
-        logits, slopes = task.soft.slopes(pixels, task.targets[rows])
+    def part(self, step: Step, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
+        logits, slopes = step.soft.slopes(pixels, step.targets[rows])
         return logits, slopes * pixels
 
 
@@ -47,14 +47,14 @@ class _Path(SumForm):
     def each(self) -> int:
         return self.explainer.steps
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
-        base = self.explainer.baseline.fill(pixels.detach(), task.index[rows], task.seed)
+    def part(self, step: Step, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
+        base = self.explainer.baseline.fill(pixels.detach(), step.index[rows], step.seed)
         points, weights = (
             torch.tensor(values, dtype=pixels.dtype, device=pixels.device)[sample].view(-1, 1, 1, 1)
             for values in quadrature(self.explainer.rule, self.explainer.steps)
         )
         way = pixels - base
-        logits, slopes = task.soft.slopes(base + points * way, task.targets[rows])
+        logits, slopes = step.soft.slopes(base + points * way, step.targets[rows])
         return logits, weights * slopes * way
 
 
@@ -69,11 +69,11 @@ class _Smoothed(SumForm):
     def each(self) -> int:
         return self.explainer.count * self.inner.each
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
+    def part(self, step: Step, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
         copy, shape = sample // self.inner.each, tuple(pixels.shape[1:])
-        seed = derive(task.seed, "Smoothed.attacked")
-        noise = draw(self.explainer.kernel, seed, "Smoothed", task.index[rows], copy, shape, self.explainer.antithetic)
-        logits, parts = self.inner.part(task, pixels + noise, rows, sample % self.inner.each)
+        seed = derive(step.seed, "Smoothed.attacked")
+        noise = draw(self.explainer.kernel, seed, "Smoothed", step.index[rows], copy, shape, self.explainer.antithetic)
+        logits, parts = self.inner.part(step, pixels + noise, rows, sample % self.inner.each)
         return logits, parts / self.explainer.count
 
 

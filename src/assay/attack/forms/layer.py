@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from assay.attack.forms.form import Form, SumForm, Task
+from assay.attack.forms.form import Form, Step, SumForm
 from assay.explain.base import Explainer
 from assay.explain.features.cam import GradCAM, GradCAMpp, LayerCAM, grad_cam, grad_cam_pp, layer_cam, layer_for
 from assay.explain.features.fullgrad import FullGrad, SimpleFullGrad, Watch, rescaled
@@ -26,8 +26,8 @@ class _Cam(SumForm):
     explainer: GradCAM | GradCAMpp | LayerCAM
     holds = True
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
-        soft, shape = task.soft, pixels.shape[1:]
+    def part(self, step: Step, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
+        soft, shape = step.soft, pixels.shape[1:]
         layer = layer_for(soft, shape, self.explainer.layer)
         layout = layout_of(soft, layer, shape)
         seen: list[Tensor] = []
@@ -41,7 +41,7 @@ class _Cam(SumForm):
 
         with watched(soft, {layer: branch}):
             logits = soft.forward(pixels)
-        slope = soft.graded(soft.score(logits, task.targets[rows]).sum(), seen[0])
+        slope = soft.graded(soft.score(logits, step.targets[rows]).sum(), seen[0])
         soft.passes.backward += len(pixels)
         small = _COMBINE[type(self.explainer)](layout.grid(seen[0]), layout.grid(slope))
         return logits, interpolate(small, tuple(shape[1:]), mode="bilinear", align_corners=False)
@@ -54,8 +54,8 @@ class _FullGrad(SumForm):
     explainer: FullGrad | SimpleFullGrad
     holds = True
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
-        soft, size = task.soft, (pixels.shape[2], pixels.shape[3])
+    def part(self, step: Step, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
+        soft, size = step.soft, (pixels.shape[2], pixels.shape[3])
         parts: list[Tensor] = []
 
         def see(slopes: Tensor, factor: Tensor, is_input: bool) -> None:
@@ -65,7 +65,7 @@ class _FullGrad(SumForm):
 
         watch = Watch(soft.name, see)
         with uncompiled(soft), soft.module.register_forward_pre_hook(watch.enter), watch:
-            logits, _ = soft.slopes(pixels, task.targets[rows])
+            logits, _ = soft.slopes(pixels, step.targets[rows])
         return logits, torch.stack(parts).sum(0)
 
 

@@ -26,7 +26,7 @@ from assay.models.sources.preparation import Preparation, preparation
 from assay.models.sources.saved import exported, hugging_face, is_exported, is_hugging_face, is_torchscript, own_preparation, torchscript
 from assay.models.sources.zoo import ZOOS
 
-__all__ = ["Source", "model", "network", "own_reading", "source"]
+__all__ = ["FoundNetwork", "model", "network", "own_reading", "source"]
 
 _NORMALISATION = "normalisation (--mean, --std)"
 _WHOLE: tuple[tuple[Callable[[str], bool], Callable[[str], nn.Module]], ...] = (
@@ -106,7 +106,7 @@ model = network
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class FoundNetwork:
     """A network as it was found, with its weights.
 
     Attributes:
@@ -136,7 +136,7 @@ def source(
     random_weights: bool = False,
     classes: Sequence[str] | None = None,
     seed: int = 0,
-) -> Source | Classifier:
+) -> FoundNetwork | Classifier:
     """The network that `spec` names, not wrapped, for what changes it; a Classifier where a factory returns one.
 
     Args:
@@ -162,23 +162,23 @@ def source(
         made = from_factory(name)
         if isinstance(made, Classifier):
             return made
-        return Source(
+        return FoundNetwork(
             made, notes=(*_filled(made, weights), f"{spec} does not say its {_NORMALISATION}: pixels in [0, 1] go in as they are")
         )
     if spec.partition("(")[0].strip() in registered(Architecture):
         _check_ways(spec, given, ("weights", "random_weights"), required=True)
         net = build(spec, Architecture).make(seed)
-        return Source(net, notes=_filled(net, weights))
+        return FoundNetwork(net, notes=_filled(net, weights))
     whole = next((make for told, make in _WHOLE if told(spec)), None)
     if kind == "hf" or whole is not None or is_hugging_face(spec):
         _check_ways(spec, given, (), required=False)
         net, known = (whole(spec), {}) if whole is not None else hugging_face(name if kind == "hf" else spec)
         unknown = () if "mean" in known else (f"{spec} does not say its {_NORMALISATION}: pixels in [0, 1] go in as they are",)
-        return Source(net, notes=unknown, **known)
+        return FoundNetwork(net, notes=unknown, **known)
     _check_known(spec)
     _check_ways(spec, given, (), required=False)
     net, card = checkpoint.read(spec)
-    return Source(net, card.mean, card.std, card.classes, card)
+    return FoundNetwork(net, card.mean, card.std, card.classes, card)
 
 
 def own_reading(spec: str, pretrained: bool) -> Reading | None:
@@ -196,18 +196,18 @@ def own_reading(spec: str, pretrained: bool) -> Reading | None:
     return None
 
 
-def _from_zoo(kind: str, name: str, weights: str | Path | None, pretrained: bool, classes: int | None, seed: int) -> Source:
+def _from_zoo(kind: str, name: str, weights: str | Path | None, pretrained: bool, classes: int | None, seed: int) -> FoundNetwork:
     zoo = ZOOS[kind]
     if pretrained:
         net = zoo.pretrained(name)
-        return Source(net, *zoo.normalisation(net), classes=zoo.classes(name), reading=zoo.reading(name))
+        return FoundNetwork(net, *zoo.normalisation(net), classes=zoo.classes(name), reading=zoo.reading(name))
     if weights is None:
         net = zoo.untrained(name, classes, seed)
-        return Source(net, *zoo.normalisation(net))
+        return FoundNetwork(net, *zoo.normalisation(net))
     net, left = zoo.with_weights(name, statedict.read(weights), str(weights))
     mean, std = zoo.normalisation(net)
     note = f"{weights} does not say its {_NORMALISATION}: taken as that of {kind}'s own weights, mean {mean} and std {std}"
-    return Source(net, mean, std, notes=(*_left_out(left, weights), note))
+    return FoundNetwork(net, mean, std, notes=(*_left_out(left, weights), note))
 
 
 def _filled(net: nn.Module, weights: str | Path | None) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from assay.data import Dataset
 from assay.models.classifier import Classifier
 from assay.models.nets.architecture import Architecture
 from assay.models.sources.card import Card, from_json, to_json
-from assay.models.sources.spec import Source, source
+from assay.models.sources.spec import FoundNetwork, source
 from assay.models.training.recipe import Recipe
 from assay.models.training.training import train
 from assay.papers.diet.data import Part
@@ -71,7 +71,7 @@ def trained(
     card = from_json(values["card"], f"the state {name}")
     net = build(card.architecture, Architecture).make()
     net.load_state_dict(tensors)
-    return _of_net(Source(net.eval(), card.mean, card.std, card.classes, card), device)
+    return _of_net(FoundNetwork(net.eval(), card.mean, card.std, card.classes, card), device)
 
 
 def learned_masks(tuned: Tuned, model: Classifier, part: Part, seed: int, progress: Progress, stage: str) -> Tensor:
@@ -84,6 +84,6 @@ def learned_masks(tuned: Tuned, model: Classifier, part: Part, seed: int, progre
     return torch.cat(found)
 
 
-def _of_net(found: Source, device: torch.device) -> Baseline:
+def _of_net(found: FoundNetwork, device: torch.device) -> Baseline:
     whole = PixelNet(found.net, found.mean, found.std).eval().to(device)
     return Baseline(whole, found.card, lambda precision: Classifier(whole, precision=precision, classes=found.classes))

@@ -21,7 +21,7 @@ from assay.study.audit.looks import looked, model_sentences
 from assay.study.audit.scores import Plan, scores
 from assay.study.audit.statistics import BETTER, WORSE, summarise_pieces
 from assay.study.audit.verdict import RULES, verdict
-from assay.study.gallery import Shown, gallery, places, unpack
+from assay.study.gallery import GalleryImage, gallery, places, unpack
 from assay.study.labels import Labels
 from assay.study.study import Asked, Done, Grid
 from assay.study.tally import Tally
@@ -157,7 +157,7 @@ def _questions(told: Answers, explainers: Sequence[str]) -> tuple[QuestionRow, .
     )
 
 
-def _shown(plan: Plan, asked: Asked, done: Done) -> list[Shown]:
+def _shown(plan: Plan, asked: Asked, done: Done) -> list[GalleryImage]:
     """The gallery; where no block had a sound image at or after its positions, the first sound image of all."""
     found = [one for part in done.parts("gallery") for one in unpack(part)]
     if not found:

@@ -19,7 +19,7 @@ from assay.study.audit.answers import Rated
 from assay.study.audit.looks import classes_table
 from assay.study.audit.nulls import Nulls, agreements, scored
 from assay.study.audit.standard import FLOOR
-from assay.study.gallery import Shown, show
+from assay.study.gallery import GalleryImage, show
 from assay.study.study import Tell
 
 __all__ = ["Plan", "Scores", "scores"]
@@ -79,7 +79,7 @@ class Scores:
     values: Tensor
     tables: Mapping[str, pl.DataFrame]
 
-    def shown(self, wanted: Sequence[int]) -> list[tuple[int, Shown]]:
+    def shown(self, wanted: Sequence[int]) -> list[tuple[int, GalleryImage]]:
         """Images for the gallery, with their slots: the first sound one at or after each position that no other slot has.
 
         Args:

@@ -20,8 +20,8 @@ from torch.overrides import TorchFunctionMode
 
 from assay.core.surroundings import undisturbed
 from assay.errors import ModelError
-from assay.models.fold import flat
-from assay.models.hooks import drop_hooks
+from assay.models.preparation.fold import flat
+from assay.models.preparation.hooks import drop_hooks
 
 __all__ = ["Foreign", "converted", "frozen_copy", "unwrapped", "weights_hash"]
 

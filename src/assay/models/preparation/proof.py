@@ -14,9 +14,9 @@ from torch.overrides import TorchFunctionMode
 
 from assay.core.chunk import out_of_memory
 from assay.errors import AssayError, ModelError
-from assay.models.fold import Fold, find_folds, name_of
+from assay.models.preparation.fold import Fold, find_folds, name_of
 
-__all__ = ["LOOKED_AT", "Form", "first_line", "layer_of", "pair_of", "prepare", "still_equal"]
+__all__ = ["LOOKED_AT", "NetworkForm", "first_line", "layer_of", "pair_of", "prepare", "still_equal"]
 
 Run = Callable[[Tensor, torch.memory_format], Tensor]
 """Logits (n, K) of pixels (n, C, H, W) by the network as it is now, with its input in this memory layout."""
@@ -34,7 +34,7 @@ _RANDOM = frozenset({
 
 
 @dataclass
-class Form:
+class NetworkForm:
     """How a network runs, and what was found about it; filled in on the first images.
 
     Attributes:
@@ -86,7 +86,7 @@ def pair_of(images: Tensor) -> Tensor:
     return torch.cat([first, 0.9 * first.flip(3) + 0.05 * first.roll(1, 2)])
 
 
-def prepare(form: Form, net: nn.Module, run: Run, pair: Tensor, name: str) -> None:
+def prepare(form: NetworkForm, net: nn.Module, run: Run, pair: Tensor, name: str) -> None:
     """Try the network on two images, by at most six passes, and bring it into the fastest form that is the same function.
 
     Args:
@@ -110,7 +110,7 @@ def prepare(form: Form, net: nn.Module, run: Run, pair: Tensor, name: str) -> No
             raise ModelError(_batchwise(net, name, (alone - again[:1]).abs().max().item()))
         form.probabilities, form.findings = _are_probabilities(again), _told(again, name)
         layouts = [torch.channels_last] if any(isinstance(module, nn.Conv2d) for module in net.modules()) else []
-        for one in (Form(folds=folds, layout=layout) for layout in (*layouts, *([usual] if folds else []))):
+        for one in (NetworkForm(folds=folds, layout=layout) for layout in (*layouts, *([usual] if folds else []))):
             one.apply(net)
             reason = _differs(again, lambda layout=one.layout: run(pair, layout))  # type: ignore[misc]
             if reason is None:
@@ -120,7 +120,7 @@ def prepare(form: Form, net: nn.Module, run: Run, pair: Tensor, name: str) -> No
             form.plain = f"as it is, since a faster form {reason}"
 
 
-def still_equal(form: Form, net: nn.Module, run: Run, pair: Tensor, tolerance: float) -> None:
+def still_equal(form: NetworkForm, net: nn.Module, run: Run, pair: Tensor, tolerance: float) -> None:
     """Check a form on images of another size, and give it up where it is another function there.
 
     Args:

@@ -210,6 +210,8 @@ def _value(hint: Any, value: Any) -> Any:
         return tuple(_value(inner[0], one) for one in value)
     if origin is Literal or hint in (int, float, bool, str, Path):
         return value
+    if hasattr(hint, "from_text"):
+        return hint.from_text(value)
     base: Callable[..., Any] = hint
     return build(value, base)
 

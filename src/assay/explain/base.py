@@ -14,7 +14,11 @@ from assay.errors import ModelError, SpecError
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets, aim
 
-__all__ = ["Cost", "Explainer", "check_call", "check_explains", "check_model", "is_fixed"]
+__all__ = ["Cost", "Explainer", "check_call", "check_explains", "check_model", "check_serves", "is_fixed", "serves"]
+
+
+_INSIDE = frozenset({"gradient", "layer", "attention"})
+"""Needs that scores alone do not serve."""
 
 
 class Cost(NamedTuple):
@@ -85,8 +89,7 @@ class Explainer(ABC):
         home = images.device if isinstance(images, Tensor) else None
         images, aims, index = check_call(model, images, targets, index)
         seed = check_seed(seed)
-        if self.needs & {"gradient", "layer", "attention"}:
-            model.need_gradients(type(self).__name__)
+        check_serves(model, self)
         if "layer" in self.needs:
             model.need_layers(type(self).__name__)
         if aims is None and not self.finds_targets:
@@ -119,6 +122,17 @@ def check_explains(explainer: object, who: str) -> None:
             f"{who} explains changed images or models too, but {short(explainer)} holds maps that were made elsewhere; "
             f"leave one of the two out, or give the explainer itself (assay.wrap)"
         )
+
+
+def serves(model: Classifier, explainer: Explainer) -> bool:
+    """Whether the model has what an explainer needs of it, which one that is known by its scores alone may not have."""
+    return model.differentiable or not explainer.needs & _INSIDE
+
+
+def check_serves(model: Classifier, explainer: Explainer) -> None:
+    """Raise ModelError if the model is known by its scores alone and the explainer needs more."""
+    if explainer.needs & _INSIDE:
+        model.need_gradients(type(explainer).__name__)
 
 
 def check_model(model: object) -> None:

@@ -151,7 +151,7 @@ def _timm_config(timm_models: Any, name: str) -> dict[str, Any] | None:
         return None if own is None else dict(own.to_dict())
     if source == "local-dir":
         told = json.loads((Path(place) / "config.json").read_text())
-        return {"label_names": told.get("label_names")} | told.get("pretrained_cfg", {})
+        return {"label_names": told.get("label_names"), **told.get("pretrained_cfg", {})}
     try:
         return dict(timm_models.load_model_config_from_hf(place)[0])
     except Exception as error:

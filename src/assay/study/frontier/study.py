@@ -19,7 +19,7 @@ from assay.core.progress import Progress, silent
 from assay.core.registry import build
 from assay.core.surroundings import undisturbed
 from assay.errors import SpecError
-from assay.explain.base import Explainer
+from assay.explain.base import Explainer, check_serves
 from assay.explain.gradient import Gradient
 from assay.explain.kernels import Kernel
 from assay.measure.attacked import blind_like
@@ -119,7 +119,8 @@ class FrontierStudy(Study):
 
     def check(self, asked: Asked) -> None:
         """See `sweep`."""
-        self.sweep(asked)
+        for one in self.sweep(asked).explainers:
+            check_serves(asked.model, one)
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """See `Study.block`."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 from torch import Tensor
 
 from assay.core.inputs import check_finite, check_images, check_index, check_seed
 from assay.core.registry import short
 from assay.core.surroundings import undisturbed
+from assay.data.files.convert import as_batch
 from assay.errors import ModelError, SpecError
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets, aim
@@ -69,16 +70,16 @@ class Explainer(ABC):
     @final
     @undisturbed()
     def __call__(
-        self, model: Classifier, images: Tensor, targets: Targets | None = None, *, seed: int = 0, index: Tensor | None = None
+        self, model: Classifier, images: Any, targets: Targets | None = None, *, seed: int = 0, index: Tensor | None = None
     ) -> Tensor:
         """Explain the score of `targets` at `images`.
 
         Args:
             model: The model to explain.
-            images: (N, C, H, W), pixels in [0, 1].
+            images: (N, C, H, W), pixels in [0, 1]; or pictures, arrays, a data set or a loader, as `assay.data.as_batch` takes them.
             targets: (N,) class ids, or what else is explained (`Targets`); None for the predicted classes.
             seed: Decides all randomness, together with `index`.
-            index: (N,) the images' global numbers; 0..N-1 when None.
+            index: (N,) the images' global numbers; None for a data set's own, else 0..N-1.
 
         Returns:
             Signed maps, float32 (N, C, H, W), or (N, 1, H, W) from an explainer without channels, on the images' device.
@@ -141,13 +142,22 @@ def check_model(model: object) -> None:
         raise ModelError(f"the model must be an assay.Classifier, not {type(model).__name__}; wrap the network: assay.Classifier(net)")
 
 
-def check_call(model: Classifier, images: Tensor, targets: Targets | None, index: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+def check_call(model: Classifier, images: Any, targets: Targets | None, index: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
     """What every call on images takes, checked and on the model's device: images, targets (None stays None) and index.
+
+    Args:
+        model: The model.
+        images: (N, C, H, W), or what `assay.data.as_batch` takes, whose pictures are prepared as `model.reading` says.
+        targets: See `Explainer`.
+        index: The images' global numbers; None for a data set's own, else 0..N-1.
 
     Raises:
         AssayError: A wrong input, named in the message.
     """
     check_model(model)
+    if not isinstance(images, Tensor):
+        held = as_batch(images, model.reading)
+        images, index = held.images, held.index if index is None else index
     images = check_images(images).to(model.device)
     model.try_on(images)
     aims = None if targets is None else aim(targets, len(images), model.count_classes(images.shape[1:]), model.device)

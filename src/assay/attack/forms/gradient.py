@@ -14,6 +14,7 @@ from assay.core.noise import derive
 from assay.core.registry import short
 from assay.errors import SpecError
 from assay.explain.base import Explainer
+from assay.explain.expected import ExpectedGradients
 from assay.explain.gradient import Gradient, GradientXInput
 from assay.explain.kernels import draw
 from assay.explain.path import IntegratedGradients, quadrature
@@ -59,6 +60,23 @@ class _Path(SumForm):
 
 
 @dataclass(frozen=True)
+class _Expected(SumForm):
+    """Baselines and points, drawn anew at every step; baselines are held."""
+
+    explainer: ExpectedGradients
+
+    @property
+    def each(self) -> int:
+        return self.explainer.samples
+
+    def part(self, step: Step, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
+        base, share = self.explainer.points(pixels.detach(), step.index[rows], sample, step.seed)
+        way = pixels - base
+        logits, slopes = step.soft.slopes(base + share * way, step.targets[rows])
+        return logits, slopes * way / self.each
+
+
+@dataclass(frozen=True)
 class _Smoothed(SumForm):
     """Noisy copies of an inner form, their noise drawn anew at every step."""
 
@@ -88,6 +106,7 @@ FORMS: dict[type[Explainer], Callable[[Any], Form]] = {
     Gradient: lambda _: _Gradient(),
     GradientXInput: lambda _: _GradientXInput(),
     IntegratedGradients: _Path,
+    ExpectedGradients: _Expected,
     Smoothed: _smoothed,
     SmoothGrad: lambda explainer: _smoothed(explainer.smoothed),
 }

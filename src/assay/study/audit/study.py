@@ -16,10 +16,10 @@ from assay.core.listed import built
 from assay.core.progress import Progress, silent
 from assay.core.registry import short
 from assay.core.surroundings import undisturbed
-from assay.data.files.convert import as_batch
+from assay.data.files.convert import as_batch, class_names
 from assay.errors import SpecError
 from assay.explain.adapters.given import Given, given_maps
-from assay.explain.base import Explainer, check_explains, check_serves, is_fixed, serves
+from assay.explain.base import Explainer, check_explains, check_model, check_serves, is_fixed, serves
 from assay.measure.attacked import with_floor
 from assay.measure.base import Measure
 from assay.models.classifier import Classifier
@@ -216,12 +216,14 @@ def audit(
     Raises:
         AssayError: A wrong input, named in the message, before work starts.
     """
+    classes: tuple[str, ...] = ()
     if not isinstance(images, Tensor):
-        held = as_batch(images)
+        check_model(model)
+        held, classes = as_batch(images, model.reading), class_names(images) if labels is None else ()
         images, labels = held.images, held.labels if labels is None else labels
         truth, distractor = held.truth if truth is None else truth, held.distractor if distractor is None else distractor
         index, names = held.index if index is None else index, held.names if names is None else names
-    asked = Asked.given(model, images, targets, seed, index, names).beside(labels, truth, distractor)
+    asked = Asked.given(model, images, targets, seed, index, names).beside(labels, truth, distractor, classes)
     study = AuditStudy(
         explainer=None if explainers is None else tuple(built("explainer", explainers, Explainer)),
         measure=None if measures is None else tuple(built("measure", measures, Measure)),

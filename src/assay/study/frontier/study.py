@@ -151,7 +151,7 @@ class FrontierStudy(Study):
 @undisturbed()
 def frontier(
     model: Classifier,
-    images: Tensor,
+    images: Any,
     targets: Targets | None = None,
     explainer: Explainer | str = Gradient(),  # noqa: B008  (frozen)
     sigmas: Sequence[float] | None = None,
@@ -177,7 +177,7 @@ def frontier(
 
     Args:
         model: The model to explain; faithfulness is to it, not to the smoothed model.
-        images: (N, C, H, W), pixels in [0, 1].
+        images: (N, C, H, W), pixels in [0, 1]; or what `assay.data.as_batch` takes.
         targets: (N,) class ids, or what else is explained (`assay.models.targets.Targets`); None for the predicted classes.
         explainer: What is smoothed, or its spec.
         sigmas: Standard deviations of Gaussian kernels; 0, 0.01, 0.03 and 0.1 when neither these nor `kernels` are given.

@@ -34,6 +34,14 @@ Images = Annotated[
         help="A folder of images, tar or Parquet files, a data set's name (hard-digits, cifar10), or a spec such as HardDigits(size=96)."
     ),
 ]
+Imports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        help="Python file or module of your own that registers explainers or measures (my_explainers.py); may be given several times.",
+        show_default=False,
+    ),
+]
 Classes = Annotated[
     Path | None, typer.Option(help="Text file with the names of the model's classes, one a line, in their order.", show_default=False)
 ]

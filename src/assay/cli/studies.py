@@ -119,6 +119,7 @@ def _run(kind: type[Study], task: Task, given: Mapping[str, Any]) -> None:
 
     with join(task.device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
         with ranks.together():
+            task.import_code()
             study = _built(kind, given)
             chosen = task.inputs()
             model = task.network()

@@ -53,8 +53,16 @@ class Task:
     target: options.Target = None
     device: options.Device = None
     seed: options.Seed = 0
+    imports: options.Imports = None
     block: Block = 64
     workers: options.Workers = None
+
+    def import_code(self) -> None:
+        """Import the user's own code, which specs may then name."""
+        from assay.core.plugins import import_code
+
+        for name in self.imports or ():
+            import_code(name)
 
     def inputs(self) -> options.Inputs:
         """The images."""

@@ -9,7 +9,8 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from assay.cli.app import app
+from assay.cli.app import EVERYWHERE, app
+from assay.cli.told import MANNER, Manner
 from assay.core.files import printable
 from assay.errors import AssayError, AssayWarning
 
@@ -26,12 +27,16 @@ def main() -> None:
     warnings.showwarning = lambda text, kind, *where: _note(str(text)) if issubclass(kind, AssayWarning) else usual(text, kind, *where)
     try:
         # Imported here, so that an interruption while torch loads ends with its message too.
-        from assay.cli import bench, data, demo, run, study, train, tune  # noqa: F401
+        from assay.cli import bench, compare, data, demo, doctor, run, study, train, tune  # noqa: F401
+        from assay.cli.examples import add_examples
         from assay.cli.studies import STUDIES, add_studies
 
-        word = next((one for one in sys.argv[1:] if not one.startswith("-")), "")
+        MANNER.set(Manner())
+        words = _shared_first(sys.argv[1:])
+        word = next((one for one in words if not one.startswith("-")), "")
         add_studies([word] if word != run.run.info.name else list(STUDIES))
-        code = app(standalone_mode=False) or 0
+        add_examples(app)
+        code = app(words, standalone_mode=False) or 0
     except AssayError as error:
         _say(str(error))
         code = 2
@@ -48,6 +53,13 @@ def main() -> None:
     if code == _INTERRUPTED:
         _say("interrupted")
     sys.exit(code)
+
+
+def _shared_first(words: list[str]) -> list[str]:
+    """Options of all commands may stand after the command too; what follows `--` stays as it is."""
+    end = words.index("--") if "--" in words else len(words)
+    shared = [one for one in words[:end] if one in EVERYWHERE]
+    return [*shared, *(one for one in words[:end] if one not in EVERYWHERE), *words[end:]]
 
 
 def _misused(error: Any) -> int:

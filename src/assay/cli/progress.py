@@ -20,7 +20,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from assay.cli.told import MANNER
 from assay.core.progress import Progress as Report
+from assay.core.progress import silent
 
 __all__ = ["bar"]
 
@@ -33,6 +35,9 @@ _OVER = float("inf")
 def bar() -> Iterator[Report]:
     """Show images (or other units) done, how many a second, time used and time left of each stage, on standard error."""
     console = Console(stderr=True)
+    if MANNER.get().quiet:
+        yield silent
+        return
     if not console.is_terminal:
         yield _lines(console)
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assay.cli.app import app
+from assay.cli.told import Told, tell
 from assay.core.files import printable
 
 if TYPE_CHECKING:
@@ -119,29 +120,24 @@ def verify(folder: Folder) -> None:
 @run.command()
 def compare(first: Folder, second: Folder) -> None:
     """Put two runs side by side: settings, means, and paired differences with 95 % intervals on the images that both have."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from assay.run.compare import compare as put
+    from assay.study.study import Grid
 
     found = put(first, second)
-    console = Console(highlight=False)
-    if found.identical:
-        console.print("identical: every file of results is the same, bit by bit")
-    for name, one, other in found.settings:
-        console.print(printable(f"{name}: {one} in the first, {other} in the second"), markup=False, soft_wrap=True)
-    for told in (*found.wrong, *found.alone):
-        console.print(printable(told), markup=False, soft_wrap=True)
-    if found.identical:
-        return
-    table = Table(title="mean and 95 % interval; the difference is second less first, image by image", title_justify="left")
-    for name in ("explainer", "measure", "images", "first", "second", "difference"):
-        table.add_column(name, justify="left" if name in ("explainer", "measure") else "right", overflow="fold")
-    for line in found.lines:
-        cells = [_interval(one) for one in (line.first, line.second, line.difference)]
-        table.add_row(Text(printable(line.explainer)), Text(printable(line.measure)), str(line.images), *cells)
-    console.print(table)
+    same = ["identical: every file of results is the same, bit by bit"] if found.identical else []
+    asked = [f"{name}: {one} in the first, {other} in the second" for name, one, other in found.settings]
+    rows = tuple(
+        (
+            printable(line.explainer),
+            printable(line.measure),
+            str(line.images),
+            *map(_interval, (line.first, line.second, line.difference)),
+        )
+        for line in found.lines
+    )
+    head = ("explainer", "measure", "images", "first", "second", "difference")
+    grids = () if found.identical else (Grid("Means; the difference is second less first, image by image", head, rows),)
+    tell(Told((), grids, tuple(map(printable, (*same, *asked, *found.wrong, *found.alone)))))
 
 
 def _words(params: list[Any], settings: Mapping[str, Any]) -> list[str]:
@@ -160,7 +156,7 @@ def _words(params: list[Any], settings: Mapping[str, Any]) -> list[str]:
 
 
 def _interval(found: Interval) -> str:
-    return f"{found.mean:.4g}\n{found.low:.4g} to {found.high:.4g}"
+    return f"{found.mean:.4g} ({found.low:.4g} to {found.high:.4g})"
 
 
 def _time(seconds: float) -> str:

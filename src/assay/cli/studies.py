@@ -20,6 +20,8 @@ import typer
 from assay.cli.app import app
 from assay.cli.progress import bar
 from assay.cli.task import Task
+from assay.cli.told import OVER, Told
+from assay.cli.told import tell as say
 
 if TYPE_CHECKING:
     from assay.study.study import Report, Study
@@ -36,7 +38,6 @@ STUDIES = {
 """The module and class of each study's command."""
 
 _NONE = type(None)
-_OVER = "This run was finished before; nothing was left to do."
 
 
 def add_studies(named: Sequence[str]) -> None:
@@ -90,25 +91,8 @@ def _lead(doc: str) -> str:
 
 def tell(report: Report, folder: Path) -> None:
     """Print what a study comes to, and where its results are."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    for grid in report.grids:
-        table = Table(title=grid.title, title_justify="left")
-        for place, heading in enumerate(grid.head):
-            table.add_column(heading, justify="right" if place else "left", overflow="fold")
-        for row in grid.rows:
-            table.add_row(*row)
-        console.print(table)
-    for sentence in report.sentences:
-        console.print(f"- {sentence.text}", markup=False)
-    for line in report.said:
-        console.print(line, markup=False, soft_wrap=True)
     what, name = report.main
-    console.print(f"{what}: {folder / name}", markup=False, soft_wrap=True)
-    if report.over:
-        console.print(_OVER)
+    say(Told(report.sentences, report.grids, (*report.said, *((OVER,) if report.over else ())), (what, str(folder / name))))
 
 
 def _run(kind: type[Study], task: Task, given: Mapping[str, Any]) -> None:

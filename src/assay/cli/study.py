@@ -11,6 +11,8 @@ import typer
 from assay.cli import options
 from assay.cli.app import app
 from assay.cli.progress import bar
+from assay.cli.told import Told
+from assay.cli.told import tell as say
 
 if TYPE_CHECKING:
     from assay.papers.diet.study import DietStudy
@@ -105,17 +107,12 @@ def robustness(
 
 def tell(found: DietStudy | RobustnessStudy) -> None:
     """Print the verdict, the targets where there are any, and the report's place."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if found.over:
-        console.print(f"{found.folder} holds the finished study; this is what it found", markup=False, soft_wrap=True)
-    for sentence in found.verdict:
-        console.print(f"- {sentence.text}", markup=False)
-    for target in getattr(found, "targets", ()):
-        word = "met" if target.met else "NOT met"
-        console.print(f"- target {word}: {target.name} {target.value:.3f} (at least {target.bound:g})", markup=False)
-    console.print(f"report: {found.report}", markup=False, soft_wrap=True)
+    before = [f"{found.folder} holds the finished study; this is what it found"] if found.over else []
+    targets = [
+        f"- target {'met' if one.met else 'NOT met'}: {one.name} {one.value:.3f} (at least {one.bound:g})"
+        for one in getattr(found, "targets", ())
+    ]
+    say(Told(found.verdict, said=(*before, *targets), main=("report", str(found.report))))
 
 
 def _changes(file: Path | None, **asked: Any) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import typer
 
 from assay.cli.app import app
 from assay.cli.progress import bar
+from assay.cli.told import Told
+from assay.cli.told import tell as say
 
 if TYPE_CHECKING:
     import torch
@@ -182,11 +184,11 @@ def _command(options: dict[str, object], processes: int) -> str:
 def _tell(out: Path, card: Card) -> None:
     from assay.models.sources.checkpoint import card_path
 
-    typer.echo(f"test accuracy  {card.test_accuracy}")
+    lines = [f"test accuracy  {card.test_accuracy}"]
     if card.robust is not None:
-        typer.echo(f"under attack   {card.robust.accuracy}, {card.robust.attack}")
+        lines.append(f"under attack   {card.robust.accuracy}, {card.robust.attack}")
         if card.robust.blind:
-            typer.echo(f"               {card.robust.blind} more stayed right, but had no gradient to climb, which says nothing")
-    typer.echo(f"training time  {card.seconds:.0f} s, {len(card.history)} epochs, {card.parameters} parameters")
-    typer.echo(f"weights        {out}")
-    typer.echo(f"card           {card_path(out)}")
+            lines.append(f"               {card.robust.blind} more stayed right, but had no gradient to climb, which says nothing")
+    lines.append(f"training time  {card.seconds:.0f} s, {len(card.history)} epochs, {card.parameters} parameters")
+    lines.append(f"weights        {out}")
+    say(Told(said=lines, main=("card          ", str(card_path(out)))))

@@ -11,6 +11,8 @@ import typer
 from assay.cli import options
 from assay.cli.app import app
 from assay.cli.progress import bar
+from assay.cli.told import OVER, Told
+from assay.cli.told import tell as say
 
 if TYPE_CHECKING:
     import torch
@@ -131,11 +133,8 @@ def _images(name: str, split: str | None, size: int | None, count: int | None, s
 
 def _tell(tuned: Tuned, out: Path, over: bool) -> None:
     """Print what each round came to and where everything is."""
-    from rich.console import Console
-    from rich.table import Table
+    from assay.study.study import Grid
 
-    console = Console(highlight=False)
-    table = Table(title="Rounds; * the one that was taken", title_justify="left")
     heads = {
         "kept": "pixels kept",
         "on_images": "agreement, images",
@@ -144,11 +143,7 @@ def _tell(tuned: Tuned, out: Path, over: bool) -> None:
         "validation": "validation",
     }
     shown = {name: head for name, head in heads.items() if name in tuned.history[0]}
-    for head in ("round", *shown.values()):
-        table.add_column(head, justify="right")
-    for row in tuned.history:
-        table.add_row(f"{row['round']}{'*' if row['chosen'] else ''}", *(f"{row[name]:.3f}" for name in shown))
-    console.print(table)
-    console.print(f"masks.zarr, rounds.csv, epochs.csv and tuned.safetensors: {out}", markup=False, soft_wrap=True)
-    if over:
-        console.print("This run was finished before; nothing was left to do.")
+    rows = tuple((f"{row['round']}{'*' if row['chosen'] else ''}", *(f"{row[name]:.3f}" for name in shown)) for row in tuned.history)
+    grid = Grid("Rounds; * the one that was taken", ("round", *shown.values()), rows)
+    said = (OVER,) if over else ()
+    say(Told(grids=(grid,), said=said, main=("masks.zarr, rounds.csv, epochs.csv and tuned.safetensors", str(out))))

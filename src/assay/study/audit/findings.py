@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,18 +17,17 @@ from assay.study.attack.views import shown_attacks
 from assay.study.audit.answers import QUESTIONS, Answers, answer
 from assay.study.audit.looks import looked, model_sentences
 from assay.study.audit.scores import Plan, scores
-from assay.study.audit.statistics import BETTER, WORSE, summarise_pieces
+from assay.study.audit.statistics import summarise_pieces
 from assay.study.audit.verdict import RULES, verdict
 from assay.study.gallery import GalleryImage, gallery, places, unpack
 from assay.study.labels import Labels
-from assay.study.study import Asked, Done, Grid
+from assay.study.study import Asked, Done
 from assay.study.tally import Tally
 
-__all__ = ["Judged", "audit_grid", "audit_page", "judged"]
+__all__ = ["Judged", "audit_page", "judged"]
 
 _ATTACKED = 3
 """Images that a report shows under attack."""
-_SIGNS = {BETTER: " +", WORSE: " -", "": ""}
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,29 +90,6 @@ def audit_page(plan: Plan, asked: Asked, done: Done, found: Judged) -> Page:
         questions=_questions(found.answers, explainers),
         best=found.answers.best,
     )
-
-
-def audit_grid(summary: pl.DataFrame) -> Grid:
-    """The summary for the terminal: a line for each explainer and the random map, a column for each measure."""
-    measures = summary["measure"].unique(maintain_order=True).to_list()
-    ups = [summary.filter(pl.col("measure") == name)["higher_is_better"][0] for name in measures]
-    lines, floors = [], {row["measure"]: row for row in summary.iter_rows(named=True)}
-    for (explainer,), rows in summary.group_by("explainer", maintain_order=True):
-        own = {row["measure"]: row for row in rows.iter_rows(named=True)}
-        lines.append((str(explainer), *(_cell(own[name], "mean", "", _SIGNS.get(own[name]["verdict"], " =")) for name in measures)))
-    return Grid(
-        "mean and 95 % interval; + better than the random map, - worse, = no better",
-        ("explainer", *(f"{name.partition('(')[0]} {'↑' if up else '↓'}" for name, up in zip(measures, ups, strict=True))),
-        (*lines, ("random map", *(_cell(floors[name], "floor", "floor_", "") for name in measures))),
-    )
-
-
-def _cell(row: Mapping[str, Any], value: str, prefix: str, sign: str) -> str:
-    """A mean with its sign, and below it its interval, where there is one."""
-    mean, low, high = row[value], row[f"{prefix}low"], row[f"{prefix}high"]
-    if math.isnan(mean):
-        return "n/a"
-    return f"{mean:.3f}{sign}" + ("" if math.isnan(low) else f"\n{low:.3f}-{high:.3f}")
 
 
 def _answered(plan: Plan, done: Done) -> Answers:

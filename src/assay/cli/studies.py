@@ -98,12 +98,16 @@ def tell(report: Report, folder: Path) -> None:
 def _run(kind: type[Study], task: Task, given: Mapping[str, Any]) -> None:
     from assay.core.progress import silent
     from assay.core.ranks import join
-    from assay.run.folder import check_folder
+    from assay.errors import SpecError
+    from assay.run.begin import check_folder
     from assay.study.study import Asked, run
 
     with join(task.device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
         with ranks.together():
             task.import_code()
+            part = task.share()
+            if part is not None and ranks.world > 1:
+                raise SpecError("--part is for jobs that never meet, torchrun for processes that do; give one of them")
             study = _built(kind, given)
             chosen = task.inputs()
             model = task.network()
@@ -113,7 +117,7 @@ def _run(kind: type[Study], task: Task, given: Mapping[str, Any]) -> None:
             check_folder(task.out)
         asked = dataclasses.replace(asked, data=ranks.once(lambda: chosen.describe(progress)))  # Hashing reads all files.
         settings = task.settings(asked.model, dict(asked.data), **_settings(study))
-        report = run(study, asked, task.out, settings=settings, block=task.block, ranks=ranks, progress=progress)
+        report = run(study, asked, task.out, settings=settings, block=task.block, ranks=ranks, part=part, progress=progress)
     if report is not None:
         tell(report, task.out)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,12 +13,23 @@ from assay.cli import options
 if TYPE_CHECKING:
     from assay.data.files.reading import Reading
     from assay.models.classifier import Classifier
+    from assay.run.blocks import Part
     from assay.study.targeting import Targeting
 
 __all__ = ["Task"]
 
-Block = Annotated[int, typer.Option(min=1, help="Images that are computed, kept and resumed together, at most.")]
-_NO_SETTING = ("out", "workers")
+Block = Annotated[
+    int | None,
+    typer.Option(min=1, help="Images that are computed, kept and resumed together, at most; by default an eighth of them, 8 to 64."),
+]
+PartOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Do the I-th of N parts only, such as 3/8, beside other jobs on the same folder; auto in a Slurm array, auto/8 in a "
+        "Kubernetes indexed job. End the run by `assay run merge`."
+    ),
+]
+_NO_SETTING = ("out", "workers", "part")
 """What cannot change a result."""
 
 
@@ -54,8 +65,9 @@ class Task:
     device: options.Device = None
     seed: options.Seed = 0
     imports: options.Imports = None
-    block: Block = 64
+    block: Block = None
     workers: options.Workers = None
+    part: PartOption = None
 
     def import_code(self) -> None:
         """Import the user's own code, which specs may then name."""
@@ -124,6 +136,16 @@ class Task:
         )
         self._meet(_network=made)
         return made
+
+    def share(self) -> Part | Literal["merge"] | None:
+        """The part of the run to do; None for all.
+
+        Raises:
+            SpecError: It is none.
+        """
+        from assay.run.blocks import Part
+
+        return "merge" if self.part == "merge" else None if self.part is None else Part.read(self.part)
 
     def targets(self, model: Classifier, chosen: options.Inputs) -> Targeting:
         """What is explained of the images."""

@@ -57,7 +57,8 @@ def tune(
     from assay.models.classifier import Classifier
     from assay.models.sources.spec import source
     from assay.models.training.training import pick_device
-    from assay.run.folder import Run, check_folder
+    from assay.run.begin import check_folder
+    from assay.run.folder import Run
     from assay.study.tune import TunePlan, tune_run
 
     with join(device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:

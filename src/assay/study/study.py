@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -16,10 +16,10 @@ from assay.core.files import replacing, write_all
 from assay.core.progress import Progress, silent
 from assay.core.ranks import Ranks
 from assay.core.registry import short
-from assay.errors import EmptyBatchError, NotFiniteError, SpecError
+from assay.errors import DataError, EmptyBatchError, NotFiniteError, SpecError
 from assay.explain.base import Explainer
 from assay.report.page import Sentence
-from assay.run.blocks import BLOCK, Blocks
+from assay.run.blocks import Blocks, Part
 from assay.run.folder import Run
 from assay.run.sink import Memory, Sink
 from assay.study.asked import Asked, Block
@@ -130,6 +130,8 @@ class Study(ABC):
     """Name of the command line's command."""
     keeps_arrays: ClassVar[bool] = False
     """Whether blocks keep arrays, beside which the images' numbers are kept; such a study needs a folder."""
+    least: ClassVar[int] = 8
+    """Images that a block holds at least where there are more and the user did not say."""
 
     @abstractmethod
     def check(self, asked: Asked) -> None:
@@ -165,8 +167,9 @@ def run(
     folder: Path | None = None,
     *,
     settings: Mapping[str, Any] | None = None,
-    block: int = BLOCK,
+    block: int | None = None,
     ranks: Ranks | None = None,
+    part: Part | Literal["merge"] | None = None,
     progress: Progress = silent,
 ) -> Report | None:
     """Do a study, or what is left of it: in memory or in a folder, in one process or many.
@@ -176,8 +179,9 @@ def run(
         asked: On which model and images; checked already.
         folder: New, empty, or of a run of the same study; None keeps everything in memory.
         settings: All that decides the results, for a folder.
-        block: Images that are computed, kept and resumed together, at most.
+        block: Images that are computed, kept and resumed together, at most; None for `Blocks.usual`.
         ranks: The processes that share the work.
+        part: Of a folder, the part to do beside others, which then says what is missing; "merge" to put finished parts together.
         progress: Called as work goes on.
 
     Returns:
@@ -186,9 +190,9 @@ def run(
     Raises:
         EmptyBatchError: No image could be read.
         NotFiniteError: The model gives NaN or infinity for every image.
-        DataError: The folder cannot be had or written.
+        DataError: The folder cannot be had or written, or parts are to be merged and blocks are missing.
     """
-    blocks = Blocks.even(asked.images, block)
+    blocks = Blocks.usual(asked.images, study.least) if block is None else Blocks.even(asked.images, block)
     if folder is None:
         held = Memory()
         _work(study, asked, held, blocks, range(len(blocks)), progress)
@@ -200,9 +204,17 @@ def run(
         answers=lambda: study.record(asked),
         blocks=blocks,
         ranks=ranks,
+        part=part if isinstance(part, Part) else None,
     ) as kept:
+        if part == "merge" and (missing := kept.missing()):
+            raise DataError(
+                f"{folder} cannot be merged: {len(missing)} of {len(blocks)} blocks are missing, the first {missing[0]}; start the "
+                f"parts that have them again, or do them here by `assay run resume {folder}`"
+            )
         with kept.ranks.together():
             _work(study, asked, kept, blocks, kept.share(), progress)
+        if isinstance(part, Part):
+            return _told(part, kept)
         with kept.ranks.together():
             if not kept.ranks.first:
                 return None
@@ -226,14 +238,25 @@ def result(study: Study, asked: Asked, progress: Progress = silent) -> Any:
 
 def _work(study: Study, asked: Asked, sink: Sink, blocks: Blocks, share: Sequence[int], progress: Progress) -> None:
     total, done = sum(len(blocks.rows(one)) for one in share), 0
+    before = asked.model.passes.copy()
     for number, block in zip(share, asked.read(map(blocks.rows, share)), strict=True):
         kept = Kept()
         if block.at:
             kept = study.block(asked, block, lambda images, done=done: progress(study.command, done + images, total))  # type: ignore[misc]
         arrays = {"index": np.array([int(asked.source.indices[row]) for row in block.rows]), **kept.arrays} if study.keeps_arrays else {}
-        sink.write(number, {**kept.tables, "status": block.status(kept.maps)}, arrays, kept.files)
+        passes, before = asked.model.passes - before, asked.model.passes.copy()
+        sink.write(number, {**kept.tables, "status": block.status(kept.maps)}, arrays, kept.files, passes.forward + passes.backward)
         done += len(block.rows)
         progress(study.command, done, total)
+
+
+def _told(part: Part, kept: Run) -> Report:
+    """That a part is done, and what is still missing."""
+    missing, where = kept.missing(), kept.folder
+    rest = (
+        f"{len(missing)} of {len(kept.blocks)} blocks are missing" if missing else f"all are done; end the run by `assay run merge {where}`"
+    )
+    return Report(found=lambda: None, said=(f"{part.name} is done: {rest}",), main=("run folder", ""), over=kept.over)
 
 
 def _done(sink: Sink, blocks: Blocks, answers: Mapping[str, Any], folder: Path | None = None) -> Done:

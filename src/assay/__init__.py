@@ -76,6 +76,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.path import IntegratedGradients as IntegratedGradients
     from assay.explain.random import RandomMap as RandomMap
     from assay.explain.references import References as References
+    from assay.explain.refine import Refined as Refined
     from assay.explain.rise import Rise as Rise
     from assay.explain.smooth import Smoothed as Smoothed
     from assay.explain.smooth import SmoothGrad as SmoothGrad
@@ -220,6 +221,7 @@ _HOMES = {
     "PushOutTopK": "assay.attack.goals",
     "Quickshift": "assay.explain.superpixels.segments",
     "RandomMap": "assay.explain.random",
+    "Refined": "assay.explain.refine",
     "RandomTarget": "assay.measure.sanity",
     "ReachMap": "assay.attack.goals",
     "Rectangle": "assay.attack.goals",

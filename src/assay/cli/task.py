@@ -11,10 +11,12 @@ import typer
 from assay.cli import options
 
 if TYPE_CHECKING:
+    from assay.core.progress import Progress
+    from assay.core.ranks import Ranks
     from assay.data.files.reading import Reading
     from assay.models.classifier import Classifier
     from assay.run.blocks import Part
-    from assay.study.targeting import Targeting
+    from assay.study.study import Asked
 
 __all__ = ["Task"]
 
@@ -79,17 +81,7 @@ class Task:
     def inputs(self) -> options.Inputs:
         """The images."""
         beside = {"labels": self.labels, "masks": self.masks, "boxes": self.boxes}
-        found = options.inputs(self.images, self.split, self.size, self.count, self.seed, self.workers, self.reading(), **beside)
-        vars(self)["_notes"] = found.notes  # No field: it decides nothing.
-        self._meet(_inputs=found)
-        return found
-
-    def _meet(self, **found: Any) -> None:
-        """Check that labels and classes go together as soon as both the images and the model are there."""
-        kept = vars(self)
-        kept.update(found)
-        if "_inputs" in kept and "_network" in kept:
-            kept.pop("_inputs").check_labels(kept.pop("_network"))
+        return options.inputs(self.images, self.split, self.size, self.count, self.seed, self.workers, self.reading(), **beside)
 
     def reading(self) -> Reading | None:
         """How pictures are prepared: as the options say, else as the source of the model says; None where nobody does."""
@@ -120,7 +112,7 @@ class Task:
 
     def network(self) -> Classifier:
         """The model."""
-        made = options.network(
+        return options.network(
             self.model,
             self.weights,
             self.pretrained,
@@ -134,8 +126,6 @@ class Task:
             options.numbers("std", self.std, 4),
             self.classes,
         )
-        self._meet(_network=made)
-        return made
 
     def share(self) -> Part | Literal["merge"] | None:
         """The part of the run to do; None for all.
@@ -147,22 +137,31 @@ class Task:
 
         return "merge" if self.part == "merge" else None if self.part is None else Part.read(self.part)
 
-    def targets(self, model: Classifier, chosen: options.Inputs) -> Targeting:
-        """What is explained of the images."""
+    def asked(self, ranks: Ranks) -> Asked:  # noqa: ARG002
+        """What a study is about, but for the data's hash."""
+        from assay.study.study import Asked
         from assay.study.targeting import PREDICTED, targeting
 
-        return targeting(self.target, model, chosen.shape, chosen.dataset.classes) if self.target else PREDICTED
+        chosen, model = self.inputs(), self.network()
+        chosen.check_labels(model)
+        data = chosen.dataset
+        targets = targeting(self.target, model, chosen.shape, data.classes) if self.target else PREDICTED
+        return Asked(model, chosen, self.seed, self.model, classes=data.classes, targets=targets, masks=data.mask_kinds)
 
-    def settings(self, model: Classifier, data: dict[str, Any], **own: Any) -> dict[str, Any]:
-        """All that decides the results, to be kept in a run folder; tells what the user should know of them.
+    def described(self, asked: Asked, ranks: Ranks, progress: Progress) -> Asked:
+        """The same with the data's hash, for which all files are read."""
+        return replace(asked, data=ranks.once(lambda: asked.source.describe(progress)))  # type: ignore[attr-defined]
 
-        Args:
-            model: The model, as it was made.
-            data: What is known of the images.
-            **own: The command's own options, as they were understood.
-        """
+    def settings(self, asked: Asked) -> dict[str, Any]:
+        """All that decides the results beside the study's fields, to be kept in a run folder; tells what the user should know of them."""
         told = {name: value for name, value in asdict(self).items() if name not in _NO_SETTING}
-        for note in (*vars(self).get("_notes", ()), *model.notes):
+        model = asked.model
+        for note in (*asked.source.notes, *model.notes):  # type: ignore[attr-defined]
             typer.echo(f"note: {note}", err=True)
         known = {"notes": list(model.notes)} if model.notes else {}
-        return told | own | {"network": {**model.identity(), **known, "device": model.device.type}, "data": data}
+        return told | {"network": {**model.identity(), **known, "device": model.device.type}, "data": dict(asked.data)}
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.out

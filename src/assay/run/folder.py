@@ -227,6 +227,18 @@ class Run:
         """
         return read_state(self.folder / "state" / f"{name}.safetensors")
 
+    def publish(self, wanted: Mapping[str, Path]) -> None:
+        """Move files of the finished run to where they are wanted, and remove the run; called by the first process.
+
+        Args:
+            wanted: Places by the files' names; a file that an earlier start moved is left where it is.
+        """
+        for name, place in wanted.items():
+            with self.writing():
+                if (self.folder / name).exists():
+                    (self.folder / name).replace(place)
+        self.discard()
+
     def discard(self) -> None:
         """Remove the finished run's own files, and the folder where nothing else is in it; called by the first process."""
         states = [path.relative_to(self.folder).as_posix() for path in (self.folder / "state").glob("*.safetensors")]

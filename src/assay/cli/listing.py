@@ -51,7 +51,7 @@ def _lines(kind: str) -> Iterator[str]:
     bases: dict[str, Any] = {"explainers": Explainer, "measures": Measure, "attacks": Attack}
     for name, cls in registered(bases[kind]).items():
         yield f"{name}{_parameters(cls)}"
-        needs = getattr(cls, "needs", frozenset())
+        needs: Any = getattr(cls, "needs", None)
         if isinstance(needs, frozenset) and needs:
             yield f"    needs    {', '.join(sorted(needs))}"
         yield f"    passes   {_passes(cls)}"

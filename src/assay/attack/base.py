@@ -74,6 +74,8 @@ class Attack(ABC):
     """The paper that defines it."""
     pitfalls: ClassVar[str] = ""
     """What it is known to miss, in a sentence."""
+    takes: ClassVar[str] = ""
+    """Passes of the model for one image, in words."""
 
     @final
     @undisturbed()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from assay.models.classifier import Classifier
     from assay.models.heads import HeadName
 
-__all__ = ["Inputs", "inputs", "network", "numbers", "side"]
+__all__ = ["Inputs", "inputs", "network", "numbers", "reading", "side"]
 
 Model = Annotated[
     str,
@@ -31,7 +31,8 @@ RandomWeights = Annotated[bool, typer.Option("--random-weights", help="Leave a t
 Images = Annotated[
     str,
     typer.Option(
-        help="A folder of images, tar or Parquet files, a data set's name (hard-digits, cifar10), or a spec such as HardDigits(size=96)."
+        help="A folder of images, tar or Parquet files, hf:NAME@SPLIT, a data set's name (hard-digits, cifar10), or a spec such as "
+        "HardDigits(size=96)."
     ),
 ]
 Imports = Annotated[
@@ -223,6 +224,38 @@ def side(option: str, text: str | None) -> int | tuple[int, int] | None:
     if any(one != int(one) for one in found):
         raise SpecError(f"--{option} takes whole pixels, not {text!r}")
     return int(found[0]) if len(found) == 1 else (int(found[0]), int(found[1]))
+
+
+def reading(
+    resize: str | None,
+    crop: str | None,
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None,
+    channels: int | None,
+    range: tuple[float, float] | None,
+    window: tuple[float, float] | None,
+) -> Reading | None:
+    """How pictures are prepared, as the options of these names say; None where none is given.
+
+    Raises:
+        SpecError: One makes no sense.
+    """
+    from assay.data.files.reading import Reading
+    from assay.errors import SpecError
+
+    if channels == 2:
+        raise SpecError("--channels is 1 for a grey network or 3 for RGB, not 2")
+    if interpolation is not None and resize is None:
+        raise SpecError("--interpolation says how --resize interpolates; give both or none")
+    told: dict[str, Any] = {
+        "resize": side("resize", resize),
+        "crop": side("crop", crop),
+        "interpolation": interpolation,
+        "channels": channels,
+        "range": range,
+        "window": window,
+    }
+    told = {name: value for name, value in told.items() if value is not None}
+    return Reading(**told) if told else None
 
 
 def inputs(

@@ -60,6 +60,8 @@ class Explainer(ABC):
     """The paper that defines it."""
     pitfalls: ClassVar[str] = ""
     """What its maps are known to get wrong, or not to say, in a sentence."""
+    takes: ClassVar[str] = ""
+    """Passes of the model in words, where they depend on what it is given; see `cost`."""
     signed: ClassVar[bool] = True
     """Whether its maps can be negative."""
     finds_targets: ClassVar[bool] = False

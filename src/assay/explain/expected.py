@@ -40,6 +40,7 @@ class ExpectedGradients(Explainer):
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
     reference: ClassVar[str] = "Erion, Janizek, Sturmfels, Lundberg, Lee: Improving Performance of Deep Learning Models with EG, 2021"
     pitfalls: ClassVar[str] = "Relative to its baselines; with few samples, what they look like stays in the map."
+    takes: ClassVar[str] = "`samples` forward, `samples` backward"
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "samples")

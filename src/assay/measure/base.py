@@ -102,6 +102,8 @@ class Measure(ABC):
     """The paper that defines it."""
     pitfalls: ClassVar[str] = ""
     """What its scores are known to reward or to miss, in a sentence."""
+    takes: ClassVar[str] = ""
+    """Passes of the model, in words."""
     meaning: ClassVar[str]
     """What a score says, in one plain sentence."""
 

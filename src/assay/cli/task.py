@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from assay.cli import options
+from assay.core.files import expanded
 
 if TYPE_CHECKING:
     from assay.core.progress import Progress
@@ -94,7 +95,7 @@ class Task:
             "window": self.window,
         }
         told = {name: value for name, value in told.items() if value is not None}
-        files = Path(self.images).expanduser().exists() or is_pattern(self.images)  # Data sets by name have sizes of their own.
+        files = expanded(self.images).exists() or is_pattern(self.images)  # Data sets by name have sizes of their own.
         free = files and self.size is None and not {"resize", "crop"} & set(told)
         own = own_reading(self.model, self.pretrained) if free else None
         if own is None:

@@ -36,6 +36,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "data download": ("assay data download cifar10 --root datasets/",),
     "run status": ("assay run status audit/",),
     "run resume": ("assay run resume audit/",),
+    "run merge": ("assay run merge part-1/ part-2/ --out audit/",),
     "run verify": ("assay run verify audit/",),
     "run compare": ("assay run compare audit-old/ audit-new/",),
     "run card": ("assay run card audit/ --format md",),

@@ -6,14 +6,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / name for name in ("tutorial.md", "errors.md")), *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / name for name in ("tutorial.md", "errors.md")),
+    *sorted((ROOT / "docs" / "how-to").glob("*.md")),
+]
 
 
 def examples(page):
     """The Python code of a page, each example at the line where it stands, so that a traceback names the line."""
     text = page.read_text("utf-8")
     return [
-        "\n" * (text[: found.start(1)].count("\n")) + found.group(1) for found in re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+        "\n" * (text[: found.start(1)].count("\n")) + found.group(1)
+        for found in re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     ]
 
 

@@ -185,6 +185,7 @@ def app(viewer: Viewer) -> Any:
         events.append(sigma.release(answered("look"), inputs, outputs))
         events.append(pick.change(answered("look"), inputs, outputs))
         stop.click(None, cancels=events)
+        blocks.load(answered("look"), inputs, outputs)
     return blocks
 
 

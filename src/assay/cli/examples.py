@@ -32,6 +32,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "study diet": ("assay study diet --dataset hard-digits --out study/",),
     "study robustness": ("assay study robustness --preset small --out robustness/",),
     "data list": ("assay data list",),
+    "data check": ("assay data check photos/",),
     "data preview": ("assay data preview hard-digits --out digits.png --count 12",),
     "data download": ("assay data download cifar10 --root datasets/",),
     "list": ("assay list explainers",),

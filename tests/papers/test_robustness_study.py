@@ -51,7 +51,7 @@ def test_a_study_writes_report_tables_figures_values_and_record(finished):
     assert not finished.over
     assert [one.text.split(",")[0] for one in finished.verdict[:3]] == ["Table 1"] * 3
     assert "<h1>" in finished.report.read_text()
-    for name in ("claims", "networks", "faithfulness-pearson-probability", "ours", "certificates", "steps"):
+    for name in ("claims", "networks", "faithfulness-pearson-probability", "ours", "certified", "steps"):
         for form in ("csv", "md", "tex"):
             assert (folder / "tables" / f"{name}.{form}").stat().st_size
     for name in ("fig4",):
@@ -66,7 +66,7 @@ def test_a_study_writes_report_tables_figures_values_and_record(finished):
 
 def test_the_values_are_those_of_the_explainer_and_the_measure_themselves(values, weights):
     model = assay.load(str(weights / "tiny.safetensors"), output="probability")
-    own = of(values, network="tiny", part="explainers", explainer="GradientXInput")
+    own = of(values, model="tiny", part="explainers", explainer="GradientXInput")
     batch = assay.data.read(assay.build(DATA, assay.data.Dataset), own["image"].unique().sort().to_list())
     explainer = assay.GradientXInput()
     maps = explainer(model, batch.images, index=batch.index)
@@ -82,7 +82,7 @@ def test_the_values_are_those_of_the_explainer_and_the_measure_themselves(values
 
 
 def test_the_models_own_constant_is_the_largest_change_of_its_score_over_the_draws(values, weights):
-    own = of(values, network="tiny", explainer="score", measure="LocalLipschitz(draws=3)")
+    own = of(values, model="tiny", explainer="score", measure="LocalLipschitz(draws=3)")
     batch = assay.data.read(assay.build(DATA, assay.data.Dataset), own["image"].to_list())
     model = assay.load(str(weights / "tiny.safetensors"), output="probability")
     targets = model.predict(batch.images)
@@ -96,8 +96,8 @@ def test_the_models_own_constant_is_the_largest_change_of_its_score_over_the_dra
 
 
 def test_parts_of_standard_networks_and_of_logits_are_measured_as_they_say(values):
-    assert set(values.filter(pl.col("output") == "logit")["network"]) == {"tiny"}
-    assert set(values.filter(pl.col("part") == "widths")["network"]) == set(NAMES)
+    assert set(values.filter(pl.col("output") == "logit")["model"]) == {"tiny"}
+    assert set(values.filter(pl.col("part") == "widths")["model"]) == set(NAMES)
 
 
 def test_the_price_is_foreseen_in_passes(finished, weights):

@@ -17,7 +17,10 @@ ROBUST = "-robust"
 FIRST = "-first"
 """What the name of a network adds whose training another one goes on from, and which is not studied itself."""
 _ADVERSARIES = {TWINS: 'PGDTraining(eps=8/255, norm="linf")', ROBUST: 'PGDTraining(eps=0.5, norm="l2")'}
-_JUDGES = {TWINS: 'PGD(eps=8/255, norm="linf", steps=20)', ROBUST: 'PGD(eps=0.5, norm="l2", steps=20)'}
+_JUDGES = {
+    TWINS: 'PGD(eps=8/255, norm="linf", steps=20, restarts=2)',
+    ROBUST: 'PGD(eps=0.5, norm="l2", steps=20, restarts=1)',
+}
 _AUGMENT = (Shift(4), Flip())
 
 

@@ -12,15 +12,15 @@ __all__ = ["publish"]
 
 _TABLES: dict[str, tuple[str, ...]] = {
     "claims": (),
-    "networks": (),
-    "table1-probability": ("fig4",),
+    "networks": ("fig4",),
+    "table1-probability": (),
     "table1-logit": (),
     "faithfulness-inverse_l2-probability": ("fig5", "fig6"),
     "faithfulness-pearson-probability": (),
     "faithfulness-spearman-probability": (),
     **{f"faithfulness-{one}-logit": () for one in ("inverse_l2", "pearson", "spearman")},
     "ours": (),
-    "certificates": (),
+    "certified": (),
     "steps": (),
 }
 """Tables, with the plots that follow them."""

@@ -61,7 +61,7 @@ class Job:
     @property
     def facts(self) -> dict[str, str]:
         """What every row of its tables says of it."""
-        return {"network": self.network, "output": self.output, "part": self.part}
+        return {"model": self.network, "output": self.output, "part": self.part}
 
 
 @dataclass(frozen=True)

@@ -67,14 +67,18 @@ class Measured(Study):
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """Every measure of every explainer's map, targets held."""
-        case, rows = block.case, []
-        robust = [one for one in self.measure if "explainer" in one.needs]
-        if self.score:
-            rows += self._rows(case.index, "score", Score(), block, robust)
-        for explainer in self.explainer:
-            rows += self._rows(case.index, short(explainer), explainer, block, list(self.measure))
-            tell(len(block.rows) // 2)
         del asked
+        case, rows = block.case, []
+        if self.score:
+            rows += self._rows(block, ["score"], [Score()], [one for one in self.measure if "explainer" in one.needs])
+        # What does not make new maps is asked of all maps at once, whose passes it shares.
+        shared = [one for one in self.measure if "explainer" not in one.needs]
+        alone = [one for one in self.measure if "explainer" in one.needs]
+        names = [short(one) for one in self.explainer]
+        rows += self._rows(block, names, list(self.explainer), shared)
+        for place, explainer in enumerate(self.explainer):
+            rows += self._rows(block, names[place : place + 1], [explainer], alone)
+            tell(len(case.index) * (place + 1) // len(self.explainer))
         return Kept({VALUES: pl.concat(rows)} if rows else {})
 
     def conclude(self, asked: Asked, done: Done) -> Report:
@@ -86,13 +90,15 @@ class Measured(Study):
         """The seven reproducibility answers."""
         return record(asked.model, self.explainer, self.measure, asked.data, asked.source.indices, asked.seed, {"targets": asked.explained})
 
-    def _rows(self, index: Tensor, name: str, explainer: Explainer, block: Block, measures: list[Measure]) -> list[pl.DataFrame]:
+    def _rows(self, block: Block, names: list[str], explainers: list[Explainer], measures: list[Measure]) -> list[pl.DataFrame]:
+        if not measures:
+            return []
         case = block.case
-        maps = explainer(case.model, case.images, case.targets, seed=case.seed, index=case.index)
-        found = {short(one): one.evaluate(case, [maps], [explainer])[0] for one in measures}
+        maps = [one(case.model, case.images, case.targets, seed=case.seed, index=case.index) for one in explainers]
         return [
-            pl.DataFrame({"image": index.cpu().numpy(), "value": values.double().cpu().numpy()}).select(
-                "image", pl.lit(name).alias("explainer"), pl.lit(measure).alias("measure"), "value"
+            pl.DataFrame({"image": case.index.cpu().numpy(), "value": values.double().cpu().numpy()}).select(
+                "image", pl.lit(name).alias("explainer"), pl.lit(short(measure)).alias("measure"), "value"
             )
-            for measure, values in found.items()
+            for measure in measures
+            for name, values in zip(names, measure.evaluate(case, maps, explainers), strict=True)
         ]

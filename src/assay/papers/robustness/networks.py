@@ -44,10 +44,9 @@ class Network:
 
 def default_models(preset: Preset) -> tuple[str, ...]:
     """Names of the networks of a preset: those shipped, but for the twins in other balls than the paper's, or those of its sizes."""
-    studied = (name for name in TRAININGS if not name.endswith((FIRST, ROBUST)))
-    if preset == "paper":
-        return tuple(name for name in studied if "-paper" in name)
-    return tuple(name for name in studied if name in checkpoint.shipped())
+    studied = tuple(name for name in TRAININGS if not name.endswith((FIRST, ROBUST)) and ("-paper" in name) == (preset == "paper"))
+    # Where none is there, all are asked for, and the message says how they are made.
+    return tuple(name for name in studied if name in checkpoint.shipped()) or studied
 
 
 def networks(models: Sequence[str], weights: Path | None) -> tuple[Network, ...]:

@@ -44,7 +44,7 @@ _SECTIONS = (
     ("Printed in the paper, measured here", ("claims", "networks"), ()),
     ("Table 1: local Lipschitz constants", ("table1-",), ()),
     ("Figures 4, 5 and 6", ("faithfulness-",), ("fig",)),
-    ("Ours: attacks, other notions of faithfulness, certificates", ("ours", "certificates"), ()),
+    ("Ours: attacks, other notions of faithfulness, certificates", ("ours", "certified"), ()),
     ("What it took", ("steps",), ()),
 )
 """Heading, and the beginnings of the names of tables and figures, of each part of the report."""
@@ -184,12 +184,12 @@ def _flat(jobs: Jobs, file: Path | None, hashed: str) -> dict[str, Any]:
 
 def _finish(jobs: Jobs, run: Run) -> None:
     """Put the steps together, hold them against the paper and write the results."""
-    values, costs = cells(pl.concat(list(run.tables(VALUES)))), pl.concat(list(run.tables(_COSTS)))
-    certified = list(run.tables(_CERTIFICATES))
+    values, costs = cells(_whole(run, VALUES)), _whole(run, _COSTS)
+    certified = _whole(run, _CERTIFICATES) if jobs.settings.certified else None
     found = claims(values)
     said = [_sentence(one) for one in found]
-    made = list(tables(jobs.networks, values, found, costs, pl.concat(certified) if certified else None))
-    kept = [VALUES, *([_CERTIFICATES] if certified else [])]
+    made = list(tables(jobs.networks, values, found, costs, certified))
+    kept = [VALUES, *([] if certified is None else [_CERTIFICATES])]
     for name in kept:
         run.merge(name, f"{name}.parquet")
     with run.writing():
@@ -214,6 +214,11 @@ def _finish(jobs: Jobs, run: Run) -> None:
         result = {"verdict": [asdict(one) for one in said], "claims": [asdict(one) for one in found]}
         files.append(put(run.folder, RESULTS, (json.dumps(result, indent=2) + "\n").encode()))
     run.finish([*files, *drawn, "report.html", *(f"{name}.parquet" for name in kept)])
+
+
+def _whole(run: Run, name: str) -> pl.DataFrame:
+    """All rows of a table; what a run folder calls a model is a network here."""
+    return pl.concat(list(run.tables(name))).rename({"model": "network"})
 
 
 def _sentence(claim: Claim) -> Sentence:

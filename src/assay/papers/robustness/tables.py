@@ -69,7 +69,7 @@ def tables(
             "Not in the paper. Of the smoothed gradient of the probability (SmoothGrad, sigma 0.25): the share of images with a bound that "
             "says something, and the mean certified cosine to the map, 0 where nothing is certified."
         )
-        yield Table("certificates", "Ours: certificates within L2 balls.", note, pl.concat(parts), frozenset({"certified"}))
+        yield Table("certified", "Ours: certificates within L2 balls.", note, pl.concat(parts), frozenset({"certified"}))
     told = costs.group_by("part", maintain_order=True).agg(
         pl.col("network").n_unique().alias("networks"),
         pl.col("images", "forward", "backward").sum(),

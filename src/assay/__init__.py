@@ -28,8 +28,11 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.attack.noise_attack import NoiseMapAttack as NoiseMapAttack
     from assay.attack.optimiser import AdamAscent as AdamAscent
     from assay.attack.optimiser import SteepestAscent as SteepestAscent
+    from assay.attack.predictions.apgd import APGD as APGD
+    from assay.attack.predictions.ensemble import AttackEnsemble as AttackEnsemble
+    from assay.attack.predictions.ensemble import robust_accuracy as robust_accuracy
     from assay.attack.predictions.pgd import PGD as PGD
-    from assay.attack.predictions.pgd import robust_accuracy as robust_accuracy
+    from assay.attack.predictions.square import SquareAttack as SquareAttack
     from assay.bounds.certificate import Certificate as Certificate
     from assay.bounds.certify import certify as certify
     from assay.core.registry import build as build
@@ -52,9 +55,16 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.controls import Centre as Centre
     from assay.explain.controls import ColourContrast as ColourContrast
     from assay.explain.controls import Edges as Edges
+    from assay.explain.expected import ExpectedGradients as ExpectedGradients
+    from assay.explain.expected import VarGrad as VarGrad
+    from assay.explain.features.attention import AttentionRelevance as AttentionRelevance
+    from assay.explain.features.attention import AttentionRollout as AttentionRollout
     from assay.explain.features.cam import GradCAM as GradCAM
+    from assay.explain.features.cam import GradCAMpp as GradCAMpp
+    from assay.explain.features.cam import LayerCAM as LayerCAM
     from assay.explain.features.fullgrad import FullGrad as FullGrad
     from assay.explain.features.fullgrad import SimpleFullGrad as SimpleFullGrad
+    from assay.explain.features.guided import GuidedBackprop as GuidedBackprop
     from assay.explain.gradient import Gradient as Gradient
     from assay.explain.gradient import GradientXInput as GradientXInput
     from assay.explain.kernels import Gaussian as Gaussian
@@ -65,10 +75,14 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.occlusion import Occlusion as Occlusion
     from assay.explain.path import IntegratedGradients as IntegratedGradients
     from assay.explain.random import RandomMap as RandomMap
+    from assay.explain.references import References as References
+    from assay.explain.refine import Refined as Refined
+    from assay.explain.rise import Rise as Rise
     from assay.explain.smooth import Smoothed as Smoothed
     from assay.explain.smooth import SmoothGrad as SmoothGrad
     from assay.explain.smoothed_model import SmoothedModel as SmoothedModel
     from assay.explain.sparse import Sparsified as Sparsified
+    from assay.explain.superpixels.permutations import ShapleySampling as ShapleySampling
     from assay.explain.superpixels.posterior import Posterior as Posterior
     from assay.explain.superpixels.segments import Grid as Grid
     from assay.explain.superpixels.segments import Quickshift as Quickshift
@@ -110,6 +124,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.report.figures.show import show as show
     from assay.study.audit.audit import Audit as Audit
     from assay.study.audit.study import audit as audit
+    from assay.study.compare.compare import compare as compare
     from assay.study.frontier.frontier import Frontier as Frontier
     from assay.study.frontier.frontier import Knee as Knee
     from assay.study.frontier.frontier import plot_frontiers as plot_frontiers
@@ -121,6 +136,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
 __version__ = version("assay")
 
 _HOMES = {
+    "APGD": "assay.attack.predictions.apgd",
     "L2": "assay.attack.distances",
     "PGD": "assay.attack.predictions.pgd",
     "SSIM": "assay.attack.distances",
@@ -128,6 +144,7 @@ _HOMES = {
     "AssayError": "assay.errors",
     "Attack": "assay.attack.base",
     "AttackCurve": "assay.measure.attacked",
+    "AttackEnsemble": "assay.attack.predictions.ensemble",
     "AttackResult": "assay.attack.base",
     "AttackedSimilarity": "assay.measure.attacked",
     "Audit": "assay.study.audit.audit",
@@ -155,6 +172,16 @@ _HOMES = {
     "Given": "assay.explain.adapters.given",
     "Glyph": "assay.data.truth.plant_marks",
     "Goal": "assay.attack.goals",
+    "AttentionRelevance": "assay.explain.features.attention",
+    "AttentionRollout": "assay.explain.features.attention",
+    "ExpectedGradients": "assay.explain.expected",
+    "VarGrad": "assay.explain.expected",
+    "GradCAMpp": "assay.explain.features.cam",
+    "LayerCAM": "assay.explain.features.cam",
+    "GuidedBackprop": "assay.explain.features.guided",
+    "References": "assay.explain.references",
+    "Rise": "assay.explain.rise",
+    "ShapleySampling": "assay.explain.superpixels.permutations",
     "GradCAM": "assay.explain.features.cam",
     "Gradient": "assay.explain.gradient",
     "GradientXInput": "assay.explain.gradient",
@@ -194,6 +221,7 @@ _HOMES = {
     "PushOutTopK": "assay.attack.goals",
     "Quickshift": "assay.explain.superpixels.segments",
     "RandomMap": "assay.explain.random",
+    "Refined": "assay.explain.refine",
     "RandomTarget": "assay.measure.sanity",
     "ReachMap": "assay.attack.goals",
     "Rectangle": "assay.attack.goals",
@@ -208,6 +236,7 @@ _HOMES = {
     "SmoothedModel": "assay.explain.smoothed_model",
     "Sparsified": "assay.explain.sparse",
     "Spearman": "assay.attack.distances",
+    "SquareAttack": "assay.attack.predictions.square",
     "SteepestAscent": "assay.attack.optimiser",
     "Stripe": "assay.data.truth.plant_marks",
     "Student": "assay.explain.kernels",
@@ -219,6 +248,7 @@ _HOMES = {
     "audit": "assay.study.audit.study",
     "build": "assay.core.registry",
     "certify": "assay.bounds.certify",
+    "compare": "assay.study.compare.compare",
     "data": "assay.data",
     "erasure_agreement": "assay.measure.erasure",
     "errors": "assay.errors",
@@ -230,7 +260,7 @@ _HOMES = {
     "plot_frontiers": "assay.study.frontier.frontier",
     "register": "assay.core.registry",
     "registered": "assay.core.registry",
-    "robust_accuracy": "assay.attack.predictions.pgd",
+    "robust_accuracy": "assay.attack.predictions.ensemble",
     "show": "assay.report.figures.show",
     "wrap": "assay.explain.adapters.wrap",
 }

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 import assay
 from assay.attack.forms.softened import Softened
+from assay.errors import DerivativeError
 from reference.guards import snapshot
 from reference.nets import Relus, plain, seeded
 
@@ -46,6 +47,16 @@ def test_every_way_of_writing_a_relu_becomes_the_same_softplus(kind):
         (lambda x: torch.clamp_min(x, 0), soft),
         (lambda x: x.clamp(-1, 1), lambda x: x.clamp(-1, 1)),
         (lambda x: x.relu_(), soft),
+        (nn.Hardsigmoid(), lambda x: (soft(x + 3) - soft(x - 3)) / 6),
+        (nn.Hardsigmoid(inplace=True), lambda x: (soft(x + 3) - soft(x - 3)) / 6),
+        (nn.Hardswish(), lambda x: x * (soft(x + 3) - soft(x - 3)) / 6),
+        (nn.Hardswish(inplace=True), lambda x: x * (soft(x + 3) - soft(x - 3)) / 6),
+        (lambda x: F.relu6(x + 3) / 6, lambda x: (soft(x + 3) - soft(x - 3)) / 6),
+        (lambda x: x.clamp(0, 6), lambda x: soft(x) - soft(x - 6)),
+        (nn.Softshrink(0.2), lambda x: soft(x - 0.2) - soft(-x - 0.2)),
+        (nn.Threshold(0.3, 0.3), lambda x: 0.3 + soft(x - 0.3)),
+        (nn.Threshold(0.0, 0.0, inplace=True), soft),
+        (nn.Threshold(0.3, 0.0), nn.Threshold(0.3, 0.0)),
         (lambda x: F.max_pool2d(x, 2), lambda x: F.max_pool2d(x, 2)),
     ],
 )
@@ -91,3 +102,83 @@ def test_a_relu_network_has_a_slope_of_its_gradient_only_when_softened():
     hard = curvature(model)
     assert hard is None or hard.abs().max() == 0
     assert curvature(Softened(model, BETA)).abs().max() > 0
+
+
+def bent():
+    """A network of kinks that every form of a program keeps."""
+    layers = (nn.Hardswish(), nn.LeakyReLU(0.2), nn.Hardtanh(-0.5, 2.0), nn.ReLU6(), nn.Softshrink(0.1), nn.PReLU(6), nn.ReLU(inplace=True))
+    return seeded(lambda: nn.Sequential(nn.Conv2d(3, 6, 3), *layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 3))).eval()
+
+
+def test_the_operations_of_an_exported_program_are_softened_as_those_of_the_network_are():
+    free = ({0: torch.export.Dim("n", min=1, max=16)},)
+    program = torch.export.export(bent(), (pixels(2),), dynamic_shapes=free)
+    hard, softened = (assay.Classifier(bent()), Softened(assay.Classifier(bent()), BETA))
+    found = Softened(assay.Classifier(program), BETA).forward(pixels())
+    torch.testing.assert_close(found, softened.forward(pixels()))
+    assert (found - hard.logits(pixels())).abs().max() > 1e-2
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("make", [torch.jit.script, lambda net: torch.jit.trace(net, pixels())], ids=["scripted", "traced"])
+def test_torchscript_that_cannot_be_softened_is_refused_by_name_and_never_attacked_unsoftened(make):
+    whole, part = make(bent()), nn.Sequential(make(bent()), nn.Linear(3, 4))
+    smooth = make(nn.Sequential(nn.Conv2d(3, 6, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)).eval())
+    for net in (whole, part):
+        with pytest.raises(DerivativeError, match=r"holds TorchScript, in which hardswish and .* cannot be softened"):
+            assay.MapAttack(steps=2)(assay.Classifier(net), assay.Gradient(), pixels())
+        # What needs no second derivative is attacked as ever.
+        assert assay.MapAttack(steps=2)(assay.Classifier(net), assay.KernelShap(12, assay.Grid(2, 2)), pixels()).climbed.any()
+    assert assay.MapAttack(steps=2)(assay.Classifier(smooth), assay.Gradient(), pixels()).climbed.all()
+
+
+class Pooled(nn.Module):
+    """Pooling over segments of any lengths has no second derivative in torch."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(*plain()[:4])
+        self.head = seeded(lambda: nn.Linear(24, 4))
+
+    def forward(self, x):
+        places = self.net(x).flatten(2).permute(2, 0, 1).contiguous()
+        pooled = torch.segment_reduce(places, "max", lengths=torch.tensor([5, 7, 4]))
+        return self.head(pooled.permute(1, 0, 2).flatten(1))
+
+
+class Once(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = plain()
+
+    def forward(self, x):
+        return self.net(Rounded.apply(x))
+
+
+class Rounded(torch.autograd.Function):
+    @staticmethod
+    def forward(_ctx, x):
+        return (255 * x).round() / 255
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(_ctx, slope):
+        return slope
+
+
+@pytest.mark.parametrize(("kind", "culprit"), [(Pooled, "the operation segment_reduce"), (Once, "an operation")])
+def test_what_has_no_second_derivative_is_named_and_an_audit_goes_on_without_that_attack(kind, culprit):
+    model = assay.Classifier(kind())
+    with pytest.raises(DerivativeError, match=f"{kind.__name__} holds {culprit}, which has no second derivative.*BlackBoxMapAttack"):
+        assay.MapAttack(steps=2)(model, assay.Gradient(), pixels())
+    assert assay.AttackedSimilarity()(model, pixels(), assay.Gradient()(model, pixels()), explainer=assay.Gradient()).isnan().all()
+    shap = assay.KernelShap(12, assay.Grid(2, 2))
+    found = assay.audit(
+        model, pixels(), explainers=[assay.Gradient(), shap], measures=[assay.Deletion(steps=2)], attacks=[assay.MapAttack(steps=2)]
+    )
+    rows = [row for row in found.scores.to_dicts() if row["measure"] == "AttackedSimilarity(attack=MapAttack(steps=2))"]
+    scored = {name: [row["value"] for row in rows if row["explainer"].startswith(name)] for name in ("Gradient", "KernelShap")}
+    assert all(value != value for value in scored["Gradient"])
+    assert all(0 <= value <= 1 for value in scored["KernelShap"])
+    assert len(scored["Gradient"]) == len(scored["KernelShap"]) == 3
+    assert any(sentence.startswith("Not attacked: ") and "through Gradient on all images" in sentence for sentence in found.verdict)

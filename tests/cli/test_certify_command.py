@@ -1,5 +1,8 @@
+import numpy as np
 import polars as pl
 import pytest
+
+from assay.run.arrays import open_maps
 
 MODEL = ("--model", "python:mynets:good", "--images", "pictures", "--output", "probability")
 SMOOTH = ("--smoothing", "SmoothGrad(sigma=0.3, samples=20)", "--samples", "40")
@@ -22,6 +25,9 @@ def test_a_table_a_summary_and_a_figure_tell_of_every_image_and_radius(place, ru
     assert summary["images"].to_list() == [3, 3]
     assert summary["attacked_cosine"][1] < 1
     assert "<svg" in (place / "out" / "certified.svg").read_text()
+    page = (place / "out" / "report.html").read_text()
+    assert "within L2 distance 0, at 0.99 confidence for each image" in page
+    assert page.count('alt="') == 1 + 3  # The figure, and a row of pictures for each image.
 
 
 def test_top_pixels_are_certified_of_logits_and_need_no_attack(place, run):
@@ -34,6 +40,18 @@ def test_top_pixels_are_certified_of_logits_and_need_no_attack(place, run):
     again = run("run", "resume", "out", "--trust")
     assert again.code == 0, again.err
     assert "nothing was left to do" in again.out
+    kept = open_maps(place / "out")
+    assert kept["maps"].shape == (3, 1, 8, 8)
+    signs, table = np.asarray(kept["pixels"]), pl.read_parquet("out/certificates.parquet")
+    assert signs.shape == (3, 1, 8, 8)
+    for name, sign in (("top", 1), ("out", -1), ("open", 0)):
+        assert (signs == sign).mean((1, 2, 3)).tolist() == pytest.approx(table[name].to_list())
+    flat = np.asarray(kept["maps"], float).reshape(3, -1)
+    ways = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+    apart = [ways[one] @ ways[other] for one, other in ((0, 1), (0, 2), (1, 2))]
+    page = (place / "out" / "report.html").read_text()
+    assert f"a mean cosine of {np.mean(apart):.3f}" in page
+    assert f"{np.mean(apart):.3f} in mean between the seen ones of different images" in again.out.replace("\n", " ")
     assert (place / "out" / "certificates.parquet").read_bytes() == before
 
 

@@ -5,7 +5,19 @@ import polars as pl
 import zarr
 from PIL import Image
 
-FILES = {"maps.zarr", "maps.npz", "overlays", "predictions.csv", "status.csv", "environment.json", "run.toml", "log", "lock", "parts"}
+FILES = {
+    "sheet.png",
+    "maps.zarr",
+    "maps.npz",
+    "overlays",
+    "predictions.csv",
+    "status.csv",
+    "environment.json",
+    "run.toml",
+    "log",
+    "lock",
+    "parts",
+}
 GOOD = ("explain", "--model", "python:mynets:good", "--images", "pictures", "--out", "out")
 
 

@@ -6,7 +6,7 @@ from torch import nn
 import assay
 from assay.errors import NotFiniteError
 from reference.guards import snapshot
-from reference.nets import normed, plain
+from reference.nets import normed, plain, tokens
 from reference.specs import cheap, own
 
 COUNT, SIZE = 5, 9
@@ -19,8 +19,13 @@ def batch():
     return torch.rand(COUNT, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(3))
 
 
-def classifier(chunk=None):
-    return assay.Classifier(normed(), mean=0.5, std=0.25, chunk=chunk)
+def suited(explainer, net, size=(SIZE, SIZE), patch=3, channels=3):
+    """The network, or a transformer for what looks at attention."""
+    return tokens(size, patch, channels) if "attention" in explainer.needs else net
+
+
+def classifier(explainer, chunk=None):
+    return assay.Classifier(suited(explainer, normed()), mean=0.5, std=0.25, chunk=chunk)
 
 
 def close(one, other):
@@ -31,60 +36,74 @@ def close(one, other):
 def test_it_declares_its_facts(explainer):
     cls = type(explainer)
     assert cls.category in {"gradient", "path", "smoothing", "surrogate", "layer", "mask", "control"}
-    assert explainer.needs <= {"gradient", "layer", "segments"}
+    assert explainer.needs <= {"gradient", "layer", "attention", "segments"}
     assert isinstance(explainer.needs, frozenset)
     assert cls.reference
+    assert cls.pitfalls.endswith(".")
     assert isinstance(cls.finds_targets, bool)
 
 
 @EVERY
+def test_it_takes_the_passes_that_it_declares(explainer, batch):
+    model = classifier(explainer, 4)
+    explainer(model, batch, TARGETS)  # What is looked up once per network is no part of a map's cost.
+    model.passes.forward = model.passes.backward = 0
+    explainer(model, batch, TARGETS)
+    cost = explainer.cost
+    assert cost is not None
+    forward = COUNT * cost.forward + cost.shared
+    assert model.passes.forward == forward or (cost.most and 0 < model.passes.forward < forward)
+    assert model.passes.backward == COUNT * cost.backward
+
+
+@EVERY
 def test_maps_are_signed_float32_of_the_images_shape_without_a_graph(explainer, batch):
-    maps = explainer(classifier(), batch, TARGETS)
+    maps = explainer(classifier(explainer), batch, TARGETS)
     assert maps.shape in {(COUNT, 3, SIZE, SIZE), (COUNT, 1, SIZE, SIZE)}
     assert maps.dtype == torch.float32
     assert maps.device == batch.device
     assert not maps.requires_grad
-    assert (maps < 0).any() or type(explainer).category in {"layer", "mask", "control"} or isinstance(explainer, assay.Sparsified)
+    assert bool((maps < 0).any()) == explainer.signed
     assert (maps > 0).any()
     assert maps.isfinite().all()
 
 
 @EVERY
 def test_a_seed_gives_the_same_bits_again(explainer, batch):
-    first, second = (explainer(classifier(), batch, TARGETS, seed=7) for _ in range(2))
+    first, second = (explainer(classifier(explainer), batch, TARGETS, seed=7) for _ in range(2))
     assert torch.equal(first, second)
 
 
 @EVERY
 def test_a_seed_matters_exactly_where_there_is_randomness(explainer, batch):
-    random = any(word in repr(explainer) for word in ("Random", "Smooth", "Lime", "KernelShap"))
-    one, other = (explainer(classifier(), batch, TARGETS, seed=seed) for seed in (0, 1))
+    random = any(word in repr(explainer) for word in ("Random", "Smooth", "Lime", "Shap", "Expected", "VarGrad", "Rise"))
+    one, other = (explainer(classifier(explainer), batch, TARGETS, seed=seed) for seed in (0, 1))
     assert torch.equal(one, other) != random
 
 
 @EVERY
 def test_maps_do_not_depend_on_the_chunk_size(explainer, batch):
-    whole = explainer(classifier(64), batch, TARGETS)
+    whole = explainer(classifier(explainer, 64), batch, TARGETS)
     for chunk in (1, 2, 3, 7):
-        close(explainer(classifier(chunk), batch, TARGETS), whole)
+        close(explainer(classifier(explainer, chunk), batch, TARGETS), whole)
 
 
 @EVERY
 @pytest.mark.parametrize("chosen", [[4, 2, 0, 3, 1], [3], [1, 1, 4]], ids=["reversed", "alone", "repeated"])
 def test_maps_do_not_depend_on_order_subset_or_company(explainer, batch, chosen):
     index = torch.tensor([10, 0, 77, 3, 12345678])
-    whole = explainer(classifier(), batch, TARGETS, index=index, seed=1)
-    close(explainer(classifier(), batch[chosen], TARGETS[chosen], index=index[chosen], seed=1), whole[chosen])
+    whole = explainer(classifier(explainer), batch, TARGETS, index=index, seed=1)
+    close(explainer(classifier(explainer), batch[chosen], TARGETS[chosen], index=index[chosen], seed=1), whole[chosen])
 
 
 @EVERY
 def test_the_index_counts_from_zero(explainer, batch):
-    close(explainer(classifier(), batch, TARGETS), explainer(classifier(), batch, TARGETS, index=torch.arange(COUNT)))
+    close(explainer(classifier(explainer), batch, TARGETS), explainer(classifier(explainer), batch, TARGETS, index=torch.arange(COUNT)))
 
 
 @EVERY
 def test_no_targets_mean_the_predicted_classes(explainer, batch):
-    model = assay.Classifier(plain(size=SIZE + 1), mean=0.5, std=0.1)
+    model = assay.Classifier(suited(explainer, plain(size=SIZE + 1)), mean=0.5, std=0.1)
     predicted = model.predict(batch)
     assert predicted.unique().numel() > 1
     close(explainer(model, batch), explainer(model, batch, predicted))
@@ -92,7 +111,7 @@ def test_no_targets_mean_the_predicted_classes(explainer, batch):
 
 @EVERY
 def test_the_global_generators_are_untouched_and_not_used(explainer, batch, untouched):
-    model = classifier()
+    model = classifier(explainer)
     with untouched():
         first = explainer(model, batch, TARGETS)
     with torch.random.fork_rng(devices=[]):
@@ -105,8 +124,9 @@ def test_the_global_generators_are_untouched_and_not_used(explainer, batch, unto
 
 @EVERY
 def test_the_callers_network_images_and_targets_are_untouched(explainer, batch):
-    net, pixels, targets = normed(), batch.clone(), TARGETS.clone()
-    net[0].weight.grad = torch.ones_like(net[0].weight)
+    net, pixels, targets = suited(explainer, normed()), batch.clone(), TARGETS.clone()
+    first = next(net.parameters())
+    first.grad = torch.ones_like(first)
     before = snapshot(net)
     explainer(assay.Classifier(net), pixels, targets)
     assert snapshot(net) == before
@@ -123,14 +143,14 @@ def test_a_network_that_gives_nan_is_reported_with_the_image(explainer, batch, g
 
         def __init__(self):
             super().__init__()
-            self.net = plain(size=SIZE + 1)
+            self.net = suited(explainer, plain(size=SIZE + 1))
 
         def forward(self, x):
             spoilt = x[:, :, 0, 0].sum(1, keepdim=True) > 1.5
             return self.net(x) * torch.where(spoilt, torch.nan, 1.0)
 
     if type(explainer).category == "control":
-        assert explainer(classifier(), batch).isfinite().all()
+        assert explainer(classifier(explainer), batch).isfinite().all()
         return
     model = assay.Classifier(Poisoned())
     spoilt = batch.clone()
@@ -144,18 +164,19 @@ def test_a_network_that_gives_nan_is_reported_with_the_image(explainer, batch, g
 @pytest.mark.parametrize("channels", [1, 4])
 def test_other_numbers_of_channels_work(explainer, channels):
     pixels = torch.rand(2, channels, 8, 8, generator=torch.Generator().manual_seed(0))
-    maps = explainer(assay.Classifier(plain(channels=channels)), pixels)
+    net = suited(explainer, plain(channels=channels), (8, 8), 4, channels)
+    maps = explainer(assay.Classifier(net), pixels)
     assert maps.shape in {(2, channels, 8, 8), (2, 1, 8, 8)}
 
 
 @EVERY
 def test_images_of_one_colour_give_finite_maps(explainer):
     pixels = torch.stack([torch.full((3, 8, 8), grey) for grey in (0.0, 0.5, 1.0)])
-    assert explainer(assay.Classifier(plain()), pixels).isfinite().all()
+    assert explainer(assay.Classifier(suited(explainer, plain(), (8, 8), 4)), pixels).isfinite().all()
 
 
 @EVERY
 def test_oblong_images_work(explainer):
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
     pixels = torch.rand(2, 3, 6, 13, generator=torch.Generator().manual_seed(0))
-    assert explainer(assay.Classifier(net), pixels).shape[2:] == (6, 13)
+    assert explainer(assay.Classifier(suited(explainer, net, (6, 13), 1)), pixels).shape[2:] == (6, 13)

@@ -47,30 +47,69 @@ def test_a_cut_lies_between_the_ends_of_the_group_it_runs_through(values, data):
     assert high == min(end for end in ends if end >= cut)
 
 
-@given(st.lists(FEW.filter(lambda v: len(v) > 1), min_size=1, max_size=1), st.integers(0, 99))
-def test_outcomes_that_are_sums_have_their_exact_mean_over_the_orders_of_equal_values(several, seed):
-    values = several[0]
-    gains = torch.rand(len(values), generator=torch.Generator().manual_seed(seed))
-    cuts = torch.arange(len(values) + 1)
-    before = larger(torch.tensor([[values]]).float())
+def run_of(outcome):
+    """Runs along orders: the outcome of each set of values that come first."""
 
-    def run(rows, kinds, sizes):
+    def run(rows, cuts, inside):
         assert rows.tolist() == sorted(rows.tolist())
-        return torch.stack([(gains * (before[row, kind] < size)).sum() for row, kind, size in zip(rows, kinds, sizes, strict=True)])
+        first = inside(torch.arange(len(rows)))
+        assert torch.equal(first.sum(1), cuts)
+        return torch.stack([outcome(one) for one in first])
 
+    return run
+
+
+@given(FEW.filter(lambda v: len(v) > 1), st.integers(0, 99))
+def test_a_sum_has_its_exact_mean_along_a_group_of_equal_values(values, seed):
+    gains = torch.rand(len(values), generator=torch.Generator().manual_seed(seed))
+    before, cuts = larger(torch.tensor([[values]]).float()), torch.arange(len(values) + 1)
     every = orders(values)
-    expected = [sum(float(gains[list(order[:cut])].sum()) for order in every) / len(every) for cut in cuts.tolist()]
-    assert along(before, cuts, run)[0, 0].tolist() == pytest.approx(expected, abs=1e-5)
+    expected = torch.tensor([sum(float(gains[list(order[:cut])].sum()) for order in every) / len(every) for cut in cuts.tolist()])
+    found = along(before, cuts, torch.tensor([3]), seed, run_of(lambda first: gains[first].sum()))[0, 0]
+    ends = [0, *sorted({sum(other >= value for other in values) for value in values})]
+    for start, stop in itertools.pairwise(ends):
+        assert found[start] == pytest.approx(float(expected[start]), abs=1e-5)
+        assert found[start : stop + 1].mean() == pytest.approx(float(expected[start : stop + 1].mean()), abs=1e-5)
 
 
-def test_each_end_is_run_once():
+def test_an_outcome_of_several_values_together_is_right_on_average_over_the_seeds():
+    values, weights = [1, 0, 0, 2, 0, 0], torch.tensor([1.0, 2, 3, 4, 5, 6])
+
+    def outcome(first):
+        return (weights[first].sum() / 3).tanh()
+
+    before, cuts, index = larger(torch.tensor([values]).float()).expand(500, 1, -1), torch.arange(7), torch.arange(500)
+    found = torch.cat([along(before, cuts, index, seed, run_of(outcome))[:, 0] for seed in range(2)])
+    every = orders(values)
+    for cut in range(7):
+        expected = sum(float(outcome(list(order[:cut]))) for order in every) / len(every)
+        assert float(found[:, cut].mean()) == pytest.approx(expected, abs=4 * float(found[:, cut].std()) / 1000**0.5 + 1e-6)
+
+
+def test_the_order_of_equal_values_depends_on_the_seed_and_the_number_alone():
+    weights = torch.arange(6.0)
+    before, cuts = larger(torch.tensor([[[1.0, 1, 1, 1, 0, 0]], [[0.0, 0, 0, 0, 0, 1]]])), torch.arange(7)
+    run = run_of(lambda first: weights[first].square().sum().sqrt())
+    index = torch.tensor([4, 9])
+    both = along(before, cuts, index, 1, run)
+    assert torch.equal(along(before[1:], cuts, index[1:], 1, run), both[1:])
+    assert not torch.equal(along(before, cuts, index, 2, run), both)
+    assert not torch.equal(along(before[:1].expand(2, 1, -1), cuts, index, 1, run)[1:], both[:1])
+
+
+def test_ends_of_groups_are_run_once_and_cuts_through_them_twice():
     before = larger(torch.tensor([[[1.0, 1, 1, 1, 0, 0]], [[5.0, 4, 3, 2, 1, 0]]]))
     seen = []
 
-    def run(rows, kinds, sizes):
-        seen.extend(zip(rows.tolist(), kinds.tolist(), sizes.tolist(), strict=True))
-        return sizes.float()
+    def run(rows, cuts, inside):
+        seen.extend(zip(rows.tolist(), cuts.tolist(), inside(torch.arange(len(rows))).long().tolist(), strict=True))
+        return cuts.float()
 
-    found = along(before, torch.tensor([1, 2, 3]), run)
-    assert seen == [(0, 0, 0), (0, 0, 4), (1, 0, 1), (1, 0, 2), (1, 0, 3)]
-    assert found.tolist() == [[[1, 2, 3]], [[1, 2, 3]]]
+    found = along(before, torch.tensor([1, 3, 4]), torch.arange(2), 0, run)
+    assert [one[:2] for one in seen] == [(0, 1), (0, 1), (0, 3), (0, 3), (0, 4), (1, 1), (1, 3), (1, 4)]
+    assert found.tolist() == [[[1, 3, 4]], [[1, 3, 4]]]
+    (_, _, once), (_, _, again), (_, _, three), (_, _, other) = seen[:4]
+    assert once != again
+    # What comes last in one order comes first in the other.
+    assert [sum(pair) for pair in zip(once, other, strict=True)] == [1, 1, 1, 1, 0, 0]
+    assert [sum(pair) for pair in zip(again, three, strict=True)] == [1, 1, 1, 1, 0, 0]

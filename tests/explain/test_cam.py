@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 from pytorch_grad_cam import GradCAM as Peer
+from pytorch_grad_cam import GradCAMPlusPlus, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
@@ -13,7 +14,7 @@ from torchvision.models import VisionTransformer as TorchvisionVit
 
 import assay
 from assay.errors import ModelError, SpecError
-from assay.explain.features.cam import grad_cam
+from assay.explain.features.cam import grad_cam, grad_cam_pp, layer_cam
 from assay.models.nets.architectures import SmallResNet
 from reference import layers as reference
 from reference.guards import snapshot
@@ -31,10 +32,10 @@ def residual():
     return scramble_norms(SmallResNet(classes=3, widths=(8, 8), blocks=(1, 2), strides=(2, 2), stem=8).make()).eval()
 
 
-def peers(net, layer, images, targets, reshape=None):
+def peers(net, layer, images, targets, reshape=None, peer=Peer):
     """The peer's maps, which it scales to [0, 1]."""
-    with Peer(net, [dict(net.named_modules())[layer]], reshape_transform=reshape) as peer:
-        return torch.from_numpy(peer(images.clone(), [ClassifierOutputTarget(int(target)) for target in targets]))[:, None]
+    with peer(net, [dict(net.named_modules())[layer]], reshape_transform=reshape) as made:
+        return torch.from_numpy(made(images.clone(), [ClassifierOutputTarget(int(target)) for target in targets]))[:, None]
 
 
 def unit(maps):
@@ -60,6 +61,17 @@ def test_it_is_the_peers_on_a_residual_network(layer, network, images):
     net, batch = residual(), images(size=16)
     found = assay.GradCAM(layer)(assay.Classifier(net), batch, TARGETS)
     torch.testing.assert_close(unit(found), peers(net, network, batch, TARGETS), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("explainer", "peer"), [(assay.GradCAMpp, GradCAMPlusPlus), (assay.LayerCAM, LayerCAM)])
+@pytest.mark.parametrize(("layer", "network"), [("stages.1", "stages.1"), (None, "stages"), ("stages.0.0.act1", "stages.0.0.act1")])
+def test_its_kin_are_the_peers_on_a_residual_network(explainer, peer, layer, network, images):
+    net, batch = residual(), images(size=16)
+    with torch.no_grad():
+        net.fc.weight.mul_(30)  # The peer adds 1e-6 to divisors.
+    found = explainer(layer)(assay.Classifier(net), batch, TARGETS)
+    torch.testing.assert_close(unit(found), peers(net, network, batch, TARGETS, peer=peer), rtol=1e-3, atol=1e-3)
+    assert found.amax((1, 2, 3)).max() > 0
 
 
 def test_a_convolutions_features_are_its_own_where_its_batch_norm_is_folded(images):
@@ -235,3 +247,16 @@ def test_the_map_of_two_features_is_known_by_hand():
     slopes = torch.tensor([[[[2.0, 0.0]], [[-3.0, -1.0]]]])
     assert grad_cam(features, slopes).tolist() == [[[[1.0, 0.0]]]]
     assert math.isclose(float(slopes.mean((2, 3))[0, 1]), -2)
+
+
+def test_the_positive_gradients_of_two_features_are_known_by_hand():
+    """GradCAM++: the only positive gradient, 2, has the divisor 2 + 3 * 2 = 8, so that channel 0 weighs 1/4. LayerCAM: 2 * 3."""
+    features = torch.tensor([[[[3.0, 0.0]], [[1.0, 1.0]]]])
+    slopes = torch.tensor([[[[2.0, 0.0]], [[-3.0, -1.0]]]])
+    assert grad_cam_pp(features, slopes).tolist() == [[[[0.75, 0.0]]]]
+    assert layer_cam(features, slopes).tolist() == [[[[6.0, 0.0]]]]
+
+
+def test_a_place_whose_divisor_is_not_positive_has_no_weight():
+    """2 + (-4) * 1 < 0: features below zero, which a ReLU would not leave."""
+    assert grad_cam_pp(torch.tensor([[[[-4.0, 0.0]]]]), torch.tensor([[[[1.0, 0.0]]]])).tolist() == [[[[0.0, 0.0]]]]

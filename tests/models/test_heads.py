@@ -137,7 +137,6 @@ def test_deletion_of_a_finding_is_known_in_closed_form():
     assert assay.Deletion(steps=256)(model, x, other, torch.zeros(1, dtype=torch.long)).item() == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.xfail(reason="a cut through equal values takes a straight line between the ends of their group", strict=True)
 def test_deletion_of_a_map_with_ties_follows_the_outcome_within_a_group():
     """The same finding, by a map of two values: its second half is one group, within which the outcome is no straight line."""
     model, x = assay.Classifier(Halves(), head="sigmoid"), torch.full((1, 3, 16, 16), 0.5)

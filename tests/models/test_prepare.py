@@ -4,8 +4,8 @@ from torch import nn
 
 from assay.errors import ModelError
 from assay.models.classifier import Classifier
-from assay.models.fold import find_folds
-from assay.models.prepare import frozen_copy
+from assay.models.preparation.fold import find_folds
+from assay.models.preparation.prepare import frozen_copy
 from reference.guards import snapshot
 from reference.nets import normed, scramble_norms, seeded
 

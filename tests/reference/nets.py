@@ -66,6 +66,20 @@ def normed(seed=0, classes=4):
     return scramble_norms(seeded(make, seed), seed)
 
 
+def tokens(size=(9, 9), patch=3, channels=3, classes=4):
+    """A vision transformer whose attention is far from even and whose logits vary over images."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    def make():
+        net = VisionTransformer(size, patch, channels, classes, embed_dim=8, depth=2, num_heads=2)
+        for block in net.blocks:
+            block.attn.qkv.weight.data.mul_(30)
+        net.head.weight.data.mul_(100)
+        return net.eval()
+
+    return seeded(make)
+
+
 class Function(nn.Module):
     """A scalar function of the flattened pixels as class 0; class 1 is constant, so that it is known exactly."""
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from assay.study.audit.answers import QUESTIONS, Rated, answer
-from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, OWN, RANDOM, TRUTH
+from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, LAST, OWN, RANDOM, TRUTH
 
 CONTROLS = ("Edges", "ColourContrast", "Centre")
 DELETION = Rated("Deletion", False, "faithfulness", False)
 INSERTION = Rated("Insertion", True, "faithfulness", False)
 IOU = Rated("MaskIoU", True, "localisation", True)
-NULLS = (ELSEWHERE, FLIPPED, ANOTHER, RANDOM)
+NULLS = (ELSEWHERE, FLIPPED, ANOTHER, RANDOM, LAST)
 
 
 def judged(explainers, images=64, measures=(INSERTION,), dead=(), blind=(), controls=None, noise=0.1, truth=False, smallest=0.2):
@@ -56,7 +56,7 @@ def test_a_map_that_beats_its_nulls_and_the_controls_is_trusted_and_recommended(
     assert found.standing["A", measure.name] == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize(("kind", "question"), [(ELSEWHERE, 0), (FLIPPED, 0), (ANOTHER, 1), (RANDOM, 2)])
+@pytest.mark.parametrize(("kind", "question"), [(ELSEWHERE, 0), (FLIPPED, 0), (ANOTHER, 1), (RANDOM, 2), (LAST, 2)])
 def test_a_map_that_one_null_equals_fails_that_question_alone(kind, question):
     found = judged({"A": (1.0, {kind: 1.0})})
     assert found.trusted == ()
@@ -75,11 +75,11 @@ def test_controls_are_never_trusted():
 
 
 def test_no_difference_at_all_fails_whatever_the_number_of_images():
-    values = np.random.default_rng(0).normal(size=(3, 11, 1))
+    values = np.random.default_rng(0).normal(size=(3, 12, 1))
     items = [("A", kind) for kind in (OWN, *NULLS)] + [(f"control {one}", OWN) for one in CONTROLS]
     items += [("positive control", kind) for kind in (OWN, ELSEWHERE, FLIPPED)]
-    values[:, 8] = 5 + values[:, 9]
-    values[:, 4] = values[:, 0]
+    values[:, 9] = 5 + values[:, 10]
+    values[:, 4] = values[:, 5] = values[:, 0]
     found = answer(np.repeat(values, 8, 0), items, (INSERTION,), {"A": True})
     assert holds(found, "A")[2] is False
 
@@ -151,7 +151,7 @@ def test_the_best_by_a_measure_are_those_not_shown_to_be_worse():
 
 
 def test_images_on_which_all_maps_score_the_same_are_counted():
-    values = np.random.default_rng(0).random((10, 11, 1))
+    values = np.random.default_rng(0).random((10, 12, 1))
     values[:4] = 1.0
     items = [("A", kind) for kind in (OWN, *NULLS)] + [(f"control {one}", OWN) for one in CONTROLS]
     items += [("positive control", kind) for kind in (OWN, ELSEWHERE, FLIPPED)]
@@ -164,7 +164,7 @@ def test_noise_is_trusted_by_chance_in_no_case_of_many():
         items = [("A", kind) for kind in (OWN, *NULLS)] + [(f"control {one}", OWN) for one in CONTROLS]
         items += [("positive control", kind) for kind in (OWN, ELSEWHERE, FLIPPED)]
         values = generator.lognormal(size=(24, len(items), 1))
-        values[:, 8] += 9
+        values[:, 9] += 9
         assert answer(values, items, (INSERTION,), {"A": True}).trusted == ()
 
 

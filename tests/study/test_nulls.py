@@ -13,6 +13,8 @@ from assay.study.audit.nulls import (
     ANOTHER,
     ELSEWHERE,
     FLIPPED,
+    LAST,
+    MEAN,
     MOST,
     OWN,
     RANDOM,
@@ -87,7 +89,7 @@ def test_scores_of_nulls_are_those_of_the_maps_made_by_hand():
     model, images = assay.Classifier(plain()), torch.rand(5, 3, 8, 8, generator=rng())
     case, measure = case_of(model, images), assay.Insertion(steps=4)
     explainers = [assay.Gradient(), assay.GradientXInput()]
-    nulls = Nulls(explainers, [measure], 0, randomised(model, "all", 0), False)
+    nulls = Nulls(explainers, [measure], 0, Asked.given(model, images).twins, False)
     maps = [one(model, images) for one in explainers]
     made, known = nulls.extra(case, maps, torch.zeros(3, 5, dtype=torch.bool))
     _, found = scored(measure, case, maps, explainers, made)
@@ -97,12 +99,18 @@ def test_scores_of_nulls_are_those_of_the_maps_made_by_hand():
         ELSEWHERE: elsewhere(maps[1], case.index, 0),
         FLIPPED: -maps[1],
         ANOTHER: maps[1][donors.clamp_min(0)],
-        RANDOM: explainers[1](nulls.twin, images, case.targets),
+        RANDOM: explainers[1](randomised(model, "all", 0), images, case.targets),
+        LAST: explainers[1](randomised(model, "last", 0), images, case.targets),
     }
     for kind, one in hand.items():
         place = nulls.items.index(("GradientXInput", kind))
         torch.testing.assert_close(found[place], measure(model, images, one), rtol=1e-4, atol=1e-6)
         assert known[place].all() or kind == ANOTHER
+    contrast = assay.ColourContrast()(model, images)
+    others = torch.stack([contrast[torch.arange(5) != row].mean(0) for row in range(5)])
+    place = nulls.items.index((f"control {MEAN}", OWN))
+    torch.testing.assert_close(made[place], others)
+    torch.testing.assert_close(found[place], measure(model, images, others), rtol=1e-4, atol=1e-6)
 
 
 def test_maps_that_are_the_same_for_any_model_leave_the_question_of_the_model_open():
@@ -159,7 +167,7 @@ def test_a_map_that_is_not_finite_has_no_nulls_and_gives_none_to_others(monkeypa
 
 
 def test_of_many_images_evenly_spaced_blocks_are_held_against_nulls():
-    nulls = Nulls([], [assay.Deletion()], 0, None, False)
+    nulls = Nulls([], [assay.Deletion()], 0, lambda _: (None, None), False)
     blocks = [range(start, start + 64) for start in range(0, 64 * 64, 64)]
     held = [at for at, rows in enumerate(blocks) if nulls.wanted(rows, 64 * 64)]
     assert len(held) == MOST / 64

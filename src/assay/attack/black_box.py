@@ -62,6 +62,7 @@ class BlackBoxMapAttack(Attack):
     weight: float = 1.0
     stop: float | None = None
     reference: ClassVar[str] = "Andriushchenko, Croce, Flammarion, Hein: Square Attack, ECCV 2020"
+    pitfalls: ClassVar[str] = "Weak among many pixels; what it does not find may still be there."
 
     def __post_init__(self) -> None:
         check_common(self)

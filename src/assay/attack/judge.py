@@ -11,7 +11,6 @@ from torch import Tensor
 
 from assay.attack.ball import Ball
 from assay.attack.goals import Goal
-from assay.attack.predictions.prediction import spread
 from assay.core import noise
 from assay.core.inputs import check_finite
 from assay.errors import ShapeError
@@ -76,8 +75,8 @@ class Scene:
 
     @cached_property
     def spread(self) -> Tensor:
-        """Spread (N,) of the clean images' logits, which leads are measured by."""
-        return spread(self.logits)
+        """Spread (N,) of the clean images' logits, which leads are measured by; see `Head.spread`."""
+        return self.decision.head.spread(self.decision.outputs, self.decision.ids)
 
     @property
     def constrained(self) -> bool:

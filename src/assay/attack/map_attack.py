@@ -13,7 +13,7 @@ from assay.attack.base import Attack, check_common
 from assay.attack.forms import gradient as gradient_forms
 from assay.attack.forms import layer as layer_forms
 from assay.attack.forms import surrogate as surrogate_forms
-from assay.attack.forms.form import Form, Task, form
+from assay.attack.forms.form import Form, Step, form
 from assay.attack.forms.softened import Softened
 from assay.attack.goals import Goal, PushOutTopK
 from assay.attack.judge import Explain, Judge, Scene
@@ -68,6 +68,7 @@ class MapAttack(Attack):
     judge_every: int = 10
     stop: float | None = None
     reference: ClassVar[str] = "Ghorbani, Abid, Zou: Interpretation of Neural Networks Is Fragile, AAAI 2019"
+    pitfalls: ClassVar[str] = "Climbs a softened copy of the network; what it does not find may still be there."
 
     def __post_init__(self) -> None:
         check_common(self)
@@ -122,7 +123,7 @@ class MapAttack(Attack):
             return self.weight * scene.lost(logits, rows[part], self.margin)
 
         targets, index = scene.targets[rows], scene.index[rows]
-        found = shape.pull(Task(scene.model, soft, pixels, targets, index, seed, steer, hold))
+        found = shape.pull(Step(scene.model, soft, pixels, targets, index, seed, steer, hold))
         if not shape.holds and scene.constrained:
             every = torch.arange(len(rows), device=rows.device)
             found = found - loss_gradient(scene.model, pixels, lambda logits, part: hold(logits, every[part]))

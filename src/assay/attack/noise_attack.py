@@ -35,6 +35,7 @@ class NoiseMapAttack(Attack):
     keep_class: bool = True
     tolerance: float | None = None
     reference: ClassVar[str] = "none: the floor of every attack"
+    pitfalls: ClassVar[str] = "Random changes: a floor for attacks, not a worst case."
 
     def __post_init__(self) -> None:
         check_common(self)

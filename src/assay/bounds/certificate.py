@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median_low as median
 from typing import ClassVar
 
 from torch import Tensor
@@ -12,7 +14,7 @@ from assay.core.display import Shown
 from assay.core.registry import short
 from assay.explain.smooth import Smoothed
 
-__all__ = ["Certificate"]
+__all__ = ["Certificate", "sentence"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,18 +91,34 @@ class Certificate(Shown):
         """The certificate in words, at the smallest radius."""
         radii = self.eps if isinstance(self.eps, tuple) else (self.eps,)
         row = min(range(len(radii)), key=radii.__getitem__)
-        shares = {name: float(one.view(len(radii), -1)[row].mean()) for name, one in self.shares.items()}
-        cosine, overlap, certified = (one.view(len(radii), -1)[row] for one in (self.cosine, self.overlap, self.certified))
-        count, many = int(certified.sum()), len(certified)
+        cosine, overlap = (one.view(len(radii), -1)[row].tolist() for one in (self.cosine, self.overlap))
+        top, out = (float(self.shares[name].view(len(radii), -1)[row].mean()) for name in ("top", "out"))
         head = f"{short(self.smoothing)} within L2 distance {radii[row]:g}, at {self.confidence:.4g} confidence for each image"
-        pixels = f"; {shares['top']:.1%} of all pixels stay in the top and {shares['out']:.1%} out of it" if shares["open"] < 1 else ""
-        if not count:
-            kind = "nothing" if not pixels else "no map"
-            return f"{head}: {kind} is certified for any of {many} images with {self.samples} copies; see `needed`{pixels}."
-        parts = []
-        if bool((cosine > 0).any()):
-            beside = "" if math.isnan(self.unrelated) else f", {self.unrelated:.3f} in mean between the seen ones of different images,"
-            parts.append(f"the cosine of exact maps{beside} stays above {cosine[certified].median():.3f}")
-        if bool((overlap > 0).any()):
-            parts.append(f"{overlap[certified].median():.1%} of the top pixels stay")
-        return f"{head}: {count} of {many} images are certified; of these, in the median, {' and '.join(parts)}{pixels}."
+        return sentence(head, cosine, overlap, (top, out), self.samples, self.unrelated)
+
+
+def sentence(
+    head: str, cosine: Sequence[float], overlap: Sequence[float], shares: tuple[float, float], samples: int, unrelated: float
+) -> str:
+    """What is certified of some images at one radius, in words.
+
+    Args:
+        head: Of what, where and how surely.
+        cosine: (N,) certified cosines; at most 0 where there is none.
+        overlap: (N,) certified shares of top pixels; 0 where there is none.
+        shares: Mean shares of the pixels that are certified in the top, and out of it.
+        samples: Copies per image that were taken.
+        unrelated: See `Certificate.unrelated`.
+    """
+    certified = [row for row, (one, other) in enumerate(zip(cosine, overlap, strict=True)) if one > 0 or other > 0]
+    pixels = f"; {shares[0]:.1%} of all pixels stay in the top and {shares[1]:.1%} out of it" if sum(shares) > 0 else ""
+    if not certified:
+        kind = "nothing" if not pixels else "no map"
+        return f"{head}: {kind} is certified for any of {len(cosine)} images with {samples} copies; see `needed`{pixels}."
+    parts = []
+    if max(cosine) > 0:
+        beside = "" if math.isnan(unrelated) else f", {unrelated:.3f} in mean between the seen ones of different images,"
+        parts.append(f"the cosine of exact maps{beside} stays above {median(cosine[row] for row in certified):.3f}")
+    if max(overlap) > 0:
+        parts.append(f"{median(overlap[row] for row in certified):.1%} of the top pixels stay")
+    return f"{head}: {len(certified)} of {len(cosine)} images are certified; of these, in the median, {' and '.join(parts)}{pixels}."

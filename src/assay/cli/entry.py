@@ -9,13 +9,21 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from assay.cli.app import app
+from assay.cli.app import EVERYWHERE, app
+from assay.cli.told import MANNER, Manner
 from assay.core.files import printable
 from assay.errors import AssayError, AssayWarning
 
 __all__ = ["main"]
 
 _INTERRUPTED = 130
+_FULL = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "Storage size calculation overflowed",
+    "integer multiplication overflow",
+)
 # The base of what Typer raises for wrong options; newer versions of Typer bring their own copy of Click, older ones do not.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -26,12 +34,16 @@ def main() -> None:
     warnings.showwarning = lambda text, kind, *where: _note(str(text)) if issubclass(kind, AssayWarning) else usual(text, kind, *where)
     try:
         # Imported here, so that an interruption while torch loads ends with its message too.
-        from assay.cli import bench, data, demo, run, study, train, tune  # noqa: F401
+        from assay.cli import bench, compare, data, demo, doctor, run, study  # noqa: F401
+        from assay.cli.examples import add_examples
         from assay.cli.studies import STUDIES, add_studies
 
-        word = next((one for one in sys.argv[1:] if not one.startswith("-")), "")
+        MANNER.set(Manner())
+        words = _shared_first(sys.argv[1:])
+        word = next((one for one in words if not one.startswith("-")), "")
         add_studies([word] if word != run.run.info.name else list(STUDIES))
-        code = app(standalone_mode=False) or 0
+        add_examples(app)
+        code = app(words, standalone_mode=False) or 0
     except AssayError as error:
         _say(str(error))
         code = 2
@@ -41,6 +53,12 @@ def main() -> None:
         # Whatever a system call refuses is about the caller's files.
         _say(": ".join(str(one) for one in (error.filename, error.strerror or error) if one is not None))
         code = 2
+    except (MemoryError, OverflowError, UnicodeEncodeError, RuntimeError) as error:
+        said = _beyond(error)
+        if not said:
+            raise
+        _say(said)
+        code = 2
     except KeyboardInterrupt:
         code = _INTERRUPTED
     finally:
@@ -48,6 +66,25 @@ def main() -> None:
     if code == _INTERRUPTED:
         _say("interrupted")
     sys.exit(code)
+
+
+def _shared_first(words: list[str]) -> list[str]:
+    """Options of all commands may stand after the command too; what follows `--` stays as it is."""
+    end = words.index("--") if "--" in words else len(words)
+    shared = [one for one in words[:end] if one in EVERYWHERE]
+    return [*shared, *(one for one in words[:end] if one not in EVERYWHERE), *words[end:]]
+
+
+def _beyond(error: Exception) -> str:
+    """What to say where what was asked for is larger than the machine, or a name is no text; nothing for any other error."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object!r} is no text in UTF-8, which run folders and reports need; rename it"
+    if isinstance(error, OverflowError):
+        return f"a number is too large: {first}"
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _FULL):
+        return f"memory ran out ({first or 'MemoryError'}); ask for less, such as fewer samples or a smaller --size"
+    return ""
 
 
 def _misused(error: Any) -> int:

@@ -7,20 +7,24 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["along", "brackets", "correlation", "cosine", "larger", "mean_ranks", "membership", "positive"]
+from assay.core import noise
+
+__all__ = ["Inside", "along", "brackets", "correlation", "cosine", "larger", "mean_ranks", "membership", "positive"]
+
+Inside = Callable[[Tensor], Tensor]
+"""(n, P) bool: which values come before their cuts, in the orders at places (n,) of all that are run."""
 
 
 def larger(values: Tensor) -> Tensor:
     """How many of its row's values are larger than each value of (..., P), int64; where none are equal, its place in the order."""
-    down = values.detach().neg().contiguous()
-    return torch.searchsorted(down.sort(-1).values, down)
+    order, first, _ = _groups(values.detach().neg())
+    return torch.empty_like(order).scatter_(-1, order, first)
 
 
 def mean_ranks(values: Tensor) -> Tensor:
     """Ranks (..., P) from 0, equal values sharing their mean rank."""
-    values = values.detach().contiguous()
-    ordered = values.sort(-1).values
-    return (torch.searchsorted(ordered, values) + torch.searchsorted(ordered, values, right=True) - 1).to(values.dtype) / 2
+    order, first, last = _groups(values.detach())
+    return torch.empty_like(values).scatter_(-1, order, (first + last).to(values.dtype) / 2)
 
 
 def brackets(before: Tensor, cuts: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,25 +52,66 @@ def membership(values: Tensor, count: int) -> Tensor:
     return torch.where(before < low, 1.0, torch.where(before < high, share, 0.0))
 
 
-def along(before: Tensor, cuts: Tensor, run: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-    """Outcomes (N, E, S) after the first `cuts` values of E orders per image, whatever order equal values come in.
+def along(before: Tensor, cuts: Tensor, index: Tensor, seed: int, run: Callable[[Tensor, Tensor, Inside], Tensor]) -> Tensor:
+    """Outcomes (N, E, S) after the first `cuts` values of E orders per image, equal values coming in a random order.
 
-    A cut through equal values gets the outcomes at both ends of their group, in proportion: the mean over their orders of what
-    is a sum over values, and the same wherever in the image they lie.
+    A cut through equal values gets the mean over two orders of them, one the other's reverse: their expected outcome over all
+    orders is that of a random order, and a sum over values has its exact mean along a group. The orders depend on the seed and
+    the image's number alone, so that maps with the same ties are treated alike.
 
     Args:
         before: (N, E, P) `larger` of the values.
         cuts: (S,) int64 in 0..P.
-        run: Gives the outcomes (n,) of orders, named by image (n,) in ascending order, by kind (n,) and by cut (n,).
+        index: (N,) the images' global numbers.
+        seed: Decides the order of equal values.
+        run: Gives the outcomes (n,) of orders, named by image (n,) in ascending order and by cut (n,); `inside(each)` tells
+            which values come before the cuts of some of them.
     """
     _, kinds, count = before.shape
     low, high = brackets(before, cuts)
-    first = torch.arange(before[..., 0].numel(), device=before.device).view(before.shape[:2]) * (count + 1)
-    # Each end is run once, however many cuts need it.
-    wanted, place = (torch.stack([low, high]) + first[:, :, None]).unique(return_inverse=True)
-    pair = wanted // (count + 1)
-    found = run(pair // kinds, pair % kinds, wanted % (count + 1))
-    return torch.lerp(found[place[0]], found[place[1]], ((cuts - low) / (high - low).clamp_min(1)).to(found.dtype))
+    first = torch.arange(before[..., 0].numel(), device=before.device).view(before.shape[:2])[:, :, None] * (2 * count + 2)
+    # At the ends of a group both orders are the same, and are run once, however many cuts need it.
+    forth = first + 2 * cuts
+    wanted, place = torch.stack([forth, torch.where(low == high, forth, forth + 1)]).unique(return_inverse=True)
+    pair, cut, back = wanted // (2 * count + 2), wanted % (2 * count + 2) // 2, (wanted % 2).bool()
+    rows, kind = pair // kinds, pair % kinds
+    orders = _strict(before, index, seed) if bool((low < high).any()) else before
+
+    def inside(each: Tensor) -> Tensor:
+        places, turned = orders[rows[each], kind[each]], back[each]
+        starts = before[rows[each[turned]], kind[each[turned]]]
+        # In reverse, the first of a group is its last.
+        places[turned] = starts + _ends(starts) - 1 - places[turned]
+        first: Tensor = places < cut[each, None]
+        return first
+
+    found: Tensor = run(rows, cut, inside)[place].mean(0)
+    return found
+
+
+def _strict(before: Tensor, index: Tensor, seed: int) -> Tensor:
+    """Places (N, E, P) in orders without ties: equal values stand in a random order, the same for all E."""
+    drawn = noise.uniform(seed, "ties", index, torch.zeros_like(index), (before.shape[2],)).argsort(1)[:, None].expand_as(before)
+    order = drawn.gather(2, before.gather(2, drawn).argsort(dim=2, stable=True))
+    return torch.empty_like(before).scatter_(2, order, torch.arange(before.shape[2], device=before.device).expand_as(before))
+
+
+def _ends(before: Tensor) -> Tensor:
+    """Where the group of each value of (n, P) ends."""
+    return torch.searchsorted(before.sort(-1).values, before, right=True)
+
+
+def _groups(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The ascending order of rows (..., P), and for each place in it the first and the last place of the values equal to its own."""
+    # One sort and two running extremes, since looking every value up in the sorted ones takes three times as long.
+    ordered, order = values.sort(-1)
+    place = torch.arange(values.shape[-1], device=values.device).expand_as(order)
+    same = ordered[..., 1:] == ordered[..., :-1]
+    first = place.clone()
+    first[..., 1:].masked_fill_(same, 0)
+    last = place.clone()
+    last[..., :-1].masked_fill_(same, values.shape[-1])
+    return order, first.cummax(-1).values, last.flip(-1).cummin(-1).values.flip(-1)
 
 
 def positive(sizes: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from assay.core.files import expanded
 from assay.core.registry import build, nearest, registered
 from assay.data.base import Dataset
 from assay.data.files.image_folder import ImageFolder
@@ -78,7 +79,7 @@ def load(
     wanted = {key: value for key, value in wanted.items() if value is not None}
     if name in NAMES:
         return _make(NAMES[name], {"split": split} | wanted)
-    place = Path(name).expanduser()
+    place = expanded(name)
     if place.exists():
         return _make(_kind(place), {"path": name} | wanted)
     if is_pattern(name) and place.suffix in _KINDS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, final
+from typing import ClassVar, NamedTuple, final
 
 from torch import Tensor
 
@@ -14,7 +14,31 @@ from assay.errors import ModelError, SpecError
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets, aim
 
-__all__ = ["Explainer", "check_call", "check_explains", "check_model", "is_fixed"]
+__all__ = ["Cost", "Explainer", "check_call", "check_explains", "check_model", "is_fixed"]
+
+
+class Cost(NamedTuple):
+    """Passes of the model that a map takes, its target being given.
+
+    Attributes:
+        forward: Forward passes per image.
+        backward: Backward passes per image.
+        shared: Forward passes that all images of a call share.
+        most: Whether they may be fewer.
+    """
+
+    forward: int
+    backward: int = 0
+    shared: int = 0
+    most: bool = False
+
+    @property
+    def words(self) -> str:
+        """Such as "at most 100 forward, 10 backward"."""
+        parts = [f"{'at most ' if self.most else ''}{self.forward} forward"] if self.forward else []
+        parts += [f"{self.backward} backward"] if self.backward else []
+        parts += [f"{self.shared} for all images"] if self.shared else []
+        return ", ".join(parts) or "none"
 
 
 class Explainer(ABC):
@@ -26,9 +50,13 @@ class Explainer(ABC):
     category: ClassVar[str]
     """Family: "gradient", "path", "smoothing", "surrogate", "layer", "mask", "control"."""
     needs: ClassVar[frozenset[str]] = frozenset()
-    """What it takes from the model or the image beside scores: "gradient", "layer", "segments"."""
+    """What it takes from the model or the image beside scores: "gradient", "layer", "attention", "segments"."""
     reference: ClassVar[str]
     """The paper that defines it."""
+    pitfalls: ClassVar[str] = ""
+    """What its maps are known to get wrong, or not to say, in a sentence."""
+    signed: ClassVar[bool] = True
+    """Whether its maps can be negative."""
     finds_targets: ClassVar[bool] = False
     """Whether `attribute` accepts no targets and takes the predicted class within its own passes."""
     fixed: ClassVar[bool] = False
@@ -57,7 +85,7 @@ class Explainer(ABC):
         home = images.device if isinstance(images, Tensor) else None
         images, aims, index = check_call(model, images, targets, index)
         seed = check_seed(seed)
-        if self.needs & {"gradient", "layer"}:
+        if self.needs & {"gradient", "layer", "attention"}:
             model.need_gradients(type(self).__name__)
         if "layer" in self.needs:
             model.need_layers(type(self).__name__)
@@ -65,6 +93,11 @@ class Explainer(ABC):
             aims = model.choose(model.logits(images))
         maps = self.attribute(model, images, aims, index, seed)
         return check_finite(maps, f"the {type(self).__name__} map").to(home)
+
+    @property
+    def cost(self) -> Cost | None:
+        """What a map takes; None where that depends on the image, or is up to code from elsewhere."""
+        return None
 
     @abstractmethod
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from assay.core.registry import register
-from assay.explain.base import Explainer
+from assay.explain.base import Cost, Explainer
 from assay.models.classifier import Classifier
 
 __all__ = ["Centre", "ColourContrast", "Edges"]
@@ -26,7 +26,14 @@ class Edges(Explainer):
 
     category: ClassVar[str] = "control"
     reference: ClassVar[str] = "Adebayo et al.: Sanity Checks for Saliency Maps, NeurIPS 2018 (edge detector)"
+    pitfalls: ClassVar[str] = "Knows nothing of the model."
+    signed: ClassVar[bool] = False
     finds_targets: ClassVar[bool] = True
+
+    @property
+    def cost(self) -> Cost:
+        """See `Explainer.cost`."""
+        return Cost(0)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `Explainer.attribute`."""
@@ -44,7 +51,14 @@ class ColourContrast(Explainer):
 
     category: ClassVar[str] = "control"
     reference: ClassVar[str] = "none: the image's contrast, a rival of every map"
+    pitfalls: ClassVar[str] = "Knows nothing of the model."
+    signed: ClassVar[bool] = False
     finds_targets: ClassVar[bool] = True
+
+    @property
+    def cost(self) -> Cost:
+        """See `Explainer.cost`."""
+        return Cost(0)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `Explainer.attribute`."""
@@ -64,7 +78,14 @@ class Centre(Explainer):
 
     category: ClassVar[str] = "control"
     reference: ClassVar[str] = "Judd, Ehinger, Durand, Torralba: Learning to Predict Where Humans Look, ICCV 2009 (centre prior)"
+    pitfalls: ClassVar[str] = "Knows nothing of the model."
+    signed: ClassVar[bool] = False
     finds_targets: ClassVar[bool] = True
+
+    @property
+    def cost(self) -> Cost:
+        """See `Explainer.cost`."""
+        return Cost(0)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `Explainer.attribute`."""

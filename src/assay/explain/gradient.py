@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from assay.core.registry import register
-from assay.explain.base import Explainer
+from assay.explain.base import Cost, Explainer
 from assay.models.classifier import Classifier
 from assay.models.passes import gradients
 
@@ -25,7 +25,13 @@ class Gradient(Explainer):
     category: ClassVar[str] = "gradient"
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
     reference: ClassVar[str] = "Simonyan, Vedaldi, Zisserman: Deep Inside Convolutional Networks, 2014"
+    pitfalls: ClassVar[str] = "What a small change does, not what the score owes to a pixel; noisy where the network bends."
     finds_targets: ClassVar[bool] = True
+
+    @property
+    def cost(self) -> Cost:
+        """See `Explainer.cost`."""
+        return Cost(1, 1)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `Explainer.attribute`."""
@@ -49,7 +55,13 @@ class GradientXInput(Explainer):
     category: ClassVar[str] = "gradient"
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
     reference: ClassVar[str] = "Shrikumar, Greenside, Shcherbina, Kundaje: Not Just a Black Box, 2016"
+    pitfalls: ClassVar[str] = "Nothing at black pixels, whatever they tell."
     finds_targets: ClassVar[bool] = True
+
+    @property
+    def cost(self) -> Cost:
+        """See `Explainer.cost`."""
+        return Cost(1, 1)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""

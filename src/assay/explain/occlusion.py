@@ -9,7 +9,7 @@ from torch import Tensor
 
 from assay.core.registry import register
 from assay.explain.backgrounds import Background, Constant
-from assay.explain.base import Explainer
+from assay.explain.base import Cost, Explainer
 from assay.explain.superpixels.coalitions import Coalitions
 from assay.explain.superpixels.segments import Grid, Segments
 from assay.models.classifier import Classifier, Output
@@ -34,6 +34,12 @@ class Occlusion(Explainer):
     category: ClassVar[str] = "surrogate"
     needs: ClassVar[frozenset[str]] = frozenset({"segments"})
     reference: ClassVar[str] = "Zeiler, Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014"
+    pitfalls: ClassVar[str] = "Evidence that stands twice is lost from neither cell alone."
+
+    @property
+    def cost(self) -> Cost | None:
+        """See `Explainer.cost`."""
+        return None if self.segments.cells is None else Cost(self.segments.cells + 1)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""

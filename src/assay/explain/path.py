@@ -12,7 +12,7 @@ from torch import Tensor
 from assay.core.inputs import check_maps
 from assay.core.registry import check_at_least, register
 from assay.explain.backgrounds import Background, Constant, background_scores
-from assay.explain.base import Explainer, check_call
+from assay.explain.base import Cost, Explainer, check_call
 from assay.models.classifier import Classifier
 from assay.models.passes import gradients, segment_sum
 from assay.models.targets import Targets
@@ -57,9 +57,17 @@ class IntegratedGradients(Explainer):
     category: ClassVar[str] = "path"
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
     reference: ClassVar[str] = "Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks, ICML 2017"
+    pitfalls: ClassVar[str] = "Relative to its baseline: evidence that looks like it, here black, gets nothing."
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "steps")
+
+    @property
+    def cost(self) -> Cost:
+        """See `Explainer.cost`."""
+        if not self.complete:
+            return Cost(self.steps, self.steps)
+        return Cost(self.steps + 1, self.steps, 1) if self.baseline.shared else Cost(self.steps + 2, self.steps)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from assay.core import noise
 from assay.core.registry import register
-from assay.explain.base import Explainer
+from assay.explain.base import Cost, Explainer
 from assay.models.classifier import Classifier
 
 __all__ = ["RandomMap"]
@@ -21,7 +21,13 @@ class RandomMap(Explainer):
 
     category: ClassVar[str] = "control"
     reference: ClassVar[str] = "none: the floor of every table"
+    pitfalls: ClassVar[str] = "Knows nothing of the model."
     finds_targets: ClassVar[bool] = True
+
+    @property
+    def cost(self) -> Cost:
+        """See `Explainer.cost`."""
+        return Cost(0)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `Explainer.attribute`."""

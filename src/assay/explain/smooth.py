@@ -10,7 +10,7 @@ from torch import Tensor
 
 from assay.core.noise import derive
 from assay.core.registry import check_at_least, register
-from assay.explain.base import Explainer, check_explains
+from assay.explain.base import Cost, Explainer, check_explains
 from assay.explain.gradient import Gradient
 from assay.explain.kernels import Gaussian, Kernel, draw
 from assay.models.classifier import Classifier
@@ -46,6 +46,7 @@ class Smoothed(Explainer):
     antithetic: bool = True
     category: ClassVar[str] = "smoothing"
     reference: ClassVar[str] = "Tan, Tian: Robust Explanation for Free or At the Cost of Faithfulness, ICML 2023"
+    pitfalls: ClassVar[str] = "Explains the smoothed network, another function the wider the kernel (`assay frontier`)."
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "samples")
@@ -60,6 +61,15 @@ class Smoothed(Explainer):
     def count(self) -> int:
         """Noisy copies per image."""
         return self.samples if self.samples is not None else samples_for(self.kernel.spread)
+
+    @property
+    def cost(self) -> Cost | None:
+        """See `Explainer.cost`."""
+        one = self.explainer.cost
+        if one is None:
+            return None
+        # Calls may share a pass, but not all of them together.
+        return Cost(self.count * (one.forward + one.shared), self.count * one.backward, most=one.most or one.shared > 0)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""
@@ -101,6 +111,7 @@ class SmoothGrad(Explainer):
     category: ClassVar[str] = "smoothing"
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
     reference: ClassVar[str] = "Smilkov, Thorat, Kim, Viegas, Wattenberg: SmoothGrad, 2017"
+    pitfalls: ClassVar[str] = "Explains the smoothed network, another function the wider the noise (`assay frontier`)."
 
     def __post_init__(self) -> None:
         check_at_least(self, 0, "sigma")
@@ -110,6 +121,11 @@ class SmoothGrad(Explainer):
     def smoothed(self) -> Smoothed:
         """The same explainer as a composition."""
         return Smoothed(Gradient(), Gaussian(self.sigma), self.samples, self.antithetic)
+
+    @property
+    def cost(self) -> Cost | None:
+        """See `Explainer.cost`."""
+        return self.smoothed.cost
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""

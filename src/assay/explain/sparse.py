@@ -9,7 +9,7 @@ from torch import Tensor
 
 from assay.core.registry import register
 from assay.errors import SpecError
-from assay.explain.base import Explainer
+from assay.explain.base import Cost, Explainer
 from assay.models.classifier import Classifier
 
 __all__ = ["Sparsified"]
@@ -36,6 +36,8 @@ class Sparsified(Explainer):
     full: float | None = None
     category: ClassVar[str] = "smoothing"
     reference: ClassVar[str] = "Levine, Singla, Feizi: Certifiably Robust Interpretation in Deep Learning, 2019"
+    pitfalls: ClassVar[str] = "Places only: signs and sizes are gone."
+    signed: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction < 1:
@@ -51,6 +53,11 @@ class Sparsified(Explainer):
     def top(self, pixels: int) -> int:
         """How many of so many pixels are marked, at least one."""
         return max(1, round(self.fraction * pixels))
+
+    @property
+    def cost(self) -> Cost | None:
+        """See `Explainer.cost`."""
+        return self.explainer.cost
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""

@@ -39,6 +39,7 @@ class SingleDeletion(Measure):
     category: ClassVar[str] = "faithfulness"
     higher_is_better: ClassVar[bool] = True
     reference: ClassVar[str] = "Hesse, Schaub-Meyer, Roth: Benchmarking the Attribution Quality of Vision Models, NeurIPS 2024"
+    pitfalls: ClassVar[str] = "Evidence that stands twice is lost from no cell alone."
     meaning: ClassVar[str] = "Delete one cell at a time: a faithful map ranks the cells as the score's losses do."
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
@@ -75,6 +76,7 @@ class MarginalContribution(Measure):
     category: ClassVar[str] = "faithfulness"
     higher_is_better: ClassVar[bool] = True
     reference: ClassVar[str] = "Tan, Tian: Robust Explanation for Free or At the Cost of Faithfulness, ICML 2023"
+    pitfalls: ClassVar[str] = "Counts what groups do alone, not together."
     meaning: ClassVar[str] = "Blacken one group of pixels at a time: a faithful map says how much the score falls per unit of pixel."
 
     def __post_init__(self) -> None:

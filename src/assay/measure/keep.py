@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from assay.core.order import along
+from assay.core.order import Inside, along
 from assay.core.registry import register
 from assay.errors import SpecError
 from assay.explain.backgrounds import Background, MeanColour
@@ -23,9 +23,9 @@ class KeepTop(Measure):
     """1 where the target is still the predicted class when all but the map's top pixels are replaced, else 0.
 
     With labels as targets its mean is the accuracy on the kept pixels; with no targets, the share of predictions kept. Where
-    pixels of equal value tie for the last places, it is between what is seen without and with all of them, in proportion. NaN
-    where the model gives NaN or infinity, and for a map whose pixels are all equal. With head "sigmoid", 1 where the target is
-    there, or not, as on the whole image.
+    pixels of equal value tie for the last places, it is the mean over a random order of them and its reverse. NaN where the model
+    gives NaN or infinity, and for a map whose pixels are all equal. With head "sigmoid", 1 where the target is there, or not, as
+    on the whole image.
 
     Args:
         fraction: Share of the pixels that are kept, in (0, 1]; at least one pixel is. The paper takes 0.1, 0.05, 0.02 and 0.01.
@@ -41,6 +41,7 @@ class KeepTop(Measure):
     category: ClassVar[str] = "faithfulness"
     higher_is_better: ClassVar[bool] = True
     reference: ClassVar[str] = "Bhalla, Srinivas, Lakkaraju: Discriminative Feature Attributions, NeurIPS 2023"
+    pitfalls: ClassVar[str] = "Most of the image is replaced, which few networks were trained to see through."
     meaning: ClassVar[str] = "Keep only the pixels the map ranks highest: a discriminative map keeps the class."
 
     def __post_init__(self) -> None:
@@ -53,13 +54,12 @@ class KeepTop(Measure):
         places, flat = orders(maps, self.order)
         filled = self.background.fill(images, case.index, case.seed)
 
-        def run(rows: Tensor, kinds: Tensor, most: Tensor) -> Tensor:
+        def run(rows: Tensor, _: Tensor, inside: Inside) -> Tensor:
             def make(start: int, stop: int) -> Tensor:
-                each = rows[start:stop]
-                stays = places[each, kinds[start:stop]] < most[start:stop, None]
-                return torch.where(stays.view(-1, 1, *images.shape[2:]), images[each], filled[each])
+                each = torch.arange(start, stop, device=rows.device)
+                return torch.where(inside(each).view(-1, 1, *images.shape[2:]), images[rows[each]], filled[rows[each]])
 
             return kept(case.model, case.targets, rows, images.shape[1:], make, lambda: case.logits)
 
         most = torch.tensor([max(1, round(self.fraction * pixels))], device=images.device)
-        return along(places, most, run)[:, :, 0].T + flat
+        return along(places, most, case.index, case.seed, run)[:, :, 0].T + flat

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from assay.core.order import along
+from assay.core.order import Inside, along
 from assay.core.registry import check_at_least, register
 from assay.explain.backgrounds import Background, Blur, Constant, background_scores
 from assay.explain.base import Explainer
@@ -21,7 +21,8 @@ __all__ = ["Deletion", "Insertion"]
 class Deletion(Measure):
     """Area under the class probability while the most important pixels are deleted first.
 
-    Over pixels of equal value the curve is a straight line; a map whose pixels are all equal has no score (NaN).
+    Pixels of equal value go in a random order and in its reverse, and the two curves' mean is taken: in expectation the mean over
+    all their orders. A map whose pixels are all equal has no score (NaN).
 
     Args:
         steps: Equal shares of the pixels that are deleted one after another.
@@ -38,6 +39,7 @@ class Deletion(Measure):
     category: ClassVar[str] = "faithfulness"
     higher_is_better: ClassVar[bool] = False
     reference: ClassVar[str] = "Petsiuk, Das, Saenko: RISE, BMVC 2018"
+    pitfalls: ClassVar[str] = "Images with pixels taken away are unlike any the network knows; read it beside the random map."
     meaning: ClassVar[str] = "Delete the pixels the map ranks highest first: a faithful map makes the class probability drop at once."
 
     def __post_init__(self) -> None:
@@ -69,6 +71,7 @@ class Insertion(Measure):
     category: ClassVar[str] = "faithfulness"
     higher_is_better: ClassVar[bool] = True
     reference: ClassVar[str] = "Petsiuk, Das, Saenko: RISE, BMVC 2018"
+    pitfalls: ClassVar[str] = "Half-shown images are unlike any the network knows; read it beside the random map."
     meaning: ClassVar[str] = (
         "Put the pixels the map ranks highest first into a blurred image: a faithful map makes the class appear at once."
     )
@@ -90,17 +93,17 @@ def _area(case: Case, maps: list[Tensor], before: Tensor, after: Tensor, backgro
     ends = (other, clean) if after is images else (clean, other)
     places, flat = orders(maps, order)
 
-    def run(rows: Tensor, kinds: Tensor, turned: Tensor) -> Tensor:
+    def run(rows: Tensor, turned: Tensor, inside: Inside) -> Tensor:
         found = torch.where(turned == 0, ends[0][rows], ends[1][rows])
         inner = ((turned > 0) & (turned < pixels)).nonzero()[:, 0]
 
         def make(start: int, stop: int) -> Tensor:
             each = inner[start:stop]
-            new = places[rows[each], kinds[each]] < turned[each, None]
+            new = inside(each)
             return torch.where(new.view(-1, 1, *images.shape[2:]), after[rows[each]], before[rows[each]])
 
         found[inner] = scores(case.model, case.targets, rows[inner], images.shape[1:], make, "probability")
         return found
 
     cuts = torch.linspace(0, pixels, steps + 1, device=images.device).round().long()
-    return torch.trapezoid(along(places, cuts, run), dx=1 / steps).T + flat
+    return torch.trapezoid(along(places, cuts, case.index, case.seed, run), dx=1 / steps).T + flat

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from assay.core import noise
-from assay.core.order import along
+from assay.core.order import Inside, along
 from assay.core.registry import check_at_least, register
 from assay.errors import SpecError
 from assay.explain.base import Explainer
@@ -43,6 +43,7 @@ class Road(Measure):
     category: ClassVar[str] = "faithfulness"
     higher_is_better: ClassVar[bool] = False
     reference: ClassVar[str] = "Rong, Leemann, Borisov, Kasneci, Kasneci: A Consistent and Efficient Evaluation Strategy, ICML 2022"
+    pitfalls: ClassVar[str] = "What is filled in hides less than black does, but the shape of the hole can still tell the class."
     meaning: ClassVar[str] = "Replace the pixels the map ranks highest by what their surroundings say: the class probability drops."
 
     def __post_init__(self) -> None:
@@ -55,17 +56,17 @@ class Road(Measure):
         images, shape = case.images, case.images.shape[1:]
         places, flat = orders(maps, self.order)
 
-        def run(rows: Tensor, kinds: Tensor, cuts: Tensor) -> Tensor:
+        def run(rows: Tensor, cuts: Tensor, inside: Inside) -> Tensor:
             def make(start: int, stop: int) -> Tensor:
                 here, cut = rows[start:stop], cuts[start:stop]
-                gone = (places[here, kinds[start:stop]] < cut[:, None]).view(-1, 1, *shape[1:])
+                gone = inside(torch.arange(start, stop, device=rows.device)).view(-1, 1, *shape[1:])
                 added = noise.normal(case.seed, "Road", case.index[here], cut, tuple(shape)) * self.noise
                 return impute(images[here], gone) + added * gone
 
             return scores(case.model, case.targets, rows, shape, make, "probability")
 
         cuts = (torch.tensor(self.fractions, device=images.device, dtype=torch.float64) * places.shape[2]).round().long()
-        return along(places, cuts, run).mean(2).T + flat
+        return along(places, cuts, case.index, case.seed, run).mean(2).T + flat
 
 
 def impute(images: Tensor, gone: Tensor) -> Tensor:

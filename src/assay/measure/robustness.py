@@ -33,6 +33,7 @@ class MaxSensitivity(Measure):
     higher_is_better: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset({"explainer"})
     reference: ClassVar[str] = "Yeh, Hsieh, Suggala, Inouye, Ravikumar: On the (In)fidelity and Sensitivity of Explanations, NeurIPS 2019"
+    pitfalls: ClassVar[str] = "A map that never changes, whatever it shows, is perfect."
     meaning: ClassVar[str] = "Add noise too small to see: a robust map hardly changes."
 
     def __post_init__(self) -> None:
@@ -74,6 +75,7 @@ class LocalLipschitz(Measure):
     higher_is_better: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset({"explainer"})
     reference: ClassVar[str] = "Tan, Tian: Robust Explanation for Free or At the Cost of Faithfulness, ICML 2023"
+    pitfalls: ClassVar[str] = "A map that never changes, whatever it shows, is perfect."
     meaning: ClassVar[str] = "Add a little noise: a robust map changes little for the size of the change."
 
     def __post_init__(self) -> None:

@@ -48,6 +48,7 @@ class ParameterRandomisation(Measure):
     higher_is_better: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset({"explainer"})
     reference: ClassVar[str] = "Adebayo et al.: Sanity Checks for Saliency Maps, NeurIPS 2018"
+    pitfalls: ClassVar[str] = "Any two maps that follow the image correlate, so that zero is hardly reached."
     meaning: ClassVar[str] = "Give the model random weights, layer by layer: a map of the model no longer looks the same."
 
     def __post_init__(self) -> None:
@@ -89,6 +90,7 @@ class EfficientParameterRandomisation(Measure):
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"explainer"})
     reference: ClassVar[str] = "Hedstrom, Weber, Lapuschkin, Hohne: Sanity Checks Revisited, 2023"
+    pitfalls: ClassVar[str] = "Noise raises entropy as well."
     meaning: ClassVar[str] = "Give the model random weights: a map of the model becomes more disordered."
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
@@ -116,6 +118,7 @@ class RandomTarget(Measure):
     higher_is_better: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset({"explainer"})
     reference: ClassVar[str] = "Sixt, Granz, Landgraf: When Explanations Lie, ICML 2020"
+    pitfalls: ClassVar[str] = "Classes that look alike may rightly share their evidence."
     meaning: ClassVar[str] = "Ask for another class: a map of the class's evidence changes."
 
     def __post_init__(self) -> None:

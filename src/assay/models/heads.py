@@ -14,7 +14,7 @@ from assay.core.precision import Precision
 from assay.core.registry import nearest
 from assay.errors import ModelError, SpecError
 
-__all__ = ["HEADS", "Head", "HeadName", "Output", "check_choices", "matrix", "of_class"]
+__all__ = ["HEADS", "PROBABILITIES", "Head", "HeadName", "Output", "check_choices", "matrix", "of_class"]
 
 HeadName = Literal["softmax", "sigmoid", "binary", "scalar"]
 Output = Literal["logit", "probability", "log_probability"]
@@ -78,6 +78,17 @@ class Head(ABC):
     def lead(self, outputs: Tensor, ids: Tensor, clean: Tensor) -> Tensor:
         """By how much (n,), in logits, `agrees` holds; negative where it does not."""
 
+    def spread(self, outputs: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+        """How far (n,) the outputs (n, K) that decide are apart, 1 where not at all: what leads and losses are measured by.
+
+        Multiplied outputs have the same leads and losses in these units.
+
+        Args:
+            outputs: (n, K).
+            labels: (n,) or multi-hot (n, K): what is explained or right.
+        """
+        return _positive(outputs.std(1, correction=0))
+
     @abstractmethod
     def right(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Whether (n,) outputs (n, K) agree with labels (n,), or multi-hot (n, K) where the head has several findings."""
@@ -140,6 +151,18 @@ class Softmax(Head):
         return -self.lead(outputs, labels, outputs)
 
 
+class Probabilities(Softmax):
+    """K classes, of which the outputs are the probabilities already."""
+
+    def transform(self, outputs: Tensor, output: Output) -> Tensor:
+        """See `Head.transform`; what counts as logits are the outputs, as they are."""
+        return outputs.clamp_min(torch.finfo(outputs.dtype).tiny).log() if output == "log_probability" else outputs
+
+    def average(self, outputs: Tensor, output: Output) -> Tensor:  # noqa: ARG002
+        """See `Head.average`."""
+        return outputs.mean(0)
+
+
 class Binary(Softmax):
     """One logit z per image: two classes with logits (0, z), the probability of class 1 being sigmoid(z)."""
 
@@ -182,6 +205,12 @@ class Sigmoid(Head):
     def lead(self, outputs: Tensor, ids: Tensor, clean: Tensor) -> Tensor:
         """Away from the threshold, on the side where it was."""
         return torch.where(of_class(clean, ids) > 0, 1.0, -1.0) * of_class(outputs, ids)
+
+    def spread(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """How far from its threshold the finding is; of multi-hot labels the root mean square of all."""
+        if labels.ndim == 1:
+            return _positive(of_class(outputs, labels).abs())
+        return _positive(outputs.square().mean(1).sqrt())
 
     def right(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The labelled finding is there, or all findings are as the multi-hot labels say."""
@@ -258,6 +287,8 @@ class Scalar(Head):
 
 HEADS: dict[str, Head] = {one.name: one for one in (Softmax(), Sigmoid(), Binary(), Scalar())}
 """Heads by name."""
+PROBABILITIES = Probabilities()
+"""What stands for "softmax" where the outputs are probabilities."""
 
 
 def check_choices(precision: str, output: str, head: str | None, chunk: int | None, memory: int | None) -> None:
@@ -292,6 +323,10 @@ def matrix(outputs: Tensor) -> Tensor:
             "Classifier(net, select=...)"
         )
     return outputs
+
+
+def _positive(values: Tensor) -> Tensor:
+    return values.masked_fill(values == 0, 1.0)
 
 
 def of_class(outputs: Tensor, ids: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from assay.core.surroundings import undisturbed
 from assay.errors import AssayError, ModelError
 from assay.models.classifier import Classifier
 from assay.models.heads import Output
-from assay.models.proof import first_line
+from assay.models.preparation.proof import first_line
 
 __all__ = ["Make", "Take", "gradients", "scores", "segment_sum", "slope_of"]
 

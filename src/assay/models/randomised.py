@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from assay.core import noise
 from assay.errors import ModelError
 from assay.models.classifier import Classifier
-from assay.models.prepare import frozen_copy
+from assay.models.preparation.prepare import frozen_copy
 
 __all__ = ["layers", "permuted", "randomised"]
 

@@ -22,9 +22,9 @@ __all__ = [
     "Aims",
     "Contrast",
     "Decision",
-    "Given",
     "Logit",
     "Mean",
+    "OwnTarget",
     "Probability",
     "Target",
     "Targets",
@@ -199,7 +199,7 @@ class Mean(_OfClass):
 
 
 @dataclass(frozen=True)
-class Given(Target):
+class OwnTarget(Target):
     """A caller's own function from outputs to values (n,); it is its own value also where probabilities are asked for.
 
     Attributes:
@@ -314,7 +314,7 @@ def check_labels(head: Head, labels: Any, count: int, classes: int | None, devic
 
 def _aims(objects: Sequence[Any], codes: Tensor, classes: int | None) -> Aims:
     made = codes.as_subclass(Aims)
-    made.objects = tuple(one if isinstance(one, Target) else Given(one) for one in objects)
+    made.objects = tuple(one if isinstance(one, Target) else OwnTarget(one) for one in objects)
     for one in made.objects:
         if isinstance(one, Contrast) and one.a == one.b:
             raise TargetError(f"{one!r} is class {one.a} against itself, which is 0 everywhere; name two classes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -26,7 +27,10 @@ from assay.study.source import Held, Source, placed
 from assay.study.tally import OK
 from assay.study.targeting import PREDICTED, Targeting, given_targets
 
-__all__ = ["Asked", "Block"]
+__all__ = ["Asked", "Block", "Twins"]
+
+Twins = tuple[Classifier | None, Classifier | None]
+"""A model with random weights in all layers, and in the last; None where it has no weights to put in order."""
 
 _STATUS = {"image": pl.Int64, "name": pl.String, "status": pl.String, "label": pl.Int64, "predicted": pl.Int64}
 
@@ -121,13 +125,15 @@ class Asked:
         """Which class of each image is explained, in a word."""
         return self.targets.name
 
-    @cached_property
-    def twin(self) -> Classifier | None:
-        """The model with every weight in random order; None where it has no weights to put in order."""
-        try:
-            return randomised(self.model, "all", self.seed)
-        except ModelError:
-            return None
+    def twins(self, shape: Sequence[int]) -> Twins:
+        """The model with random weights in all layers and in the last, for images of `shape` (C, H, W); made once."""
+        if "_twins" not in self.__dict__:
+            found: Twins = (None, None)
+            with suppress(ModelError):
+                found = randomised(self.model, "all", self.seed, shape), randomised(self.model, "last", self.seed, shape)
+            self.__dict__["_twins"] = found  # Where `cached_property` would keep it.
+        kept: Twins = self.__dict__["_twins"]
+        return kept
 
     def read(self, blocks: Iterable[range]) -> Iterator[Block]:
         """Each block of positions, in order, read ahead."""

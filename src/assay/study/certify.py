@@ -1,42 +1,52 @@
-"""Certified against attacked robustness of many images over the radius: a table, a summary and one figure."""
+"""Certified against attacked robustness of many images over the radius: a table, a summary, one figure and a report."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
 from assay.attack.base import Attack
 from assay.attack.distances import Cosine, TopK
 from assay.attack.goals import MaximiseDistance
 from assay.attack.map_attack import MapAttack
-from assay.bounds.certificate import Certificate
+from assay.bounds.certificate import Certificate, sentence
 from assay.bounds.certify import certify, check_certifiable
+from assay.core.registry import short
 from assay.errors import SpecError
 from assay.explain.base import Explainer
-from assay.explain.smooth import Smoothed
+from assay.explain.smooth import Smoothed, SmoothGrad, with_copies
 from assay.explain.sparse import Sparsified
 from assay.measure.attacked import blind_like
 from assay.measure.base import Case
 from assay.report.figures.plots import Curve, curves, to_bytes
+from assay.report.page import Sentence
+from assay.report.study_page import render_study
 from assay.report.text import plural
 from assay.run.record import record
 from assay.stats.intervals import means
+from assay.study.certify_page import certified_page, unrelated
 from assay.study.study import Asked, Block, Done, Grid, Kept, Report, Study, Tell
 
 __all__ = ["CertifyStudy", "certified_figure", "certified_summary", "certified_table"]
 
-_MEANS = ("cosine", "seen", "overlap", "attacked_cosine", "attacked_overlap")
-_FIGURE = "certified.svg"
+_MEANS = ("cosine", "seen", "overlap", "top", "out", "attacked_cosine", "attacked_overlap")
+_FIGURE, _REPORT = "certified.svg", "report.html"
+_JUDGED = 32
+"""Copies per image that an attack's candidates are judged by at most; the one that it ends with is explained in full."""
+_USUAL = MapAttack(0, "l2", 10, MaximiseDistance(distance=Cosine()), restarts=1, judge_every=10)
+"""One start suffices to see that a bound is not reached, and each judgement costs a map."""
 
 
 @dataclass(frozen=True)
 class CertifyStudy(Study):
-    """Bound how far smoothed explanations can be moved, with proof, and attack them: tables and a figure in a run folder.
+    """Bound how far smoothed explanations can be moved, with proof, and attack them: tables, arrays and a report in a run folder.
 
     Attributes:
         smoothing: "SmoothGrad(sigma=0.25, samples=200)" with --output probability, or "Smoothed(Sparsified(...), Gaussian(0.25), 1000)".
@@ -44,15 +54,18 @@ class CertifyStudy(Study):
         confidence: Of each image's bounds.
         samples: Passes per image for a gradient's certificate; 1000 by default.
         attack: Spec of an attack to compare with, its eps replaced, or none.
+        gallery: Images shown in the report.
     """
 
     smoothing: Explainer
     eps: tuple[float, ...]
     confidence: float = 0.99
     samples: int | None = None
-    attack: Attack | Literal["none"] = MapAttack(0, "l2", 20, MaximiseDistance(distance=Cosine()))  # noqa: RUF009  (frozen)
+    attack: Attack | Literal["none"] = _USUAL
+    gallery: int = 4
 
     command: ClassVar[str] = "certify"
+    keeps_arrays: ClassVar[bool] = True
 
     @property
     def radii(self) -> tuple[float, ...]:
@@ -69,33 +82,65 @@ class CertifyStudy(Study):
         check_certifiable(asked.model, self.smoothing, self.radii, self.confidence, self.samples, asked.targets.sample)
         if self.attack != "none" and self.attack.norm != "l2":
             raise SpecError(f"certificates hold in L2 balls; the attack must be in norm l2, not {self.attack.norm}")
+        if self.gallery < 0:
+            raise SpecError(f"gallery must be at least 0, not {self.gallery}")
+
+    @property
+    def attacked(self) -> Explainer:
+        """What is attacked: the smoothed explainer with few copies, without the marks of top pixels, which have no slope."""
+        smoothed = self.smoothing.smoothed if isinstance(self.smoothing, SmoothGrad) else self.smoothing
+        assert isinstance(smoothed, Smoothed)
+        if isinstance(smoothed.explainer, Sparsified):
+            smoothed = replace(smoothed, explainer=smoothed.explainer.explainer)
+        return with_copies(smoothed, min(smoothed.count, _JUDGED))
 
     def attack_at(self, eps: float) -> Attack | None:
         """The attack within `eps`, or a black-box one with the same goal where that cannot be made."""
         if self.attack == "none":
             return None
         chosen: Attack = replace(self.attack, eps=eps)  # type: ignore[type-var]
-        return chosen if chosen.can(self.smoothing) else blind_like(chosen)
+        return chosen if chosen.can(self.attacked) else blind_like(chosen)
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
-        """See `Study.block`; images whose output is not finite are left out."""
-        del asked, tell
-        fine = torch.tensor(block.fine({}), dtype=torch.int64)
-        return Kept({"certificates": certified_table(self, block.case.part(fine))} if len(fine) else {})
+        """See `Study.block`; images whose output is not finite are left out. `maps.zarr` has the seen maps, and of top pixels `pixels`."""
+        del asked
+        fine = block.fine({})
+        if not fine:
+            return Kept()
+        case = block.case.part(torch.tensor(fine, dtype=torch.int64))
+        found = _certified(self, case)
+        tell(len(block.batch) // 2)
+        arrays = {"maps": block.spread(found.maps.cpu().numpy(), fine)}
+        if isinstance(found.smoothing.explainer, Sparsified):
+            # Half floats, so that what there is not can be NaN.
+            arrays["pixels"] = block.spread(found.pixels.transpose(0, 1).cpu().numpy().astype(np.float16), fine)
+        return Kept({"certificates": certified_table(self, case, found)}, arrays=arrays)
 
     def conclude(self, asked: Asked, done: Done) -> Report:
-        """`certificates.parquet` and `.csv` (a row per image and radius), `summary.csv`, `status.csv` and `certified.svg`."""
-        del asked
+        """`certificates.parquet` and `.csv` (a row per image and radius), `summary.csv`, `status.csv`, the figure and `report.html`."""
         done.require_sound("certified")
-        summary = certified_summary(done.table("certificates").sort("eps", maintain_order=True))
-        troubled = done.tally.troubled
+        assert done.folder is not None
+        table = done.table("certificates").sort("eps", maintain_order=True)
+        summary, apart = certified_summary(table), unrelated(done.folder, done.blocks)
+        troubled, grid = done.tally.troubled, _grid(summary)
+        verdict = Sentence("note", _told(self, table, apart))
+
+        def page() -> bytes:
+            figure = certified_figure(summary, self.confidence)
+            return render_study(certified_page(self, asked, done, grid, verdict, figure, apart)).encode()
+
         return Report(
             found=lambda: summary,
             merged={"certificates.parquet": "certificates", "certificates.csv": "certificates", "status.csv": "status"},
-            files={"summary.csv": lambda: summary.write_csv().encode(), _FIGURE: lambda: certified_figure(summary, self.confidence)},
-            grids=(_grid(summary),),
+            files={
+                "summary.csv": lambda: summary.write_csv().encode(),
+                _FIGURE: lambda: certified_figure(summary, self.confidence),
+                _REPORT: page,
+            },
+            grids=(grid,),
+            sentences=(verdict,),
             said=(f"{plural(troubled, 'image')} had problems; status.csv lists them.",) if troubled else (),
-            main=("figure", _FIGURE),
+            main=("report", _REPORT),
         )
 
     def record(self, asked: Asked) -> dict[str, Any]:
@@ -105,37 +150,52 @@ class CertifyStudy(Study):
         return record(asked.model, [self.smoothing], (), asked.data, asked.source.indices, asked.seed, told)
 
 
-def certified_table(study: CertifyStudy, case: Case) -> pl.DataFrame:
+def certified_table(study: CertifyStudy, case: Case, found: Certificate | None = None) -> pl.DataFrame:
     """A row for each image and radius: the certificate, and what is left of the seen map under attack; NaN for what there is not.
 
     Args:
         study: What to do.
         case: The images, their targets and logits.
+        found: Their certificate, where it is known.
     """
-    radii, index = study.radii, case.index
-    found = certify(case.model, case.images, study.smoothing, radii, study.confidence, case.targets, study.samples, case.seed, index=index)
+    found, index = found or _certified(study, case), case.index
     cosine, overlap = torch.full_like(found.cosine, torch.nan), torch.full_like(found.cosine, torch.nan)
-    for row, eps in enumerate(radii):
-        attack = study.attack_at(eps)
-        if attack is None:
-            continue
-        result = attack.run(case.model, study.smoothing, case.images, case.targets, index, case.seed, case.logits, found.maps)
-        cosine[row] = 1 - Cosine()(found.maps, result.attacked_maps).double()
-        overlap[row] = 1 - TopK(_fraction(found))(found.maps, result.attacked_maps).double()
-    columns = {name: getattr(found, name) for name in ("cosine", "seen", "overlap", "needed")}
+    for row, moved in enumerate(_attacked(study, case)):
+        cosine[row] = 1 - Cosine()(found.maps, moved).double()
+        overlap[row] = 1 - TopK(_fraction(found))(found.maps, moved).double()
+    columns = {name: getattr(found, name) for name in ("cosine", "seen", "overlap", "needed")} | found.shares
     if not isinstance(found.smoothing.explainer, Sparsified):
-        columns["overlap"] = torch.full_like(found.overlap, torch.nan)
+        columns |= dict.fromkeys(("overlap", *found.shares), torch.full_like(found.overlap, torch.nan))
     columns |= {"attacked_cosine": cosine, "attacked_overlap": overlap}
-    many = len(radii)
+    many = len(study.radii)
     return pl.DataFrame(
         {
             "image": index.cpu().repeat(many).numpy(),
-            "eps": np.repeat(radii, len(index)),
+            "eps": np.repeat(study.radii, len(index)),
             **{name: value.flatten().cpu().numpy() for name, value in columns.items()},
             **{name: getattr(found, name).repeat(many).cpu().numpy() for name in ("norm", "radius")},
             "samples": [found.samples] * (many * len(index)),
         }
     )
+
+
+def _certified(study: CertifyStudy, case: Case) -> Certificate:
+    return certify(
+        case.model, case.images, study.smoothing, study.radii, study.confidence, case.targets, study.samples, case.seed, index=case.index
+    )
+
+
+def _attacked(study: CertifyStudy, case: Case) -> Iterator[Tensor]:
+    """Maps (N, C, H, W) of the images attacked at each radius, by the explainer that is certified; nothing without an attack."""
+    if study.attack == "none":
+        return
+    quick, given = study.attacked, (case.targets, case.index, case.seed)
+    clean = quick.attribute(case.model, case.images, *given)
+    for eps in study.radii:
+        attack = study.attack_at(eps)
+        assert attack is not None
+        images = attack.run(case.model, quick, case.images, *given, case.logits, clean).images
+        yield study.smoothing.attribute(case.model, images, *given)
 
 
 def certified_summary(table: pl.DataFrame) -> pl.DataFrame:
@@ -202,6 +262,15 @@ def _grid(summary: pl.DataFrame) -> Grid:
             for row in summary.iter_rows(named=True)
         ),
     )
+
+
+def _told(study: CertifyStudy, table: pl.DataFrame, apart: float) -> str:
+    """The certificate in words, at the smallest radius."""
+    rows = table.filter(pl.col("eps") == study.radii[0])
+    cosine, overlap = (rows[name].fill_nan(0.0).to_list() for name in ("cosine", "overlap"))
+    top, out = (float(np.nan_to_num(rows[name].to_numpy()).mean()) for name in ("top", "out"))
+    head = f"{short(study.smoothing)} within L2 distance {study.radii[0]:g}, at {study.confidence:.4g} confidence for each image"
+    return sentence(head, cosine, overlap, (top, out), rows["samples"][0], apart)
 
 
 def _fraction(found: Certificate) -> float:

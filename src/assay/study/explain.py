@@ -15,8 +15,10 @@ from assay.core.registry import short
 from assay.data.base import Batch
 from assay.explain.base import Explainer
 from assay.report import overlay, robust_limit
-from assay.report.text import plural
-from assay.run.npz import write_npz
+from assay.report.figures.plots import to_bytes
+from assay.report.figures.show import show
+from assay.report.text import percent, plural
+from assay.run.arrays import write_npz
 from assay.run.record import record
 from assay.study.labels import match
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
@@ -25,6 +27,7 @@ __all__ = ["ExplainStudy", "Explained"]
 
 _LONGEST = 120
 _LISTED = 20
+_ON_SHEET = 12
 _PREDICTED = {"image": pl.Int64, "name": pl.String, "predicted": pl.String, "probability": pl.Float64, "label": pl.String}
 
 
@@ -44,7 +47,7 @@ class ExplainStudy(Study):
     Attributes:
         explainer: Such as "SmoothGrad(sigma=0.05)"; may be given several times.
         maps: How maps are kept: a zarr folder of chunks alone, or one compressed npz file too.
-        overlays: Draw each map over its image, as PNG.
+        overlays: Draw each map over its image, as PNG, and the first twelve images with all their maps on one sheet.
     """
 
     explainer: tuple[Explainer, ...]
@@ -73,6 +76,8 @@ class ExplainStudy(Study):
         arrays = {"targets": block.spread(block.decision.ids.cpu().numpy()[keep], keep)}
         arrays |= {name: block.spread(values.numpy()[keep], keep) for name, values in maps.items()}
         files = _overlays(block.batch, keep, maps) if self.overlays else {}
+        if self.overlays and keep and block.rows.start == 0:
+            files["sheet.png"] = _sheet(asked, block, keep[:_ON_SHEET], maps)
         return Kept({"predictions": _predictions(asked, block, keep)}, maps, arrays, files)
 
     def conclude(self, asked: Asked, done: Done) -> Report:
@@ -120,6 +125,18 @@ def _overlays(batch: Batch, keep: Sequence[int], maps: Mapping[str, Tensor]) -> 
             overlay(batch.images[at], values[at], robust_limit(values[at]), truth).save(held, "PNG")
             files[f"overlays/{_file_name(name)}/{int(batch.index[at]):06d}_{_file_name(batch.names[at])}.png"] = held.getvalue()
     return files
+
+
+def _sheet(asked: Asked, block: Block, places: Sequence[int], maps: Mapping[str, Tensor]) -> bytes:
+    """Images with what they are taken for, beside their maps by every explainer on one scale each, as PNG."""
+    rows = _predictions(asked, block, places)
+    names = [
+        f"{row['name']}\n{row['predicted']} ({percent(row['probability'])})" + (f"\nlabelled {row['label']}" if row["label"] else "")
+        for row in rows.iter_rows(named=True)
+    ]
+    at = list(places)
+    images = block.batch.images[at].cpu().clamp(0, 1)
+    return to_bytes(lambda: show(images, {name: values[at] for name, values in maps.items()}, names), "png")
 
 
 def _file_name(text: str) -> str:

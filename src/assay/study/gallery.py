@@ -16,7 +16,7 @@ from assay.models.targets import Decision
 from assay.report import Gallery
 from assay.study.labels import Labels
 
-__all__ = ["Shown", "gallery", "pack", "places", "show", "unpack"]
+__all__ = ["GalleryImage", "gallery", "pack", "places", "show", "unpack"]
 
 _SCHEMA: dict[str, pl.DataType] = {
     "slot": pl.Int64(),
@@ -29,7 +29,7 @@ _SCHEMA: dict[str, pl.DataType] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class GalleryImage:
     """One image of the gallery.
 
     Attributes:
@@ -59,7 +59,7 @@ def places(wanted: int, images: int) -> list[int]:
     return [-(-slot * images // wanted) for slot in range(wanted)]
 
 
-def show(batch: Batch, at: int, decision: Decision, maps: list[Tensor], values: Tensor) -> Shown:
+def show(batch: Batch, at: int, decision: Decision, maps: list[Tensor], values: Tensor) -> GalleryImage:
     """What the gallery keeps of image `at` of a batch.
 
     Args:
@@ -70,7 +70,7 @@ def show(batch: Batch, at: int, decision: Decision, maps: list[Tensor], values: 
         values: (measures, explainers and floor) of it.
     """
     image = batch.images[at].cpu()
-    return Shown(
+    return GalleryImage(
         name=batch.names[at],
         label=None if batch.labels is None else int(batch.labels[at]),
         # What has no colours is shown as the channels' mean.
@@ -83,7 +83,7 @@ def show(batch: Batch, at: int, decision: Decision, maps: list[Tensor], values: 
     )
 
 
-def pack(shown: Iterable[tuple[int, Shown]]) -> pl.DataFrame:
+def pack(shown: Iterable[tuple[int, GalleryImage]]) -> pl.DataFrame:
     """Images of the gallery with their slots as a table, a row for each tensor."""
     rows = []
     for slot, one in shown:
@@ -96,13 +96,13 @@ def pack(shown: Iterable[tuple[int, Shown]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=_SCHEMA)
 
 
-def unpack(table: pl.DataFrame) -> list[tuple[int, Shown]]:
+def unpack(table: pl.DataFrame) -> list[tuple[int, GalleryImage]]:
     """What `pack` packed."""
     found = []
     for (slot,), rows in table.group_by("slot", maintain_order=True):
         parts = {row["part"]: _tensor(row["data"], row["shape"]) for row in rows.iter_rows(named=True)}
         truth, distractor = parts.get("truth"), parts.get("distractor")
-        one = Shown(
+        one = GalleryImage(
             rows["name"][0],
             rows["label"][0],
             parts["image"],
@@ -116,7 +116,9 @@ def unpack(table: pl.DataFrame) -> list[tuple[int, Shown]]:
     return found
 
 
-def gallery(shown: Sequence[Shown], explainers: Sequence[str], measures: Sequence[str], labels: Labels) -> Gallery:
+def gallery(
+    shown: Sequence[GalleryImage], explainers: Sequence[str], measures: Sequence[str], labels: Labels, why: Sequence[str] = ()
+) -> Gallery:
     """The report's gallery.
 
     Args:
@@ -124,6 +126,7 @@ def gallery(shown: Sequence[Shown], explainers: Sequence[str], measures: Sequenc
         explainers: Names of their maps' explainers.
         measures: The measures' names.
         labels: Names of labels and predictions.
+        why: Why each is shown.
     """
     told = [_told(one.probabilities, labels) for one in shown]
     return Gallery(
@@ -139,6 +142,7 @@ def gallery(shown: Sequence[Shown], explainers: Sequence[str], measures: Sequenc
             name: {measure: tuple(float(one.values[line, place]) for one in shown) for line, measure in enumerate(measures)}
             for place, name in enumerate(explainers)
         },
+        why=tuple(why),
     )
 
 

@@ -12,7 +12,7 @@ from assay.core.noise import derive
 from assay.core.registry import check_at_least, check_positive, register
 from assay.errors import NotFiniteError, SpecError
 from assay.explain.backgrounds import Background
-from assay.explain.base import Explainer
+from assay.explain.base import Cost, Explainer
 from assay.models.classifier import Classifier
 from assay.tune.backgrounds import Backdrop, RandomColour, fitted, kept
 from assay.tune.masks import Learned, MaskRule, batch_sizes, learn
@@ -63,6 +63,8 @@ class LearnedMask(Explainer):
     category: ClassVar[str] = "mask"
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
     reference: ClassVar[str] = "Bhalla, Srinivas, Lakkaraju: Discriminative Feature Attributions, NeurIPS 2023"
+    pitfalls: ClassVar[str] = "What is enough to keep the prediction, on backgrounds that are new to the network; no class, no sign."
+    signed: ClassVar[bool] = False
     finds_targets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -71,6 +73,14 @@ class LearnedMask(Explainer):
         check_at_least(self, 0, "lambda_data", "smoothness", "tolerance")
         if (self.batch_size is None) == (self.optimiser == "paper"):
             raise SpecError(f'LearnedMask: batch_size is of optimiser="paper" alone; it is {self.batch_size!r} with {self.optimiser!r}')
+
+    @property
+    def cost(self) -> Cost | None:
+        """See `Explainer.cost`."""
+        if self.stop.most is None:
+            return None
+        epochs = self.rounds * self.stop.most
+        return Cost(epochs + 1, epochs, most=not isinstance(self.stop, Epochs))
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `Explainer.attribute`; maps (N, 1, H, W) in [0, 1].

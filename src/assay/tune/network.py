@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from assay.errors import ModelError
 from assay.models.classifier import Classifier
 from assay.models.outputs import Select, selected
-from assay.models.prepare import frozen_copy
+from assay.models.preparation.prepare import frozen_copy
 
 __all__ = ["PixelNet", "logits_of", "original", "trainable", "wrapped"]
 

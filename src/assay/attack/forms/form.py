@@ -16,7 +16,7 @@ from assay.errors import SpecError
 from assay.models.classifier import Classifier
 from assay.models.passes import segment_sum
 
-__all__ = ["Form", "Hold", "Steer", "SumForm", "Task", "form"]
+__all__ = ["Form", "Hold", "Steer", "Step", "SumForm", "form"]
 
 Steer = Callable[[Tensor, Tensor], Tensor]
 """Takes maps (n, C, H, W) of the images numbered rows (n,), and gives the goal's gradient at them."""
@@ -25,7 +25,7 @@ Hold = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Task:
+class Step:
     """What is differentiated at one step.
 
     Attributes:
@@ -56,7 +56,7 @@ class Form(ABC):
     """Whether `pull` takes the penalty off, its passes giving the images' own logits anyway."""
 
     @abstractmethod
-    def pull(self, task: Task) -> Tensor:
+    def pull(self, step: Step) -> Tensor:
         """Gradient (N, C, H, W) of the goal at the pixels, minus the penalty's where `holds`."""
 
 
@@ -80,77 +80,68 @@ class SumForm(Form):
         return 1
 
     @abstractmethod
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
+    def part(self, step: Step, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
         """Logits and parts of the maps of P pairs, with a graph to `pixels`.
 
         Args:
-            task: The step.
+            step: The step.
             pixels: (P, C, H, W), the pairs' images.
-            rows: (P,) the images' places in the task.
+            rows: (P,) the images' places in the step.
             sample: (P,) which of an image's `each` inputs.
         """
 
-    def pull(self, task: Task) -> Tensor:
+    def pull(self, step: Step) -> Tensor:
         """See `Form.pull`; memory does not grow with `each`."""
-        if task.soft.fits(self.each, task.images.shape[1:]):
-            return self._whole(task)
-        return self._split(task)
+        if step.soft.fits(self.each, step.images.shape[1:]):
+            return self._whole(step)
+        return self._split(step)
 
-    def _whole(self, task: Task) -> Tensor:
+    def _whole(self, step: Step) -> Tensor:
         """All inputs of an image at once, so that one pass gives both the map and its slope."""
-        found = torch.empty_like(task.images)
+        found = torch.empty_like(step.images)
 
-        def step(start: int, stop: int) -> None:
+        def chunk(start: int, stop: int) -> None:
             rows = torch.arange(start, stop, device=found.device)
             with torch.inference_mode(False), torch.enable_grad():
-                pixels = task.images[start:stop].detach().clone().requires_grad_()
+                pixels = step.images[start:stop].detach().clone().requires_grad_()
                 sample = torch.arange(self.each, device=found.device).repeat(len(rows))
                 wide = pixels.repeat_interleave(self.each, 0) if self.each > 1 else pixels
-                logits, parts = self.part(task, wide, rows.repeat_interleave(self.each), sample)
+                logits, parts = self.part(step, wide, rows.repeat_interleave(self.each), sample)
                 maps = parts.view(len(rows), self.each, *parts.shape[1:]).sum(1)
-                total = (maps * task.steer(maps.detach(), rows)).sum()
+                total = (maps * step.steer(maps.detach(), rows)).sum()
                 if self.holds:
-                    total = total - task.hold(logits, rows).sum()
-                slope = _slope(task, total, pixels)
-            task.soft.count_backward(len(rows) * self.each)
+                    total = total - step.hold(logits, rows).sum()
+                slope = step.soft.slope(total, pixels)
+            step.soft.count_backward(len(rows) * self.each)
             found[start:stop] = slope
 
-        task.soft.run_groups(len(found), self.each, found.shape[1:], step)
+        step.soft.run_groups(len(found), self.each, found.shape[1:], chunk)
         return found
 
-    def _split(self, task: Task) -> Tensor:
+    def _split(self, step: Step) -> Tensor:
         """The maps first, and the goal's slope at them then pulled back a chunk at a time."""
-        images, device = task.images, task.images.device
+        images, device = step.images, step.images.device
         maps: list[Tensor] = []
         vector: list[Tensor] = []
         found = torch.zeros_like(images)
 
-        def step(start: int, stop: int) -> None:
+        def chunk(start: int, stop: int) -> None:
             pairs = torch.arange(start, stop, device=device)
             rows = pairs // self.each
             ones = torch.ones(len(rows), device=device)
             with torch.inference_mode(False), torch.enable_grad():
                 pixels = images[rows].detach().clone().requires_grad_()
-                parts = self.part(task, pixels, rows, pairs % self.each)[1]
-                slope = _slope(task, (parts * vector[0][rows]).sum(), pixels) if vector else None
+                parts = self.part(step, pixels, rows, pairs % self.each)[1]
+                slope = step.soft.slope((parts * vector[0][rows]).sum(), pixels) if vector else None
             if slope is None:
                 if not maps:
                     maps.append(parts.new_zeros(len(images), *parts.shape[1:]).detach())
                 segment_sum(maps[0], rows, ones, parts.detach())
             else:
-                task.soft.count_backward(len(rows))
+                step.soft.count_backward(len(rows))
                 segment_sum(found, rows, ones, slope)
 
-        task.soft.run(len(images) * self.each, images.shape[1:], True, step)
-        vector.append(task.steer(maps[0], torch.arange(len(images), device=device)))
-        task.soft.run(len(images) * self.each, images.shape[1:], True, step)
+        step.soft.run(len(images) * self.each, images.shape[1:], True, chunk)
+        vector.append(step.steer(maps[0], torch.arange(len(images), device=device)))
+        step.soft.run(len(images) * self.each, images.shape[1:], True, chunk)
         return found
-
-
-def _slope(task: Task, total: Tensor, pixels: Tensor) -> Tensor:
-    """The gradient of `total`; 0 where it does not depend on the pixels, as in a linear network."""
-    if not total.requires_grad:
-        return torch.zeros_like(pixels)
-    with task.soft.differentiating():
-        found = torch.autograd.grad(total, pixels, allow_unused=True)[0]
-    return torch.zeros_like(pixels) if found is None else found

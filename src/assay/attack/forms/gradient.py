@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.attack.forms.form import Form, SumForm, Task, form
-from assay.core.noise import derive
+from assay.attack.forms.form import Form, Step, SumForm, form
+from assay.core.noise import derive, uniform
 from assay.core.registry import short
 from assay.errors import SpecError
 from assay.explain.base import Explainer
+from assay.explain.expected import ExpectedGradients
 from assay.explain.gradient import Gradient, GradientXInput
 from assay.explain.kernels import draw
 from assay.explain.path import IntegratedGradients, quadrature
@@ -25,15 +26,15 @@ __all__ = ["FORMS"]
 class _Gradient(SumForm):
     holds = True
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
-        return task.soft.slopes(pixels, task.targets[rows])
+    def part(self, step: Step, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
+        return step.soft.slopes(pixels, step.targets[rows])
 
 
 class _GradientXInput(SumForm):
     holds = True
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
-        logits, slopes = task.soft.slopes(pixels, task.targets[rows])
+    def part(self, step: Step, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
+        logits, slopes = step.soft.slopes(pixels, step.targets[rows])
         return logits, slopes * pixels
 
 
@@ -47,15 +48,35 @@ class _Path(SumForm):
     def each(self) -> int:
         return self.explainer.steps
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
-        base = self.explainer.baseline.fill(pixels.detach(), task.index[rows], task.seed)
+    def part(self, step: Step, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
+        base = self.explainer.baseline.fill(pixels.detach(), step.index[rows], step.seed)
         points, weights = (
             torch.tensor(values, dtype=pixels.dtype, device=pixels.device)[sample].view(-1, 1, 1, 1)
             for values in quadrature(self.explainer.rule, self.explainer.steps)
         )
         way = pixels - base
-        logits, slopes = task.soft.slopes(base + points * way, task.targets[rows])
+        logits, slopes = step.soft.slopes(base + points * way, step.targets[rows])
         return logits, weights * slopes * way
+
+
+@dataclass(frozen=True)
+class _Expected(SumForm):
+    """Points and baselines are drawn anew at every step, and held within it."""
+
+    explainer: ExpectedGradients
+
+    @property
+    def each(self) -> int:
+        return self.explainer.samples
+
+    def part(self, step: Step, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
+        index = step.index[rows]
+        base = self.explainer.baselines.fill(pixels.detach(), index * self.each + sample, derive(step.seed, "ExpectedGradients.attacked"))
+        share = uniform(step.seed, "ExpectedGradients.attacked", index, sample, ())
+        share = (sample + share) / self.each if self.explainer.stratified else share
+        way = pixels - base
+        logits, slopes = step.soft.slopes(base + share.view(-1, 1, 1, 1) * way, step.targets[rows])
+        return logits, slopes * way / self.each
 
 
 @dataclass(frozen=True)
@@ -69,11 +90,11 @@ class _Smoothed(SumForm):
     def each(self) -> int:
         return self.explainer.count * self.inner.each
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
+    def part(self, step: Step, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
         copy, shape = sample // self.inner.each, tuple(pixels.shape[1:])
-        seed = derive(task.seed, "Smoothed.attacked")
-        noise = draw(self.explainer.kernel, seed, "Smoothed", task.index[rows], copy, shape, self.explainer.antithetic)
-        logits, parts = self.inner.part(task, pixels + noise, rows, sample % self.inner.each)
+        seed = derive(step.seed, "Smoothed.attacked")
+        noise = draw(self.explainer.kernel, seed, "Smoothed", step.index[rows], copy, shape, self.explainer.antithetic)
+        logits, parts = self.inner.part(step, pixels + noise, rows, sample % self.inner.each)
         return logits, parts / self.explainer.count
 
 
@@ -88,6 +109,7 @@ FORMS: dict[type[Explainer], Callable[[Any], Form]] = {
     Gradient: lambda _: _Gradient(),
     GradientXInput: lambda _: _GradientXInput(),
     IntegratedGradients: _Path,
+    ExpectedGradients: _Expected,
     Smoothed: _smoothed,
     SmoothGrad: lambda explainer: _smoothed(explainer.smoothed),
 }

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from assay.attack.forms.form import Form, SumForm, Task
+from assay.attack.forms.form import Form, Step, SumForm
 from assay.explain.base import Explainer
-from assay.explain.features.cam import GradCAM
+from assay.explain.features.cam import GradCAM, GradCAMpp, LayerCAM, grad_cam, grad_cam_pp, layer_cam, layer_for
 from assay.explain.features.fullgrad import FullGrad, SimpleFullGrad, Watch, rescaled
 from assay.explain.features.layers import layout_of, uncompiled, watched
 
@@ -20,15 +20,15 @@ __all__ = ["FORMS"]
 
 
 @dataclass(frozen=True)
-class _GradCAM(SumForm):
+class _Cam(SumForm):
     """The features and their gradients both follow the pixels."""
 
-    explainer: GradCAM
+    explainer: GradCAM | GradCAMpp | LayerCAM
     holds = True
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
-        soft, shape = task.soft, pixels.shape[1:]
-        layer = self.explainer.layer_of(soft, shape)
+    def part(self, step: Step, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
+        soft, shape = step.soft, pixels.shape[1:]
+        layer = layer_for(soft, shape, self.explainer.layer)
         layout = layout_of(soft, layer, shape)
         seen: list[Tensor] = []
 
@@ -41,10 +41,9 @@ class _GradCAM(SumForm):
 
         with watched(soft, {layer: branch}):
             logits = soft.forward(pixels)
-        slope = soft.graded(soft.score(logits, task.targets[rows]).sum(), seen[0])
+        slope = soft.graded(soft.score(logits, step.targets[rows]).sum(), seen[0])
         soft.passes.backward += len(pixels)
-        features, slopes = layout.grid(seen[0]), layout.grid(slope)
-        small = torch.einsum("nc,nchw->nhw", slopes.mean((2, 3)), features).clamp_min(0.0)[:, None]
+        small = _COMBINE[type(self.explainer)](layout.grid(seen[0]), layout.grid(slope))
         return logits, interpolate(small, tuple(shape[1:]), mode="bilinear", align_corners=False)
 
 
@@ -55,8 +54,8 @@ class _FullGrad(SumForm):
     explainer: FullGrad | SimpleFullGrad
     holds = True
 
-    def part(self, task: Task, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
-        soft, size = task.soft, (pixels.shape[2], pixels.shape[3])
+    def part(self, step: Step, pixels: Tensor, rows: Tensor, _sample: Tensor, /) -> tuple[Tensor, Tensor]:
+        soft, size = step.soft, (pixels.shape[2], pixels.shape[3])
         parts: list[Tensor] = []
 
         def see(slopes: Tensor, factor: Tensor, is_input: bool) -> None:
@@ -66,9 +65,11 @@ class _FullGrad(SumForm):
 
         watch = Watch(soft.name, see)
         with uncompiled(soft), soft.module.register_forward_pre_hook(watch.enter), watch:
-            logits, _ = soft.slopes(pixels, task.targets[rows])
+            logits, _ = soft.slopes(pixels, step.targets[rows])
         return logits, torch.stack(parts).sum(0)
 
 
-FORMS: dict[type[Explainer], Callable[[Any], Form]] = {GradCAM: _GradCAM, FullGrad: _FullGrad, SimpleFullGrad: _FullGrad}
+_COMBINE: dict[type[Explainer], Callable[[Tensor, Tensor], Tensor]] = {GradCAM: grad_cam, GradCAMpp: grad_cam_pp, LayerCAM: layer_cam}
+
+FORMS: dict[type[Explainer], Callable[[Any], Form]] = {**dict.fromkeys(_COMBINE, _Cam), FullGrad: _FullGrad, SimpleFullGrad: _FullGrad}
 """What makes the form of an explainer, by its class."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
@@ -18,11 +18,14 @@ from torch.overrides import TorchFunctionMode
 from assay.core.chunk import Chunks, most_useful
 from assay.errors import DerivativeError
 from assay.models.classifier import Classifier
+from assay.models.preparation.fold import name_of
 
 __all__ = ["Softened"]
 
 _UNDERIVED = ("is not implemented", "differentiate twice", "once_differentiable")
 """What torch says where there is no second derivative."""
+_KINKED = ("clamp", "clamp_min", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "prelu", "relu", "relu6", "softshrink", "threshold")
+"""What is softened where it is called by Python."""
 _DOUBLE = 3
 """Activation memory of a backward pass that is itself differentiated, in units of a plain one's."""
 
@@ -53,10 +56,21 @@ class Softened(Classifier):
             self._form = replace(model._form, tried=set(model._form.tried), folds=[])
         self._run = self.module
         self._bytes = {}
+        self._stiff = _kinks(self.module)
+        self._followed = False
         self._groups: dict[int, Chunks] = {}
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """See `Classifier.forward`; twice differentiable."""
+        """See `Classifier.forward`; twice differentiable.
+
+        Raises:
+            DerivativeError: Part of the network is TorchScript, whose ReLUs nobody can reach.
+        """
+        if self._stiff:
+            raise DerivativeError(
+                f"{self.name} holds TorchScript, in which {' and '.join(self._stiff)} cannot be softened, so that MapAttack would have no "
+                "slope to climb; attack the network that it was made of, or attack it by BlackBoxMapAttack"
+            )
         self.try_on(pixels)
         # Of the kernels for attention only the plain one can be differentiated twice.
         with _Softplus(self.beta), sdpa_kernel(SDPBackend.MATH):
@@ -73,11 +87,28 @@ class Softened(Classifier):
         """The gradient of `total` at a tensor, with a graph; zeros where it does not depend on it.
 
         Raises:
-            DerivativeError: An operation has no derivative.
+            DerivativeError: An operation has no derivative, or one that cannot be differentiated again.
         """
         with self.differentiating():
             found = torch.autograd.grad(total, at, create_graph=True, allow_unused=True)[0] if total.requires_grad else None
-        return torch.zeros_like(at) if found is None else found
+        if found is None:
+            return torch.zeros_like(at)
+        if not self._followed and _cut(found.grad_fn):
+            raise DerivativeError(self._underived("an operation"))
+        self._followed = True
+        return found
+
+    def slope(self, total: Tensor, pixels: Tensor) -> Tensor:
+        """The gradient of `total`, which is made of `slopes`; 0 where it does not depend on the pixels, as in a linear network.
+
+        Raises:
+            DerivativeError: An operation has no second derivative.
+        """
+        if not total.requires_grad:
+            return torch.zeros_like(pixels)
+        with self.differentiating():
+            found: Tensor | None = torch.autograd.grad(total, pixels, allow_unused=True)[0]
+        return torch.zeros_like(pixels) if found is None else found
 
     @contextmanager
     def differentiating(self) -> Iterator[None]:
@@ -92,12 +123,14 @@ class Softened(Classifier):
             text = str(error)
             if not any(part in text for part in _UNDERIVED):
                 raise
-            what = re.search(r"derivative for (?:aten::)?(\w+?)(?:_backward)? is", text)
-            culprit = f"the operation {what[1]}" if what else "an operation"
-            raise DerivativeError(
-                f"{self.name} holds {culprit}, which has no second derivative, so MapAttack cannot climb through its gradients; attack "
-                "it by BlackBoxMapAttack"
-            ) from error
+            what = re.search(r"derivative for (?:aten::)?_*(\w+?)(?:_backward)? is", text)
+            raise DerivativeError(self._underived(f"the operation {what[1]}" if what else "an operation")) from error
+
+    def _underived(self, culprit: str) -> str:
+        return (
+            f"{self.name} holds {culprit}, which has no second derivative, so MapAttack cannot climb through its gradients; attack it by "
+            "BlackBoxMapAttack"
+        )
 
     def run_groups(self, total: int, samples: int, shape: Sequence[int], step: Callable[[int, int], None]) -> None:
         """`run` over images that send `samples` inputs each through the network, all inputs of an image in one chunk."""
@@ -137,19 +170,43 @@ class _Softplus(TorchFunctionMode):
         return soft
 
 
+def _cut(node: Any) -> bool:
+    """Whether a graph ends at a function that may be differentiated but once."""
+    seen, todo = set(), [node]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            if node.name().endswith("Error"):
+                return True
+            seen.add(node)
+            todo += [after for after, _ in node.next_functions]
+    return False
+
+
+def _kinks(net: nn.Module) -> list[str]:
+    """What the TorchScript within a network holds of what would have to be softened."""
+    scripts = [module for module in net.modules() if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "forward")]
+    graphs: list[Any] = [script.inlined_graph for script in scripts]
+    return [kind for kind in _KINKED if any(graph.findAllNodes(f"aten::{kind}{end}") for graph in graphs for end in ("", "_"))]
+
+
 def _write(x: Tensor, y: Tensor, inplace: bool) -> Tensor:
     return x.copy_(y) if inplace else y
 
 
+def _works_in_place(func: Callable[..., Any]) -> bool:
+    return name_of(func).partition(".")[0].endswith("_")
+
+
 def _relu(mode: _Softplus, func: Callable[..., Any], input: Tensor, inplace: bool = False) -> Tensor:
-    inplace = inplace or func in (torch.relu_, Tensor.relu_)
+    inplace = inplace or _works_in_place(func)
     return _write(input, mode.bend(input.clone() if inplace else input), inplace)
 
 
 def _hardtanh(
     mode: _Softplus, func: Callable[..., Any], input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Tensor:
-    inplace = inplace or func is F.hardtanh_
+    inplace = inplace or _works_in_place(func)
     x = input.clone() if inplace else input
     return _write(input, min_val + mode.bend(x - min_val) - mode.bend(x - max_val), inplace)
 
@@ -159,7 +216,7 @@ def _relu6(mode: _Softplus, func: Callable[..., Any], input: Tensor, inplace: bo
 
 
 def _leaky(mode: _Softplus, func: Callable[..., Any], input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    inplace = inplace or func is F.leaky_relu_
+    inplace = inplace or _works_in_place(func)
     x = input.clone() if inplace else input
     return _write(input, negative_slope * x + (1 - negative_slope) * mode.bend(x), inplace)
 
@@ -186,6 +243,15 @@ def _hardswish(mode: _Softplus, _func: Callable[..., Any], input: Tensor, inplac
     return _write(input, x * (mode.bend(x + 3) - mode.bend(x - 3)) / 6, inplace)
 
 
+def _threshold(mode: _Softplus, func: Callable[..., Any], input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    if threshold != value:  # A jump, not a kink.
+        jumped: Tensor = func(input, threshold, value, inplace) if inplace else func(input, threshold, value)
+        return jumped
+    inplace = inplace or _works_in_place(func)
+    x = input.clone() if inplace else input
+    return _write(input, value + mode.bend(x - value), inplace)
+
+
 def _softshrink(mode: _Softplus, _func: Callable[..., Any], input: Tensor, lambd: float = 0.5) -> Tensor:
     return mode.bend(input - lambd) - mode.bend(-input - lambd)
 
@@ -197,7 +263,17 @@ _SOFT: dict[Callable[..., Any], Callable[..., Tensor]] = {
     F.hardsigmoid: _hardsigmoid,
     F.hardswish: _hardswish,
     F.softshrink: _softshrink,
+    F.threshold: _threshold,
     **dict.fromkeys((F.leaky_relu, F.leaky_relu_), _leaky),
     **dict.fromkeys((F.prelu, torch.prelu, Tensor.prelu), _prelu),
     **dict.fromkeys((torch.clamp, Tensor.clamp, torch.clamp_min, Tensor.clamp_min), _clamp),
 }
+"""Differentiable forms, by what Python calls."""
+_WAYS: dict[str, Callable[..., Tensor]] = {
+    "relu": _relu, "relu6": _relu6, "hardtanh": _hardtanh, "hardsigmoid": _hardsigmoid, "hardswish": _hardswish, "softshrink": _softshrink,
+    "threshold": _threshold, "leaky_relu": _leaky, "prelu": _prelu, "clamp": _clamp, "clamp_min": _clamp,
+}  # fmt: skip
+for _name, _soften in _WAYS.items():  # As exported programs call them.
+    for _op in (getattr(torch.ops.aten, _name, None), getattr(torch.ops.aten, f"{_name}_", None)):
+        if _op is not None:
+            _SOFT[_op.default] = _soften

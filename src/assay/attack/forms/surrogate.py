@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.attack.forms.form import Form, Task
+from assay.attack.forms.form import Form, Step
 from assay.explain.backgrounds import Background, background_scores
 from assay.explain.base import Explainer
 from assay.explain.occlusion import Occlusion, all_but_one
@@ -42,36 +42,36 @@ class _Surrogate(Form):
         """The explainer's superpixels and background."""
 
     @abstractmethod
-    def draw(self, task: Task, counts: Tensor) -> Coalitions:
+    def draw(self, step: Step, counts: Tensor) -> Coalitions:
         """Coalitions for images with `counts` (N,) superpixels."""
 
     @abstractmethod
-    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
+    def fit(self, step: Step, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
         """Coefficients (N, n), differentiable in the coalitions' scores (N, S) and the images' own (N,)."""
 
-    def pull(self, task: Task) -> Tensor:
+    def pull(self, step: Step) -> Tensor:
         """See `Form.pull`."""
-        drawn = self._drawn(task)
-        scores = coalitions.run(task.model, task.images, task.targets, drawn.labels, drawn.filled, drawn.members)
-        full = task.model.score(task.model.unchecked_logits(task.images), task.targets)
+        drawn = self._drawn(step)
+        scores = coalitions.run(step.model, step.images, step.targets, drawn.labels, drawn.filled, drawn.members)
+        full = step.model.score(step.model.unchecked_logits(step.images), step.targets)
         with torch.inference_mode(False), torch.enable_grad():
             scores, full = scores.clone().requires_grad_(), full.clone().requires_grad_()
-            fitted = self.fit(task, drawn, scores, full)
+            fitted = self.fit(step, drawn, scores, full)
             maps = fitted.gather(1, drawn.labels.flatten(1)).view(len(full), 1, *drawn.labels.shape[1:])
-            vector = task.steer(maps.detach(), torch.arange(len(full), device=full.device))
+            vector = step.steer(maps.detach(), torch.arange(len(full), device=full.device))
             pulls = torch.autograd.grad((maps * vector).sum(), [scores, full], allow_unused=True)
-        found = torch.zeros_like(task.images)
-        _pull_scores(task, drawn, pulls[0], found)
+        found = torch.zeros_like(step.images)
+        _pull_scores(step, drawn, pulls[0], found)
         if pulls[1] is not None:
-            _pull_full(task, pulls[1], found)
+            _pull_full(step, pulls[1], found)
         return found
 
-    def _drawn(self, task: Task) -> _Drawn:
+    def _drawn(self, step: Step) -> _Drawn:
         segments, background = self.parts
-        labels = segments.labels(task.images)
+        labels = segments.labels(step.images)
         counts = labels.flatten(1).amax(1) + 1
-        filled = background.fill(task.images, task.index, task.seed)
-        return _Drawn(labels, counts, filled, coalitions.distinct(self.draw(task, counts)))
+        filled = background.fill(step.images, step.index, step.seed)
+        return _Drawn(labels, counts, filled, coalitions.distinct(self.draw(step, counts)))
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,12 @@ class _Lime(_Surrogate):
     def parts(self) -> tuple[Segments, Background]:
         return self.explainer.segments, self.explainer.background
 
-    def draw(self, task: Task, counts: Tensor) -> Coalitions:
-        return coalitions.bernoulli(task.seed, task.index, counts, self.explainer.samples)
+    def draw(self, step: Step, counts: Tensor) -> Coalitions:
+        return coalitions.bernoulli(step.seed, step.index, counts, self.explainer.samples)
 
-    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, _full: Tensor, /) -> Tensor:
+    def fit(self, step: Step, drawn: _Drawn, scores: Tensor, _full: Tensor, /) -> Tensor:
         members, weights = drawn.members.members, drawn.members.weights
-        far = cosine_distances(task.images, drawn.filled, drawn.labels, members)
+        far = cosine_distances(step.images, drawn.filled, drawn.labels, members)
         near = torch.exp(-(far**2) / (2 * self.explainer.kernel_width**2))
         return coalitions.solve_ridge(members, scores, weights * near, self.explainer.alpha)
 
@@ -100,11 +100,11 @@ class _KernelShap(_Surrogate):
     def parts(self) -> tuple[Segments, Background]:
         return self.explainer.segments, self.explainer.background
 
-    def draw(self, task: Task, counts: Tensor) -> Coalitions:
-        return self.explainer.draw(task.seed, task.index, counts)
+    def draw(self, step: Step, counts: Tensor) -> Coalitions:
+        return self.explainer.draw(step.seed, step.index, counts)
 
-    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
-        empty = background_scores(task.model, self.explainer.background, drawn.filled, task.targets)
+    def fit(self, step: Step, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
+        empty = background_scores(step.model, self.explainer.background, drawn.filled, step.targets)
         return self.explainer.fit(drawn.members, scores, empty, full, drawn.counts)[0]
 
 
@@ -116,16 +116,16 @@ class _Occlusion(_Surrogate):
     def parts(self) -> tuple[Segments, Background]:
         return self.explainer.segments, self.explainer.background
 
-    def draw(self, task: Task, counts: Tensor) -> Coalitions:  # noqa: ARG002
+    def draw(self, step: Step, counts: Tensor) -> Coalitions:  # noqa: ARG002
         return all_but_one(counts)
 
-    def fit(self, task: Task, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:  # noqa: ARG002
+    def fit(self, step: Step, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:  # noqa: ARG002
         return full[:, None] - scores
 
 
-def _pull_scores(task: Task, drawn: _Drawn, pulls: Tensor, found: Tensor) -> None:
+def _pull_scores(step: Step, drawn: _Drawn, pulls: Tensor, found: Tensor) -> None:
     """Add to `found` the gradients of the coalitions' scores, each times its `pulls` (N, S)."""
-    images, flat = task.images, drawn.labels.flatten(1)
+    images, flat = step.images, drawn.labels.flatten(1)
     rows, columns = (drawn.members.weights > 0).nonzero(as_tuple=True)
 
     def stays(start: int, stop: int) -> Tensor:
@@ -140,17 +140,17 @@ def _pull_scores(task: Task, drawn: _Drawn, pulls: Tensor, found: Tensor) -> Non
         here = rows[start:stop]
         segment_sum(found, here, pulls[here, columns[start:stop]], slopes * stays(start, stop))
 
-    gradients(task.model, task.targets, rows, images.shape[1:], make, take)
+    gradients(step.model, step.targets, rows, images.shape[1:], make, take)
 
 
-def _pull_full(task: Task, pulls: Tensor, found: Tensor) -> None:
+def _pull_full(step: Step, pulls: Tensor, found: Tensor) -> None:
     """Add to `found` the gradients of the images' own scores, each times its `pulls` (N,)."""
     rows = torch.arange(len(found), device=found.device)
 
     def take(start: int, stop: int, _scores: Tensor, slopes: Tensor) -> None:
         found[start:stop] += pulls[start:stop].view(-1, 1, 1, 1) * slopes
 
-    gradients(task.model, task.targets, rows, found.shape[1:], lambda start, stop: task.images[start:stop], take)
+    gradients(step.model, step.targets, rows, found.shape[1:], lambda start, stop: step.images[start:stop], take)
 
 
 FORMS: dict[type[Explainer], Callable[[Any], Form]] = {Lime: _Lime, KernelShap: _KernelShap, Occlusion: _Occlusion}

@@ -13,12 +13,8 @@ from assay.attack.optimiser import Decay, SteepestAscent
 from assay.attack.predictions.prediction import PredictionAttack, Quarry, check_ball
 from assay.core import noise
 from assay.core.registry import check_at_least, check_positive, register
-from assay.core.surroundings import undisturbed
-from assay.errors import ModelError
-from assay.models.classifier import Classifier
-from assay.models.heads import HEADS
 
-__all__ = ["PGD", "robust_accuracy"]
+__all__ = ["PGD"]
 
 
 @register
@@ -81,31 +77,3 @@ class PGD(PredictionAttack):
                 return quarry.right[here]
 
             ascend(images, start, quarry.ball, optimiser, self.steps, climb, look)
-
-
-@undisturbed()
-def robust_accuracy(
-    model: Classifier, images: Tensor, labels: Tensor, attack: PredictionAttack | None = None, seed: int = 0, *, index: Tensor | None = None
-) -> float:
-    """Share of the images that are classified right and stay so under `attack`.
-
-    Args:
-        model: The model.
-        images: (N, C, H, W), pixels in [0, 1].
-        labels: (N,) true classes, or multi-hot (N, K); see `PGD`.
-        attack: The attack; PGD() when None.
-        seed: Decides its starting points.
-        index: (N,) the images' global numbers; 0..N-1 when None.
-
-    Raises:
-        ModelError: There was no gradient to climb at some images, so that their staying right says nothing.
-    """
-    attack = attack or PGD()
-    found = attack.run(model, images, labels, seed, index=index)
-    blind = int((found.right & ~found.climbed).sum())
-    if blind:
-        raise ModelError(
-            f"{model.name} gives {type(attack).__name__} no gradient to climb at {blind} of {len(found.images)} images, so that their "
-            "staying right says nothing of robustness; ask a certificate, or search without gradients"
-        )
-    return float(HEADS[model.head].right(model.logits(found.found), found.labels).float().mean())

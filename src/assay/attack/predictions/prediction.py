@@ -20,7 +20,7 @@ from assay.models.heads import HEADS
 from assay.models.passes import slope_of
 from assay.models.targets import check_labels
 
-__all__ = ["Loss", "PredictionAttack", "PredictionLoss", "Quarry", "loss_gradient", "prediction_loss", "spread"]
+__all__ = ["Loss", "PredictionAttack", "PredictionLoss", "Quarry", "loss_gradient", "prediction_loss"]
 
 Loss = Callable[[Tensor, slice], Tensor]
 """Losses (n,) of the logits (n, K) of a slice of the images."""
@@ -129,7 +129,7 @@ class PredictionAttack(ABC):
         checked, logits = check_labels(head, labels, len(images), classes, model.device), model.logits(images)
         right, climbed = head.right(logits, checked), torch.full((len(images),), self.eps == 0, device=model.device)
         area = ball(self.norm, self.eps)
-        quarry = Quarry(model, images, checked, index, seed, _SHARP / spread(logits), area, images.clone(), right, climbed)
+        quarry = Quarry(model, images, checked, index, seed, _SHARP / head.spread(logits, checked), area, images.clone(), right, climbed)
         if self.eps > 0 and bool(right.any()):
             self.search(quarry)
         return quarry
@@ -145,20 +145,13 @@ def check_ball(attack: PredictionAttack) -> None:
     check_choice(attack, "norm", ("linf", "l2", "l1"))
 
 
-def spread(logits: Tensor) -> Tensor:
-    """How far (N,) an image's logits (N, K) are apart: their standard deviation over the classes; 1 where all are equal."""
-    flat = logits.flatten(1)
-    apart = flat.std(1, correction=0) if flat.shape[1] > 1 else flat[:, 0].abs()
-    return apart.masked_fill(apart == 0, 1.0)
-
-
 def prediction_loss(kind: PredictionLoss, logits: Tensor, labels: Tensor) -> Tensor:
     """What an attack on the prediction climbs (n,).
 
     Args:
         kind: "cross_entropy" has the direction of the cross-entropy's gradient and does not vanish where the label is all but
             certain: the other classes' log-sum-exp less the label's logit. "margin" is the lead of the best other class, "dlr" that
-            lead divided by how far the largest logit is above the third (the second of two).
+            lead divided by how far the largest logit is above the third; of two classes it would be 1 or -1, and is the margin.
         logits: (n, K).
         labels: (n,).
 
@@ -169,10 +162,10 @@ def prediction_loss(kind: PredictionLoss, logits: Tensor, labels: Tensor) -> Ten
     if kind == "cross_entropy":
         return others.logsumexp(1) - own
     lead = others.amax(1) - own
-    if kind == "margin":
+    if kind == "margin" or logits.shape[1] < 3:
         return lead
-    ordered = logits.sort(dim=1, descending=True).values
-    return lead / (ordered[:, 0] - ordered[:, min(2, logits.shape[1] - 1)]).clamp_min(torch.finfo(logits.dtype).tiny)
+    best = logits.topk(3, 1).values
+    return lead / (best[:, 0] - best[:, 2]).clamp_min(torch.finfo(logits.dtype).tiny)
 
 
 def loss_gradient(model: Classifier, images: Tensor, loss: Loss) -> Tensor:

@@ -16,7 +16,7 @@ from assay.core.registry import check_at_least, check_choice, register
 from assay.data.base import Batch, Dataset, Item
 from assay.data.known.compose import HEADER, below
 from assay.data.known.hard_mnist_paint import paint
-from assay.data.known.mnist_source import Place, Source, find_place, load_source
+from assay.data.known.mnist_source import Place, SmallDigits, find_place, load_source
 from assay.errors import DataError
 
 __all__ = ["HardMNIST"]
@@ -118,7 +118,7 @@ class HardMNIST(Dataset):
         return [(names[own], names[other]) for own, other in zip(large.tolist(), small.tolist(), strict=True)]
 
     @property
-    def _source(self) -> Source:
+    def _source(self) -> SmallDigits:
         # Not kept in the object, so that it stays small when sent to another process.
         return load_source(self._found, _PARTS[self.split])
 

@@ -21,7 +21,7 @@ from assay.data.files.image_folder import scan_classes
 from assay.data.root import data_root
 from assay.errors import DataError
 
-__all__ = ["Place", "Source", "find_place", "load_source"]
+__all__ = ["Place", "SmallDigits", "find_place", "load_source"]
 
 SIDE = 28
 _NPZ = "colorized-mnist.npz"
@@ -36,7 +36,7 @@ _GET = (
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class SmallDigits:
     """Small digits on coloured grounds, sorted by class, then by name.
 
     Attributes:
@@ -92,7 +92,7 @@ def find_place(root: str | None, part: str) -> Place:
 
 
 @lru_cache(maxsize=4)
-def load_source(place: Place, part: str) -> Source:
+def load_source(place: Place, part: str) -> SmallDigits:
     """Read all digits of `part`, some 25 MB.
 
     Raises:
@@ -114,7 +114,7 @@ def load_source(place: Place, part: str) -> Source:
         )
     full = [f"{label}/{name}" for label, name in zip(labels.tolist(), names, strict=True)]
     order = sorted(range(len(full)), key=full.__getitem__)
-    return Source(np.ascontiguousarray(images[order]), labels[order], tuple(full[number] for number in order))
+    return SmallDigits(np.ascontiguousarray(images[order]), labels[order], tuple(full[number] for number in order))
 
 
 def _from_npz(path: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64], Sequence[str]]:

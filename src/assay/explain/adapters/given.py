@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from assay.core.files import expanded
 from assay.core.registry import stand_in
 from assay.errors import DataError, ImageTypeError, ShapeError, SpecError
 from assay.explain.base import Explainer
@@ -124,7 +125,7 @@ class Given(Explainer):
     @cached_property
     def stack(self) -> Stack:
         """The maps."""
-        return self.maps if isinstance(self.maps, Stack) else _read(Path(self.maps).expanduser(), str(self.name))
+        return self.maps if isinstance(self.maps, Stack) else _read(expanded(self.maps), str(self.name))
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `Explainer.attribute`.

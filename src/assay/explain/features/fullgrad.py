@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from assay.core.registry import register
 from assay.core.surroundings import undisturbed
 from assay.errors import ModelError
-from assay.explain.base import Explainer, check_call
+from assay.explain.base import Cost, Explainer, check_call
 from assay.explain.features.layers import lies_over, uncompiled
 from assay.models.classifier import Classifier
 from assay.models.passes import gradients
@@ -51,7 +51,14 @@ class FullGrad(Explainer):
     category: ClassVar[str] = "layer"
     needs: ClassVar[frozenset[str]] = frozenset({"gradient", "layer"})
     reference: ClassVar[str] = "Srinivas, Fleuret: Full-Gradient Representation for Neural Network Visualization, NeurIPS 2019"
+    pitfalls: ClassVar[str] = "No sign; after rescaling every layer counts alike, whatever it contributes."
+    signed: ClassVar[bool] = False
     finds_targets: ClassVar[bool] = True
+
+    @property
+    def cost(self) -> Cost:
+        """See `Explainer.cost`."""
+        return Cost(1, 1)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `Explainer.attribute`.
@@ -101,7 +108,14 @@ class SimpleFullGrad(Explainer):
     category: ClassVar[str] = "layer"
     needs: ClassVar[frozenset[str]] = frozenset({"gradient", "layer"})
     reference: ClassVar[str] = "Srinivas, Fleuret: Full-Gradient Representation for Neural Network Visualization, NeurIPS 2019"
+    pitfalls: ClassVar[str] = "No sign; after rescaling every layer counts alike, whatever it contributes."
+    signed: ClassVar[bool] = False
     finds_targets: ClassVar[bool] = True
+
+    @property
+    def cost(self) -> Cost:
+        """See `Explainer.cost`."""
+        return Cost(1, 1)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `FullGrad.attribute`."""

@@ -27,6 +27,11 @@ class Segments(ABC):
         """Segment numbers 0..n-1 of each image's pixels, int64 (N, H, W) on the images' device."""
         return self.cut(images).to(images.device)
 
+    @property
+    def cells(self) -> int | None:
+        """How many segments every image has, if it is large enough; None where that is up to the image."""
+        return None
+
     @abstractmethod
     def cut(self, images: Tensor) -> Tensor:
         """Segment numbers (N, H, W), each image's without gaps."""
@@ -154,6 +159,11 @@ class Grid(Segments):
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "rows", "columns")
+
+    @property
+    def cells(self) -> int:
+        """See `Segments.cells`."""
+        return self.rows * self.columns
 
     def cut(self, images: Tensor) -> Tensor:
         """See `Segments.cut`.

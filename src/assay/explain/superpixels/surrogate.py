@@ -13,7 +13,7 @@ from assay.core.noise import derive
 from assay.core.registry import check_at_least, check_positive, register
 from assay.errors import AssayWarning, SpecError
 from assay.explain.backgrounds import Background, Constant, background_scores
-from assay.explain.base import Explainer, check_call
+from assay.explain.base import Cost, Explainer, check_call
 from assay.explain.superpixels import coalitions
 from assay.explain.superpixels.coalitions import Coalitions
 from assay.explain.superpixels.posterior import Estimator, Posterior, infer, spread
@@ -48,10 +48,16 @@ class Lime(Explainer):
     category: ClassVar[str] = "surrogate"
     needs: ClassVar[frozenset[str]] = frozenset({"segments"})
     reference: ClassVar[str] = "Ribeiro, Singh, Guestrin: Why Should I Trust You?, KDD 2016"
+    pitfalls: ClassVar[str] = "Turns on superpixels, background and penalty; with few samples mostly noise."
 
     def __post_init__(self) -> None:
         check_at_least(self, 2, "samples")
         check_positive(self, "alpha", "kernel_width")
+
+    @property
+    def cost(self) -> Cost:
+        """See `Explainer.cost`."""
+        return Cost(self.samples, most=True)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""
@@ -94,6 +100,7 @@ class KernelShap(Explainer):
     category: ClassVar[str] = "surrogate"
     needs: ClassVar[frozenset[str]] = frozenset({"segments"})
     reference: ClassVar[str] = "Lundberg, Lee: A Unified Approach to Interpreting Model Predictions, NeurIPS 2017"
+    pitfalls: ClassVar[str] = "Relative to its background; needs more passes than there are superpixels (`posterior` tells the error)."
 
     def __post_init__(self) -> None:
         if self.samples != "auto":
@@ -115,9 +122,15 @@ class KernelShap(Explainer):
             AssayError: A wrong input, named in the message, or a value that is not finite.
         """
         images, targets, index = check_call(model, images, targets, index)
-        found = self._infer(model, images, model.predict(images) if targets is None else targets, index, seed)
+        found = self._infer(model, images, model.choose(model.logits(images)) if targets is None else targets, index, seed)
         check_finite(found.mean, "the KernelShap value")
         return found
+
+    @property
+    def cost(self) -> Cost:
+        """See `Explainer.cost`."""
+        passes = _MOST if self.samples == "auto" else self.samples
+        return Cost(passes - 1, shared=1, most=True) if self.background.shared else Cost(passes, most=True)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""

@@ -26,13 +26,15 @@ class DataUsed:
 
 @dataclass(frozen=True)
 class Robust:
-    """How many of the test images were classified correctly under attack, each of them attacked."""
+    """How many of the test images that were attacked were classified correctly all the same."""
 
     attack: str
     """Spec of the attack."""
     seed: int
     accuracy: Accuracy
     """An upper bound of the robust accuracy: a stronger attack may find more."""
+    blind: int = 0
+    """Images that stayed correct, but had no gradient to climb; nothing is known of these, and they count as not robust."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from assay.core.files import expanded
 from assay.data.files.reading import Reading
 from assay.errors import SpecError, WeightsError
 
@@ -58,7 +59,7 @@ def torchscript(path: str) -> nn.Module:
 
 def is_hugging_face(place: str) -> bool:
     """Whether this is a folder that `save_pretrained` wrote."""
-    return (Path(place).expanduser() / "config.json").is_file()
+    return (expanded(place) / "config.json").is_file()
 
 
 def hugging_face(place: str) -> tuple[nn.Module, dict[str, Any]]:

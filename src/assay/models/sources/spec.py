@@ -23,7 +23,7 @@ from assay.models.sources.factory import from_factory
 from assay.models.sources.saved import hugging_face, is_hugging_face, is_torchscript, torchscript
 from assay.models.sources.zoo import ZOOS
 
-__all__ = ["Source", "model", "network", "own_reading", "source"]
+__all__ = ["FoundNetwork", "model", "network", "own_reading", "source"]
 
 _NORMALISATION = "normalisation (--mean, --std)"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
@@ -90,7 +90,7 @@ model = network
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class FoundNetwork:
     """A network as it was found, with its weights.
 
     Attributes:
@@ -120,7 +120,7 @@ def source(
     random_weights: bool = False,
     classes: Sequence[str] | None = None,
     seed: int = 0,
-) -> Source | Classifier:
+) -> FoundNetwork | Classifier:
     """The network that `spec` names, not wrapped, for what changes it; a Classifier where a factory returns one.
 
     Args:
@@ -146,13 +146,13 @@ def source(
         made = from_factory(name)
         if isinstance(made, Classifier):
             return made
-        return Source(
+        return FoundNetwork(
             made, notes=(*_filled(made, weights), f"{spec} does not say its {_NORMALISATION}: pixels in [0, 1] go in as they are")
         )
     if spec.partition("(")[0].strip() in registered(Architecture):
         _check_ways(spec, given, ("weights", "random_weights"), required=True)
         net = build(spec, Architecture).make(seed)
-        return Source(net, notes=_filled(net, weights))
+        return FoundNetwork(net, notes=_filled(net, weights))
     if spec.endswith(".onnx") or kind == "onnx":
         raise SpecError(
             f"{spec}: an ONNX network gives scores and no gradients; run it by onnxruntime and give the function from images to logits "
@@ -162,14 +162,14 @@ def source(
         _check_ways(spec, given, (), required=False)
         net, known = hugging_face(name if kind == "hf" else spec)
         unknown = () if "mean" in known else (f"{spec} does not say its {_NORMALISATION}: pixels in [0, 1] go in as they are",)
-        return Source(net, notes=unknown, **known)
+        return FoundNetwork(net, notes=unknown, **known)
     if is_torchscript(spec):
         _check_ways(spec, given, (), required=False)
-        return Source(torchscript(spec), notes=(f"{spec} does not say its {_NORMALISATION}: pixels in [0, 1] go in as they are",))
+        return FoundNetwork(torchscript(spec), notes=(f"{spec} does not say its {_NORMALISATION}: pixels in [0, 1] go in as they are",))
     _check_known(spec)
     _check_ways(spec, given, (), required=False)
     net, card = checkpoint.read(spec)
-    return Source(net, card.mean, card.std, card.classes, card)
+    return FoundNetwork(net, card.mean, card.std, card.classes, card)
 
 
 def own_reading(spec: str, pretrained: bool) -> Reading | None:
@@ -182,18 +182,18 @@ def own_reading(spec: str, pretrained: bool) -> Reading | None:
     return ZOOS[kind].reading(name) if pretrained and kind in ZOOS else None
 
 
-def _from_zoo(kind: str, name: str, weights: str | Path | None, pretrained: bool, classes: int | None, seed: int) -> Source:
+def _from_zoo(kind: str, name: str, weights: str | Path | None, pretrained: bool, classes: int | None, seed: int) -> FoundNetwork:
     zoo = ZOOS[kind]
     if pretrained:
         net = zoo.pretrained(name)
-        return Source(net, *zoo.normalisation(net), classes=zoo.classes(name), reading=zoo.reading(name))
+        return FoundNetwork(net, *zoo.normalisation(net), classes=zoo.classes(name), reading=zoo.reading(name))
     if weights is None:
         net = zoo.untrained(name, classes, seed)
-        return Source(net, *zoo.normalisation(net))
+        return FoundNetwork(net, *zoo.normalisation(net))
     net, left = zoo.with_weights(name, statedict.read(weights), str(weights))
     mean, std = zoo.normalisation(net)
     note = f"{weights} does not say its {_NORMALISATION}: taken as that of {kind}'s own weights, mean {mean} and std {std}"
-    return Source(net, mean, std, notes=(*_left_out(left, weights), note))
+    return FoundNetwork(net, mean, std, notes=(*_left_out(left, weights), note))
 
 
 def _filled(net: nn.Module, weights: str | Path | None) -> tuple[str, ...]:

@@ -51,7 +51,9 @@ def show(images: Tensor, maps: Tensor | Mapping[str, Tensor], names: Sequence[st
     count = len(images)
     height = _SIDE * min(2.0, images.shape[2] / images.shape[3])
     figure = blank((_SIDE + 0.1) * (1 + len(kinds)) + _NAMES * (names is not None), height * count + _HEAD + _FOOT)
-    grid = figure.subplots(count, 1 + len(kinds), squeeze=False)
+    # The scales have a row of their own, so that each map stands level with its image.
+    grid = figure.subplots(count + 1, 1 + len(kinds), squeeze=False, height_ratios=[*[1.0] * count, 0.05])
+    grid[count, 0].set_axis_off()
     for row, image in enumerate(shown):
         _draw(grid[row, 0], np.asarray(photo(image).convert("RGB")))
         if names is not None:
@@ -64,7 +66,7 @@ def show(images: Tensor, maps: Tensor | Mapping[str, Tensor], names: Sequence[st
         for row, one in enumerate(values):
             _draw(grid[row, column], np.ma.masked_invalid(sum_channels(one).numpy()), cmap=colours, norm=scale)
         grid[0, column].set_title(name, fontsize=8, wrap=True)
-        bar = figure.colorbar(ScalarMappable(scale, colours), ax=grid[:, column], location="bottom", aspect=14, pad=0.02, shrink=0.9)
+        bar = figure.colorbar(ScalarMappable(scale, colours), cax=grid[count, column], orientation="horizontal")
         bar.set_ticks([scale.vmin or 0, 0, scale.vmax or 0], labels=[f"−{number(limit)}", "0", number(limit)])
         bar.ax.tick_params(labelsize=7, length=2)
     return figure
@@ -103,4 +105,6 @@ def _check(images: Tensor, kinds: Mapping[str, Tensor], names: Sequence[str] | N
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2]}…{name[1 - _LONGEST // 2 :]}"
+    """Each line of a name, its middle left out where it is long."""
+    lines = (one if len(one) <= _LONGEST else f"{one[: _LONGEST // 2]}…{one[1 - _LONGEST // 2 :]}" for one in name.split("\n"))
+    return "\n".join(lines)

@@ -12,7 +12,7 @@ import polars as pl
 
 from assay.stats.intervals import LEVEL, Moments
 from assay.stats.tests import holm, holm_levels, images_needed, not_worse
-from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, OWN, RANDOM, TRUTH
+from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, LAST, OWN, RANDOM, TRUTH
 
 __all__ = ["QUESTIONS", "SMALLEST", "Answers", "Rated", "Status", "answer"]
 
@@ -173,7 +173,9 @@ class _Scores:
         with np.errstate(invalid="ignore"):  # infinity less infinity
             if question == "more than the image":
                 return [own - self.values[:, place, at] for (other, _), place in self.places.items() if other.startswith("control ")]
-            kinds = {"where": [ELSEWHERE] if blind else [ELSEWHERE, FLIPPED], "this image": [ANOTHER], "this model": [RANDOM]}[question]
+            kinds = {"where": [ELSEWHERE] if blind else [ELSEWHERE, FLIPPED], "this image": [ANOTHER], "this model": [RANDOM, LAST]}[
+                question
+            ]
             return [own - self.of(name, kind, at) for kind in kinds]
 
     def only(self, rows: np.ndarray) -> _Scores:

@@ -6,7 +6,7 @@ Everything is made within one block of images, from (seed, image number) and the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -24,12 +24,15 @@ from assay.explain.occlusion import Occlusion
 from assay.explain.superpixels.segments import Grid
 from assay.measure.base import Case, Measure, pixel_values
 from assay.models.classifier import Classifier
+from assay.study.asked import Twins
 
 __all__ = [
     "ANOTHER",
     "CONTROLS",
     "ELSEWHERE",
     "FLIPPED",
+    "LAST",
+    "MEAN",
     "MOST",
     "OWN",
     "POSITIVE",
@@ -44,11 +47,14 @@ __all__ = [
     "scored",
 ]
 
-OWN, ELSEWHERE, FLIPPED, ANOTHER, RANDOM = "own", "elsewhere", "signs flipped", "another image's", "random weights"
-KINDS = (OWN, ELSEWHERE, FLIPPED, ANOTHER, RANDOM)
+OWN, ELSEWHERE, FLIPPED, ANOTHER = "own", "elsewhere", "signs flipped", "another image's"
+RANDOM, LAST = "random weights", "random last layer"
+KINDS = (OWN, ELSEWHERE, FLIPPED, ANOTHER, RANDOM, LAST)
 """An explainer's map, and the nulls made from it."""
 CONTROLS: tuple[Explainer, ...] = (Edges(), ColourContrast(), Centre())
 """Maps of the image alone."""
+MEAN = "mean contrast of the other images"
+"""One more control: where these data usually show something, the mean of `ColourContrast` over a block's other images."""
 POSITIVE = Occlusion(segments=Grid(rows=4, columns=4))
 """A map made from the model's own answers, which a measure that can tell anything here tells from the same map elsewhere."""
 TRUTH = "truth"
@@ -73,21 +79,21 @@ class Nulls:
         explainers: What is audited.
         measures: Those that answer questions (see `judges`).
         seed: Decides all randomness, together with the images' numbers.
-        twin: The model with random weights; None where it has none.
+        twins: Gives the model with random weights in all layers and in the last, for images of a shape.
         truth: Whether the evidence is known.
     """
 
     explainers: Sequence[Explainer]
     measures: Sequence[Measure]
     seed: int
-    twin: Classifier | None
+    twins: Callable[[Sequence[int]], Twins]
     truth: bool
 
     @property
     def items(self) -> list[tuple[str, str]]:
         """(whose map, which of KINDS) of everything that is scored, in the order of the tables' rows."""
         found = [(short(one), kind) for one in self.explainers for kind in KINDS]
-        found += [(f"control {short(one)}", OWN) for one in CONTROLS]
+        found += [(f"control {name}", OWN) for name in (*map(short, CONTROLS), MEAN)]
         found += [("positive control", kind) for kind in (OWN, ELSEWHERE, FLIPPED)]
         return found + ([(TRUTH, kind) for kind in (OWN, ELSEWHERE)] if self.truth else [])
 
@@ -109,12 +115,16 @@ class Nulls:
         made: list[Tensor] = []
         known: list[Tensor] = []
         for explainer, own, gone in zip(self.explainers, maps, lost, strict=False):
-            random = self._random(case, explainer)
             made += [own, elsewhere(own, case.index, self.seed), -own, own[donors.clamp_min(0)]]
-            made.append(torch.zeros_like(own) if random is None else random.nan_to_num(0.0, 0.0, 0.0))
             known += [~gone] * 3 + [~gone & (donors >= 0) & ~gone[donors.clamp_min(0)]]
-            known.append(torch.zeros_like(gone) if random is None else ~gone & random.flatten(1).isfinite().all(1))
-        made += [one.attribute(case.model, case.images, case.targets, case.index, self.seed) for one in CONTROLS]
+            for twin in self.twins(case.images.shape[1:]):
+                random = _random(case, explainer, twin, self.seed)
+                made.append(torch.zeros_like(own) if random is None else random.nan_to_num(0.0, 0.0, 0.0))
+                known.append(torch.zeros_like(gone) if random is None else ~gone & random.flatten(1).isfinite().all(1))
+        controls = [one.attribute(case.model, case.images, case.targets, case.index, self.seed) for one in CONTROLS]
+        contrast = controls[CONTROLS.index(ColourContrast())]
+        made += [*controls, (contrast.sum(0, keepdim=True) - contrast) / max(1, len(contrast) - 1)]
+        known += [sound] * len(controls) + [sound & (len(sound) > 1)]
         positive = POSITIVE.attribute(case.model, case.images, case.targets, case.index, self.seed).nan_to_num(0.0, 0.0, 0.0)
         made += [positive, elsewhere(positive, case.index, self.seed), -positive]
         if case.truth is not None:
@@ -142,15 +152,17 @@ class Nulls:
             }
         )
 
-    def _random(self, case: Case, explainer: Explainer) -> Tensor | None:
-        # Maps that were made elsewhere are the same for any model.
-        if self.twin is None or getattr(explainer, "fixed", False):
-            return None
-        try:
-            return explainer.attribute(self.twin, case.images, case.targets, case.index, self.seed)
-        except AssayError:
-            # The question stays open for this explainer, and the verdict says so.
-            return None
+
+def _random(case: Case, explainer: Explainer, twin: Classifier | None, seed: int) -> Tensor | None:
+    """An explainer's maps of a model with random weights; None where there are none."""
+    # Maps that were made elsewhere are the same for any model.
+    if twin is None or getattr(explainer, "fixed", False):
+        return None
+    try:
+        return explainer.attribute(twin, case.images, case.targets, case.index, seed)
+    except AssayError:
+        # The question stays open for this explainer, and the verdict says so.
+        return None
 
 
 def coarse(measure: Measure) -> Measure | None:

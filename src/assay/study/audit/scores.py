@@ -19,7 +19,7 @@ from assay.study.audit.answers import Rated
 from assay.study.audit.looks import classes_table
 from assay.study.audit.nulls import Nulls, agreements, scored
 from assay.study.audit.standard import FLOOR
-from assay.study.gallery import Shown, show
+from assay.study.gallery import GalleryImage, show
 from assay.study.study import Tell
 
 __all__ = ["Plan", "Scores", "scores"]
@@ -79,7 +79,7 @@ class Scores:
     values: Tensor
     tables: Mapping[str, pl.DataFrame]
 
-    def shown(self, wanted: Sequence[int]) -> list[tuple[int, Shown]]:
+    def shown(self, wanted: Sequence[int]) -> list[tuple[int, GalleryImage]]:
         """Images for the gallery, with their slots: the first sound one at or after each position that no other slot has.
 
         Args:
@@ -123,7 +123,7 @@ def scores(plan: Plan, block: Block, tell: Tell) -> Scores:
     values = torch.stack(rated).masked_fill(lost, math.nan).cpu()
     named = dict(zip(map(short, plan.explainers), clean[:-1], strict=True))
     flat = {name: int((one.flatten(1).amax(1) == one.flatten(1).amin(1)).sum()) for name, one in named.items()}
-    tables = classes_table(block.decision.outputs.cpu(), block.decision.ids.cpu(), flat)
+    tables = classes_table(block.decision, flat)
     if held and against:
         found = torch.stack(against).masked_fill(~known, math.nan).cpu()
         tables["nulls"] = nulls.table(block.batch.index, found, [one.name for one in plan.rated])

@@ -30,10 +30,11 @@ from assay.report.text import plural
 from assay.run.record import record
 from assay.study.audit.answers import SMALLEST
 from assay.study.audit.audit import Audit
-from assay.study.audit.findings import audit_grid, audit_page, judged
+from assay.study.audit.findings import audit_page, judged
 from assay.study.audit.nulls import Nulls, judges
 from assay.study.audit.scores import Plan, scores
 from assay.study.audit.standard import EXPLAINERS, FLOOR, MEASURES, PAPER
+from assay.study.audit.terminal import scores_grid
 from assay.study.gallery import pack, places
 from assay.study.source import Held
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, result
@@ -65,6 +66,7 @@ class AuditStudy(Study):
     smallest_effect: float = SMALLEST
 
     command: ClassVar[str] = "audit"
+    least: ClassVar[int] = 16  # Maps are held against those of other images of the block, which must be of several classes.
 
     @property
     def explainers(self) -> tuple[Explainer, ...]:
@@ -87,7 +89,7 @@ class AuditStudy(Study):
         """All that is to be done."""
         measures, hit = self.measures(asked), tuple(with_floor(one)[0] for one in self.attack)
         held = judges(measures)
-        nulls = Nulls(self.explainers, held, asked.seed, asked.twin if held else None, "truth" in asked.masks)
+        nulls = Nulls(self.explainers, held, asked.seed, asked.twins, "truth" in asked.masks)
         return Plan(self.explainers, measures, hit, nulls, self.gallery, self.smallest_effect)
 
     def check(self, asked: Asked) -> None:
@@ -141,7 +143,7 @@ class AuditStudy(Study):
                 "verdict.json": lambda: (json.dumps([asdict(one) for one in found.verdict], indent=2) + "\n").encode(),
                 _REPORT: lambda: render(page()).encode(),
             },
-            grids=(audit_grid(found.summary),),
+            grids=(scores_grid(found.summary),),
             sentences=found.verdict,
             said=(f"{plural(troubled, 'image')} had problems; the report and status.csv list them.",) if troubled else (),
             main=("report", _REPORT),

@@ -1,0 +1,213 @@
+"""The exam: scores of all candidates and what they are held against, and what the verdict makes of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+from assay.bench.exam.pairs import IMAGES, Pair, Seat
+from assay.core import noise
+from assay.core.files import replacing
+from assay.core.progress import Progress, silent
+from assay.measure.base import Measure
+from assay.measure.contribution import MarginalContribution, SingleDeletion
+from assay.measure.keep import KeepTop
+from assay.measure.linearity import Infidelity, LocalLinearError
+from assay.measure.localisation import MaskIoU, PointingGame
+from assay.measure.perturbation import Deletion, Insertion
+from assay.stats.intervals import Interval, share
+from assay.study.asked import Asked
+from assay.study.audit.answers import Rated, answer
+from assay.study.audit.looks import looked, model_sentences
+from assay.study.audit.nulls import STEPS
+from assay.study.audit.scores import scores
+from assay.study.audit.study import AuditStudy
+
+__all__ = ["COUNTS", "MEASURES", "SUBSETS", "Case", "Line", "Scored", "judge", "lines", "scored"]
+
+COUNTS = (32, 64)
+_BLOCK = 32
+_PANEL = 6
+"""Explainers audited together, as many as an audit has by default."""
+MEASURES: tuple[Measure, ...] = (
+    Deletion(steps=STEPS),
+    Insertion(steps=STEPS),
+    Infidelity(scaled=True, relative=True),
+    LocalLinearError(scaled=True, relative=True),
+    SingleDeletion(),
+    MarginalContribution(),
+    KeepTop(),
+    MaskIoU(),
+    PointingGame(),
+)
+_DEFAULT = ("Deletion", "Insertion", "Infidelity", "LocalLinearError", "MaskIoU")
+SUBSETS: Mapping[str, tuple[str, ...]] = {
+    "default": _DEFAULT,
+    "README (Deletion, MaskIoU)": ("Deletion", "MaskIoU"),
+    "Deletion, Insertion": ("Deletion", "Insertion"),
+    **{type(one).__name__: (type(one).__name__,) for one in MEASURES},
+    "all nine": tuple(type(one).__name__ for one in MEASURES),
+}
+"""Measures that the verdict is examined with; those that need truth are left out where there is none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Scores of one seat.
+
+    Attributes:
+        pair: The pair's name.
+        draw: Which of its sets of images.
+        values: (images, items, measures).
+        items: Whose map and of which kind, as `assay.study.audit.nulls.Nulls.items`.
+        measures: What the last axis is.
+        right: Whether each candidate is to be trusted.
+        sound: Whether the model may be explained at all, by number of images.
+    """
+
+    pair: str
+    draw: int
+    values: np.ndarray
+    items: tuple[tuple[str, str], ...]
+    measures: tuple[Rated, ...]
+    right: Mapping[str, bool]
+    sound: Mapping[int, bool]
+
+    def save(self, path: Path) -> None:
+        """Keep it as a .npz file."""
+        told = {"items": self.items, "measures": [asdict(one) for one in self.measures], "right": self.right, "sound": self.sound}
+        with replacing(path) as draft, draft.open("wb") as file:
+            np.savez_compressed(file, values=self.values, told=np.array(json.dumps(told | {"pair": self.pair, "draw": self.draw})))
+
+    @classmethod
+    def load(cls, path: Path) -> Scored:
+        """What `save` kept."""
+        with np.load(path) as kept:
+            told, values = json.loads(str(kept["told"])), kept["values"]
+        return cls(
+            told["pair"],
+            told["draw"],
+            values,
+            tuple(map(tuple, told["items"])),
+            tuple(Rated(**one) for one in told["measures"]),
+            told["right"],
+            {int(many): sound for many, sound in told["sound"].items()},
+        )
+
+
+@dataclass(frozen=True)
+class Case:
+    """One candidate in one audit, and what came of it."""
+
+    pair: str
+    draw: int
+    candidate: str
+    right: bool
+    images: int
+    subset: str
+    trusted: bool
+    set_aside: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one subset of measures comes to with so many images."""
+
+    subset: str
+    images: int
+    wrong: Interval
+    wrong_of: int
+    right: Interval
+    right_of: int
+
+
+def scored(pair: Pair, draw: int, seed: int = 0, progress: Progress = silent) -> Scored:
+    """Run one seat of the exam through the audit's own blocks.
+
+    Args:
+        pair: The pair.
+        draw: Which of its sets of images.
+        seed: Decides all randomness.
+        progress: Told about images done.
+    """
+    seat = pair.make(draw, seed)
+    batch = seat.batch
+    asked = Asked.given(seat.model, batch.images, seed=seed).beside(batch.labels, batch.truth)
+    measures = tuple(one for one in MEASURES if not (one.needs & {"truth"}) - asked.masks)
+    plan = AuditStudy(explainer=seat.candidates, measure=measures, gallery=1).plan(asked)
+    tables = []
+    for at, block in enumerate(asked.read(range(start, start + _BLOCK) for start in range(0, IMAGES, _BLOCK))):
+        tables.append(scores(plan, block, lambda done, at=at: progress(pair.name, at * _BLOCK + done, IMAGES)).tables)  # type: ignore[misc]
+    items, rated = tuple(plan.nulls.items), tuple(plan.rated)
+    parts = [one["nulls"]["value"].to_numpy().reshape(-1, len(items), len(rated)) for one in tables]
+    sound = {many: _sound(seat, tables[: many // _BLOCK], many, seed) for many in COUNTS}
+    right = {one.short_name: one.right for one in seat.candidates}
+    return Scored(pair.name, draw, np.concatenate(parts), items, rated, right, sound)
+
+
+def _sound(seat: Seat, tables: Sequence[Mapping[str, pl.DataFrame]], images: int, seed: int) -> bool:
+    """Whether the model may be explained, by the first so many images."""
+    looks = looked([one["classes"] for one in tables], [one["flat"] for one in tables])
+    right = None
+    if seat.batch.labels is not None:
+        predicted = seat.model.unchecked_logits(seat.batch.images[:images]).argmax(1)
+        right = int((predicted == seat.batch.labels[:images]).sum())
+    return model_sentences(seat.model, looks, right, images, seed)[1]
+
+
+def judge(found: Sequence[Scored], seed: int = 0) -> list[Case]:
+    """What the verdict makes of every candidate, by every subset of measures, in panels of as many as an audit has by default.
+
+    Half of each pair's candidates, of those to be trusted and of the others, are set aside: they share no audit with the rest.
+
+    Args:
+        found: All seats.
+        seed: Decides halves and panels.
+    """
+    return [case for one in found for panel, aside in _panels(one, seed) for case in _judged(one, panel, aside)]
+
+
+def _panels(one: Scored, seed: int) -> Iterator[tuple[list[str], bool]]:
+    # By the pair's name alone, so that a candidate is in the same half in every draw.
+    row = torch.zeros(1, dtype=torch.long)
+    drawn = noise.uniform(seed, f"exam {one.pair}", row, row, (len(one.right),))[0].argsort().tolist()
+    names = [list(one.right)[place] for place in drawn]
+    for aside in (False, True):
+        half = [name for kind in (True, False) for name in [name for name in names if one.right[name] is kind][aside::2]]
+        # Sound and other maps mixed, in panels of about equal size.
+        panels = -(-len(half) // _PANEL)
+        for at in range(panels):
+            yield half[at::panels], aside
+
+
+def _judged(one: Scored, panel: list[str], aside: bool) -> Iterator[Case]:
+    items = [at for at, (name, _) in enumerate(one.items) if name in panel or name not in one.right]
+    for subset, names in SUBSETS.items():
+        columns = [at for at, rated in enumerate(one.measures) if rated.name in names]
+        if not columns or (subset.startswith("README") and len(columns) < len(names)):
+            continue
+        for images in COUNTS:
+            values = one.values[:images][:, items][:, :, columns]
+            contestants = dict.fromkeys(panel, True)
+            found = answer(values, [one.items[at] for at in items], [one.measures[at] for at in columns], contestants)
+            trusted = found.trusted if one.sound[images] else ()
+            for name in panel:
+                yield Case(one.pair, one.draw, name, one.right[name], images, subset, name in trusted, aside)
+
+
+def lines(cases: Sequence[Case]) -> list[Line]:
+    """Shares wrongly and rightly trusted, with Wilson's 95 % intervals, by subset and number of images."""
+    found = []
+    for subset in SUBSETS:
+        for images in COUNTS:
+            own = [one for one in cases if one.subset == subset and one.images == images]
+            shares = {kind: [one.trusted for one in own if one.right is kind] for kind in (False, True)}
+            wrong, right = (share(sum(shares[kind]), len(shares[kind])) for kind in (False, True))
+            found.append(Line(subset, images, wrong, len(shares[False]), right, len(shares[True])))
+    return found

@@ -1,0 +1,136 @@
+"""Networks whose Shapley values are known in closed form, and small ones that are trained here."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from assay.bench.exam.maps import Asked, Candidate
+from assay.core import noise
+from assay.data import choose, read
+from assay.data.base import Batch, Dataset
+from assay.models.classifier import Classifier
+from assay.models.nets.architecture import Architecture
+from assay.models.training.training import channel_statistics
+
+__all__ = ["Cells", "Colours", "Linear", "cell_values", "coloured", "fitted", "pixel_values", "textures"]
+
+SIDE, _GRID, _PATCH = 32, 4, 8
+_RATE, _STEP = 3e-3, 64
+
+
+class Linear(nn.Module):
+    """Logits (N, K) that are weighted sums of pixels, by smooth random weights; the mean image gives no class."""
+
+    def __init__(self, classes: int = 5, seed: int = 0) -> None:
+        super().__init__()
+        drawn = _drawn(seed, "linear", (classes, 3, 8, 8))
+        weight = F.interpolate(drawn, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+        self.weight = nn.Parameter(0.15 * (weight - weight.mean((1, 2, 3), keepdim=True)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        return torch.einsum("kchw,nchw->nk", self.weight, x)
+
+
+class Cells(nn.Module):
+    """Logits that are sums over cells' mean values and over products of two cells'."""
+
+    def __init__(self, classes: int = 5, seed: int = 0) -> None:
+        super().__init__()
+        cells = _GRID**2
+        self.alone = nn.Parameter(6 * _drawn(seed, "alone", (classes, cells)))
+        pairs = _drawn(seed, "pairs", (classes, cells, cells))
+        self.pairs = nn.Parameter(2 * torch.triu(pairs, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        means = _means(x)
+        return means @ self.alone.T + torch.einsum("ni,kij,nj->nk", means, torch.triu(self.pairs, 1), means)
+
+
+class Colours(nn.Module):
+    """Logits that are sums over pixels of how much of the class's colour they have; grey has none of any."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        angle = 2 * torch.pi * torch.arange(classes)[:, None] / classes + 2 * torch.pi * torch.arange(3) / 3
+        self.weight = nn.Parameter(0.2 * angle.cos())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        return torch.einsum("kc,nchw->nk", self.weight, x)
+
+
+def pixel_values() -> Candidate:
+    """Exact Shapley values of pixels of `Linear` and `Colours` against black: each pixel's own addend."""
+
+    def make(asked: Asked) -> Tensor:
+        own = dict(asked.model.module.named_parameters())["weight"][asked.targets].detach()
+        return (own if own.ndim == 4 else own[:, :, None, None]) * asked.images
+
+    return Candidate("exact Shapley values", make, right=True)
+
+
+def cell_values() -> Candidate:
+    """Exact Shapley values of cells of `Cells` against black: a cell's own addend and half of each of its products."""
+
+    def make(asked: Asked) -> Tensor:
+        weights = {name: one.detach() for name, one in asked.model.module.named_parameters()}
+        means, pairs = _means(asked.images), torch.triu(weights["pairs"], 1)[asked.targets]
+        values = means * (weights["alone"][asked.targets] + 0.5 * torch.einsum("nij,nj->ni", pairs + pairs.transpose(1, 2), means))
+        return F.interpolate(values.view(-1, 1, _GRID, _GRID), size=asked.images.shape[2:], mode="nearest")
+
+    return Candidate("exact Shapley values", make, right=True)
+
+
+def textures(count: int, seed: int) -> Batch:
+    """Smooth random pictures of all colours, without labels."""
+    index = torch.arange(count)
+    drawn = noise.uniform(seed, "textures", index, torch.zeros_like(index), (3, 8, 8))
+    images = F.interpolate(drawn, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+    return Batch(images, None, None, None, index, tuple(f"texture {number}" for number in range(count)))
+
+
+def coloured(count: int, classes: int, seed: int) -> Batch:
+    """Grey noise with one square of the colour of a class, which is the truth, at a random place."""
+    index = torch.arange(count)
+    zero = torch.zeros_like(index)
+    grey = F.interpolate(noise.uniform(seed, "grey", index, zero, (1, 8, 8)), size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+    drawn = noise.uniform(seed, "square", index, zero, (3,))
+    top, left = ((drawn[:, at] * (SIDE - _PATCH + 1)).long() for at in range(2))
+    label = (drawn[:, 2] * classes).long()
+    at = torch.arange(SIDE)
+    inside = [(at >= start[:, None]) & (at < start[:, None] + _PATCH) for start in (top, left)]
+    truth = (inside[0][:, :, None] & inside[1][:, None])[:, None]
+    colour = 0.5 + 0.4 * (2 * torch.pi * label[:, None] / classes + 2 * torch.pi * torch.arange(3) / 3).cos()
+    images = torch.where(truth, colour[:, :, None, None], grey.expand(-1, 3, -1, -1))
+    return Batch(images, label, truth, None, index, tuple(f"square {number}" for number in range(count)))
+
+
+def fitted(shape: Architecture, data: Dataset, count: int, seed: int, epochs: int = 6) -> Classifier:
+    """A network of that shape, trained for a minute on so many images of the data."""
+    batch = read(data, choose(data, count, seed))
+    assert batch.labels is not None
+    mean, std = channel_statistics((255 * batch.images).round().to(torch.uint8))
+    net = shape.make(seed).train()
+    x = (batch.images - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=_RATE)
+    for epoch in range(epochs):
+        one = torch.tensor([epoch])
+        order = noise.uniform(seed, "exam epoch", one, one, (len(x),))[0].argsort()
+        for rows in order.split(_STEP):
+            optimiser.zero_grad()
+            F.cross_entropy(net(x[rows]), batch.labels[rows]).backward()
+            optimiser.step()
+    return Classifier(net.eval(), mean, std, classes=data.classes)
+
+
+def _means(images: Tensor) -> Tensor:
+    return F.adaptive_avg_pool2d(images.mean(1, keepdim=True), _GRID).flatten(1)
+
+
+def _drawn(seed: int, stream: str, shape: tuple[int, ...]) -> Tensor:
+    rows = torch.zeros(1, dtype=torch.long)
+    return noise.normal(seed, stream, rows, rows, shape)[0]

@@ -1,0 +1,1 @@
+"""A network made ready on a copy: folded, hooked, and proven equal to the user's."""

@@ -1,0 +1,145 @@
+"""The report of certificates: what holds in words and numbers, and pixel by pixel on some images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from assay.core.registry import short
+from assay.report.figures.picture import certified, enlarge, overlay, photo, png_bytes
+from assay.report.page import Sentence
+from assay.report.study_page import Grid as Table
+from assay.report.study_page import Picture, Section, StudyPage
+from assay.run.arrays import open_maps
+from assay.run.blocks import Blocks
+from assay.study.gallery import places
+from assay.study.study import Asked, Done, Grid
+
+if TYPE_CHECKING:
+    from assay.study.certify import CertifyStudy
+
+__all__ = ["certified_page", "unrelated"]
+
+_SIDE, _GAP = 160, 8
+_RULES = (
+    "Every number of an image holds, at all radii together, with the stated confidence over the noise that was drawn, for every image "
+    "within the L2 distance and the class explained here; an attack shows what has been reached, a certificate what cannot be passed. "
+    "The radii are small beside the usual 8/255 in every pixel and channel, an L2 distance of up to {far:.3g} on these images."
+)
+
+
+def certified_page(study: CertifyStudy, asked: Asked, done: Done, grid: Grid, verdict: Sentence, figure: bytes, apart: float) -> StudyPage:
+    """The report.
+
+    Args:
+        study: What was done.
+        asked: On which model and images.
+        done: All blocks.
+        grid: The table over the radii.
+        verdict: What holds, in a sentence.
+        figure: The curves over the radius, as SVG.
+        apart: The mean cosine between the seen maps of different images.
+    """
+    assert done.folder is not None
+    pictures, shape = _pictures(study, asked, done.folder)
+    numeric = (False, *(True for _ in grid.head[1:]))
+    beside = (
+        ""
+        if math.isnan(apart)
+        else f"Seen maps of different images have a mean cosine of {apart:.3f}: a bound below it tells no image from another."
+    )
+    sections = [
+        Section(
+            "Over the radius",
+            beside,
+            (Table(grid.title.capitalize() + ".", "", grid.head, grid.rows, numeric),),
+            (Picture("Certified and attacked means over the L2 distance, with 95 % intervals.", figure, "svg"),),
+        ),
+    ]
+    if pictures:
+        sections.append(Section("On some images", _legend(study), pictures=pictures))
+    if done.tally.problems:
+        lines = tuple((name, text) for name, text in done.tally.problems)
+        sections.append(Section("Problems", "", (Table("Images with problems", "", ("image", "what"), lines, (False, False)),)))
+    setup: dict[str, Any] = dict(done.answers["setup"])
+    return StudyPage(
+        title="How far can these explanations be moved?",
+        lead=f"What is proved of {short(study.smoothing)} around each image, beside what an attack reaches.",
+        facts={
+            "model": asked.name,
+            "images": str(done.tally.sound),
+            "explained class": asked.explained,
+            "data": str(done.answers["data"].get("name")),
+        },
+        verdict=(verdict,),
+        rules=_RULES.format(far=8 / 255 * math.sqrt(math.prod(shape))),
+        sections=tuple(sections),
+        settings={name: str(value) for name, value in setup.items() if name != "model"},
+        record=done.answers,
+    )
+
+
+def unrelated(folder: Path, blocks: Blocks) -> float:
+    """The mean cosine between the seen maps of two different images of a run, as `Certificate.unrelated`; in constant memory."""
+    maps, total, count = open_maps(folder)["maps"], None, 0
+    for block in range(len(blocks)):
+        rows = blocks.rows(block)
+        flat = np.asarray(maps[rows.start : rows.stop], np.float64).reshape(len(rows), -1)  # type: ignore[index]
+        size = np.linalg.norm(flat, axis=1)
+        fine = np.isfinite(size) & (size > 0)
+        ways = flat[fine] / size[fine, None]
+        total, count = ways.sum(0) + (0.0 if total is None else total), count + len(ways)
+    return float("nan") if count < 2 or total is None else float(((total**2).sum() - count) / (count * (count - 1)))
+
+
+def _legend(study: CertifyStudy) -> str:
+    radii = ", ".join(f"{eps:g}" for eps in study.radii)
+    return f"The image, its seen map and, of votes, its pixels at {radii}: red is certified in the top, blue out of it, grey is open."
+
+
+def _pictures(study: CertifyStudy, asked: Asked, folder: Path) -> tuple[tuple[Picture, ...], tuple[int, ...]]:
+    """A row of pictures for each image of the gallery that has maps, and the shape (C, H, W) of an image."""
+    kept = open_maps(folder)
+    maps = kept["maps"]
+    shape: tuple[int, ...] = tuple(maps.shape[1:])  # type: ignore[union-attr]
+    wanted = places(study.gallery, asked.images) if study.gallery else []
+    found = []
+    for position, block in zip(wanted, asked.read(range(row, row + 1) for row in wanted), strict=True):
+        batch = block.batch
+        if not len(batch):
+            continue
+        image = batch.images[0].cpu()
+        shape, shown = tuple(image.shape), image if len(image) in (1, 3) else image.mean(0, keepdim=True)
+        seen = torch.from_numpy(np.asarray(maps[position], np.float32))  # type: ignore[index]
+        if not bool(seen.isfinite().all()):
+            continue
+        row, told = [enlarge(photo(shown), _SIDE), overlay(shown, seen, side=_SIDE)], []
+        if "pixels" in kept:
+            signs = torch.from_numpy(np.asarray(kept["pixels"][position], np.float32))  # type: ignore[index]
+            row += [certified(shown, one, _SIDE) for one in signs]
+            told = [_share(eps, one) for eps, one in zip(study.radii, signs, strict=True)]
+        found.append(Picture("; ".join([batch.names[0], *told]), png_bytes(_beside(row)), "png"))
+    return tuple(found), shape
+
+
+def _share(eps: float, signs: Tensor) -> str:
+    top, out, left = (float((signs == sign).double().mean()) for sign in (1, -1, 0))
+    return f"at {eps:g} {top:.1%} in the top, {out:.1%} out of it, {left:.1%} open"
+
+
+def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures in a row."""
+    width = sum(one.width for one in pictures) + _GAP * (len(pictures) - 1)
+    strip = Image.new("RGB", (width, max(one.height for one in pictures)), "white")
+    left = 0
+    for one in pictures:
+        strip.paste(one, (left, 0))
+        left += one.width + _GAP
+    return strip

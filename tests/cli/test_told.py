@@ -1,0 +1,115 @@
+import json
+
+import pytest
+
+from assay.cli.told import fitted
+from assay.study.study import Grid
+
+HEAD = ("explainer", "Deletion ↓", "Insertion ↑", "AttackedSimilarity ↑", "MaxSensitivity ↓")
+ROWS = (
+    ("Gradient", "0.082 +", "0.711 =", "0.210 -", "0.044 +"),
+    ("KernelShap(samples=100, segments=Grid(rows=7, columns=7))", "0.104 +", "0.655 +", "0.540 +", "0.310 +"),
+)
+AUDIT = (
+    "audit",
+    "--model",
+    "python:mynets:good",
+    "--images",
+    "pictures",
+    "--out",
+    "out",
+    "--explainer",
+    "Gradient",
+    "--measure",
+    "Deletion(steps=3)",
+)
+
+
+@pytest.fixture
+def narrow(run, monkeypatch):
+    """The command line on a terminal of 80 columns."""
+
+    def call(*arguments):
+        monkeypatch.setattr("shutil.get_terminal_size", lambda *_: (80, 24))
+        setenv = monkeypatch.setenv
+        monkeypatch.setattr(monkeypatch, "setenv", lambda name, value: setenv(name, "80" if name == "COLUMNS" else value))
+        return run(*arguments)
+
+    return call
+
+
+def widest(head, rows):
+    """The longest line of each column, added, with two spaces between."""
+    columns = zip(head, *rows, strict=True)
+    return sum(max(len(line) for cell in column for line in cell.split("\n")) + 2 for column in columns) - 2
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_every_part_of_a_table_fits_and_all_cells_are_there_once(width):
+    parts = list(fitted(HEAD, ROWS, width))
+    assert all(widest(head, rows) <= width for head, rows in parts)
+    assert [one.replace("\n", " ") for head, _ in parts for one in head[1:]] == list(HEAD[1:])
+    assert [cell for _, rows in parts for cell in rows[0][1:]] == list(ROWS[0][1:])
+    assert all(rows[1][0].replace("\n", "").replace(" ", "") == ROWS[1][0].replace(" ", "") for _, rows in parts)
+
+
+def test_a_wide_terminal_gets_one_table():
+    assert len(list(fitted(HEAD, ROWS, 200))) == 1
+
+
+def test_specs_go_on_after_brackets_and_commas_and_no_word_is_broken():
+    (_, rows), *_ = fitted(HEAD, ROWS, 80)
+    assert rows[1][0].split("\n") == ["KernelShap(samples=100,", "segments=Grid(rows=7,", "columns=7))"]
+
+
+def test_a_word_that_is_wider_than_the_terminal_is_cut_and_loses_nothing():
+    (_, rows), *_ = fitted(("file", "n"), [("x" * 90, "1")], 60)
+    assert "".join(rows[0][0].split("\n")) == "x" * 90
+    assert max(map(len, rows[0][0].split("\n"))) <= 30
+
+
+def test_an_audit_says_its_verdict_first_and_fits_80_columns(place, narrow):
+    found = narrow(*AUDIT)
+    assert found.code == 0, found.err
+    lines = found.out.splitlines()
+    assert lines[0] == "None of these explainers is shown to be trustworthy here."
+    assert all(len(line) <= 80 for line in lines)
+    assert " to " not in next(line for line in lines if line.strip().startswith("Gradient "))
+    assert "\x1b" not in found.out
+
+
+def test_intervals_are_shown_on_demand_also_after_the_command(place, run):
+    found = run(*AUDIT, "--intervals")
+    assert " to " in next(line for line in found.out.splitlines() if line.strip().startswith("Gradient "))
+
+
+def test_quiet_says_the_verdict_and_the_place_and_nothing_on_standard_error(place, run):
+    found = run(*AUDIT, "--quiet")
+    assert found.out.splitlines() == ["None of these explainers is shown to be trustworthy here.", "report: out/report.html"]
+    assert "audit:" not in found.err
+
+
+def test_json_is_one_object_with_verdict_tables_and_place(place, run):
+    told = json.loads(run("--json", *AUDIT).out)
+    assert told["results"] == "out/report.html"
+    assert told["headline"] in [one["text"] for one in told["verdict"]]
+    assert {row["explainer"] for row in told["tables"][0]["rows"]} == {"Gradient", "random map"}
+
+
+def test_one_call_does_not_change_the_manner_of_the_next(place, run):
+    run(*AUDIT, "--quiet")
+    assert "random map" in run(*AUDIT).out
+
+
+def test_the_version_and_short_help_are_there(run):
+    import assay
+
+    assert run("--version").out.strip() == f"assay {assay.__version__}"
+    for words in (("-h",), ("audit", "-h"), ("run", "status", "-h")):
+        found = run(*words)
+        assert (found.code, "Usage" in found.out) == (0, True)
+
+
+def test_a_grid_of_no_rows_is_drawn():
+    grid = Grid("nothing", ("a", "b"), ())
+    assert list(fitted(grid.head, grid.rows, 80)) == [(["a", "b"], [])]

@@ -27,12 +27,12 @@ WIDTH = 0.1
 
 HEAD = """# Bounds of smoothing, and what reaches them
 
-Written by `python benchmarks/theory.py`. Tan and Tian (ICML 2023) bound how fast a smoothed network, and its explanations, can change. Each
-bound stands here beside the smallest constant that holds, the function that reaches it, and what was measured on networks.
+Written by `python benchmarks/theory.py`. Tan and Tian (ICML 2023) bound how fast a smoothed network, and its explanations, can change.
+Each bound stands here beside the smallest constant that holds, the function that reaches it, and what was measured on networks.
 
-`SmoothedModel(model, kernel, samples)` is the paper's object, the network averaged over noise; `kernel.gamma(values)` is the sharp constant of
-Theorem 4.3 with total variation as the largest difference of probabilities: `f * mu` is `gamma`-Lipschitz for f in [0, 1] and `2 R gamma` for
-`|f| <= R`. With the L1 distance of densities, twice as large, the paper's `R gamma` says the same.
+`SmoothedModel(model, kernel, samples)` is the paper's object, the network averaged over noise; `kernel.gamma(values)` is the sharp
+constant of Theorem 4.3 with total variation as the largest difference of probabilities: `f * mu` is `gamma`-Lipschitz for f in [0, 1]
+and `2 R gamma` for `|f| <= R`. With the L1 distance of densities, twice as large, the paper's `R gamma` says the same.
 
 | kernel | gamma | reached by |
 |---|---|---|
@@ -44,29 +44,29 @@ Theorem 4.3 with total variation as the largest difference of probabilities: `f 
 """
 
 ORDERS = """
-Thm 4.1 gives the other explainers by order alone, so there is no constant to reach: `O(H)` for the gradient is the definition of H, reached by every
-quadratic;
-`O(beta H + L)` for IntegratedGradients holds with the constant of Gradient x Input; `O(sqrt(d) L)` for SHAP and
-`O(sqrt(d) L / lambda + ...)` for LIME have no function that was seen to reach them: of a linear network `a x` SHAP is `a_i x_i`, with the constant
-`max |a_i| <= L`.
+Thm 4.1 gives the other explainers by order alone, so there is no constant to reach: `O(H)` for the gradient is the definition of H,
+reached by every quadratic; `O(beta H + L)` for IntegratedGradients holds with the constant of Gradient x Input; `O(sqrt(d) L)` for
+SHAP and `O(sqrt(d) L / lambda + ...)` for LIME have no function that was seen to reach them: of a linear network `a x` SHAP is `a_i
+x_i`, with the constant `max |a_i| <= L`.
 """
 
 TOY = """
 ## The toy example (Eq. 2)
 
-`f = x1 - n D` where `floor(|x1 - x2| / D) = 2 n`, `x2 + n D` where it is `2 n - 1`. Its gradient is (1, 0) or (0, 1) on stripes. Far from
-`x1 = x2`, the smoothed gradient is `(p, 1 - p)` with
+`f = x1 - n D` where `floor(|x1 - x2| / D) = 2 n`, `x2 + n D` where it is `2 n - 1`. Its gradient is (1, 0) or (0, 1) on stripes. Far
+from `x1 = x2`, the smoothed gradient is `(p, 1 - p)` with
 
 `p = 1/2 + sum over odd k of 2 / (pi k) sin(pi k d / D) exp(-(pi k sigma / D)^2)`, `d = x1 - x2`
 
-so it tends to (1/2, 1/2), as the paper says, and by the factor `exp(-(pi sigma / D)^2)`. As printed, f is continuous for `x1 > x2` only: at
-`x1 - x2 = -D` it jumps by 2 D. Points below are `SmoothGrad` with 4000 samples, lines the closed form.
+so it tends to (1/2, 1/2), as the paper says, and by the factor `exp(-(pi sigma / D)^2)`. As printed, f is continuous for `x1 > x2`
+only: at `x1 - x2 = -D` it jumps by 2 D. Points below are `SmoothGrad` with 4000 samples, lines the closed form.
 
 ![The first entry of the smoothed gradient over d](theory-toy.svg)
 """
 
 
 def bounds() -> Table:
+    """The printed bounds and what reaches them."""
     rows = [
         {"where": one.where, "printed": one.printed, "printed constant": one.constant, "sharp": one.sharp, "reached by": one.reached_by}
         | {"its slope": one.steepest, "does the printed constant hold?": one.note}
@@ -90,9 +90,9 @@ def measured() -> Table:
             slope, change = _constant(smoothed, Score(), batch), _constant(smoothed, assay.Gradient(), batch)
             rows.append(_row(name, sigma, slope, kernel.gamma(1), change, np.sqrt(2 / np.pi) * plain / sigma, 0.4839 / sigma**2))
     note = (
-        f"The largest over {IMAGES} CIFAR-10 images and {DRAWS} draws of noise of 0.03 each, {SAMPLES} noisy copies; f is the probability of the "
-        "predicted class. A bound of all functions leaves a network much room. sqrt(2/pi) L / sigma takes L as measured here, which is no bound "
-        "of the network's own. The last column is ours: f in [0, 1] alone bounds how fast the smoothed gradient changes."
+        f"The largest over {IMAGES} CIFAR-10 images and {DRAWS} draws of noise of 0.03 each, {SAMPLES} noisy copies; f is the probability of "
+        "the predicted class. A bound of all functions leaves a network much room. sqrt(2/pi) L / sigma takes L as measured here, which is "
+        "no bound of the network's own. The last column is ours: f in [0, 1] alone bounds how fast the smoothed gradient changes."
     )
     return Table("measured", "Smoothed networks.", note, pl.DataFrame(rows, infer_schema_length=None), decimals=4)
 
@@ -119,6 +119,7 @@ def _row(
 
 
 def toy() -> Figure:
+    """The toy example by its closed form and by SmoothGrad."""
     difference = np.linspace(0.7, 0.9, 201)
     few = torch.linspace(0.7, 0.9, 21)
     images = torch.stack([0.05 + few, torch.full_like(few, 0.05)], 1).view(-1, 1, 1, 2)

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from torch import Tensor
 
-
 __all__ = ["BOUNDS", "Bound", "Stripes", "smoothed_slope", "stripes_gradient"]
 
 _NODES = 200_001

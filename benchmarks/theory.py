@@ -91,8 +91,8 @@ def measured() -> Table:
             rows.append(_row(name, sigma, slope, kernel.gamma(1), change, np.sqrt(2 / np.pi) * plain / sigma, 0.4839 / sigma**2))
     note = (
         f"The largest over {IMAGES} CIFAR-10 images and {DRAWS} draws of noise of 0.03 each, {SAMPLES} noisy copies; f is the probability "
-        "of the predicted class. A bound of all functions leaves a network much room. sqrt(2/pi) L / sigma takes L as measured here, which is "
-        "no bound of the network's own. The last column is ours: f in [0, 1] alone bounds how fast the smoothed gradient changes."
+        "of the predicted class. A bound of all functions leaves a network much room. sqrt(2/pi) L / sigma takes L as measured here, which "
+        "is no bound of the network's own. The last column is ours: f in [0, 1] alone bounds how fast the smoothed gradient changes."
     )
     return Table("measured", "Smoothed networks.", note, pl.DataFrame(rows, infer_schema_length=None), decimals=4)
 

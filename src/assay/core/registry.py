@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast, dataclass_transform, overload
 
 import numpy as np
 
+from assay.core.plugins import import_plugins
 from assay.errors import SpecError
 
 T = TypeVar("T")
@@ -175,12 +176,13 @@ def nearest(name: object, known: typing.Iterable[str]) -> str:
 
 @functools.cache
 def _import_own() -> None:
-    """Import the modules that register the package's own classes, most of which nobody may have asked for yet."""
+    """Import the modules that register the package's own classes, most of which nobody may have asked for yet, and plugins."""
     package = importlib.import_module(_PACKAGE)
     for folder in pkgutil.iter_modules(package.__path__, f"{_PACKAGE}."):
         if folder.ispkg and folder.name.rpartition(".")[2] not in _WITHOUT:
             for module in pkgutil.walk_packages(importlib.import_module(folder.name).__path__, f"{folder.name}."):
                 importlib.import_module(module.name)
+    import_plugins()
 
 
 def _value(node: ast.AST, spec: str, base: type[Any] = object) -> Any:

@@ -147,12 +147,6 @@ def tell(found: DietStudy | RobustnessStudy) -> None:
     say(Told(found.verdict, said=tuple(before), main=("report", str(found.report))))
 
 
-def _tell_price(price: pl.DataFrame) -> None:
-    """Print what a study's jobs will take."""
-    for job, passes, minutes, megabytes in price.iter_rows():
-        typer.echo(f"{job:28} {passes:>14,} passes  {minutes:8.1f} minutes of one process  {megabytes:6.1f} MB")
-
-
 def _changes(file: Path | None, **asked: Any) -> dict[str, Any]:
     """What a study file says, and over it what the command line does."""
     from assay.papers.settings import from_file

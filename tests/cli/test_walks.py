@@ -28,6 +28,11 @@ def blocks(page, kind):
     text = (WALKS / f"{page}.md").read_text()
     small = {"--size 224": "--size 32", "samples=500": "samples=20"}
     if page == "x-rays":
+        small |= {
+            "torchvision:resnet18": "torchvision:shufflenet_v2_x0_5",
+            "--size 224": "--size 64",
+            "rows=7, columns=7": "rows=2, columns=2",
+        }
         small["--out report"] = "--measure 'Deletion(steps=4)' --measure MaskIoU --out report"
     for one, other in small.items():
         text = text.replace(one, other)
@@ -66,7 +71,7 @@ def test_x_rays_with_a_table_masks_and_a_lightning_checkpoint(tmp_path, monkeypa
             Image.fromarray(mask).save(f"masks/{number:04d}.png")
     Path("labels.csv").write_text("\n".join(lines))
     torch.manual_seed(0)
-    net = torchvision.models.resnet18(num_classes=1)
+    net = torchvision.models.shufflenet_v2_x0_5(num_classes=1)
     state = {f"model.{name}": value for name, value in net.state_dict().items()}
     lightning = {"epoch": 3, "hyper_parameters": {"data": Path("/data/x-rays"), "lr": 0.1}, "pytorch-lightning_version": "2.4.0"}
     torch.save({"state_dict": state | {"criterion.pos_weight": torch.ones(1)}, **lightning}, "last.ckpt")

@@ -341,7 +341,7 @@ def _check_device(name: str) -> None:
     from assay.errors import ModelError
 
     try:
-        torch.empty(1, device=name)
+        torch.empty(1, device=name).tolist()  # Which the device "meta" cannot.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"cannot use --device {name}: {reason}") from error

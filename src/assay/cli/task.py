@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from assay.cli import options
+from assay.core.files import expanded
 
 if TYPE_CHECKING:
     from assay.core.progress import Progress
@@ -90,7 +91,7 @@ class Task:
 
         given = options.reading(self.resize, self.crop, self.interpolation, self.channels, self.range, self.window)
         files = (
-            Path(self.images).expanduser().exists() or is_pattern(self.images) or self.images.startswith("hf:")
+            expanded(self.images).exists() or is_pattern(self.images) or self.images.startswith("hf:")
         )  # Data sets by name have sizes of their own.
         sized = self.size is not None or (given is not None and (given.resize is not None or given.crop is not None))
         own = own_reading(self.model, self.pretrained) if files and not sized else None

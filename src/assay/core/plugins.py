@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from types import ModuleType
 
+from assay.core.files import expanded
 from assay.errors import AssayWarning, SpecError
 
 __all__ = ["GROUP", "import_code", "import_plugins"]
@@ -28,7 +29,7 @@ def import_code(name: str) -> None:
     """
     try:
         if name.endswith(".py"):
-            _import_file(Path(name).expanduser().resolve())
+            _import_file(expanded(name).resolve())
         else:
             _import_module(name)
     except (SpecError, KeyboardInterrupt):

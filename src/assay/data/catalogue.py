@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from assay.core.files import expanded
 from assay.core.registry import build, nearest, registered
 from assay.data.base import Dataset
 from assay.data.files.hub import HubImages, is_saved
@@ -83,7 +84,7 @@ def load(
     if name.startswith("hf:") and len(name) > len("hf:"):
         where, _, part = name.removeprefix("hf:").partition("@")
         return _make(HubImages, {"path": where} | ({"part": part} if part else {}) | wanted)
-    place = Path(name).expanduser()
+    place = expanded(name)
     if place.exists():
         return _make(_kind(place), {"path": name} | wanted)
     if is_pattern(name) and place.suffix in _KINDS:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from assay.core.files import expanded
 from assay.core.progress import Progress
 from assay.core.registry import check_at_least, nearest, register
 from assay.data.base import CorruptFileError
@@ -111,7 +112,7 @@ class HubImages(Encoded):
 
     @cached_property
     def _table(self) -> Any:
-        library, place = _datasets(self.path), Path(self.path).expanduser()
+        library, place = _datasets(self.path), expanded(self.path)
         try:
             found = library.load_from_disk(str(place)) if is_saved(place) else library.load_dataset(self.path)
         except Exception as error:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from assay.core.files import expanded
 from assay.core.registry import build, stand_in
 from assay.errors import DataError, ImageTypeError, ShapeError, SpecError
 from assay.explain.base import Explainer
@@ -135,7 +136,7 @@ class Given(Explainer):
     @cached_property
     def stack(self) -> Stack:
         """The maps."""
-        return self.maps if isinstance(self.maps, Stack) else _read(Path(self.maps).expanduser(), str(self.name))
+        return self.maps if isinstance(self.maps, Stack) else _read(expanded(self.maps), str(self.name))
 
     @classmethod
     def from_text(cls, text: str) -> Given:
@@ -147,7 +148,7 @@ class Given(Explainer):
         if text.startswith("Given("):
             return build(text, Given)
         for name, _, place in (text.rpartition("="), text.partition("=")):
-            if name and place and Path(place).expanduser().exists():
+            if name and place and expanded(place).exists():
                 return cls(place, name=name)
         if "=" not in text:
             raise SpecError(f"say what tables call the maps of {text}: NAME={text}")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from assay.core.files import expanded
 from assay.errors import ModelError, ShapeError, SpecError, WeightsError
 from assay.models.black_box import BlackBox
 
@@ -40,7 +41,7 @@ class OnnxNetwork(BlackBox):
 
     def __init__(self, spec: str) -> None:
         path, _, wanted = spec.rpartition(":") if not spec.endswith(".onnx") else (spec, "", "")
-        file = Path(path).expanduser()
+        file = expanded(path)
         if not file.is_file():
             raise WeightsError(f"there is no ONNX file {path}")
         super().__init__(self._scores)

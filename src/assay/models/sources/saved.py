@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from assay.core.files import expanded
 from assay.errors import SpecError, WeightsError
 from assay.models.sources.preparation import of_processor
 
@@ -77,7 +78,7 @@ def torchscript(path: str) -> nn.Module:
 
 def is_hugging_face(place: str) -> bool:
     """Whether this is a folder that `save_pretrained` wrote."""
-    return (Path(place).expanduser() / "config.json").is_file()
+    return (expanded(place) / "config.json").is_file()
 
 
 def hugging_face(place: str) -> tuple[nn.Module, dict[str, Any]]:

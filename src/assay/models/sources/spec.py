@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from assay.core.files import expanded
 from assay.core.precision import Precision
 from assay.core.registry import build, nearest, registered
 from assay.data.files.reading import Reading
@@ -224,7 +225,7 @@ def _names(classes: Sequence[str] | str | Path | None) -> Sequence[str] | None:
     if not isinstance(classes, str | Path):
         return classes
     try:
-        lines = [line.strip() for line in Path(classes).expanduser().read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in expanded(classes).read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"cannot read the class names of {classes}: {getattr(error, 'strerror', None) or error}") from error
     names = [line for line in lines if line]

@@ -22,7 +22,10 @@ from assay.measure.base import Case, Measure, unranked
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets
 
-__all__ = ["AttackCurve", "AttackedSimilarity", "attack_curve", "blind_like", "noise_like", "with_floor"]
+__all__ = ["AFTER_NOISE", "ATTACKED", "AttackCurve", "AttackedSimilarity", "attack_curve", "blind_like", "noise_like", "with_floor"]
+
+ATTACKED, AFTER_NOISE = "attacked similarity", "similarity after noise"
+"""What is measured: what an attack leaves of a map, and what noise of its size does."""
 
 
 @register
@@ -54,6 +57,11 @@ class AttackedSimilarity(Measure):
     def __post_init__(self) -> None:
         if not self.distance.bounded:
             raise SpecError(f"AttackedSimilarity: 1 - {short(self.distance)} is no similarity; take TopK, Cosine, Spearman or SSIM")
+
+    @property
+    def statistic(self) -> str:
+        """See `Measure.statistic`; what noise leaves is another than what an attack does."""
+        return AFTER_NOISE if isinstance(self.attack, NoiseMapAttack) else ATTACKED
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
         """See `Measure.evaluate`."""

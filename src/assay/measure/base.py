@@ -103,6 +103,11 @@ class Measure(ABC):
     meaning: ClassVar[str]
     """What a score says, in one plain sentence."""
 
+    @property
+    def statistic(self) -> str:
+        """What is measured, whatever its parameters, in a word or two; a column of tables, that no name need be taken apart."""
+        return type(self).__name__
+
     @final
     @undisturbed()
     def __call__(

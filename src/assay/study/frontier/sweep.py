@@ -23,7 +23,8 @@ from assay.explain.gradient import Gradient
 from assay.explain.kernels import Kernel
 from assay.explain.smooth import Smoothed
 from assay.explain.sparse import Sparsified
-from assay.measure.attacked import AttackedSimilarity, with_floor
+from assay.measure.attacked import AFTER_NOISE as NOISE
+from assay.measure.attacked import ATTACKED, AttackedSimilarity, with_floor
 from assay.measure.base import Case, Measure
 from assay.measure.robustness import changes
 from assay.models.classifier import Classifier
@@ -50,7 +51,6 @@ __all__ = [
 
 PLAIN = "none"
 """The kernel's name at width 0, where the explainer stands alone."""
-ATTACKED, NOISE = "attacked similarity", "similarity after noise"
 CHANGE, LARGEST, LIPSCHITZ = "mean change", "largest change", "local Lipschitz"
 CERTIFIED, CONFIDENCE = "certified cosine", 0.99
 CERTIFIABLE = (Gradient, Sparsified)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from assay.explain.backgrounds import Background
 from assay.explain.base import Explainer
-from assay.measure.base import Case, Measure
+from assay.measure.base import Measure
 from assay.measure.erasure import erasure_agreement
+from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.papers.diet.data import Part
 from assay.tune.predictions import probabilities

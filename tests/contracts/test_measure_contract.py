@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -7,6 +5,7 @@ import torch
 import assay
 from assay.errors import NotFiniteError, SpecError
 from assay.explain.base import check_case
+from assay.measure.base import with_masks
 from reference.guards import snapshot
 from reference.nets import Function, normed, plain
 from reference.specs import cheap, own
@@ -150,7 +149,7 @@ def test_maps_with_one_channel_are_taken(measure, batch):
 def test_several_maps_at_once_score_as_they_do_alone(measure, batch, maps):
     explainers = [EXPLAINER, assay.Gradient(), assay.RandomMap()]
     several = [explainer(classifier(), batch, TARGETS, seed=2) for explainer in explainers]
-    case = replace(check_case(classifier(), batch, TARGETS, 2), truth=TRUTH, distractor=TRUTH)
+    case = with_masks(check_case(classifier(), batch, TARGETS, 2), TRUTH, TRUTH)
     together = measure.compare(case, several, explainers)
     assert together.shape == (3, COUNT)
     for explainer, one, scores in zip(explainers, several, together, strict=True):

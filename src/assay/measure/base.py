@@ -19,7 +19,7 @@ from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets
 
-__all__ = ["Measure", "Order", "orders", "pixel_values", "unranked"]
+__all__ = ["Measure", "Order", "orders", "pixel_values", "unranked", "with_masks"]
 
 Order = Literal["signed", "magnitude"]
 
@@ -74,9 +74,7 @@ class Measure(ABC):
         Raises:
             AssayError: A wrong input, named in the message, or something that the measure needs is missing.
         """
-        case = check_case(model, images, targets, seed, index)
-        given = {name: mask for name, mask in (("truth", truth), ("distractor", distractor)) if mask is not None}
-        case = replace(case, **{name: check_masks(mask, case.images, name) for name, mask in given.items()})
+        case = with_masks(check_case(model, images, targets, seed, index), truth, distractor)
         return self.compare(case, [maps], [explainer])[0].to(images.device)
 
     @final
@@ -102,6 +100,16 @@ class Measure(ABC):
     @abstractmethod
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
         """Scores (E, N) of checked maps."""
+
+
+def with_masks(case: Case, truth: Tensor | None, distractor: Tensor | None) -> Case:
+    """The case with masks (N, 1, H, W) of what is known, checked.
+
+    Raises:
+        ShapeError: One does not fit the images.
+    """
+    evidence = None if truth is None else check_masks(truth, case.images, "truth")
+    return replace(case, truth=evidence, distractor=None if distractor is None else check_masks(distractor, case.images, "distractor"))
 
 
 def pixel_values(maps: Tensor, order: Order) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
@@ -54,6 +54,6 @@ class Case:
 
     def part(self, rows: Tensor) -> Case:
         """The case of some of its images, by their places (M,)."""
-        own = {name: getattr(self, name)[rows] for name in ("images", "targets", "index")}
-        masks = {name: None if mask is None else mask[rows] for name, mask in (("truth", self.truth), ("distractor", self.distractor))}
-        return replace(self, **own, **masks, outputs=self.logits[rows])
+        truth, distractor = (None if mask is None else mask[rows] for mask in (self.truth, self.distractor))
+        images, targets, index = (one[rows] for one in (self.images, self.targets, self.index))
+        return Case(self.model, images, targets, index, self.seed, truth, distractor, self.logits[rows])

@@ -180,8 +180,8 @@ class Block:
         images, index = batch.images.to(home), batch.index.to(home)
         logits = asked.model.unchecked_logits(images)
         targets = asked.targets.of(asked.model, logits, batch, self.at)
-        masks = (None if mask is None else mask.to(home) for mask in (batch.truth, batch.distractor))
-        return Case(asked.model, images, targets, index, asked.seed, *masks, outputs=logits)
+        truth, distractor = (None if mask is None else mask.to(home) for mask in (batch.truth, batch.distractor))
+        return Case(asked.model, images, targets, index, asked.seed, truth, distractor, logits)
 
     @property
     def decision(self) -> Decision:

@@ -123,6 +123,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.report.figures.show import show as show
     from assay.study.audit.audit import Audit as Audit
     from assay.study.audit.study import audit as audit
+    from assay.study.compare.compare import compare as compare
     from assay.study.frontier.frontier import Frontier as Frontier
     from assay.study.frontier.frontier import Knee as Knee
     from assay.study.frontier.frontier import plot_frontiers as plot_frontiers
@@ -245,6 +246,7 @@ _HOMES = {
     "audit": "assay.study.audit.study",
     "build": "assay.core.registry",
     "certify": "assay.bounds.certify",
+    "compare": "assay.study.compare.compare",
     "data": "assay.data",
     "erasure_agreement": "assay.measure.erasure",
     "errors": "assay.errors",

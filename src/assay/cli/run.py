@@ -36,8 +36,11 @@ def status(folder: Folder) -> None:
         typer.echo(f"{found.images} of {found.blocks.images} {found.blocks.unit}s, {found.done} of {len(found.blocks)} blocks are done")
     if found.states:
         typer.echo(printable(f"states kept: {', '.join(found.states)}"))
-    if found.rate is not None and not found.over:
-        typer.echo(f"{found.rate:.3g} {found.blocks.unit}s/s in the last start; {_time(found.left or 0.0)} left at this rate")
+    if found.parts:
+        typer.echo(f"at work: {', '.join(found.parts)}")
+    if found.pace is not None and not found.over:
+        left = "how long the rest takes is not known within 30 % yet" if found.left is None else f"about {_time(found.left)} left"
+        typer.echo(f"{found.pace.images:.3g} {found.blocks.unit}s/s in the last start; {left}")
     typer.echo(f"{found.starts} start{'' if found.starts == 1 else 's'}")
 
 
@@ -51,6 +54,20 @@ def resume(folder: Folder, trust: Trust = False) -> None:
     What a run folder says is done as it stands only with --trust: importing a `python:` factory, working in the directory that it was
     begun in, and going on with another user's folder.
     """
+    _again(folder, trust)
+
+
+@run.command()
+def merge(folder: Folder, trust: Trust = False) -> None:
+    """Put a run together whose parts (--part) are done: merge their tables and write the results; refused while blocks are missing.
+
+    See `assay run resume` for --trust.
+    """
+    _again(folder, trust, "--part", "merge")
+
+
+def _again(folder: Path, trust: bool, *words: str) -> None:
+    """Give the command of a run again, with the settings that it was begun with and some words more."""
     from assay.errors import AssayError, DataError
     from assay.run.status import first_start, read_document
 
@@ -62,12 +79,14 @@ def resume(folder: Folder, trust: Trust = False) -> None:
         command = getattr(command, "commands", {}).get(name)
     if command is None or not any(param.name == "out" for param in command.params):
         raise DataError(f"{folder} is a run of assay {document['command']}, which this version does not have")
+    if words and not any(param.name == "part" for param in command.params):
+        raise DataError(f"{folder} is a run of assay {document['command']}, which has no parts; go on with it by `assay run resume`")
     if not trust:
         _check_harmless(folder, settings)
     elif home.is_dir():
         os.chdir(home)  # Relative paths and factories of models are meant from there.
     try:
-        app([*names, *_words(command.params, settings), "--out", str(out)], standalone_mode=False)
+        app([*names, *_words(command.params, settings), *words, "--out", str(out)], standalone_mode=False)
     except AssayError as error:
         if trust or home == Path.cwd():
             raise

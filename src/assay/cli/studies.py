@@ -106,18 +106,22 @@ def tell(report: Report, folder: Path) -> None:
 def _run(kind: type[Experiment], task: Task | TrainTask | TuneTask, given: Mapping[str, Any]) -> None:
     from assay.core.progress import silent
     from assay.core.ranks import join
-    from assay.run.folder import check_folder
+    from assay.errors import SpecError
+    from assay.run.begin import check_folder
     from assay.study.study import run
 
     with join(task.device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
         with ranks.together():
+            part = task.share() if isinstance(task, Task) else None
+            if part is not None and ranks.world > 1:
+                raise SpecError("--part is for jobs that never meet, torchrun for processes that do; give one of them")
             study = _built(kind, given)
             asked: Any = task.asked(ranks)
             study.check(asked)
             check_folder(task.folder)
         asked = task.described(asked, ranks, progress)
-        block = task.block if isinstance(task, Task) else 1
-        report = run(study, asked, task.folder, settings=task.settings(asked), block=block, ranks=ranks, progress=progress)
+        more: dict[str, Any] = {"block": task.block, "part": part} if isinstance(task, Task) else {}
+        report = run(study, asked, task.folder, settings=task.settings(asked), ranks=ranks, progress=progress, **more)
     if report is not None:
         tell(report, task.folder)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,12 +15,23 @@ if TYPE_CHECKING:
     from assay.core.ranks import Ranks
     from assay.data.files.reading import Reading
     from assay.models.classifier import Classifier
+    from assay.run.blocks import Part
     from assay.study.study import Asked
 
 __all__ = ["Task"]
 
-Block = Annotated[int, typer.Option(min=1, help="Images that are computed, kept and resumed together, at most.")]
-_NO_SETTING = ("out", "workers")
+Block = Annotated[
+    int | None,
+    typer.Option(min=1, help="Images that are computed, kept and resumed together, at most; by default an eighth of them, 8 to 64."),
+]
+PartOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Do the I-th of N parts only, such as 3/8, beside other jobs on the same folder; auto in a Slurm array, auto/8 in a "
+        "Kubernetes indexed job. End the run by `assay run merge`."
+    ),
+]
+_NO_SETTING = ("out", "workers", "part")
 """What cannot change a result."""
 
 
@@ -54,8 +65,9 @@ class Task:
     target: options.Target = None
     device: options.Device = None
     seed: options.Seed = 0
-    block: Block = 64
+    block: Block = None
     workers: options.Workers = None
+    part: PartOption = None
 
     def inputs(self) -> options.Inputs:
         """The images."""
@@ -104,6 +116,16 @@ class Task:
             options.numbers("mean", self.mean, 4),
             options.numbers("std", self.std, 4),
         )
+
+    def share(self) -> Part | Literal["merge"] | None:
+        """The part of the run to do; None for all.
+
+        Raises:
+            SpecError: It is none.
+        """
+        from assay.run.blocks import Part
+
+        return "merge" if self.part == "merge" else None if self.part is None else Part.read(self.part)
 
     def asked(self, ranks: Ranks) -> Asked:  # noqa: ARG002
         """What a study is about, but for the data's hash."""

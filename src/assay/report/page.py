@@ -14,7 +14,7 @@ from assay.errors import DataError, EmptyBatchError, ImageTypeError, PixelRangeE
 from assay.report.attack import AttackView
 from assay.report.questions import QuestionRow
 
-__all__ = ["VERDICTS", "Gallery", "MeasureNote", "Page", "Sentence"]
+__all__ = ["VERDICTS", "Gallery", "MeasureNote", "Page", "Sentence", "Tone"]
 
 Tone = Literal["good", "caution", "bad", "note"]
 

@@ -25,6 +25,7 @@ class Sink(Protocol):
         tables: Mapping[str, pl.DataFrame],
         arrays: Mapping[str, np.ndarray] | None = None,
         files: Mapping[str, bytes] | None = None,
+        passes: int = 0,
     ) -> None:
         """Keep a finished block."""
 
@@ -57,12 +58,14 @@ class Memory:
         tables: Mapping[str, pl.DataFrame],
         arrays: Mapping[str, np.ndarray] | None = None,
         files: Mapping[str, bytes] | None = None,
+        passes: int = 0,
     ) -> None:
         """Keep a finished block's tables.
 
         Raises:
             TypeError: There are arrays or files too, which have no place in memory.
         """
+        del passes  # Only a log tells it.
         if arrays or files:
             raise TypeError("arrays and files of a block need a run folder")
         for name, table in tables.items():

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, Literal, Self, final
 
 import numpy as np
 import polars as pl
@@ -16,10 +16,10 @@ from assay.core.files import replacing, write_all
 from assay.core.progress import Progress, silent
 from assay.core.ranks import Ranks
 from assay.core.registry import short
-from assay.errors import EmptyBatchError, NotFiniteError, SpecError
+from assay.errors import DataError, EmptyBatchError, NotFiniteError, SpecError
 from assay.explain.base import Explainer
 from assay.report.page import Sentence
-from assay.run.blocks import BLOCK, Blocks
+from assay.run.blocks import Blocks, Part
 from assay.run.folder import Run
 from assay.run.sink import Memory, Sink
 from assay.study.asked import Asked, Block
@@ -159,6 +159,10 @@ class Experiment(ABC):
         """What all that was done comes to."""
 
     @abstractmethod
+    def cut(self, asked: Any, block: int | None) -> Blocks:
+        """How the work is cut, into blocks of at most so many images; None for as many as is usual."""
+
+    @abstractmethod
     def work(self, asked: Any, kept: Run | Memory, progress: Progress) -> Callable[[], Report]:
         """Do what is left, in every process; gives what makes the report, in the first."""
 
@@ -168,6 +172,8 @@ class Study(Experiment):
 
     keeps_arrays: ClassVar[bool] = False
     """Whether blocks keep arrays, beside which the images' numbers are kept; such a study needs a folder."""
+    least: ClassVar[int] = 8
+    """Images that a block holds at least where there are more and the user did not say."""
 
     @abstractmethod
     def check(self, asked: Asked) -> None:
@@ -180,6 +186,11 @@ class Study(Experiment):
     @abstractmethod
     def conclude(self, asked: Asked, done: Done) -> Report:
         """What all blocks say, from what they kept."""
+
+    @final
+    def cut(self, asked: Asked, block: int | None) -> Blocks:
+        """See `Experiment.cut`."""
+        return Blocks.usual(asked.images, self.least) if block is None else Blocks.even(asked.images, block)
 
     @final
     def work(self, asked: Asked, kept: Run | Memory, progress: Progress) -> Callable[[], Report]:
@@ -196,6 +207,7 @@ class Study(Experiment):
     def _blocks(self, asked: Asked, kept: Run | Memory, progress: Progress) -> None:
         blocks, share = kept.blocks, kept.share()
         total, done = sum(len(blocks.rows(one)) for one in share), 0
+        before = asked.model.passes.copy()
         for number, block in zip(share, asked.read(map(blocks.rows, share)), strict=True):
             found = Kept()
             if block.at:
@@ -203,7 +215,9 @@ class Study(Experiment):
             arrays = (
                 {"index": np.array([int(asked.source.indices[row]) for row in block.rows]), **found.arrays} if self.keeps_arrays else {}
             )
-            kept.write(number, {**found.tables, "status": block.status(found.maps)}, arrays, found.files)
+            passes, before = asked.model.passes - before, asked.model.passes.copy()
+            tables = {**found.tables, "status": block.status(found.maps)}
+            kept.write(number, tables, arrays, found.files, passes.forward + passes.backward)
             done += len(block.rows)
             progress(self.command, done, total)
 
@@ -214,6 +228,11 @@ class Training(Experiment):
     @abstractmethod
     def fit(self, asked: Any, run: Run, progress: Progress) -> Any:
         """Do all steps that are left; called in every process, also where nothing is left."""
+
+    @final
+    def cut(self, asked: Any, block: int | None) -> Blocks:  # noqa: ARG002
+        """None: steps are remembered in place of blocks."""
+        return Blocks(0, 1)
 
     @final
     def work(self, asked: Any, kept: Run | Memory, progress: Progress) -> Callable[[], Report]:
@@ -236,8 +255,9 @@ def run(
     folder: Path | None = None,
     *,
     settings: Mapping[str, Any] | None = None,
-    block: int = BLOCK,
+    block: int | None = None,
     ranks: Ranks | None = None,
+    part: Part | Literal["merge"] | None = None,
     progress: Progress = silent,
 ) -> Report | None:
     """Do a study or training, or what is left of it: in memory or in a folder, in one process or many.
@@ -247,29 +267,38 @@ def run(
         asked: On what; checked already.
         folder: New, empty, or of a run of the same study; None keeps everything in memory.
         settings: What decides the results beside the study's fields, for a folder.
-        block: Images that are computed, kept and resumed together, at most.
+        block: Images that are computed, kept and resumed together, at most; None for `Blocks.usual`.
         ranks: The processes that share the work.
+        part: Of a folder, the part to do beside others, which then says what is missing; "merge" to put finished parts together.
         progress: Called as work goes on.
 
     Returns:
         The report in the first process; None in the others.
 
     Raises:
-        DataError: The folder cannot be had or written.
+        DataError: The folder cannot be had or written, or parts are to be merged and blocks are missing.
         AssayError: See `Experiment.work`.
     """
     study = study.settled(asked)
     if folder is None:
-        return study.work(asked, Memory(_cut(asked, block), study.record(asked)), progress)()
+        return study.work(asked, Memory(study.cut(asked, block), study.record(asked)), progress)()
     with Run.open(
         folder,
         command=study.command,
         settings={**(settings or {}), **study.fields},
         answers=lambda: study.record(asked),
-        blocks=_cut(asked, block),
+        blocks=study.cut(asked, block),
         ranks=ranks,
+        part=part if isinstance(part, Part) else None,
     ) as kept:
+        if part == "merge" and (missing := kept.missing()):
+            raise DataError(
+                f"{folder} cannot be merged: {len(missing)} of {len(kept.blocks)} blocks are missing, the first {missing[0]}; start the "
+                f"parts that have them again, or do them here by `assay run resume {folder}`"
+            )
         concluded = study.work(asked, kept, progress)
+        if isinstance(part, Part):
+            return _told(part, kept)
         with kept.ranks.together():
             if not kept.ranks.first:
                 return None
@@ -299,9 +328,13 @@ def _plain(value: Any) -> Any:
     return repr(value) if is_dataclass(value) else value
 
 
-def _cut(asked: Any, block: int) -> Blocks:
-    """How the images are cut; nothing is where work goes by steps."""
-    return Blocks.even(asked.images, block) if isinstance(asked, Asked) else Blocks(0, 1)
+def _told(part: Part, kept: Run) -> Report:
+    """That a part is done, and what is still missing."""
+    missing, where = kept.missing(), kept.folder
+    rest = (
+        f"{len(missing)} of {len(kept.blocks)} blocks are missing" if missing else f"all are done; end the run by `assay run merge {where}`"
+    )
+    return Report(found=lambda: None, said=(f"{part.name} is done: {rest}",), main=("run folder", ""), over=kept.over)
 
 
 def _done(kept: Run | Memory) -> Done:

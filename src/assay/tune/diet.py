@@ -143,7 +143,8 @@ class DiET:
             raise ShapeError(f"{len(images)} images cannot be shared by {ranks.world} processes")
         copied, base = trainable(net), original(net)
         plan = self.plan(images, settled(self.precision, base.device))
-        return Tuning(plan, copied, base, images[ranks.rank :: ranks.world], len(images), validation, seed, progress, ranks)
+        own = images[ranks.rank :: ranks.world]
+        return Tuning(plan, copied, base, own, total=len(images), validation=validation, seed=seed, progress=progress, ranks=ranks)
 
     def plan(self, images: Tensor, precision: Precision) -> Plan:
         """What is done with these images."""

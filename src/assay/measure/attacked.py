@@ -18,7 +18,8 @@ from assay.core.registry import register, short
 from assay.core.surroundings import undisturbed
 from assay.errors import DerivativeError, SpecError
 from assay.explain.base import Explainer
-from assay.measure.base import Case, Measure, unranked
+from assay.measure.base import Measure, unranked
+from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets
 
@@ -73,7 +74,7 @@ class AttackedSimilarity(Measure):
 
     def _left(self, case: Case, clean: Tensor, explainer: Explainer) -> Tensor:
         try:
-            found = self.chosen(explainer).run(case.model, explainer, case.images, case.targets, case.index, case.seed, case.logits, clean)
+            found = self.chosen(explainer).run(case, explainer, clean)
         except DerivativeError:
             return torch.full((len(clean),), torch.nan, device=clean.device)
         left = 1 - self.distance(clean, found.attacked_maps) + unranked(clean.flatten(1))

@@ -14,9 +14,10 @@ from assay.core.progress import Progress
 from assay.core.registry import short
 from assay.explain.backgrounds import Background
 from assay.explain.base import Explainer
-from assay.measure.base import Case, Measure
+from assay.measure.base import Measure
 from assay.measure.keep import KeepTop
 from assay.measure.localisation import DistractorShare, MaskIoU
+from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.papers.diet.data import Part, parts_of, read_part
 from assay.papers.diet.keep import Keeper, slug, tune

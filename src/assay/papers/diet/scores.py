@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from assay.explain.backgrounds import Background
-from assay.explain.base import Explainer
-from assay.measure.base import Case, Measure
+from assay.explain.base import Explainer, check_case
+from assay.measure.base import Measure, with_masks
 from assay.measure.erasure import erasure_agreement
 from assay.models.classifier import Classifier
 from assay.papers.diet.data import Part
@@ -81,7 +81,7 @@ def map_values(
         began = time.perf_counter()
         maps = explain(block, targets)
         seconds += time.perf_counter() - began
-        case = Case.check(model, pixels, block.labels, seed, block.index, block.truth, block.distractor)
+        case = with_masks(check_case(model, pixels, block.labels, seed, block.index), block.truth, block.distractor)
         for name, measure in measures.items():
             values[name].append(measure.compare(case, [maps], [explainer])[0].cpu())
         kept |= {at: maps[at - done].sum(0, keepdim=True).cpu() for at in shown if done <= at < done + len(block)}

@@ -17,7 +17,7 @@ from assay.core.precision import Precision
 from assay.core.progress import Progress, silent
 from assay.core.registry import short
 from assay.measure.attacked import with_floor
-from assay.measure.base import Case
+from assay.models.case import Case
 from assay.models.classifier import Classifier, Output
 from assay.papers.robustness.plan import RobustnessPlan, Step
 from assay.run.sink import Sink
@@ -98,9 +98,7 @@ def attacked_values(sweep: Sweep, attack: Attack, distances: Sequence[Distance],
         maps = explainer.attribute(model, images, targets, index, sweep.seed)
         lost = ~maps.flatten(1).isfinite().all(1) | ~logits.flatten(1).isfinite().all(1)
         clean = maps.nan_to_num(0.0, 0.0, 0.0)
-        moved = [
-            one.chosen(explainer).run(model, explainer, images, targets, index, sweep.seed, logits, clean).attacked_maps for one in pair
-        ]
+        moved = [one.chosen(explainer).run(case, explainer, clean).attacked_maps for one in pair]
         left = torch.stack([1 - distance(clean, one) for distance in distances for one in moved])
         found.append(left.masked_fill(lost, math.nan).cpu())
         tell((place + 1) / len(everyone))

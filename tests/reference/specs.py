@@ -7,7 +7,7 @@ import typing
 import assay
 import assay.core.registry as registry
 from assay.data import Dataset
-from assay.errors import DataError
+from assay.errors import DataError, SpecError
 
 SMALL = {
     "MapAttack": "MapAttack(eps=0.3, norm='l2', steps=4, judge_every=2)",
@@ -23,6 +23,7 @@ SMALL = {
     "VarGrad": "VarGrad(samples=4)",
     "Lime": "Lime(samples=20, segments=Grid(rows=3, columns=3))",
     "Occlusion": "Occlusion(segments=Grid(rows=3, columns=3))",
+    "Refined": "Refined(explainer=GradientXInput(), radius=2, of='signed')",
     "SmoothGrad": "SmoothGrad(sigma=0.1, samples=5)",
     "Smoothed": "Smoothed(explainer=IntegratedGradients(steps=2), kernel=Uniform(radius=0.1), samples=3)",
     "Sparsified": "Sparsified(explainer=Gradient(), fraction=0.2)",
@@ -78,7 +79,7 @@ def sampled():
     for cls in own(object):
         try:
             sample(cls)
-        except DataError:
+        except (DataError, SpecError):
             assert issubclass(cls, Dataset)
             continue
         ready.append(cls)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -101,9 +101,11 @@ def _check_harmless(folder: Path, settings: Mapping[str, Any]) -> None:
     """
     from assay.errors import DataError
 
-    code = next((one for one in _texts(settings) if "python:" in one), None)
+    code = next(
+        (one for part in (settings.get("imports"), settings) for one in _texts(part) if part is not settings or "python:" in one), None
+    )
     if code is not None:
-        raise DataError(f"{folder} says to import code, {code}: look at that code, then give --trust, or give the command itself again")
+        raise DataError(f"{folder} says to import code, {code[0]}: look at that code, then give --trust, or give the command itself again")
     for path in (folder, folder / "run.toml"):
         if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
             raise DataError(f"{path} is another user's: look at its settings, then give --trust, or give the command itself again")
@@ -155,6 +157,30 @@ def compare(first: Folder, second: Folder) -> None:
     head = ("explainer", "measure", "images", "first", "second", "difference")
     grids = () if found.identical else (Grid("Means; the difference is second less first, image by image", head, rows),)
     tell(Told((), grids, tuple(map(printable, (*same, *asked, *found.wrong, *found.alone)))))
+
+
+@run.command(name="card")
+def file_card(
+    folder: Folder,
+    form: Annotated[Literal["md", "json", "html"], typer.Option("--format", help="Markdown, JSON, or one HTML page.")] = "md",
+    headings: Annotated[
+        Literal["plain", "annex-iv"],
+        typer.Option(help="Plain headings, or those of the EU AI Act's Annex IV under which parts may be filed."),
+    ] = "plain",
+    out: Annotated[Path | None, typer.Option(help="File to write; standard output by default.", show_default=False)] = None,
+) -> None:
+    """Print the card of a finished run: purpose, model and data with hashes, results with intervals, limits, how to verify."""
+    from assay.core.files import replacing
+    from assay.run.card import card
+
+    found = card(folder, headings)
+    text = {"md": found.markdown, "json": found.json, "html": found.html}[form]()
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    with replacing(out) as draft:
+        draft.write_text(text, encoding="utf-8")
+    typer.echo(f"card: {out}")
 
 
 def _words(params: list[Any], settings: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor
@@ -37,6 +37,10 @@ class Measure(ABC):
     """What it takes beside the maps: "explainer", "truth", "distractor"."""
     reference: ClassVar[str]
     """The paper that defines it."""
+    pitfalls: ClassVar[str] = ""
+    """What its scores are known to reward or to miss, in a sentence."""
+    takes: ClassVar[str] = ""
+    """Passes of the model, in words."""
     meaning: ClassVar[str]
     """What a score says, in one plain sentence."""
 
@@ -50,7 +54,7 @@ class Measure(ABC):
     def __call__(
         self,
         model: Classifier,
-        images: Tensor,
+        images: Any,
         maps: Tensor,
         targets: Targets | None = None,
         *,
@@ -64,7 +68,7 @@ class Measure(ABC):
 
         Args:
             model: The model that was explained.
-            images: (N, C, H, W), pixels in [0, 1].
+            images: (N, C, H, W), pixels in [0, 1]; or what `assay.data.as_batch` takes.
             maps: (N, C, H, W) or (N, 1, H, W).
             targets: (N,) class ids, or what else is explained (`Targets`); None for the predicted classes.
             seed: Decides all randomness, together with `index`.
@@ -80,7 +84,7 @@ class Measure(ABC):
             AssayError: A wrong input, named in the message, or something that the measure needs is missing.
         """
         case = with_masks(check_case(model, images, targets, seed, index), truth, distractor)
-        return self.compare(case, [maps], [explainer])[0].to(images.device)
+        return self.compare(case, [maps], [explainer])[0].to(images.device if isinstance(images, Tensor) else None)
 
     @final
     @undisturbed()

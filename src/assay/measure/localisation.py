@@ -14,7 +14,7 @@ from assay.explain.base import Explainer
 from assay.measure.base import Measure, Order, orders, pixel_values, unranked
 from assay.models.case import Case
 
-__all__ = ["DistractorShare", "MaskIoU", "PointingGame", "TruthShare", "mass_share"]
+__all__ = ["DistractorShare", "MaskIoU", "PointingGame", "TruthShare", "mass_share", "overlaps"]
 
 Mass = Literal["magnitude", "positive"]
 
@@ -38,14 +38,13 @@ class MaskIoU(Measure):
     needs: ClassVar[frozenset[str]] = frozenset({"truth"})
     reference: ClassVar[str] = "Bhalla, Srinivas, Lakkaraju: Discriminative Feature Attributions, NeurIPS 2023"
     pitfalls: ClassVar[str] = "As right as the masks: the network may look elsewhere and be explained well."
+    takes: ClassVar[str] = "none"
     meaning: ClassVar[str] = "Compare the map's top pixels with where the evidence is known to lie: 1 is a perfect match."
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
         """See `Measure.evaluate`."""
         assert case.truth is not None
-        places, flat = orders(maps, self.order)
-        truth = case.truth.flatten(1)
-        return torch.stack([_expected_iou(one, truth) for one in places.unbind(1)]) + flat
+        return overlaps(maps, case.truth, self.order)
 
 
 @register
@@ -64,6 +63,7 @@ class TruthShare(Measure):
     needs: ClassVar[frozenset[str]] = frozenset({"truth"})
     reference: ClassVar[str] = "Arras, Osman, Samek: CLEVR-XAI, Information Fusion 2022"
     pitfalls: ClassVar[str] = "As right as the masks; one large value elsewhere costs much."
+    takes: ClassVar[str] = "none"
     meaning: ClassVar[str] = "How much of the map lies where the evidence is known to lie: 1 is all of it."
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
@@ -90,6 +90,7 @@ class DistractorShare(Measure):
     needs: ClassVar[frozenset[str]] = frozenset({"distractor"})
     reference: ClassVar[str] = "Arras, Osman, Samek: CLEVR-XAI, Information Fusion 2022"
     pitfalls: ClassVar[str] = "As right as the masks: low for maps that point nowhere, too."
+    takes: ClassVar[str] = "none"
     meaning: ClassVar[str] = "How much of the map lies on what is known not to matter: 0 is none of it."
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
@@ -118,6 +119,7 @@ class PointingGame(Measure):
     needs: ClassVar[frozenset[str]] = frozenset({"truth"})
     reference: ClassVar[str] = "Zhang, Lin, Brandt, Shen, Sclaroff: Top-down Neural Attention by Excitation Backprop, ECCV 2016"
     pitfalls: ClassVar[str] = "As right as the masks, and one pixel of the map is all that counts."
+    takes: ClassVar[str] = "none"
     meaning: ClassVar[str] = "Look at the map's largest pixel alone: it lies where the evidence is known to lie."
 
     def __post_init__(self) -> None:
@@ -131,6 +133,12 @@ class PointingGame(Measure):
         top = (places == 0).float()
         hits = (top * near[:, None]).sum(2) / top.sum(2)
         return hits.masked_fill(~case.truth.flatten(1).any(1, keepdim=True), torch.nan).T + flat
+
+
+def overlaps(maps: list[Tensor], truth: Tensor, order: Order = "magnitude") -> Tensor:
+    """The score of `MaskIoU` (E, N) of maps (N, C, H, W) and masks (N, 1, H, W) bool."""
+    places, flat = orders(maps, order)
+    return torch.stack([_expected_iou(one, truth.flatten(1)) for one in places.unbind(1)]) + flat
 
 
 def mass_share(maps: Tensor, masks: Tensor, mass: Mass) -> Tensor:

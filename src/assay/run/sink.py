@@ -43,8 +43,8 @@ class Memory:
         record: Gives the seven reproducibility answers; asked when the work is done, which the model is known better by.
     """
 
-    blocks: Blocks
-    record: Callable[[], Mapping[str, Any]]
+    blocks: Blocks = Blocks(0, 1)  # noqa: RUF009  (frozen)
+    record: Callable[[], Mapping[str, Any]] = dict
     folder: ClassVar[Path | None] = None
     ranks: ClassVar[Ranks] = Ranks()
     _parts: dict[str, dict[int, pl.DataFrame]] = field(default_factory=dict, init=False)

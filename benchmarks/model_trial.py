@@ -234,10 +234,13 @@ class Trial:
 
         numbers = iter(range(COUNT))
         wanted = [lambda logits, at=at: self.value_of(logits, at) for at in numbers]
-        with GradCAM(
-            Logits(), [dict(opened(self.twin).named_modules())[self.layer]], reshape_transform=lambda out: self.grid(first(out))
-        ) as cam:
-            return torch.from_numpy(cam(self.images.clone(), wanted))[:, None]
+        found = None
+        layers = [dict(opened(self.twin).named_modules())[self.layer]]
+        with GradCAM(Logits(), layers, reshape_transform=lambda out: self.grid(first(out))) as cam:
+            found = torch.from_numpy(cam(self.images.clone(), wanted))[:, None]
+        if found is None:  # It prints an IndexError, and goes on.
+            raise IndexError
+        return found
 
     def value_of(self, logits: Tensor, at: int) -> Tensor:
         """What is explained of one image."""

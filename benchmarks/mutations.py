@@ -1,5 +1,7 @@
 """What `mutate.py` breaks, one thing at a time: folder of the package, text, text in its place, and the tests that guard it."""
 
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 from typing import NamedTuple

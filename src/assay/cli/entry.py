@@ -41,7 +41,7 @@ def main() -> None:
         MANNER.set(Manner())
         words = _shared_first(sys.argv[1:])
         word = next((one for one in words if not one.startswith("-")), "")
-        add_studies([word] if word != run.run.info.name else list(STUDIES))
+        add_studies([word] if word != "run" else list(STUDIES))
         add_examples(app)
         code = app(words, standalone_mode=False) or 0
     except AssayError as error:

@@ -15,6 +15,7 @@ from assay.bench.exam.pairs import IMAGES, Pair, Seat
 from assay.core import noise
 from assay.core.files import replacing
 from assay.core.progress import Progress, silent
+from assay.errors import DataError
 from assay.measure.base import Measure
 from assay.measure.contribution import MarginalContribution, SingleDeletion
 from assay.measure.keep import KeepTop
@@ -29,9 +30,11 @@ from assay.study.audit.nulls import STEPS
 from assay.study.audit.scores import scores
 from assay.study.audit.study import AuditStudy
 
-__all__ = ["COUNTS", "MEASURES", "SUBSETS", "Case", "Line", "Scored", "judge", "lines", "scored"]
+__all__ = ["COUNTS", "HALVES", "MEASURES", "SUBSETS", "Case", "Line", "Scored", "examined", "judge", "lines", "scored"]
 
 COUNTS = (32, 64)
+HALVES: Mapping[str, bool | None] = {"practice": False, "aside": True, "all": None}
+"""Whether a half's cases are set aside, by its name."""
 _BLOCK = 32
 _PANEL = 6
 """Explainers audited together, as many as an audit has by default."""
@@ -125,6 +128,31 @@ class Line:
     wrong_of: int
     right: Interval
     right_of: int
+
+
+def examined(pairs: Sequence[Pair], folder: Path, seed: int = 0, progress: Progress = silent) -> tuple[list[Scored], dict[str, str]]:
+    """Scores of all seats of the pairs, and which pairs are left out and why.
+
+    Args:
+        pairs: Pairs of model and data.
+        folder: Keeps the scores; what it holds is not run again.
+        seed: Decides all randomness.
+        progress: Told about images done.
+    """
+    found, left_out = [], {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for pair in pairs:
+        for draw in range(pair.draws):
+            path = folder / f"{pair.name.replace(' ', '-')}-{draw}-{seed}.npz"
+            try:
+                if not path.exists():
+                    scored(pair, draw, seed, progress).save(path)
+                found.append(Scored.load(path))
+            except DataError as error:
+                if not pair.needs_data:
+                    raise
+                left_out[pair.name] = str(error)
+    return found, left_out
 
 
 def scored(pair: Pair, draw: int, seed: int = 0, progress: Progress = silent) -> Scored:

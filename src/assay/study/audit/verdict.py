@@ -230,10 +230,14 @@ def _localisation(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answe
 
 def _robustness(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[Sentence]:
     rows = _rows(summary, notes, "robustness").filter(pl.col("measure").str.starts_with("MaxSensitivity")).drop_nans("mean")
-    unstable = [f"{row['explainer']} ({row['mean']:.0%})" for row in rows.iter_rows(named=True) if row["mean"] > FRAGILE]
     if rows.is_empty():
         return []
+    unstable = [f"{row['explainer']} ({row['mean']:.0%})" for row in rows.iter_rows(named=True) if row["mean"] > FRAGILE]
     if not unstable:
+        # Said only where the intervals' own ends say so.
+        if not all(row["high"] <= FRAGILE for row in rows.iter_rows(named=True)):
+            text = "Noise too small to see is not shown to change any explainer's maps by more, or by less, than half of their size."
+            return [Sentence("note", text)]
         return [Sentence("good", "Noise too small to see changes no explainer's maps by more than half of their size.")]
     text = f"Unstable: noise too small to see changes the maps of {_listed(unstable)} by more than half of their size."
     return [Sentence("caution", text)]
@@ -252,7 +256,7 @@ def _attacked(summary: pl.DataFrame) -> list[Sentence]:
     if not floor:
         return []
     if not fragile:
-        return [Sentence("good", "The attacks take no more of any explainer's maps than noise of their size does.")]
+        return [Sentence("note", "No attack is shown to take more of any explainer's maps than noise of its size does.")]
     left = [f"{name} ({mean:.0%} left)" for name, mean in fragile.items()]
     return [
         Sentence("bad", f"Fragile: attacks that keep the prediction take more than noise of their size of the maps of {_listed(left)}.")

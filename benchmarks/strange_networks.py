@@ -140,8 +140,12 @@ class Probabilities(Net):
 
 
 class One(Net):
+    """One output, which the features speak for."""
+
     def __init__(self) -> None:
         super().__init__(1)
+        with torch.no_grad():
+            self.head.weight.abs_()
 
 
 class OneFlat(One):
@@ -150,7 +154,12 @@ class OneFlat(One):
 
 
 class Segments(Net):
-    """Logits (N, K, 8, 8)."""
+    """Logits (N, K, 8, 8), of which class 1 is what the features speak for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.no_grad():
+            self.head.weight[1].abs_()
 
     def forward(self, x: Tensor) -> Any:
         return self.head(self.features(x).movedim(1, -1)).movedim(-1, 1)
@@ -318,6 +327,11 @@ def _two(net: Any) -> Callable[[Tensor], Tensor]:
     return logits
 
 
+def _unchecked(net: Any) -> Callable[[Tensor], Any]:
+    """Without checkpoints, through which `torch.autograd.grad` does not go."""
+    return lambda x: net.head(Net.features(net, x).mean((2, 3)))
+
+
 def _middle() -> Any:
     import assay
 
@@ -360,7 +374,7 @@ ALL = (
     Strange("spectral norm", _normed(nn.utils.spectral_norm)),
     Strange("pruned", _normed(lambda layer: prune.l1_unstructured(layer, "weight", 0.5))),
     Strange("gradient checkpointing", Checkpointed),
-    Strange("gradient checkpointing, reentrant", CheckpointedOld),
+    Strange("gradient checkpointing, reentrant", CheckpointedOld, function=_unchecked),
     Strange("forward hooks, one of which changes an output", _hooked),
     Strange("works in place on its input", InPlace, function=lambda net: lambda x: net(x.clone())),
     Strange("autocast within", Autocasts),
@@ -374,8 +388,8 @@ ALL = (
     Strange("logits in a dictionary", Dictionary, function=lambda net: lambda x: net(x)["logits"]),
     Strange("logits in a tuple, `select=1`", Pair, {"select": 1}, lambda net: lambda x: net(x)[1]),
     Strange("probabilities", Probabilities),
-    Strange("one logit (N, 1)", One, function=_two),
-    Strange("one logit (N,)", OneFlat, function=_two),
+    Strange("one logit (N, 1), class 1 explained", One, function=_two, target=lambda: 1, value=lambda logits: logits[:, 1]),
+    Strange("one logit (N,), class 1 explained", OneFlat, function=_two, target=lambda: 1, value=lambda logits: logits[:, 1]),
     Strange("findings, `head='sigmoid'`", Net, {"head": "sigmoid"}),
     Strange("a value, `head='scalar'`", One, {"head": "scalar"}),
     Strange("segmentation, `Mean(mask, k)`", Segments, target=_middle, value=lambda logits: logits[:, 1, 2:6, 2:6].mean((1, 2))),

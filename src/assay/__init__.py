@@ -76,6 +76,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.path import IntegratedGradients as IntegratedGradients
     from assay.explain.random import RandomMap as RandomMap
     from assay.explain.references import References as References
+    from assay.explain.refine import Refined as Refined
     from assay.explain.rise import Rise as Rise
     from assay.explain.smooth import Smoothed as Smoothed
     from assay.explain.smooth import SmoothGrad as SmoothGrad
@@ -123,6 +124,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.report.figures.show import show as show
     from assay.study.audit.audit import Audit as Audit
     from assay.study.audit.study import audit as audit
+    from assay.study.compare.compare import compare as compare
     from assay.study.frontier.frontier import Frontier as Frontier
     from assay.study.frontier.frontier import Knee as Knee
     from assay.study.frontier.frontier import plot_frontiers as plot_frontiers
@@ -219,6 +221,7 @@ _HOMES = {
     "PushOutTopK": "assay.attack.goals",
     "Quickshift": "assay.explain.superpixels.segments",
     "RandomMap": "assay.explain.random",
+    "Refined": "assay.explain.refine",
     "RandomTarget": "assay.measure.sanity",
     "ReachMap": "assay.attack.goals",
     "Rectangle": "assay.attack.goals",
@@ -245,6 +248,7 @@ _HOMES = {
     "audit": "assay.study.audit.study",
     "build": "assay.core.registry",
     "certify": "assay.bounds.certify",
+    "compare": "assay.study.compare.compare",
     "data": "assay.data",
     "erasure_agreement": "assay.measure.erasure",
     "errors": "assay.errors",

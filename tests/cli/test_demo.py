@@ -11,8 +11,9 @@ def brief(monkeypatch):
     """The demo with one quick explainer and measure, since its defaults are those of the audit and take seconds an image."""
     monkeypatch.setattr("assay.study.audit.study.MEASURES", (assay.Deletion(steps=2), assay.MaskIoU()))
     monkeypatch.setattr("assay.study.audit.study.EXPLAINERS", (assay.Gradient(),))
-    monkeypatch.setattr("assay.papers.diet.study.figures", lambda *_: ())
-    few = {"model": "hard-digits", "methods": {"DiET": "DiET(rounds=1, mask_stop=Epochs(1), model_stop=Epochs(1))"}, "tune_images": 8}
+    monkeypatch.setattr("assay.papers.diet.study._drawings", lambda *_: ())
+    few = {"model": "hard-digits", "methods": {"DiET": ["DiET(rounds=1, mask_stop=Epochs(1), model_stop=Epochs(1))"]}, "tune_images": 8}
+    few |= {"seeds": 1, "counted_images": 8}
     size = {"variants": {"hard-digits": {name: f"HardDigits(split='{part}', count=8)" for name, part in PARTS.items()}}}
     monkeypatch.setattr("assay.papers.diet.presets.demo", lambda seed: tiny(seed=seed, scored_images=2, gallery=1, **few, **size))
 

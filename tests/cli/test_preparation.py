@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from assay.cli.task import Task
+from assay.core.ranks import Ranks
 from assay.data.files.reading import Reading
 from assay.errors import DataError, SpecError
 
@@ -52,13 +53,13 @@ def test_options_prepare_pictures_and_model(folder, capsys):
     assert batch.images.max() > 0.6
     model = told.network()
     torch.testing.assert_close(model.logits(batch.images)[:, 0], (batch.images.mean((1, 2, 3)) - 0.5) / 0.25)
-    assert told.settings(model, {})["resize"] == "16"
+    assert told.settings(told.asked(Ranks()))["resize"] == "16"
     assert "note: left out of images, being no images: 1 .txt" in capsys.readouterr().err
 
 
 def test_an_unknown_normalisation_is_told_and_kept(folder, capsys):
     told = task(folder, size=8)
-    assert "does not say" in told.settings(told.network(), {})["network"]["notes"][0]
+    assert "does not say" in told.settings(told.asked(Ranks()))["network"]["notes"][0]
     assert "note: python:netdoor:make does not say its normalisation (--mean, --std)" in capsys.readouterr().err
 
 
@@ -95,8 +96,6 @@ def test_ambiguous_numbers_of_classes_are_refused_before_any_work(folder):
     for number in (1, 2, 3):
         (folder / "grades" / str(number)).mkdir(parents=True)
         Image.new("L", (8, 8), number).save(folder / "grades" / str(number) / "a.png")
-    for first, second in (("inputs", "network"), ("network", "inputs")):
-        told = Task(model="python:netdoor:twelve", images="grades", out=folder / "out")
-        getattr(told, first)()
-        with pytest.raises(DataError, match="may be class numbers of the model, which has 12 classes without names"):
-            getattr(told, second)()
+    told = Task(model="python:netdoor:twelve", images="grades", out=folder / "out")
+    with pytest.raises(DataError, match="may be class numbers of the model, which has 12 classes without names"):
+        told.asked(Ranks())

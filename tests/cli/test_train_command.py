@@ -12,16 +12,17 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import assay.cli.data
-import assay.cli.run
-import assay.cli.train  # noqa: F401  (registers the command)
+import assay.cli.run  # noqa: F401  (registers the command)
 from assay.attack.predictions.ensemble import AttackEnsemble
 from assay.cli.app import app
+from assay.cli.studies import add_studies
 from assay.core.registry import build
 from assay.errors import DataError, ModelError, SpecError, WeightsError
 from assay.models.sources import checkpoint
 from assay.models.training.fitting import Fitting
 from assay.run.folder import Run
 
+add_studies(["train"])
 TINY = "SmallResNet(widths=(4,), blocks=(1,), strides=(2,), stem=4, stem_stride=2)"
 DATA = ("--data", "HardDigits(size=32, count=40)")
 QUICK = (*DATA, "--architecture", TINY, "--epochs", 1)
@@ -177,7 +178,7 @@ def test_adversarial_training_reports_its_robust_accuracy(tmp_path):
     assert "PGDTraining(eps=0.5, norm='l2', steps=1" in card.recipe
     assert build(card.robust.attack) == AttackEnsemble(eps=0.5, norm="l2")
     assert card.robust.accuracy.value <= card.test_accuracy.value
-    assert f"under attack   {card.robust.accuracy}" in result.output
+    assert f"under attack: {card.robust.accuracy}" in result.output
 
 
 def test_the_robust_accuracy_of_a_standard_network_is_measured_when_asked(tmp_path):

@@ -287,6 +287,44 @@ def test_a_pair_is_two_different_images_also_where_one_stands_twice(count, image
     assert pair.max() <= 1
 
 
+class Rounds(Net):
+    """An image alone goes through large numbers, which leave only some of its digits in 32 bits."""
+
+    mixes = 0.0
+
+    def forward(self, x):
+        y = super().forward(x)
+        return ((y + 2.0**16) - 2.0**16 if len(x) == 1 else y) + self.mixes * x.mean()
+
+
+class MixesBesides(Rounds):
+    mixes = 0.1
+
+
+def test_rounding_is_not_taken_for_other_images_but_told_and_a_mixture_beside_it_is_still_seen(images):
+    net, batch = made(Rounds), images()
+    model = assay.Classifier(net)
+    alone, together = net(batch[:1])[0], net(batch[:2])
+    assert (alone - together[0]).abs().max() > 1e-4 * (together.max() - together.min())
+    torch.testing.assert_close(model.logits(batch), net(batch).detach(), rtol=1e-4, atol=1e-5)
+    assert model.findings[0].startswith("Rounding alone changes the outputs of Rounds by up to ")
+    with pytest.raises(ModelError, match="no function of one image"):
+        assay.Classifier(made(MixesBesides)).logits(batch)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e-4, 1e4, 1e8])
+@pytest.mark.parametrize("kind", [OtherWayForTensors, OtherWayForSizes, Net])
+def test_outputs_of_any_scale_are_compared_by_their_own(kind, scale, images):
+    class Scaled(kind):
+        def forward(self, x):
+            return super().forward(x) * scale
+
+    model = assay.Classifier(made(Scaled))
+    for size in (8, 12):
+        expected = made(Scaled)(images(size=size)).detach() / scale
+        torch.testing.assert_close(model.logits(images(size=size)) / scale, expected, rtol=1e-4, atol=1e-5)
+
+
 # -- outputs that are probabilities ------------------------------------------------------------------------------------
 
 
@@ -313,6 +351,59 @@ def test_probabilities_are_not_put_through_softmax_again_and_that_is_told(images
     assert soft.findings == ("The outputs of Softmax are probabilities already, so no softmax is put on them.",)
     assert soft.settings()["findings"] == list(soft.findings)
     assert model.findings == ()
+
+
+def test_probabilities_stay_what_they_are_wherever_they_are_asked_for(images):
+    batch, targets = images(), torch.tensor([0, 3, 1])
+    model, soft = assay.Classifier(plain()), assay.Classifier(Softmax(plain()))
+    torch.testing.assert_close(soft.probabilities(batch), model.probabilities(batch))
+    one, other = (each.decide(each.logits(batch), targets).probability(targets) for each in (soft, model))
+    torch.testing.assert_close(one, other)
+    seen = []
+    soft.score(
+        soft.logits(batch),
+        assay.models.targets.aim(lambda outputs: seen.append(outputs) or outputs[:, 0], 3, 4, batch.device),
+        "probability",
+    )
+    torch.testing.assert_close(seen[0], soft.logits(batch))  # A caller's own function reads the outputs themselves.
+
+
+class Places(nn.Module):
+    """Logits (N, 4, 8, 8)."""
+
+    def __init__(self, last=None):
+        super().__init__()
+        self.net, self.last = seeded(lambda: nn.Conv2d(3, 4, 3, padding=1)), last or nn.Identity()
+
+    def forward(self, x):
+        return self.last(5 * self.net(x))
+
+
+def test_probabilities_at_every_place_of_a_segmentation_are_known_too(images):
+    mask = torch.zeros(8, 8, dtype=torch.bool)
+    mask[2:5, 1:6] = True
+    target = assay.Mean(mask, 2)
+    soft, model = assay.Classifier(Places(nn.Softmax(1)), output="probability"), assay.Classifier(Places(), output="probability")
+    maps, expected = (assay.Gradient()(each, images(), target) for each in (soft, model))
+    torch.testing.assert_close(maps, expected, rtol=1e-3, atol=1e-6)
+    assert soft.findings == ("The outputs of Places are probabilities already, so no softmax is put on them.",)
+    assert model.findings == ()
+
+
+def test_what_is_told_of_outputs_goes_by_the_head(images):
+    shares = assay.Classifier(Softmax(plain()), head="scalar")
+    shares.logits(images())
+    assert shares.findings == ()
+    squashed = nn.Sequential(plain(), nn.Sigmoid())
+    found = assay.Classifier(squashed, head="sigmoid")
+    found.logits(images())
+    assert "lie between 0 and 1" in found.findings[0]
+    mended = assay.Classifier(squashed, head="sigmoid", select=torch.logit)
+    torch.testing.assert_close(mended.probabilities(images()), squashed(images()).detach(), rtol=1e-4, atol=1e-5)
+    assert mended.findings == ()
+    one = assay.Classifier(nn.Sequential(plain(classes=1), nn.Sigmoid()))
+    one.logits(images())
+    assert "lie between 0 and 1" in one.findings[0]
 
 
 def test_a_probability_of_nought_has_a_finite_logarithm(images):

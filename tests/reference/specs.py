@@ -23,6 +23,7 @@ SMALL = {
     "VarGrad": "VarGrad(samples=4)",
     "Lime": "Lime(samples=20, segments=Grid(rows=3, columns=3))",
     "Occlusion": "Occlusion(segments=Grid(rows=3, columns=3))",
+    "Refined": "Refined(explainer=GradientXInput(), radius=2, of='signed')",
     "SmoothGrad": "SmoothGrad(sigma=0.1, samples=5)",
     "Smoothed": "Smoothed(explainer=IntegratedGradients(steps=2), kernel=Uniform(radius=0.1), samples=3)",
     "Sparsified": "Sparsified(explainer=Gradient(), fraction=0.2)",

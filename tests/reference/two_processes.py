@@ -8,16 +8,17 @@ from contextlib import nullcontext
 import torch
 from torch import distributed, nn
 
-import assay.cli.data
-import assay.cli.train  # noqa: F401  (two commands, for one alone takes no name)
+import assay.cli.data  # noqa: F401  (two commands, for one alone takes no name)
 from assay.attack.predictions.adversary import PGDTraining
 from assay.cli.app import app
+from assay.cli.studies import add_studies
 from assay.core import ranks as core_ranks
 from assay.core.ranks import Ranks, join
 from assay.models.nets.architectures import SmallResNet, ViT
 from assay.models.training.fitting import Examples, Fitting
 from assay.models.training.recipe import Flip, Recipe, Shift
 
+add_studies(["train"])
 TOKENS = ViT(classes=3, size=8, width=8, depth=1, heads=2)
 NORMED = SmallResNet(classes=3, widths=(4,), blocks=(1,), strides=(2,), stem=4)
 PLAIN = Recipe(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
 from html.parser import HTMLParser
 
@@ -11,6 +14,7 @@ import torch
 
 from assay.errors import DataError
 from assay.report import MeasureNote, Sentence, render, write
+from assay.report.cards import Card
 
 VOID = {"meta", "img", "input", "br", "wbr", "link", "hr"}
 
@@ -75,12 +79,17 @@ def test_nothing_is_loaded_from_anywhere(page, change):
     ]
     assert loads
     assert all(value.startswith(("data:image/png;base64,", "#")) for value in loads)
-    assert not document.named("script") + document.named("link") + document.named("iframe")
+    assert document.named("script") == [{}]
+    assert not document.named("link") + document.named("iframe")
     style = render(page).split("<style>")[1].split("</style>")[0]
     assert "url(" not in style
     assert "@import" not in style
     policy = next(meta["content"] for meta in document.named("meta") if meta.get("http-equiv") == "Content-Security-Policy")
-    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    script = render(page).split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert len(script) < 25_000
+    assert not any(word in script for word in ("fetch(", "XMLHttpRequest", "innerHTML", "eval(", "http"))
 
 
 ATTACK = """</style><script>alert("x")</script><img src=x onerror='alert(1)'>{{ 7 * 7 }}"""
@@ -90,6 +99,7 @@ def test_untrusted_texts_are_escaped_everywhere(page, change):
     gallery = change(
         page.gallery,
         names=(ATTACK, "b"),
+        why=(ATTACK, ""),
         labels=(ATTACK, ""),
         predictions=("x", ATTACK),
         maps={ATTACK: page.gallery.maps["Lime"]},
@@ -107,10 +117,11 @@ def test_untrusted_texts_are_escaped_everywhere(page, change):
         settings={ATTACK: ATTACK},
         record={ATTACK: {ATTACK: [ATTACK]}},
         problems=((ATTACK, ATTACK),),
+        cards=(Card(ATTACK, "bad", ATTACK, (ATTACK,)),),
     )
     text = render(hostile)
     document = Document(text)
-    assert not document.named("script")
+    assert document.named("script") == [{}]
     assert not [attributes for _, attributes in document.tags if "onerror" in attributes]
     assert text.count("<style>") == text.count("</style>") == 1
     assert '<script>alert("x")' in document.text
@@ -123,6 +134,21 @@ def test_verdict_says_its_tone_in_words(page):
 
 def test_empty_verdict_is_said(page, change):
     assert "This run came to no verdict." in Document(render(change(page, verdict=()))).text
+
+
+def test_the_first_screen_stands_before_the_verdict(page, change):
+    cards = (Card("Which one?", "good", "Use Gradient.", ("Lime: not shown",)), Card("What not?", "note", "Much.", ()))
+    text = Document(render(change(page, cards=cards))).text
+    places = [text.index(one) for one in ("Which one?", "Use Gradient.", "Lime: not shown", "What not?", "The verdict in full")]
+    assert places == sorted(places)
+
+
+def test_images_bring_what_the_script_sorts_and_filters_by(page, change):
+    first, second = Document(render(change(page, gallery=change(page.gallery, why=("wrong prediction", "typical"))))).named("article")[:2]
+    assert (first["data-why"], first["data-correct"], first["data-name"]) == ("wrong prediction", "no", "first.png")
+    assert json.loads(first["data-scores"]) == {"Gradient, Insertion": 0.25}
+    assert json.loads(second["data-scores"]) == {"Gradient, Insertion": None}
+    assert second["data-correct"] == ""
 
 
 def test_every_cue_is_also_a_word(page):

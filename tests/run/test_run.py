@@ -11,8 +11,9 @@ import torch
 from assay.core.ranks import Ranks
 from assay.errors import DataError
 from assay.run.arrays import open_maps
+from assay.run.begin import check_folder
 from assay.run.blocks import Blocks
-from assay.run.folder import Run, check_folder
+from assay.run.folder import Run
 from assay.run.lock import Lock
 
 SETTINGS = {
@@ -157,7 +158,7 @@ def test_a_run_of_other_settings_is_refused_with_both_values(tmp_path, change, m
 def test_a_run_of_another_version_is_refused(tmp_path, monkeypatch):
     with begin(tmp_path) as run:
         fill(run, 0)
-    monkeypatch.setattr("assay.run.folder.version", lambda _: "9.9.9")
+    monkeypatch.setattr("assay.run.begin.version", lambda _: "9.9.9")
     with pytest.raises(DataError, match=r"was begun by assay .*, and this is 9\.9\.9"), begin(tmp_path):
         pass
 

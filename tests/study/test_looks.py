@@ -4,6 +4,8 @@ import torch
 from torch import nn
 
 import assay
+from assay.models.heads import HEADS
+from assay.models.targets import Decision
 from assay.study.audit.looks import Looks, classes_table, looked, model_sentences, random_weights
 
 
@@ -18,8 +20,12 @@ def net(seed=0):
         return nn.Sequential(*layers)
 
 
-def looks_of(logits):
-    tables = classes_table(logits, logits.nan_to_num(0).argmax(1), {})
+def decided(logits, head="softmax", ids=None):
+    return Decision(HEADS[head], logits, logits.nan_to_num(0).argmax(1) if ids is None else ids)
+
+
+def looks_of(logits, head="softmax", ids=None):
+    tables = classes_table(decided(logits, head, ids), {})
     return looked([tables["classes"]], [tables["flat"]])
 
 
@@ -30,7 +36,7 @@ def told(looks, model=None, right=None, labelled=0):
 
 def test_what_outputs_come_to_does_not_depend_on_how_they_are_cut():
     logits = torch.randn(9, 4, generator=rng())
-    parts = [classes_table(logits[:4], logits[:4].argmax(1), {"A": 1}), classes_table(logits[4:], logits[4:].argmax(1), {"A": 2})]
+    parts = [classes_table(decided(logits[:4]), {"A": 1}), classes_table(decided(logits[4:]), {"A": 2})]
     cut = looked([one["classes"] for one in parts], [one["flat"] for one in parts])
     whole = looks_of(logits)
     assert (cut.images, cut.classes, cut.predicted) == (9, 4, whole.predicted)
@@ -75,10 +81,31 @@ def test_accuracy_that_is_not_shown_to_be_above_a_guess_is_not_sound():
 def test_one_class_probabilities_and_flat_maps_are_named():
     one = looks_of(torch.tensor([[5.0, 0.0], [6.0, 0.0]]))
     assert any("one class for all 2 images" in text for text in told(one)[0])
-    soft = looks_of(torch.eye(10).softmax(1))
-    assert any("probabilities already" in text for text in told(soft)[0])
-    flat = Looks(4, 2, {0: 4}, {0: 2, 1: 2}, 0.9, 1.0, False, {"Gradient": 3, "Lime": 0})
+    soft = assay.Classifier(nn.Sequential(net(), nn.Softmax(1)))
+    soft.logits(torch.rand(2, 3, 8, 8, generator=rng()))
+    assert any("probabilities already" in text for text in told(one, soft)[0])
+    flat = Looks(4, 2, {0: 4}, {0: 2, 1: 2}, confidence=0.9, spread=1.0, flat={"Gradient": 3, "Lime": 0})
     assert any("Gradient (3 of 4)" in text and "Lime" not in text for text in told(flat)[0])
+
+
+def test_findings_are_looked_at_one_by_one():
+    """Of two findings with logits 4 and -4 only the explained one counts, which a softmax over both would not know."""
+    logits = torch.tensor([[4.0, 4.0], [3.0, -4.0]])
+    looks = looks_of(logits, "sigmoid", torch.zeros(2, dtype=torch.int64))
+    assert looks.confidence == pytest.approx(float(logits[:, 0].sigmoid().mean()))
+    assert looks.there == 2
+    texts, sound = told(looks, right=1, labelled=2)
+    assert sound
+    assert texts[0].startswith("The model's most probable finding is the labelled one on 1 of 2")
+    assert texts[1] == "The explained finding is there on all 2 images."
+    unsure = told(looks_of(logits / 1000, "sigmoid", torch.ones(2, dtype=torch.int64)))
+    assert not unsure[1]
+    assert "is sure of the explained finding nowhere" in unsure[0][0]
+
+
+def test_values_are_neither_right_nor_guesses_nor_of_one_class():
+    assert told(looks_of(torch.tensor([[4.0], [3.0], [-2.0]]), "scalar"), right=3, labelled=3) == ([], True)
+    assert "the same for every image" in told(looks_of(torch.ones(3, 1), "scalar"))[0][0]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -187,4 +187,4 @@ def test_an_explainer_is_fragile_when_the_attack_takes_more_than_noise():
     text = "Fragile: attacks that keep the prediction take more than noise of their size of the maps of Weak (10% left)."
     assert ("bad", text) in [(one.tone, one.text) for one in verdict(pl.DataFrame(rows), notes, 100, trusted)]
     firm = verdict(pl.DataFrame(rows[2:]), notes, 100, trusted)
-    assert [one.text for one in firm if one.tone == "good"][-1].startswith("The attacks take no more")
+    assert [one.tone for one in firm if one.text.startswith("No attack is shown to take more")] == ["note"]

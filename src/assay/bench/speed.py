@@ -44,6 +44,17 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class _Job:
+    """What is timed: ours at a precision, and the same by a peer where one has it."""
+
+    name: str
+    kind: str
+    run: Callable[[str], Any]
+    peer: Callable[[], Any] | None
+    peer_name: str
+
+
+@dataclass(frozen=True)
 class Timing:
     """One explainer or measure.
 
@@ -125,23 +136,18 @@ def bench(
     measured |= {name: ("Captum", job) for name, job in peers.captum_measures(net, images, targets, maps).items()}
 
     rows: list[Timing] = []
-    work: list[tuple[str, str, Callable[[str], Any], Callable[[], Any] | None, str]] = []
+    work: list[_Job] = []
     for one in explainers:
         name = type(one).__name__
-        work.append((name, "explainer", lambda p, one=one: one(models[p], images, targets, seed=seed), captum.get(name), "Captum"))  # type: ignore[misc]
+        work.append(_Job(name, "explainer", lambda p, one=one: one(models[p], images, targets, seed=seed), captum.get(name), "Captum"))  # type: ignore[misc]
     for rated in measures:
         name = type(rated).__name__
-        work.append(
-            (
-                name,
-                "measure",
-                lambda p, rated=rated: rated.compare(_fresh(cases[p]), [maps], [Gradient()]),  # type: ignore[misc]
-                *measured.get(name, ("", None))[::-1],
-            )
-        )
-    for place, (name, kind, job, peer, peer_name) in enumerate(work):
+        peer_name, peer = measured.get(name, ("", None))
+        run = lambda p, rated=rated: rated.compare(_fresh(cases[p]), [maps], [Gradient()])  # noqa: E731
+        work.append(_Job(name, "measure", run, peer, peer_name))
+    for place, job in enumerate(work):
         progress("bench", place, len(work))
-        rows += _time(name, kind, job, peer, peer_name, models, best, images, repeats)
+        rows += _time(job, models, best, images, repeats)
     progress("bench", len(work), len(work))
     return Bench(tuple(rows), best)
 
@@ -158,22 +164,12 @@ def best_chunks(model: Classifier, images: Tensor) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def _time(
-    name: str,
-    kind: str,
-    job: Callable[[str], Any],
-    peer: Callable[[], Any] | None,
-    peer_name: str,
-    models: Mapping[str, Classifier],
-    best: Mapping[str, tuple[int, int]],
-    images: Tensor,
-    repeats: int,
-) -> list[Timing]:
+def _time(job: _Job, models: Mapping[str, Classifier], best: Mapping[str, tuple[int, int]], images: Tensor, repeats: int) -> list[Timing]:
     used: dict[str, Passes] = {}
     peaks: dict[str, float] = {}
     for precision, model in models.items():
         before = model.passes.copy()
-        low, high = resident(lambda precision=precision: job(precision))  # type: ignore[misc]
+        low, high = resident(lambda precision=precision: job.run(precision))  # type: ignore[misc]
         peaks[precision] = high - low
         used[precision] = model.passes - before
     seconds: dict[str, list[float]] = {precision: [] for precision in models}
@@ -183,14 +179,14 @@ def _time(
         for precision, model in models.items():
             # The limit is taken before and after, so that a machine that changes its speed weighs on both alike.
             first = _limit(model, used[precision], best[precision], images)
-            seconds[precision].append(_clock(lambda precision=precision: job(precision)))  # type: ignore[misc]
+            seconds[precision].append(_clock(lambda precision=precision: job.run(precision)))  # type: ignore[misc]
             limits[precision].append((first + _limit(model, used[precision], best[precision], images)) / 2)
-        if peer is not None:
-            theirs.append(_clock(peer))
+        if job.peer is not None:
+            theirs.append(_clock(job.peer))
     return [
         Timing(
-            name=name,
-            kind=kind,
+            name=job.name,
+            kind=job.kind,
             precision=precision,
             forward=used[precision].forward,
             backward=used[precision].backward,
@@ -201,7 +197,7 @@ def _time(
                 else None
             ),
             peak=peaks[precision],
-            peer=peer_name if theirs else None,
+            peer=job.peer_name if theirs else None,
             faster=Spread.of([t / ours for t, ours in zip(theirs, seconds[precision], strict=True)]) if theirs else None,
         )
         for precision in models

@@ -75,7 +75,8 @@ def certify(
     if isinstance(chosen.explainer, Sparsified):
         found = certify_votes(model, images, aims, index, seed, chosen, radii, confidence)
     else:
-        found = certify_gradient(model, images, aims, index, seed, chosen, radii, confidence, _SAMPLES if samples is None else samples)
+        many = _SAMPLES if samples is None else samples
+        found = certify_gradient(model, images, aims, index, seed, smoothing=chosen, radii=radii, confidence=confidence, samples=many)
     return _shaped(found, home, single)
 
 

@@ -43,6 +43,7 @@ def certify_gradient(
     targets: Tensor,
     index: Tensor,
     seed: int,
+    *,
     smoothing: Smoothed,
     radii: tuple[float, ...],
     confidence: float,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -36,8 +36,11 @@ def status(folder: Folder) -> None:
         typer.echo(f"{found.images} of {found.blocks.images} {found.blocks.unit}s, {found.done} of {len(found.blocks)} blocks are done")
     if found.states:
         typer.echo(printable(f"states kept: {', '.join(found.states)}"))
-    if found.rate is not None and not found.over:
-        typer.echo(f"{found.rate:.3g} {found.blocks.unit}s/s in the last start; {_time(found.left or 0.0)} left at this rate")
+    if found.parts:
+        typer.echo(f"at work: {', '.join(found.parts)}")
+    if found.pace is not None and not found.over:
+        left = "how long the rest takes is not known within 30 % yet" if found.left is None else f"about {_time(found.left)} left"
+        typer.echo(f"{found.pace.images:.3g} {found.blocks.unit}s/s in the last start; {left}")
     typer.echo(f"{found.starts} start{'' if found.starts == 1 else 's'}")
 
 
@@ -51,6 +54,20 @@ def resume(folder: Folder, trust: Trust = False) -> None:
     What a run folder says is done as it stands only with --trust: importing a `python:` factory, working in the directory that it was
     begun in, and going on with another user's folder.
     """
+    _again(folder, trust)
+
+
+@run.command()
+def merge(folder: Folder, trust: Trust = False) -> None:
+    """Put a run together whose parts (--part) are done: merge their tables and write the results; refused while blocks are missing.
+
+    See `assay run resume` for --trust.
+    """
+    _again(folder, trust, "--part", "merge")
+
+
+def _again(folder: Path, trust: bool, *words: str) -> None:
+    """Give the command of a run again, with the settings that it was begun with and some words more."""
     from assay.errors import AssayError, DataError
     from assay.run.status import first_start, read_document
 
@@ -62,12 +79,14 @@ def resume(folder: Folder, trust: Trust = False) -> None:
         command = getattr(command, "commands", {}).get(name)
     if command is None or not any(param.name == "out" for param in command.params):
         raise DataError(f"{folder} is a run of assay {document['command']}, which this version does not have")
+    if words and not any(param.name == "part" for param in command.params):
+        raise DataError(f"{folder} is a run of assay {document['command']}, which has no parts; go on with it by `assay run resume`")
     if not trust:
         _check_harmless(folder, settings)
     elif home.is_dir():
         os.chdir(home)  # Relative paths and factories of models are meant from there.
     try:
-        app([*names, *_words(command.params, settings), "--out", str(out)], standalone_mode=False)
+        app([*names, *_words(command.params, settings), *words, "--out", str(out)], standalone_mode=False)
     except AssayError as error:
         if trust or home == Path.cwd():
             raise
@@ -134,8 +153,36 @@ def compare(first: Folder, second: Folder) -> None:
         for line in found.lines
     )
     head = ("explainer", "measure", "images", "first", "second", "difference")
-    grids = () if found.identical else (Grid("Means less the random map's, where there is one; the difference is second less first, image by image", head, rows),)
+    grids = (
+        ()
+        if found.identical
+        else (Grid("Means less the random map's, where there is one; the difference is second less first, image by image", head, rows),)
+    )
     tell(Told((), grids, tuple(map(printable, (*same, *asked, *found.wrong, *found.alone)))))
+
+
+@run.command(name="card")
+def file_card(
+    folder: Folder,
+    form: Annotated[Literal["md", "json", "html"], typer.Option("--format", help="Markdown, JSON, or one HTML page.")] = "md",
+    headings: Annotated[
+        Literal["plain", "annex-iv"],
+        typer.Option(help="Plain headings, or those of the EU AI Act's Annex IV under which parts may be filed."),
+    ] = "plain",
+    out: Annotated[Path | None, typer.Option(help="File to write; standard output by default.", show_default=False)] = None,
+) -> None:
+    """Print the card of a finished run: purpose, model and data with hashes, results with intervals, limits, how to verify."""
+    from assay.core.files import replacing
+    from assay.run.card import card
+
+    found = card(folder, headings)
+    text = {"md": found.markdown, "json": found.json, "html": found.html}[form]()
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    with replacing(out) as draft:
+        draft.write_text(text, encoding="utf-8")
+    typer.echo(f"card: {out}")
 
 
 def _words(params: list[Any], settings: Mapping[str, Any]) -> list[str]:

@@ -22,11 +22,13 @@ from assay.cli.progress import bar
 from assay.cli.task import Task
 from assay.cli.told import OVER, Told
 from assay.cli.told import tell as say
+from assay.cli.train import TrainTask
+from assay.cli.tune import TuneTask
 
 if TYPE_CHECKING:
-    from assay.study.study import Report, Study
+    from assay.study.study import Experiment, Report
 
-__all__ = ["STUDIES", "add_studies", "tell"]
+__all__ = ["STUDIES", "TASKS", "add_studies", "tell"]
 
 STUDIES = {
     "audit": ("assay.study.audit.study", "AuditStudy"),
@@ -34,8 +36,12 @@ STUDIES = {
     "attack": ("assay.study.attack.attack", "AttackStudy"),
     "certify": ("assay.study.certify", "CertifyStudy"),
     "frontier": ("assay.study.frontier.study", "FrontierStudy"),
+    "train": ("assay.study.train", "TrainStudy"),
+    "tune": ("assay.study.tune", "TuneStudy"),
 }
 """The module and class of each study's command."""
+TASKS: dict[str, type[Task | TrainTask | TuneTask]] = {"train": TrainTask, "tune": TuneTask}
+"""What a command is told beside its study's fields, where that is not a model and images."""
 
 _NONE = type(None)
 
@@ -53,14 +59,15 @@ def add_studies(named: Sequence[str]) -> None:
             _announce(name, module, kind)
 
 
-def _add(study: type[Study]) -> None:
-    """The study's command, whose options are those of `Task` and the study's fields."""
-    parameters = [*_parameters(Task, {}), *_parameters(study, _helps(study))]
+def _add(study: type[Experiment]) -> None:
+    """The study's command, whose options are those of its task and the study's fields."""
+    kind = TASKS.get(study.command, Task)
+    parameters = [*_parameters(kind, {}), *_parameters(study, _helps(study))]
     parameters.sort(key=lambda one: one.default is not inspect.Parameter.empty)
-    shared = {one.name for one in dataclasses.fields(Task)}
+    shared = {one.name for one in dataclasses.fields(kind)}
 
     def command(**given: Any) -> None:
-        task = Task(**{name: given.pop(name) for name in shared})
+        task = kind(**{name: given.pop(name) for name in shared})
         _run(study, task, given)
 
     command.__doc__ = _lead(inspect.getdoc(study) or "")
@@ -92,32 +99,34 @@ def _lead(doc: str) -> str:
 def tell(report: Report, folder: Path) -> None:
     """Print what a study comes to, and where its results are."""
     what, name = report.main
-    say(Told(report.sentences, report.grids, (*report.said, *((OVER,) if report.over else ())), (what, str(folder / name))))
+    place = report.moved.get(name, folder / name)
+    say(Told(report.sentences, report.grids, (*report.said, *((OVER,) if report.over else ())), (what, str(place))))
 
 
-def _run(kind: type[Study], task: Task, given: Mapping[str, Any]) -> None:
+def _run(kind: type[Experiment], task: Task | TrainTask | TuneTask, given: Mapping[str, Any]) -> None:
     from assay.core.progress import silent
     from assay.core.ranks import join
-    from assay.run.folder import check_folder
-    from assay.study.study import Asked, run
+    from assay.errors import SpecError
+    from assay.run.begin import check_folder
+    from assay.study.study import run
 
     with join(task.device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
         with ranks.together():
+            part = task.share() if isinstance(task, Task) else None
+            if part is not None and ranks.world > 1:
+                raise SpecError("--part is for jobs that never meet, torchrun for processes that do; give one of them")
             study = _built(kind, given)
-            chosen = task.inputs()
-            model = task.network()
-            data, targets = chosen.dataset, task.targets(model, chosen)
-            asked = Asked(model, chosen, task.seed, task.model, classes=data.classes, targets=targets, masks=data.mask_kinds)
+            asked: Any = task.asked(ranks)
             study.check(asked)
-            check_folder(task.out)
-        asked = dataclasses.replace(asked, data=ranks.once(lambda: chosen.describe(progress)))  # Hashing reads all files.
-        settings = task.settings(asked.model, dict(asked.data), **_settings(study))
-        report = run(study, asked, task.out, settings=settings, block=task.block, ranks=ranks, progress=progress)
+            check_folder(task.folder)
+        asked = task.described(asked, ranks, progress)
+        more: dict[str, Any] = {"block": task.block, "part": part} if isinstance(task, Task) else {}
+        report = run(study, asked, task.folder, settings=task.settings(asked), ranks=ranks, progress=progress, **more)
     if report is not None:
-        tell(report, task.out)
+        tell(report, task.folder)
 
 
-def _helps(study: type[Study]) -> dict[str, str]:
+def _helps(study: type[Experiment]) -> dict[str, str]:
     """What the docstring's section Attributes says of each field."""
     section = (inspect.getdoc(study) or "").partition("Attributes:\n")[2]
     found = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section, re.MULTILINE)
@@ -169,7 +178,7 @@ def _default(value: Any, option: Any) -> Any:
     return short(value) if dataclasses.is_dataclass(value) else value
 
 
-def _built(kind: type[Study], given: Mapping[str, Any]) -> Study:
+def _built(kind: type[Experiment], given: Mapping[str, Any]) -> Experiment:
     """The study of the options that were given."""
     hints = typing.get_type_hints(kind)
     return kind(**{name: _value(hints[name], value) for name, value in given.items()})
@@ -196,14 +205,3 @@ def _value(hint: Any, value: Any) -> Any:
         return value
     base: Callable[..., Any] = hint
     return build(value, base)
-
-
-def _settings(study: Study) -> dict[str, Any]:
-    """A study's fields as plain values, which the command takes again; what was left to its default of None is no setting."""
-    return {field.name: _plain(getattr(study, field.name)) for field in dataclasses.fields(study)}  # type: ignore[arg-type]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]
-    return repr(value) if dataclasses.is_dataclass(value) else value

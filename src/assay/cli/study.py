@@ -15,6 +15,8 @@ from assay.cli.told import Told
 from assay.cli.told import tell as say
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from assay.papers.diet.study import DietStudy
     from assay.papers.robustness.study import RobustnessStudy
 
@@ -39,7 +41,7 @@ def _group() -> None:
 
 @study.command()
 def diet(
-    out: Out,
+    out: Annotated[Path, typer.Option(help="Run folder; the same command goes on with what is in it.")] = Path("study-diet"),
     dataset: Annotated[
         Literal["hard-digits", "hard-mnist", "chest-xray", "celeba"], typer.Option(help="Whose study it is.")
     ] = "hard-digits",
@@ -48,19 +50,34 @@ def diet(
     model: Annotated[
         str | None, typer.Option(help="Start from this model instead of training one; see `assay audit --help`.", show_default=False)
     ] = None,
+    weights: options.Weights = None,
+    pretrained: options.Pretrained = False,
     tune_images: Annotated[int | None, typer.Option(min=2, help="Images that DiET is tuned on.", show_default=False)] = None,
-    scored_images: Annotated[int | None, typer.Option(min=2, help="Images of each part whose maps are scored.", show_default=False)] = None,
+    scored_images: Annotated[int | None, typer.Option(min=2, help="Test images whose maps are scored.", show_default=False)] = None,
     seed: Seed = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Tunings of each recipe, each with a seed of its own.", show_default=False)
+    ] = None,
     device: options.Device = None,
     docs: Docs = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would take, at this machine's speed, and do nothing.")] = False,
 ) -> None:
     """Tune a classifier by DiET and hold its masks against the truth, beside the usual explainers: report, tables, figures."""
-    from assay.papers.diet.docs import publish
     from assay.papers.diet.presets import chosen
+    from assay.papers.diet.study import plan, publish
     from assay.papers.diet.study import study as run
 
-    changes = _changes(study, seed=seed, model=model, tune_images=tune_images, scored_images=scored_images)
-    settings = chosen(dataset, preset, changes)
+    asked = {
+        "seed": seed,
+        "seeds": seeds,
+        "model": model,
+        "weights": None if weights is None else str(weights),
+        "pretrained": pretrained or None,
+    }
+    settings = chosen(dataset, preset, _changes(study, **asked, tune_images=tune_images, scored_images=scored_images))
+    if dry_run:
+        _tell_price(plan(settings, device))
+        return
     with bar() as progress:
         found = run(settings, out, progress, device=device, file=study)
     if docs is not None:
@@ -105,14 +122,23 @@ def robustness(
         tell(found)
 
 
+def _tell_price(table: pl.DataFrame) -> None:
+    """Print what jobs will take."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title="what it would take; passes are of one image, forward or backward", title_justify="left")
+    for name in table.columns:
+        shown.add_column(name, justify="left" if name == "job" else "right", overflow="fold")
+    for job, passes, minutes, size in table.iter_rows():
+        shown.add_row(job, f"{passes:,}", f"{minutes:.1f}", f"{size:.0f}")
+    Console(highlight=False).print(shown)
+
+
 def tell(found: DietStudy | RobustnessStudy) -> None:
-    """Print the verdict, the targets where there are any, and the report's place."""
+    """Print the verdict and the report's place."""
     before = [f"{found.folder} holds the finished study; this is what it found"] if found.over else []
-    targets = [
-        f"- target {'met' if one.met else 'NOT met'}: {one.name} {one.value:.3f} (at least {one.bound:g})"
-        for one in getattr(found, "targets", ())
-    ]
-    say(Told(found.verdict, said=(*before, *targets), main=("report", str(found.report))))
+    say(Told(found.verdict, said=tuple(before), main=("report", str(found.report))))
 
 
 def _changes(file: Path | None, **asked: Any) -> dict[str, Any]:

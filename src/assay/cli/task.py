@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from assay.cli import options
 
 if TYPE_CHECKING:
+    from assay.core.progress import Progress
+    from assay.core.ranks import Ranks
     from assay.data.files.reading import Reading
     from assay.models.classifier import Classifier
-    from assay.study.targeting import Targeting
+    from assay.run.blocks import Part
+    from assay.study.study import Asked
 
 __all__ = ["Task"]
 
-Block = Annotated[int, typer.Option(min=1, help="Images that are computed, kept and resumed together, at most.")]
-_NO_SETTING = ("out", "workers")
+Block = Annotated[
+    int | None,
+    typer.Option(min=1, help="Images that are computed, kept and resumed together, at most; by default an eighth of them, 8 to 64."),
+]
+PartOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Do the I-th of N parts only, such as 3/8, beside other jobs on the same folder; auto in a Slurm array, auto/8 in a "
+        "Kubernetes indexed job. End the run by `assay run merge`."
+    ),
+]
+_NO_SETTING = ("out", "workers", "part")
 """What cannot change a result."""
 
 
@@ -52,23 +65,14 @@ class Task:
     target: options.Target = None
     device: options.Device = None
     seed: options.Seed = 0
-    block: Block = 64
+    block: Block = None
     workers: options.Workers = None
+    part: PartOption = None
 
     def inputs(self) -> options.Inputs:
         """The images."""
         beside = {"labels": self.labels, "masks": self.masks, "boxes": self.boxes}
-        found = options.inputs(self.images, self.split, self.size, self.count, self.seed, self.workers, self.reading(), **beside)
-        vars(self)["_notes"] = found.notes  # No field: it decides nothing.
-        self._meet(_inputs=found)
-        return found
-
-    def _meet(self, **found: Any) -> None:
-        """Check that labels and classes go together as soon as both the images and the model are there."""
-        kept = vars(self)
-        kept.update(found)
-        if "_inputs" in kept and "_network" in kept:
-            kept.pop("_inputs").check_labels(kept.pop("_network"))
+        return options.inputs(self.images, self.split, self.size, self.count, self.seed, self.workers, self.reading(), **beside)
 
     def reading(self) -> Reading | None:
         """How pictures are prepared: as the options say, else as the published weights of the model say; None where nobody does."""
@@ -99,7 +103,7 @@ class Task:
 
     def network(self) -> Classifier:
         """The model."""
-        made = options.network(
+        return options.network(
             self.model,
             self.weights,
             self.pretrained,
@@ -112,25 +116,42 @@ class Task:
             options.numbers("mean", self.mean, 4),
             options.numbers("std", self.std, 4),
         )
-        self._meet(_network=made)
-        return made
 
-    def targets(self, model: Classifier, chosen: options.Inputs) -> Targeting:
-        """What is explained of the images."""
+    def share(self) -> Part | Literal["merge"] | None:
+        """The part of the run to do; None for all.
+
+        Raises:
+            SpecError: It is none.
+        """
+        from assay.run.blocks import Part
+
+        return "merge" if self.part == "merge" else None if self.part is None else Part.read(self.part)
+
+    def asked(self, ranks: Ranks) -> Asked:  # noqa: ARG002
+        """What a study is about, but for the data's hash."""
+        from assay.study.study import Asked
         from assay.study.targeting import PREDICTED, targeting
 
-        return targeting(self.target, model, chosen.shape, chosen.dataset.classes) if self.target else PREDICTED
+        chosen, model = self.inputs(), self.network()
+        chosen.check_labels(model)
+        data = chosen.dataset
+        targets = targeting(self.target, model, chosen.shape, data.classes) if self.target else PREDICTED
+        return Asked(model, chosen, self.seed, self.model, classes=data.classes, targets=targets, masks=data.mask_kinds)
 
-    def settings(self, model: Classifier, data: dict[str, Any], **own: Any) -> dict[str, Any]:
-        """All that decides the results, to be kept in a run folder; tells what the user should know of them.
+    def described(self, asked: Asked, ranks: Ranks, progress: Progress) -> Asked:
+        """The same with the data's hash, for which all files are read."""
+        return replace(asked, data=ranks.once(lambda: asked.source.describe(progress)))  # type: ignore[attr-defined]
 
-        Args:
-            model: The model, as it was made.
-            data: What is known of the images.
-            **own: The command's own options, as they were understood.
-        """
+    def settings(self, asked: Asked) -> dict[str, Any]:
+        """All that decides the results beside the study's fields, to be kept in a run folder; tells what the user should know of them."""
         told = {name: value for name, value in asdict(self).items() if name not in _NO_SETTING}
-        for note in (*vars(self).get("_notes", ()), *model.notes):
+        model = asked.model
+        for note in (*asked.source.notes, *model.notes):  # type: ignore[attr-defined]
             typer.echo(f"note: {note}", err=True)
         known = {"notes": list(model.notes)} if model.notes else {}
-        return told | own | {"network": {**model.identity(), **known, "device": model.device.type}, "data": data}
+        return told | {"network": {**model.identity(), **known, "device": model.device.type}, "data": dict(asked.data)}
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.out

@@ -35,25 +35,28 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_all(root: Path, files: Mapping[str, bytes]) -> None:
-    """Write several files, named relative to `root`, each whole or not at all; all are on the disk when this returns.
+    """Write several files, named relative to `root`; none appears before all are on the disk, and all names are when this returns.
 
     Raises:
-        OSError: Something cannot be written.
+        OSError: Something cannot be written; then none of them appears.
     """
     folders: dict[Path, None] = {}
-    for name, content in files.items():
-        path = root / name
-        _make(path.parent, root, folders)
-        draft = _draft(path)
-        try:
+    drafts: dict[Path, Path] = {}
+    try:
+        for name, content in files.items():
+            path = root / name
+            _make(path.parent, root, folders)
+            draft = drafts[path] = _draft(path)
             with draft.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+        for path, draft in drafts.items():
             draft.replace(path)
-        finally:
+            folders[path.parent] = None
+    finally:
+        for draft in drafts.values():
             draft.unlink(missing_ok=True)
-        folders[path.parent] = None
     for folder in folders:
         sync(folder)
 

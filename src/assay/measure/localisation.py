@@ -13,7 +13,7 @@ from assay.core.registry import check_at_least, register
 from assay.explain.base import Explainer
 from assay.measure.base import Case, Measure, Order, orders, pixel_values, unranked
 
-__all__ = ["DistractorShare", "MaskIoU", "PointingGame", "TruthShare", "mass_share"]
+__all__ = ["DistractorShare", "MaskIoU", "PointingGame", "TruthShare", "mass_share", "overlaps"]
 
 Mass = Literal["magnitude", "positive"]
 
@@ -42,9 +42,7 @@ class MaskIoU(Measure):
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
         """See `Measure.evaluate`."""
         assert case.truth is not None
-        places, flat = orders(maps, self.order)
-        truth = case.truth.flatten(1)
-        return torch.stack([_expected_iou(one, truth) for one in places.unbind(1)]) + flat
+        return overlaps(maps, case.truth, self.order)
 
 
 @register
@@ -130,6 +128,12 @@ class PointingGame(Measure):
         top = (places == 0).float()
         hits = (top * near[:, None]).sum(2) / top.sum(2)
         return hits.masked_fill(~case.truth.flatten(1).any(1, keepdim=True), torch.nan).T + flat
+
+
+def overlaps(maps: list[Tensor], truth: Tensor, order: Order = "magnitude") -> Tensor:
+    """The score of `MaskIoU` (E, N) of maps (N, C, H, W) and masks (N, 1, H, W) bool."""
+    places, flat = orders(maps, order)
+    return torch.stack([_expected_iou(one, truth.flatten(1)) for one in places.unbind(1)]) + flat
 
 
 def mass_share(maps: Tensor, masks: Tensor, mass: Mass) -> Tensor:

@@ -17,11 +17,11 @@ from assay.core.surroundings import Alone, undisturbed
 from assay.data.files.reading import Reading
 from assay.errors import AssayError, ModelError, SpecError
 from assay.models.black_box import BlackBox, kind_of
-from assay.models.heads import HEADS, Head, HeadName, Output, check_choices
+from assay.models.heads import HEADS, PROBABILITIES, Head, HeadName, Output, check_choices
 from assay.models.outputs import Select, outputs_of, selected
 from assay.models.pixels import Copies, Passes, normalisation
 from assay.models.preparation.prepare import Foreign, converted, frozen_copy, unwrapped, weights_hash
-from assay.models.preparation.proof import LOOKED_AT, NetworkForm, first_line, layer_of, pair_of, prepare, still_equal
+from assay.models.preparation.proof import LOOKED_AT, NetworkForm, first_line, layer_of, pair_of, prepare, still_equal, understood
 from assay.models.targets import Decision, decide, score
 
 __all__ = ["Classifier", "Output", "Passes", "Select", "selected"]
@@ -143,11 +143,11 @@ class Classifier:
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """What a reader of results should know about the network, in sentences; complete after the first images."""
+        """What a reader of results should know about the network, in sentences; complete when all is explained."""
         if isinstance(self.module, BlackBox):
             refused = f"{self.name} is known by its scores alone, so explainers and attacks that need gradients are refused."
-            return (refused, *self._form.findings)
-        return self._form.findings
+            return (refused, *self._form.told)
+        return self._form.told
 
     @property
     def folded(self) -> int:
@@ -231,11 +231,13 @@ class Classifier:
 
     def predict(self, images: Tensor) -> Tensor:
         """Class ids (N,) of the largest logits; with head "scalar" the values, (N,) or (N, K) of several."""
-        return self._head.predict(self.logits(images))
+        logits = self.logits(images)  # After which the head is known.
+        return self._head.predict(logits)
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Probabilities (N, K) of all classes by the head, each by itself with head "sigmoid"; the values with head "scalar"."""
-        return self._head.transform(self.logits(images), "probability")
+        logits = self.logits(images)
+        return self._head.transform(logits, "probability")
 
     def transform(self, logits: Tensor, output: Output) -> Tensor:
         """Every class's logit, probability or log probability by the head, in the shape of `logits`."""
@@ -264,7 +266,7 @@ class Classifier:
             if not self.twice:
                 each = max(1, self._fitting(len(pixels) * each, pixels.shape[1:], backward) // max(1, len(pixels)))
             outputs = self.copies.outputs(pixels, each, self._counted)
-            return self._head.average(outputs, "logit" if self._form.probabilities else self.output)
+            return self._head.average(outputs, self.output)
 
     def count_backward(self, images: int) -> None:
         """Count a backward pass of `forward` on so many images."""
@@ -272,7 +274,7 @@ class Classifier:
 
     def _counted(self, pixels: Tensor) -> Tensor:
         self.passes.forward += len(pixels)
-        return self._pass(self._run, pixels, self._form.layout)
+        return self._pass(self._run, pixels, self._form.layout, self._dtype)
 
     def try_on(self, images: Tensor) -> None:
         """Try the network on its first images, and on the first of every other size, by a few uncounted passes of two images.
@@ -294,7 +296,9 @@ class Classifier:
                     with self._foreign, torch.no_grad():
                         self._plain_pass(pair[:1], torch.contiguous_format)
                     self._foreign.forget()
-                prepare(self._form, self.module, self._plain_pass, pair, self.name)
+                found = prepare(self._form, self.module, self._plain_pass, pair, self.name)
+                sure, told = understood(found, self._head, self.name)
+                self._head, self._form.findings = PROBABILITIES if sure else self._head, (*told, *self._form.findings)
                 if self._dtype != torch.float32:
                     self._weights()
                     self._form.convert(self._dtype)
@@ -314,17 +318,18 @@ class Classifier:
             finally:
                 self._form.apply(self.module)
 
-    def _plain_pass(self, pixels: Tensor, layout: torch.memory_format) -> Tensor:
-        return self._pass(self.module, pixels, layout)
+    def _plain_pass(self, pixels: Tensor, layout: torch.memory_format, exact: nn.Module | None = None) -> Tensor:
+        """By a copy in 64 bits, where given."""
+        usual = self._dtype if self._form.tried else torch.float32
+        return self._pass(exact or self.module, pixels, layout, torch.float64 if exact else usual)
 
-    def _pass(self, run: Callable[[Tensor], Any], pixels: Tensor, layout: torch.memory_format) -> Tensor:
+    def _pass(self, run: Callable[[Tensor], Any], pixels: Tensor, layout: torch.memory_format, dtype: torch.dtype) -> Tensor:
         """Logits of pixels; whatever fails within the network is told as such."""
         x = pixels if self._scale is None else torch.addcmul(self._shift, pixels, self._scale)
-        dtype = self._dtype if self._form.tried else torch.float32
         try:
             # A network may work in place on its input, which must not be the caller's pixels.
             out = run(x.to(dtype, memory_format=layout, copy=x is pixels))
-            return self._take(out, len(pixels)).float()
+            return self._take(out, len(pixels)).to(torch.promote_types(dtype, torch.float32))
         except Exception as error:
             if isinstance(error, AssayError) or out_of_memory(error):
                 raise
@@ -340,9 +345,6 @@ class Classifier:
 
     def score(self, logits: Tensor, targets: Tensor, output: Output | None = None) -> Tensor:
         """The target's logit, probability or log probability (n,); what is explained unless `output` says otherwise."""
-        if self._form.probabilities and self.head == "softmax" and (output or self.output) != "logit":
-            # Their logarithms are logits of these probabilities.
-            logits = logits.clamp_min(torch.finfo(logits.dtype).tiny).log()
         return score(self._head, logits, targets, self.output, output)
 
     def run(self, total: int, shape: Sequence[int], backward: bool, step: Callable[[int, int], None]) -> None:
@@ -377,7 +379,7 @@ class Classifier:
                 one = torch.zeros(1, dtype=torch.int64, device=self.device)
                 self.try_on(noise.uniform(0, "first images", one, one, shape))
             with self.alone, undisturbed(), torch.enable_grad(), saved(self.module.parameters()) as sizes:
-                self._pass(self._run, middle.requires_grad_(), self._form.layout)
+                self._pass(self._run, middle.requires_grad_(), self._form.layout, self._dtype)
             # Going forward only, a few layers' outputs live at once; going backward, all that was saved and its gradients.
             self._bytes[shape, True] = 2 * sum(sizes.values())
             self._bytes[shape, False] = 4 * max(sizes.values(), default=4)

@@ -14,7 +14,7 @@ from assay.core.precision import Precision
 from assay.core.registry import nearest
 from assay.errors import ModelError, SpecError
 
-__all__ = ["HEADS", "Head", "HeadName", "Output", "check_choices", "matrix", "of_class"]
+__all__ = ["HEADS", "PROBABILITIES", "Head", "HeadName", "Output", "check_choices", "matrix", "of_class"]
 
 HeadName = Literal["softmax", "sigmoid", "binary", "scalar"]
 Output = Literal["logit", "probability", "log_probability"]
@@ -151,6 +151,18 @@ class Softmax(Head):
         return -self.lead(outputs, labels, outputs)
 
 
+class Probabilities(Softmax):
+    """K classes, of which the outputs are the probabilities already."""
+
+    def transform(self, outputs: Tensor, output: Output) -> Tensor:
+        """See `Head.transform`; what counts as logits are the outputs, as they are."""
+        return outputs.clamp_min(torch.finfo(outputs.dtype).tiny).log() if output == "log_probability" else outputs
+
+    def average(self, outputs: Tensor, output: Output) -> Tensor:  # noqa: ARG002
+        """See `Head.average`."""
+        return outputs.mean(0)
+
+
 class Binary(Softmax):
     """One logit z per image: two classes with logits (0, z), the probability of class 1 being sigmoid(z)."""
 
@@ -275,6 +287,8 @@ class Scalar(Head):
 
 HEADS: dict[str, Head] = {one.name: one for one in (Softmax(), Sigmoid(), Binary(), Scalar())}
 """Heads by name."""
+PROBABILITIES = Probabilities()
+"""What stands for "softmax" where the outputs are probabilities."""
 
 
 def check_choices(precision: str, output: str, head: str | None, chunk: int | None, memory: int | None) -> None:

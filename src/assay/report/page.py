@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 import torch
@@ -12,11 +12,10 @@ from torch import Tensor
 
 from assay.errors import DataError, EmptyBatchError, ImageTypeError, PixelRangeError, ShapeError
 from assay.report.attack import AttackView
+from assay.report.cards import Card, Tone
 from assay.report.questions import QuestionRow
 
-__all__ = ["VERDICTS", "Gallery", "MeasureNote", "Page", "Sentence"]
-
-Tone = Literal["good", "caution", "bad", "note"]
+__all__ = ["VERDICTS", "Gallery", "MeasureNote", "Page", "Sentence", "Tone"]
 
 VERDICTS = {"better than random": "better", "no better than random": "same", "worse than random": "worse"}
 """The verdicts a summary may hold, and the short cue of each. A missing or empty verdict means that none was reached."""
@@ -61,6 +60,7 @@ class Gallery:
         truth: (G, 1, H, W) bool, the pixels that decide the class, or None.
         distractor: (G, 1, H, W) bool, the pixels that must not matter, or None.
         scores: For each explainer and measure G scores, or nothing.
+        why: Why each image is shown, in a few words; nothing where no reason is told.
 
     Raises:
         EmptyBatchError, ShapeError, ImageTypeError, PixelRangeError: The parts do not fit together.
@@ -75,6 +75,7 @@ class Gallery:
     truth: Tensor | None
     distractor: Tensor | None
     scores: Mapping[str, Mapping[str, tuple[float, ...]]]
+    why: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_images(self.images)
@@ -82,6 +83,8 @@ class Gallery:
         for field in ("names", "labels", "predictions", "probabilities"):
             if len(getattr(self, field)) != count:
                 raise ShapeError(f"gallery: {len(getattr(self, field))} {field} for {count} images; give one for each image")
+        if self.why and len(self.why) != count:
+            raise ShapeError(f"gallery: {len(self.why)} reasons for {count} images; give one for each image, or none")
         for name, maps in self.maps.items():
             if maps.ndim != 4 or (maps.shape[0], *maps.shape[2:]) != (count, height, width):
                 raise ShapeError(f"gallery: maps of {name} have shape {tuple(maps.shape)}, not ({count}, C, {height}, {width})")
@@ -114,6 +117,7 @@ class Page:
         further: (text, address) of pages to read on, addresses relative to this page.
         attacks: Attacked images to show.
         questions: What each explainer says to the verdict's questions.
+        cards: The first screen: questions with their answers.
         best: Explainers not shown to be worse than the best, by measure; measures that are not named mark none.
 
     Raises:
@@ -134,6 +138,7 @@ class Page:
     attacks: tuple[AttackView, ...] = ()
     questions: tuple[QuestionRow, ...] = ()
     best: Mapping[str, tuple[str, ...]] | None = None
+    cards: tuple[Card, ...] = ()
 
     def __post_init__(self) -> None:
         missing = [name for name in _COLUMNS if name not in self.summary.columns]

@@ -1,12 +1,16 @@
-"""A page as one self-contained HTML file: no script, nothing loaded, every text escaped."""
+"""A page as one self-contained HTML file: nothing loaded, every text escaped, one script, named by its hash, that is not needed to read."""
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 import os
+from importlib.resources import files
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup
 
 from assay.core.files import replacing
 from assay.errors import DataError
@@ -38,6 +42,8 @@ def render(page: Page) -> str:
             answers=answers(page.record),
             colour_bar=data_uri(colour_bar()),
             counts=sorted(set(page.summary["count"])),
+            script=Markup(_script()),
+            script_hash=f"sha256-{base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode()}",
         )
     )
 
@@ -66,6 +72,12 @@ def write(page: Page, path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise DataError(f"cannot write the report to {place}: {error.strerror or error}") from error
     return place
+
+
+@functools.cache
+def _script() -> str:
+    """What sorts, filters and enlarges the gallery."""
+    return files("assay.report").joinpath("template", "gallery.js").read_text("utf-8")
 
 
 @functools.cache

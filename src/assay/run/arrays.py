@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from zarr.storage import MemoryStore
 
 from assay.run.blocks import Blocks
 
-__all__ = ["MAPS", "chunk_files", "open_maps"]
+__all__ = ["MAPS", "chunk_files", "open_maps", "write_npz"]
 
 MAPS = "maps.zarr"
 
@@ -47,6 +48,36 @@ def chunk_files(arrays: Mapping[str, np.ndarray], blocks: Blocks, block: int) ->
 def open_maps(folder: Path) -> zarr.Group:
     """The arrays of a run folder, to read, also while the run goes on."""
     return zarr.open_group(str(folder / MAPS), mode="r")
+
+
+def write_npz(folder: Path, draft: Path, blocks: Blocks, count: int) -> None:
+    """Write each array of a run's `maps.zarr`, rows without a map left out, into one compressed npz file.
+
+    Args:
+        folder: The run folder.
+        draft: The file to write.
+        blocks: How the images are cut.
+        count: How many images have maps.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    group = open_maps(folder)
+    arrays = dict(sorted(group.arrays()))
+    targets = arrays["targets"]
+    with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
+        for key, array in arrays.items():
+            # A ZipInfo of its own has a fixed date, so that the same maps always give the same file.
+            entry = zipfile.ZipInfo(f"{key}.npy")
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(entry, "w", force_zip64=True) as file:
+                head = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": (count, *array.shape[1:])}
+                np.lib.format.write_array_header_1_0(file, head)
+                for block in range(len(blocks)):
+                    rows = slice(blocks.rows(block).start, blocks.rows(block).stop)
+                    kept = np.asarray(targets[rows]) >= 0
+                    if kept.any():
+                        file.write(np.ascontiguousarray(np.asarray(array[rows])[kept]).tobytes())
 
 
 def _files(held: Mapping[str, Any]) -> dict[str, bytes]:

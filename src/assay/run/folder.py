@@ -5,15 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
-import json
-import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +16,22 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from assay.core.files import check_destination, is_draft, is_full, remove_drafts, replacing, sha256, write_all
+from assay.core.files import is_full, replacing, sha256, write_all
 from assay.core.ranks import Ranks
 from assay.errors import DataError
 from assay.report.text import plural
 from assay.run.arrays import chunk_files
-from assay.run.blocks import Blocks
+from assay.run.begin import begin, claimed, document_of
+from assay.run.blocks import Blocks, Part
 from assay.run.lock import Lock
 from assay.run.log import FINISH, Entry, append, mend, read_log
-from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS, finished_blocks, part
-from assay.run.settings import differences, plain, read_settings, settings_text
+from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS, finished_blocks
+from assay.run.paths import part as part_of
 from assay.run.state import State, read_state, state_bytes
 
-__all__ = ["Run", "check_folder"]
+__all__ = ["Run"]
 
 _ROW_GROUP = 1 << 17
-_HEAD = "# A run of assay. To go on after an interruption: the same command again, or `assay run resume FOLDER`.\n"
 
 
 @dataclass(eq=False)
@@ -47,6 +42,7 @@ class Run:
         folder: Where everything is kept.
         blocks: How the images are cut; none for work that keeps states instead.
         ranks: The processes that share the work.
+        part: The part that this process does; None for all that is left.
         start: Number of this start of the run, the first being 0.
         answers: The seven reproducibility answers of the first start.
         done: Blocks that were finished before this start.
@@ -60,6 +56,7 @@ class Run:
     answers: Mapping[str, Any]
     done: frozenset[int]
     over: bool
+    part: Part | None
     _lock: Lock
     _made: dict[str, None] = field(default_factory=dict)
     _since: float = field(default_factory=time.monotonic)
@@ -75,6 +72,7 @@ class Run:
         answers: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         blocks: Blocks | None = None,
         ranks: Ranks | None = None,
+        part: Part | None = None,
     ) -> Iterator[Run]:
         """Begin a run, or go on with the one in the folder.
 
@@ -88,32 +86,33 @@ class Run:
             answers: The seven reproducibility answers (`assay.run.record`), or what makes them.
             blocks: How the images are cut; None for work that keeps states instead.
             ranks: The processes that share the work.
+            part: The part to do, beside other parts that go on at the same time; None for all that is left, alone.
 
         Raises:
             DataError: The folder cannot be written, is in use, or holds something else, a run of another version or of other
                 settings; the message names the difference.
         """
         folder, ranks, blocks = Path(folder), ranks or Ranks(), blocks or Blocks(0, 1)
-        document = _document(command, settings, blocks)
+        document = document_of(command, settings, blocks)
         found: tuple[int, Mapping[str, Any], frozenset[int], bool] | None = None
-        lock = Lock(folder / LOCK)
+        lock = Lock(folder / (LOCK if part is None else part.lock))
         began, made = False, dict[str, None]()
         new_folders, new_lock = _missing(folder), not (folder / LOCK).exists()
         try:
             with ranks.together():
                 if ranks.first:
-                    with _writing(folder, lambda: len(finished_blocks(folder) - {FINISH}), len(blocks)):
-                        began = _claim(folder, lock, document)
-                        remove_drafts(folder)
-                        start, kept = _begin(folder, document, answers, ranks, made if began else None)
+                    writing = _writing(folder, lambda: len(finished_blocks(folder) - {FINISH}), len(blocks))
+                    with writing, claimed(folder, lock, document, part) as began:
+                        start, kept = begin(folder, document, answers, ranks, made if began else None, part)
                     done = frozenset(finished_blocks(folder))
                     found = start, kept, done - {FINISH}, FINISH in done
             start, kept, done, over = ranks.told(found)  # type: ignore[misc]
             with _writing(folder, lambda: len(done), len(blocks)):
-                mend(_log(folder, ranks))
-            yield cls(folder, blocks, ranks, start, kept, done, over and len(done) == len(blocks), lock, made)
+                mend(_log(folder, ranks, part))
+            yield cls(folder, blocks, ranks, start, kept, done, over and len(done) == len(blocks), part, lock, made)
         except BaseException:
-            if began and ranks.world == 1 and not _worth_keeping(folder):
+            # Other parts may have begun in what this one made.
+            if began and part is None and ranks.world == 1 and not _worth_keeping(folder):
                 _undo(folder, made, lock if new_lock else None, new_folders)
             raise
         finally:
@@ -124,8 +123,12 @@ class Run:
         return [block for block in range(len(self.blocks)) if block not in self.done]
 
     def share(self) -> list[int]:
-        """This process's part of the pending blocks."""
-        return list(self.ranks.share(self.pending()))
+        """This process's share of the pending blocks."""
+        return list(self.ranks.share(self.pending())) if self.part is None else self.part.share(self.pending())
+
+    def missing(self) -> list[int]:
+        """The blocks that nobody has finished until now."""
+        return sorted(set(range(len(self.blocks))) - finished_blocks(self.folder))
 
     def write(
         self,
@@ -133,6 +136,7 @@ class Run:
         tables: Mapping[str, pl.DataFrame],
         arrays: Mapping[str, np.ndarray] | None = None,
         files: Mapping[str, bytes] | None = None,
+        passes: int = 0,
     ) -> None:
         """Keep a finished block: all of it is on the disk, and only then in the log, when this returns.
 
@@ -141,11 +145,12 @@ class Run:
             tables: Rows of tables, by name; see `tables` and `merge`.
             arrays: (images of the block, ...) of per-image arrays, which become `maps.zarr/NAME`.
             files: Other files, by path within the folder, that no other block writes.
+            passes: Images that went through the model for it.
 
         Raises:
             DataError: The disk is full or the folder cannot be written; the message says what to do.
         """
-        content = {part(name, block): _parquet(table) for name, table in tables.items()}
+        content = {part_of(name, block): _parquet(table) for name, table in tables.items()}
         content |= chunk_files(arrays, self.blocks, block) if arrays else {}
         content |= files or {}
         now = time.monotonic()
@@ -154,7 +159,7 @@ class Run:
             # All blocks bring the same head of an array; readers need not see it replaced each time.
             write_all(self.folder, {name: one for name, one in content.items() if not self._is_head(name, one)})
             hashes = {name: hashlib.sha256(one).hexdigest() for name, one in content.items()}
-            self._log(Entry(block, len(self.blocks.rows(block)), hashes, now - self._since, time.time(), self.start, self.ranks.rank))
+            self._log(block, len(self.blocks.rows(block)), hashes, now - self._since, passes)
         self._since = time.monotonic()
 
     def tables(self, name: str) -> Iterator[pl.DataFrame]:
@@ -193,12 +198,12 @@ class Run:
         Raises:
             RuntimeError: A block is not finished, which no result may be made without.
         """
-        missing = set(range(len(self.blocks))) - finished_blocks(self.folder)
+        missing = self.missing()
         if missing:
-            raise RuntimeError(f"{self.folder}: results were made before {plural(len(missing), 'block')} ended, the first {min(missing)}")
+            raise RuntimeError(f"{self.folder}: results were made before {plural(len(missing), 'block')} ended, the first {missing[0]}")
         files = {name: sha256(self.folder / name) for name in results}
         with self.writing():
-            self._log(Entry(FINISH, 0, files, time.monotonic() - self._since, time.time(), self.start, self.ranks.rank))
+            self._log(FINISH, 0, files, time.monotonic() - self._since)
 
     def save_state(self, name: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Keep a state under a name, in place of the one before; one process only must do it.
@@ -222,10 +227,22 @@ class Run:
         """
         return read_state(self.folder / "state" / f"{name}.safetensors")
 
+    def publish(self, wanted: Mapping[str, Path]) -> None:
+        """Move files of the finished run to where they are wanted, and remove the run; called by the first process.
+
+        Args:
+            wanted: Places by the files' names; a file that an earlier start moved is left where it is.
+        """
+        for name, place in wanted.items():
+            with self.writing():
+                if (self.folder / name).exists():
+                    (self.folder / name).replace(place)
+        self.discard()
+
     def discard(self) -> None:
         """Remove the finished run's own files, and the folder where nothing else is in it; called by the first process."""
         states = [path.relative_to(self.folder).as_posix() for path in (self.folder / "state").glob("*.safetensors")]
-        logs = [path.relative_to(self.folder).as_posix() for path in (self.folder / LOGS).glob("rank-*.jsonl")]
+        logs = [path.relative_to(self.folder).as_posix() for path in (self.folder / LOGS).glob("*.jsonl")]
         # The settings last: until they are gone, a start that follows a kill finds that the run is over.
         _undo(self.folder, (*states, ENVIRONMENT, *logs, SETTINGS), self._lock, [self.folder])
 
@@ -246,92 +263,11 @@ class Run:
         path = self.folder / name
         return path.name == "zarr.json" and path.exists() and path.read_bytes() == content
 
-    def _log(self, line: Entry) -> None:
-        self._made[_log(self.folder, self.ranks).relative_to(self.folder).as_posix()] = None
-        append(_log(self.folder, self.ranks), line)
-
-
-def _document(command: str, settings: Mapping[str, Any], blocks: Blocks) -> dict[str, Any]:
-    cut: dict[str, Any] = {"images": blocks.images, "size": blocks.size} if blocks.images else {}
-    if blocks.unit != Blocks.unit:
-        cut["unit"] = blocks.unit
-    return {"command": command, "assay": version("assay"), "blocks": cut, "settings": plain(settings)}
-
-
-def check_folder(folder: Path) -> None:
-    """See that a folder is new, empty or a run's, and can be written; nothing is made or changed.
-
-    Raises:
-        DataError: It is not, or cannot be.
-    """
-    strange = [name for name in check_destination(folder) if not _is_ours(folder, name)]
-    if strange and not (folder / SETTINGS).exists():
-        raise DataError(f"{folder} already holds {strange[0]} and is no run of assay; name an empty or new folder")
-
-
-def _is_ours(folder: Path, name: str) -> bool:
-    """Whether a start that was killed before it wrote its settings left this."""
-    return is_draft(name) or (name == LOCK and Lock(folder / name).is_ours())
-
-
-def _claim(folder: Path, lock: Lock, document: Mapping[str, Any]) -> bool:
-    """Take the folder for this process; True when it begins here, False when a run like this is in it.
-
-    Raises:
-        DataError: It cannot be had; nothing in it has been changed.
-    """
-    check_folder(folder)
-    if (folder / SETTINGS).exists():
-        _check_same(folder, document)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock.take()
-    return not (folder / SETTINGS).exists()
-
-
-def _check_same(folder: Path, document: Mapping[str, Any]) -> None:
-    kept = read_settings(folder / SETTINGS)
-    if kept.get("command") != document["command"]:
-        raise DataError(f"{folder} holds a run of assay {kept.get('command')}, not of assay {document['command']}; name another folder")
-    if kept.get("assay") != document["assay"]:
-        raise DataError(
-            f"{folder} was begun by assay {kept.get('assay')}, and this is {document['assay']}; "
-            "go on with that version, or name another folder"
-        )
-    changed = differences(*({**one["settings"], "blocks": one["blocks"]} for one in (kept, document)))
-    if changed:
-        told = "; ".join(f"{name} is {new}, there {old}" for name, old, new in changed)
-        raise DataError(f"{folder} holds a run with other settings: {told}; give the settings it was begun with, or name another folder")
-
-
-def _begin(
-    folder: Path,
-    document: Mapping[str, Any],
-    given: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
-    ranks: Ranks,
-    made: dict[str, None] | None,
-) -> tuple[int, Mapping[str, Any]]:
-    """Write down this start, and in `made`, if it is the first, what it made; its number, and the answers of the first."""
-    if made is not None:
-        # The settings first: with them the folder is a run, and all else in it is the run's.
-        made[SETTINGS] = None
-        write_all(folder, {SETTINGS: (_HEAD + settings_text(document)).encode()})
-        made[ENVIRONMENT] = None
-    answers = dict(given() if callable(given) else given)
-    start = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "directory": str(Path.cwd()),
-        "command": sys.argv,
-        "process": os.getpid(),
-        "processes": ranks.world,
-    } | {name: answers.get(name) for name in ("code", "machine", "packages")}
-    (folder / LOGS).mkdir(exist_ok=True)
-    path = folder / ENVIRONMENT
-    kept: dict[str, Any] = {**answers, "starts": []}
-    if made is None and path.exists():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    kept["starts"].append(start)
-    write_all(folder, {ENVIRONMENT: (json.dumps(kept, indent=2) + "\n").encode()})
-    return len(kept["starts"]) - 1, {name: value for name, value in kept.items() if name != "starts"}
+    def _log(self, block: int, rows: int, files: Mapping[str, str], seconds: float, passes: int = 0) -> None:
+        path = _log(self.folder, self.ranks, self.part)
+        self._made[path.relative_to(self.folder).as_posix()] = None
+        rank = self.ranks.rank if self.part is None else self.part.number - 1
+        append(path, Entry(block, rows, files, seconds, time.time(), self.start, rank, passes))
 
 
 @contextmanager
@@ -347,8 +283,8 @@ def _writing(folder: Path, done: Callable[[], int], total: int) -> Iterator[None
         raise DataError(f"cannot write in the folder {folder}: {reason}{hint}") from error
 
 
-def _log(folder: Path, ranks: Ranks) -> Path:
-    return folder / LOGS / f"rank-{ranks.rank}.jsonl"
+def _log(folder: Path, ranks: Ranks, part: Part | None) -> Path:
+    return folder / LOGS / (f"rank-{ranks.rank}.jsonl" if part is None else part.log)
 
 
 def _parquet(table: pl.DataFrame) -> bytes:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import tomli_w
 
 from assay.errors import DataError
 
-__all__ = ["differences", "plain", "read_settings", "settings_text"]
+__all__ = ["command_line", "differences", "plain", "read_settings", "settings_text"]
 
 _LONGEST = 60
 
@@ -26,6 +28,20 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
 def settings_text(settings: Mapping[str, Any]) -> str:
     """TOML of plain settings; mappings become tables."""
     return tomli_w.dumps(settings)
+
+
+def command_line(command: str, options: Mapping[str, Any], processes: int = 1) -> str:
+    """The line that gives a command these options; None and False are left out."""
+    words = [f"assay {command}" if processes == 1 else f"torchrun --nproc-per-node={processes} -m assay {command}"]
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif value is not None and value is not False:
+            # Specs take either kind of quotes, and double ones stay readable inside the shell's single ones.
+            text = repr(value).replace("'", '"') if is_dataclass(value) else str(value)
+            words.append(f"{option} {shlex.quote(text)}")
+    return " ".join(words)
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -16,14 +16,15 @@ import polars as pl
 from assay.core.files import sha256
 from assay.errors import DataError
 from assay.run.blocks import Blocks
-from assay.run.lock import Lock
-from assay.run.log import FINISH, Entry, read_log
+from assay.run.lock import Lock, held_parts
+from assay.run.log import FINISH, Entry, Pace, read_log
 from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS, UNREAD, part
 from assay.run.settings import read_settings
 
 __all__ = ["Status", "first_start", "read_document", "status", "verify", "written"]
 
 _APART = ("model", "part", "quantity", "kernel", "explainer", "eps")
+_SURE = 0.3
 _MOST = 1000
 """Missing blocks that are named."""
 
@@ -41,7 +42,8 @@ class Status:
         running: Whether a process holds the folder now.
         over: Whether its results are written.
         starts: How often it was started.
-        rate: Images per second of all processes of the last start, or None where it has finished no block.
+        pace: How fast the processes of the last start, or the parts that are at work, are; None where they have finished no block.
+        parts: Parts that are at work now.
         states: Names of the states that it keeps.
     """
 
@@ -53,13 +55,17 @@ class Status:
     running: bool
     over: bool
     starts: int
-    rate: float | None
+    pace: Pace | None
+    parts: tuple[str, ...]
     states: tuple[str, ...]
 
     @property
     def left(self) -> float | None:
-        """Seconds that the rest takes at this rate, or None where it is unknown."""
-        return (self.blocks.images - self.images) / self.rate if self.rate else None
+        """Seconds that the rest takes, by the passes that finished blocks took; None where that is not known within 30 %."""
+        images = self.blocks.images - self.images
+        if not images:
+            return 0.0
+        return self.pace.left(images) if self.pace is not None and self.pace.doubt <= _SURE else None
 
 
 def read_document(folder: Path) -> dict[str, Any]:
@@ -117,17 +123,19 @@ def status(folder: Path) -> Status:
     blocks = _blocks(document)
     finished = {line.block for line in _lines(folder) if all(_is_file(folder / name) for name in line.files)}
     done = {block for block in finished - {FINISH} if 0 <= block < len(blocks)}
-    starts = len(_starts(folder)) if (folder / ENVIRONMENT).exists() else 0
+    starts = _starts(folder) if (folder / ENVIRONMENT).exists() else []
+    parts = held_parts(folder)
     return Status(
         command=document["command"],
         version=document["assay"],
         blocks=blocks,
         done=len(done),
         images=sum(len(blocks.rows(block)) for block in done),
-        running=(folder / LOCK).is_file() and Lock(folder / LOCK).is_held(),
+        running=bool(parts) or ((folder / LOCK).is_file() and Lock(folder / LOCK).is_held()),
         over=FINISH in finished and len(done) == len(blocks),
-        starts=starts,
-        rate=_rate(folder, starts - 1),
+        starts=len(starts),
+        pace=Pace.of(_latest(folder, starts, {path.name for path in parts})),
+        parts=tuple(path.name.removeprefix("lock-") for path in parts),
         states=tuple(sorted(path.stem for path in (folder / "state").glob("*.safetensors") if not path.name.startswith("."))),
     )
 
@@ -324,11 +332,13 @@ def _blocks(document: dict[str, Any]) -> Blocks:
     return Blocks(images, size, str(cut.get("unit", Blocks.unit)))
 
 
-def _rate(folder: Path, start: int) -> float | None:
-    rows: defaultdict[int, int] = defaultdict(int)
-    seconds: defaultdict[int, float] = defaultdict(float)
-    for line in _lines(folder):
-        if line.start == start and line.block != FINISH:
-            rows[line.rank] += line.rows
-            seconds[line.rank] += line.seconds
-    return sum(rows[rank] / max(seconds[rank], 1e-9) for rank in rows) or None
+def _latest(folder: Path, starts: list[dict[str, Any]], held: set[str]) -> list[Entry]:
+    """The lines of the last start; where that was a part's, those of the latest starts of the parts at work, or of all parts."""
+    last = len(starts) - 1
+    part_of = {number: str(start["part"]) for number, start in enumerate(starts) if "part" in start}
+    lines = [line for line in _lines(folder) if line.start == last or (last in part_of and line.start in part_of)]
+    if last not in part_of:
+        return lines
+    latest = {name: number for number, name in part_of.items()}
+    own = [line for line in lines if latest[part_of[line.start]] == line.start]
+    return [line for line in own if f"lock-{part_of[line.start].replace(' ', '-')}" in held] or own

@@ -111,7 +111,8 @@ def _pictures(study: CertifyStudy, asked: Asked, folder: Path) -> tuple[tuple[Pi
     shape: tuple[int, ...] = tuple(maps.shape[1:])  # type: ignore[union-attr]
     wanted = places(study.gallery, asked.images) if study.gallery else []
     found = []
-    for position, batch in zip(wanted, asked.source.read([row] for row in wanted), strict=True):
+    for position, block in zip(wanted, asked.read(range(row, row + 1) for row in wanted), strict=True):
+        batch = block.batch
         if not len(batch):
             continue
         image = batch.images[0].cpu()

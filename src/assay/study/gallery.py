@@ -116,7 +116,9 @@ def unpack(table: pl.DataFrame) -> list[tuple[int, GalleryImage]]:
     return found
 
 
-def gallery(shown: Sequence[GalleryImage], explainers: Sequence[str], measures: Sequence[str], labels: Labels) -> Gallery:
+def gallery(
+    shown: Sequence[GalleryImage], explainers: Sequence[str], measures: Sequence[str], labels: Labels, why: Sequence[str] = ()
+) -> Gallery:
     """The report's gallery.
 
     Args:
@@ -124,6 +126,7 @@ def gallery(shown: Sequence[GalleryImage], explainers: Sequence[str], measures: 
         explainers: Names of their maps' explainers.
         measures: The measures' names.
         labels: Names of labels and predictions.
+        why: Why each is shown.
     """
     told = [_told(one.probabilities, labels) for one in shown]
     return Gallery(
@@ -139,6 +142,7 @@ def gallery(shown: Sequence[GalleryImage], explainers: Sequence[str], measures: 
             name: {measure: tuple(float(one.values[line, place]) for one in shown) for line, measure in enumerate(measures)}
             for place, name in enumerate(explainers)
         },
+        why=tuple(why),
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self, final
 
 import numpy as np
 import polars as pl
@@ -16,16 +16,16 @@ from assay.core.files import replacing, write_all
 from assay.core.progress import Progress, silent
 from assay.core.ranks import Ranks
 from assay.core.registry import short
-from assay.errors import EmptyBatchError, NotFiniteError, SpecError
+from assay.errors import DataError, EmptyBatchError, NotFiniteError, SpecError
 from assay.explain.base import Explainer
 from assay.report.page import Sentence
-from assay.run.blocks import BLOCK, Blocks
+from assay.run.blocks import Blocks, Part
 from assay.run.folder import Run
 from assay.run.sink import Memory, Sink
 from assay.study.asked import Asked, Block
 from assay.study.tally import Tally, tally
 
-__all__ = ["Asked", "Block", "Done", "Grid", "Kept", "Report", "Study", "Tell", "check_distinct", "result", "run"]
+__all__ = ["Asked", "Block", "Done", "Experiment", "Grid", "Kept", "Report", "Study", "Tell", "Training", "check_distinct", "result", "run"]
 
 Tell = Callable[[int], None]
 """Called with the images of a block done so far, where one half done counts by halves."""
@@ -102,6 +102,8 @@ class Report:
         merged: Tables whose blocks become one file of the folder each, by the file's name (.csv or .parquet).
         files: What makes other files of results, by name; only asked where they are not there yet.
         streams: The same for files too large for memory: what writes them to a path.
+        groups: What makes several files that belong together, by name, all or none of which appear.
+        moved: Where files of the folder are wanted at last; then they are moved there, and the folder goes.
         grids: Tables for the terminal.
         sentences: The verdict.
         said: Further lines for the terminal.
@@ -113,6 +115,8 @@ class Report:
     merged: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
     streams: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
+    groups: tuple[Callable[[], Mapping[str, bytes]], ...] = ()
+    moved: Mapping[str, Path] = field(default_factory=dict)
     grids: tuple[Grid, ...] = ()
     sentences: tuple[Sentence, ...] = ()
     said: tuple[str, ...] = ()
@@ -120,24 +124,60 @@ class Report:
     over: bool = False
 
 
-class Study(ABC):
-    """Base of all studies of images: a frozen dataclass whose fields are the command's options, the spec and the record.
+class Experiment(ABC):
+    """Base of all that is done in a run folder: a frozen dataclass whose fields are the command's options, the spec and the record.
 
     The class's docstring has an entry for each field, which is the option's help.
     """
 
     command: ClassVar[str]
     """Name of the command line's command."""
-    keeps_arrays: ClassVar[bool] = False
-    """Whether blocks keep arrays, beside which the images' numbers are kept; such a study needs a folder."""
 
     @abstractmethod
-    def check(self, asked: Asked) -> None:
-        """See that the study can be done, before any work.
+    def check(self, asked: Any) -> None:
+        """See that it can be done, before any work.
 
         Raises:
             AssayError: It cannot; the message names the option or argument and what to do.
         """
+
+    def settled(self, asked: Any) -> Self:  # noqa: ARG002
+        """The same with every default filled in, so that later defaults do not change what it does; this is what is done and recorded."""
+        return self
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields as plain values, which the command takes again; what was left to its default of None is no setting."""
+        return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}  # type: ignore[arg-type]
+
+    @abstractmethod
+    def record(self, asked: Any) -> dict[str, Any]:
+        """The seven reproducibility answers."""
+
+    @abstractmethod
+    def conclude(self, asked: Any, done: Any) -> Report:
+        """What all that was done comes to."""
+
+    @abstractmethod
+    def cut(self, asked: Any, block: int | None) -> Blocks:
+        """How the work is cut, into blocks of at most so many images; None for as many as is usual."""
+
+    @abstractmethod
+    def work(self, asked: Any, kept: Run | Memory, progress: Progress) -> Callable[[], Report]:
+        """Do what is left, in every process; gives what makes the report, in the first."""
+
+
+class Study(Experiment):
+    """Base of all studies of images, done and kept block by block."""
+
+    keeps_arrays: ClassVar[bool] = False
+    """Whether blocks keep arrays, beside which the images' numbers are kept; such a study needs a folder."""
+    least: ClassVar[int] = 8
+    """Images that a block holds at least where there are more and the user did not say."""
+
+    @abstractmethod
+    def check(self, asked: Asked) -> None:
+        """See `Experiment.check`."""
 
     @abstractmethod
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
@@ -147,9 +187,59 @@ class Study(ABC):
     def conclude(self, asked: Asked, done: Done) -> Report:
         """What all blocks say, from what they kept."""
 
+    @final
+    def cut(self, asked: Asked, block: int | None) -> Blocks:
+        """See `Experiment.cut`."""
+        return Blocks.usual(asked.images, self.least) if block is None else Blocks.even(asked.images, block)
+
+    @final
+    def work(self, asked: Asked, kept: Run | Memory, progress: Progress) -> Callable[[], Report]:
+        """See `Experiment.work`.
+
+        Raises:
+            EmptyBatchError: No image could be read.
+            NotFiniteError: The model gives NaN or infinity for every image.
+        """
+        with kept.ranks.together():
+            self._blocks(asked, kept, progress)
+        return lambda: self.conclude(asked, _done(kept))
+
+    def _blocks(self, asked: Asked, kept: Run | Memory, progress: Progress) -> None:
+        blocks, share = kept.blocks, kept.share()
+        total, done = sum(len(blocks.rows(one)) for one in share), 0
+        before = asked.model.passes.copy()
+        for number, block in zip(share, asked.read(map(blocks.rows, share)), strict=True):
+            found = Kept()
+            if block.at:
+                found = self.block(asked, block, lambda images, done=done: progress(self.command, done + images, total))  # type: ignore[misc]
+            arrays = (
+                {"index": np.array([int(asked.source.indices[row]) for row in block.rows]), **found.arrays} if self.keeps_arrays else {}
+            )
+            passes, before = asked.model.passes - before, asked.model.passes.copy()
+            tables = {**found.tables, "status": block.status(found.maps)}
+            kept.write(number, tables, arrays, found.files, passes.forward + passes.backward)
+            done += len(block.rows)
+            progress(self.command, done, total)
+
+
+class Training(Experiment):
+    """Base of what is done step by step, by all processes together, from the last state that was kept."""
+
     @abstractmethod
-    def record(self, asked: Asked) -> dict[str, Any]:
-        """The seven reproducibility answers."""
+    def fit(self, asked: Any, run: Run, progress: Progress) -> Any:
+        """Do all steps that are left; called in every process, also where nothing is left."""
+
+    @final
+    def cut(self, asked: Any, block: int | None) -> Blocks:  # noqa: ARG002
+        """None: steps are remembered in place of blocks."""
+        return Blocks(0, 1)
+
+    @final
+    def work(self, asked: Any, kept: Run | Memory, progress: Progress) -> Callable[[], Report]:
+        """See `Experiment.work`."""
+        assert isinstance(kept, Run)
+        found = self.fit(asked, kept, progress)
+        return lambda: self.conclude(asked, found)
 
 
 def check_distinct(explainers: Sequence[Explainer]) -> None:
@@ -160,55 +250,63 @@ def check_distinct(explainers: Sequence[Explainer]) -> None:
 
 
 def run(
-    study: Study,
-    asked: Asked,
+    study: Experiment,
+    asked: Any,
     folder: Path | None = None,
     *,
     settings: Mapping[str, Any] | None = None,
-    block: int = BLOCK,
+    block: int | None = None,
     ranks: Ranks | None = None,
+    part: Part | Literal["merge"] | None = None,
     progress: Progress = silent,
 ) -> Report | None:
-    """Do a study, or what is left of it: in memory or in a folder, in one process or many.
+    """Do a study or training, or what is left of it: in memory or in a folder, in one process or many.
 
     Args:
         study: What to do.
-        asked: On which model and images; checked already.
+        asked: On what; checked already.
         folder: New, empty, or of a run of the same study; None keeps everything in memory.
-        settings: All that decides the results, for a folder.
-        block: Images that are computed, kept and resumed together, at most.
+        settings: What decides the results beside the study's fields, for a folder.
+        block: Images that are computed, kept and resumed together, at most; None for `Blocks.usual`.
         ranks: The processes that share the work.
+        part: Of a folder, the part to do beside others, which then says what is missing; "merge" to put finished parts together.
         progress: Called as work goes on.
 
     Returns:
         The report in the first process; None in the others.
 
     Raises:
-        EmptyBatchError: No image could be read.
-        NotFiniteError: The model gives NaN or infinity for every image.
-        DataError: The folder cannot be had or written.
+        DataError: The folder cannot be had or written, or parts are to be merged and blocks are missing.
+        AssayError: See `Experiment.work`.
     """
-    blocks = Blocks.even(asked.images, block)
+    study = study.settled(asked)
     if folder is None:
-        held = Memory()
-        _work(study, asked, held, blocks, range(len(blocks)), progress)
-        return study.conclude(asked, _done(held, blocks, study.record(asked)))
+        return study.work(asked, Memory(study.cut(asked, block), study.record(asked)), progress)()
     with Run.open(
         folder,
         command=study.command,
-        settings=settings or {},
+        settings={**(settings or {}), **study.fields},
         answers=lambda: study.record(asked),
-        blocks=blocks,
+        blocks=study.cut(asked, block),
         ranks=ranks,
+        part=part if isinstance(part, Part) else None,
     ) as kept:
-        with kept.ranks.together():
-            _work(study, asked, kept, blocks, kept.share(), progress)
+        if part == "merge" and (missing := kept.missing()):
+            raise DataError(
+                f"{folder} cannot be merged: {len(missing)} of {len(kept.blocks)} blocks are missing, the first {missing[0]}; start the "
+                f"parts that have them again, or do them here by `assay run resume {folder}`"
+            )
+        concluded = study.work(asked, kept, progress)
+        if isinstance(part, Part):
+            return _told(part, kept)
         with kept.ranks.together():
             if not kept.ranks.first:
                 return None
-            report = study.conclude(asked, _done(kept, blocks, kept.answers, kept.folder))
+            report = concluded()
             if not kept.over:
                 _write(kept, report)
+            if report.moved:
+                kept.publish(report.moved)
             return replace(report, over=kept.over)
 
 
@@ -224,25 +322,28 @@ def result(study: Study, asked: Asked, progress: Progress = silent) -> Any:
     return report.found()
 
 
-def _work(study: Study, asked: Asked, sink: Sink, blocks: Blocks, share: Sequence[int], progress: Progress) -> None:
-    total, done = sum(len(blocks.rows(one)) for one in share), 0
-    for number, block in zip(share, asked.read(map(blocks.rows, share)), strict=True):
-        kept = Kept()
-        if block.at:
-            kept = study.block(asked, block, lambda images, done=done: progress(study.command, done + images, total))  # type: ignore[misc]
-        arrays = {"index": np.array([int(asked.source.indices[row]) for row in block.rows]), **kept.arrays} if study.keeps_arrays else {}
-        sink.write(number, {**kept.tables, "status": block.status(kept.maps)}, arrays, kept.files)
-        done += len(block.rows)
-        progress(study.command, done, total)
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return repr(value) if is_dataclass(value) else value
 
 
-def _done(sink: Sink, blocks: Blocks, answers: Mapping[str, Any], folder: Path | None = None) -> Done:
-    counted = tally(sink.tables("status"))
+def _told(part: Part, kept: Run) -> Report:
+    """That a part is done, and what is still missing."""
+    missing, where = kept.missing(), kept.folder
+    rest = (
+        f"{len(missing)} of {len(kept.blocks)} blocks are missing" if missing else f"all are done; end the run by `assay run merge {where}`"
+    )
+    return Report(found=lambda: None, said=(f"{part.name} is done: {rest}",), main=("run folder", ""), over=kept.over)
+
+
+def _done(kept: Run | Memory) -> Done:
+    counted = tally(kept.tables("status"))
     if not counted.read:
         raise EmptyBatchError(f"no image could be read: {counted.few()}")
     if counted.first is None:
         raise NotFiniteError(f"the model gives NaN or infinity for every image: {counted.few()}")
-    return Done(counted, answers, sink, blocks, folder)
+    return Done(counted, kept.answers, kept, kept.blocks, kept.folder)
 
 
 def _write(kept: Run, report: Report) -> None:
@@ -254,4 +355,8 @@ def _write(kept: Run, report: Report) -> None:
     for name, write in report.streams.items():
         with kept.writing(), replacing(kept.folder / name) as draft:
             write(draft)
-    kept.finish([*report.merged, *report.files, *report.streams])
+    whole = [one() for one in report.groups]
+    for group in whole:
+        with kept.writing():
+            write_all(kept.folder, group)
+    kept.finish([*report.merged, *report.files, *report.streams, *(name for group in whole for name in group)])

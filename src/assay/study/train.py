@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -14,179 +14,200 @@ from assay.attack.predictions.ensemble import AttackEnsemble, withstood
 from assay.attack.predictions.pgd import PGD
 from assay.attack.predictions.prediction import PredictionAttack
 from assay.core.environment import code, machine, packages
+from assay.core.precision import AnyPrecision, settled
 from assay.core.progress import Progress, silent
-from assay.core.ranks import Ranks
+from assay.core.registry import build
 from assay.data import Dataset, stack
+from assay.errors import SpecError
 from assay.models.accuracy import Accuracy
 from assay.models.nets.architecture import Architecture
+from assay.models.nets.defaults import default_architecture, default_recipe
+from assay.models.nets.named import named_architecture
 from assay.models.sources import checkpoint
-from assay.models.sources.card import Card, Robust
-from assay.models.training.fitting import State
+from assay.models.sources.card import Robust
+from assay.models.training.adversary import Adversary
 from assay.models.training.recipe import Recipe
-from assay.models.training.training import Trained, pick_device, train
+from assay.models.training.training import Trained, check_fit, pick_device, train
+from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run
+from assay.run.settings import command_line
+from assay.study.study import Report, Training
 
-__all__ = ["ATTACKED", "TrainingPlan", "checkpoint_of", "folder_of", "robust_accuracy", "train_run", "usual_attack"]
+__all__ = ["ATTACKED", "ToTrain", "TrainStudy", "robust_accuracy", "usual_attack"]
 
 ATTACKED = 1000
 """How many test images are attacked where nothing else is asked for."""
 _BLOCK = 512
-_STATE = "training"
-_FOLDER = ".run"
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingPlan:
-    """What `assay train` does, all of it.
+class ToTrain:
+    """What is trained on.
 
     Args:
-        architecture: What to train.
         train_set: Labelled images.
         test_set: Images of the same classes.
-        recipe: How to train.
         seed: Decides all randomness.
         device: Where; None for a GPU when there is one.
-        half: Keep the weights in 16 bits.
         start: Whose weights training begins with; None for random ones.
-        attack: Under which the robust accuracy is measured; None for none.
-        attacked: How many of the test images are attacked, spread evenly over them; all where there are no more.
-        command: The command line to note in the card.
+        out: Where the checkpoint goes, NAME.safetensors; None for the run folder.
+        processes: How many train together.
+        options: The command's options but the study's own, for the card.
     """
 
-    architecture: Architecture
     train_set: Dataset
     test_set: Dataset
-    recipe: Recipe
     seed: int = 0
     device: torch.device | str | None = None
-    half: bool = False
     start: Trained | None = None
-    attack: PredictionAttack | None = None
-    attacked: int = ATTACKED
-    command: str = ""
+    out: Path | None = None
+    processes: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
 
-    def settings(self, ranks: Ranks) -> dict[str, Any]:
-        """All that decides the results."""
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the results beside the options."""
         return {
-            "architecture": repr(self.architecture),
-            "recipe": repr(self.recipe),
-            "seed": self.seed,
-            "half": self.half,
             "device": pick_device(self.device).type,
-            "processes": ranks.world,
-            "robust_accuracy": None if self.attack is None else repr(self.attack),
-            "attacked": self.attacked,
-            # The recipe once more, so that a refusal names the field that differs.
-            "choices": {field.name: _value(getattr(self.recipe, field.name)) for field in fields(self.recipe)},
+            "processes": self.processes,
             "training images": _described(self.train_set),
             "test images": _described(self.test_set),
         } | ({} if self.start is None else {"start, SHA-256": self.start.card.sha256})
 
-    def record(self, ranks: Ranks) -> dict[str, Any]:
-        """The seven reproducibility answers; splits are used whole."""
-        return {
-            "algorithm": {repr(one): one.reference for one in (self.architecture, self.recipe.adversary) if one is not None},
-            "code": code(),
-            "data": {"training": _described(self.train_set), "test": _described(self.test_set)},
-            "splits": {"training": f"0-{len(self.train_set) - 1}", "test": f"0-{len(self.test_set) - 1}"},
-            "machine": machine(pick_device(self.device)),
-            "packages": packages(),
-            "setup": self.settings(ranks),
-        }
-
 
 @dataclass(frozen=True)
-class _Kept:
-    """The states of a run folder."""
+class TrainStudy(Training):
+    """Train a classifier, measure it on the test images, and write a checkpoint with its card.
 
-    run: Run
+    With the same seed, machine, number of threads and of processes, the weights come out the same bit by bit. A run that
+    was stopped goes on from its last epoch when the same command is given again; NAME.run keeps it until then.
 
-    def last(self) -> State | None:
-        return self.run.load_state(_STATE)
-
-    def keep(self, state: State) -> None:
-        self.run.save_state(_STATE, *state)
-
-
-def folder_of(out: str | Path) -> Path:
-    """The run folder that lies beside the checkpoint `out` while it is trained."""
-    return Path(out).with_suffix(_FOLDER)
-
-
-def checkpoint_of(out: str | Path) -> Path:
-    """The checkpoint that a run folder is of, as `assay run resume` names it; other paths are checkpoints themselves."""
-    path = Path(out)
-    return path.with_suffix(checkpoint.SUFFIX) if path.suffix == _FOLDER else path
-
-
-def train_run(
-    out: str | Path,
-    plan: TrainingPlan,
-    options: Mapping[str, Any] | None = None,
-    *,
-    overwrite: bool = False,
-    ranks: Ranks | None = None,
-    progress: Progress = silent,
-) -> Card:
-    """Train, test and write the checkpoint `out` with its card, going on from the last epoch of a run that was killed.
-
-    While it trains, `NAME.run` beside the checkpoint keeps the settings and the state after each epoch. It is removed when
-    the checkpoint is written, whose card holds all that it held but the optimiser's state.
-
-    Args:
-        out: The checkpoint, NAME.safetensors.
-        plan: What to do.
-        options: The command line's own options, for `assay run resume`.
-        overwrite: Replace a checkpoint of that name.
-        ranks: The processes that train together.
-        progress: Told about reading, training steps and testing.
-
-    Raises:
-        DataError: The run folder is in use, cannot be written, or is of a training with other settings.
-        WeightsError: See `checkpoint.check_destination`.
-        AssayError: See `assay.models.training.training.train`.
+    Attributes:
+        architecture: resnet-, bottleneck-, vgg-, googlenet-, vit-, convmixer- or swin-small or -paper, or a spec such as ViT(depth=6);
+            a small residual network by default.
+        recipe: Such as Recipe(epochs=20, lr=0.1, augment=(Shift(4), Flip())).
+        epochs: In place of the recipe's.
+        precision: In place of the recipe's; auto is the faster one.
+        adversarial: Train on attacked images, such as PGDTraining(eps=0.5, norm='l2', steps=1); in place of the recipe's.
+        robust_accuracy: Attack that test images are put to; for adversarial training the worst of several by default (AttackEnsemble).
+        attacked: How many test images are attacked, spread evenly; all where there are no more, 1000 by default.
+        half: Keep the weights in 16 bits.
     """
-    ranks, folder = ranks or Ranks(), folder_of(out)
-    # What lies there beside an unfinished run is that run's own, or what it was begun to replace.
-    overwrite = overwrite or ranks.told(folder.is_dir())
-    with ranks.together():
-        checkpoint.check_destination(out, overwrite)
-        settings = {**(options or {}), **plan.settings(ranks)}
-    with Run.open(folder, command="train", settings=settings, answers=lambda: plan.record(ranks), ranks=ranks) as run:
-        if not run.over:
-            _train(out, plan, overwrite, run, progress)
-        with ranks.together():
-            if ranks.first:
-                run.discard()
-    return ranks.once(lambda: checkpoint.read(out)[1])
 
+    architecture: str | None = None
+    recipe: Recipe | None = None
+    epochs: int | None = None
+    precision: AnyPrecision | None = None
+    adversarial: Adversary | None = None
+    robust_accuracy: PredictionAttack | None = None
+    attacked: int | None = None
+    half: bool = False
 
-def _train(out: str | Path, plan: TrainingPlan, overwrite: bool, run: Run, progress: Progress) -> None:
-    ranks = run.ranks
-    trained = train(
-        plan.architecture,
-        plan.train_set,
-        plan.test_set,
-        plan.recipe,
-        plan.seed,
-        progress,
-        device=plan.device,
-        half=plan.half,
-        command=plan.command,
-        ranks=ranks,
-        states=_Kept(run),
-        start=plan.start,
-    )
-    if plan.attack is not None:
-        attack, place = plan.attack, pick_device(plan.device, ranks)
-        measured = ranks.once(lambda: robust_accuracy(trained, plan.test_set, attack, plan.attacked, plan.seed, progress, device=place))
-        trained = replace(trained, card=replace(trained.card, robust=measured))
+    command: ClassVar[str] = "train"
 
-    def keep() -> None:
-        checkpoint.save(out, trained.net, trained.card, overwrite)
-        run.finish(())
+    @property
+    def fields(self) -> dict[str, Any]:
+        """See `Experiment.fields`; the recipe once more, so that a refusal names the field that differs."""
+        way = self.recipe
+        return super().fields | ({} if way is None else {"choices": {one.name: _value(getattr(way, one.name)) for one in fields(way)}})
 
-    ranks.once(keep)
+    def settled(self, asked: ToTrain) -> TrainStudy:
+        """See `Experiment.settled`."""
+        classes, side = len(asked.train_set.classes), min(asked.train_set[0].image.shape[1:])
+        shape: Architecture
+        if self.architecture is None and asked.start is not None:
+            shape = build(asked.start.card.architecture, Architecture)
+        else:
+            shape = named_architecture(self.architecture, classes) if self.architecture else default_architecture(classes, side)
+        way = self.recipe or default_recipe(asked.train_set.name, side)
+        way = replace(
+            way,
+            epochs=self.epochs or way.epochs,
+            precision=settled(self.precision or way.precision, pick_device(asked.device)),
+            adversary=self.adversarial or way.adversary,
+        )
+        attack = self.robust_accuracy or usual_attack(way)
+        return TrainStudy(
+            repr(shape), way, robust_accuracy=attack, attacked=None if attack is None else self.attacked or ATTACKED, half=self.half
+        )
+
+    @property
+    def built(self) -> Architecture:
+        """The architecture of a settled study."""
+        made: Architecture = build(self.architecture or "", Architecture)
+        return made
+
+    def check(self, asked: ToTrain) -> None:
+        """See `Experiment.check`.
+
+        Raises:
+            SpecError: A number is no number of epochs or images, or there is nothing to be attacked by.
+            AssayError: Architecture, recipe and images do not fit each other.
+        """
+        for name, value in (("--epochs", self.epochs), ("--attacked", self.attacked)):
+            if value is not None and value < 1:
+                raise SpecError(f"{name} must be at least 1, not {value}")
+        found = self.settled(asked)
+        check_fit(found.built, asked.train_set, asked.test_set)
+        if self.attacked is not None and found.robust_accuracy is None:
+            raise SpecError("--attacked says how many of the test images are attacked, and nothing attacks them; give --robust-accuracy")
+
+    def fit(self, asked: ToTrain, run: Run, progress: Progress) -> Trained:
+        """The trained network with its card."""
+        assert self.recipe is not None
+        trained = train(
+            self.built,
+            asked.train_set,
+            asked.test_set,
+            self.recipe,
+            asked.seed,
+            progress,
+            device=asked.device,
+            half=self.half,
+            command=command_line(self.command, {**asked.options, **vars(self)}, asked.processes),
+            ranks=run.ranks,
+            states=Checkpoints(run, "training"),
+            start=asked.start,
+        )
+        attack, attacked = self.robust_accuracy, self.attacked
+        if attack is None or attacked is None:
+            return trained
+        place = pick_device(asked.device, run.ranks)
+        robust = run.ranks.once(lambda: robust_accuracy(trained, asked.test_set, attack, attacked, asked.seed, progress, device=place))
+        return replace(trained, card=replace(trained.card, robust=robust))
+
+    def conclude(self, asked: ToTrain, done: Trained) -> Report:
+        """The checkpoint with its card, which holds all that the run's folder held but the optimiser's state."""
+        out = asked.out or Path(f"network{checkpoint.SUFFIX}")
+        files, card = checkpoint.content(out, done.net, done.card)
+        attacked = [] if card.robust is None else [f"under attack: {card.robust.accuracy}, {card.robust.attack}"]
+        if card.robust is not None and card.robust.blind:
+            attacked.append(f"{card.robust.blind} more stayed right, but had no gradient to climb, which says nothing")
+        return Report(
+            found=lambda: Trained(done.net, card),
+            groups=(lambda: files,),
+            moved={} if asked.out is None else {name: out.parent / name for name in files},
+            said=(
+                f"test accuracy: {card.test_accuracy}",
+                *attacked,
+                f"training time: {card.seconds:.0f} s, {len(card.history)} epochs, {card.parameters} parameters",
+                f"card: {checkpoint.card_path(out)}",
+            ),
+            main=("weights", out.name),
+        )
+
+    def record(self, asked: ToTrain) -> dict[str, Any]:
+        """The seven reproducibility answers; splits are used whole."""
+        parts, adversary = {"training": asked.train_set, "test": asked.test_set}, None if self.recipe is None else self.recipe.adversary
+        return {
+            "algorithm": {repr(one): one.reference for one in (self.built, adversary) if one is not None},
+            "code": code(),
+            "data": {name: _described(one) for name, one in parts.items()},
+            "splits": {name: f"0-{len(one) - 1}" for name, one in parts.items()},
+            "machine": machine(pick_device(asked.device)),
+            "packages": packages(),
+            "setup": {"seed": asked.seed, **self.fields, **asked.facts},
+        }
 
 
 def robust_accuracy(

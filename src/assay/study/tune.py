@@ -4,37 +4,48 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 import polars as pl
+import safetensors.torch
 import torch
 import zarr
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from assay.core.environment import code, machine, packages
-from assay.core.files import replacing
+from assay.core.precision import settled
 from assay.core.progress import Progress, silent
+from assay.errors import SpecError
 from assay.models.accuracy import Accuracy
 from assay.models.classifier import Classifier
 from assay.models.sources import checkpoint
 from assay.models.sources.card import DataUsed
 from assay.models.sources.spec import FoundNetwork
+from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run
+from assay.run.settings import command_line
 from assay.run.state import State
-from assay.tune.diet import DiET, Tuned
+from assay.study.study import Grid, Report, Training
+from assay.tune.diet import PAPER, DiET, Tuned
 from assay.tune.network import PixelNet
 from assay.tune.predictions import probabilities
 from assay.tune.tuning import Tuning
 
-__all__ = ["MASKS", "WEIGHTS", "Images", "TunePlan", "tune_kept", "tune_run"]
+__all__ = ["MASKS", "WEIGHTS", "Images", "ToTune", "TuneStudy", "tune_kept"]
 
 MASKS, WEIGHTS = "masks.zarr", "tuned.safetensors"
 _EVERY = 20.0
 """Seconds between states at least."""
+_HEADS = {
+    "kept": "pixels kept",
+    "on_images": "agreement, images",
+    "simplified": "simplified",
+    "elsewhere": "other backgrounds",
+    "validation": "validation",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,39 +68,110 @@ class Images:
 
 
 @dataclass(frozen=True, eq=False)
-class TunePlan:
-    """What `assay tune` does, all of it.
+class ToTune:
+    """What is tuned, and on what.
 
     Args:
-        diet: The method.
         source: The network with its normalisation.
         images: What it is tuned on.
         validation: Further images on which agreement, and where they have labels the accuracy, is measured; None for the same.
         seed: Decides all randomness.
         device: Where.
-        command: The command line, for the card.
+        processes: How many tune together.
+        options: The command's options but the study's own, for the card.
     """
 
-    diet: DiET
     source: FoundNetwork
     images: Images
     validation: Images | None
     seed: int
     device: torch.device
-    command: str
+    processes: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
 
-    def record(self) -> dict[str, Any]:
+    @property
+    def measured(self) -> Images:
+        """What accuracy is measured on."""
+        return self.validation or self.images
+
+
+@dataclass(frozen=True)
+class TuneStudy(Training):
+    """Tune a network with DiET: masks.zarr, rounds.csv, epochs.csv and the tuned network, in a run folder that can be resumed.
+
+    Labels are not used. The network given is not changed.
+
+    Attributes:
+        method: Such as "DiET(rounds=4, background=Blur(sigma=6))"; the preset by default.
+        preset: DiET at its best, or the paper's literal recipe.
+    """
+
+    method: DiET | None = None
+    preset: Literal["default", "paper"] = "default"
+
+    command: ClassVar[str] = "tune"
+
+    def check(self, asked: ToTune) -> None:
+        """See `Experiment.check`.
+
+        Raises:
+            SpecError: A method is given beside the preset that brings its own.
+        """
+        del asked
+        if self.method is not None and self.preset == "paper":
+            raise SpecError("--preset paper brings its own settings; give either it or --method")
+
+    def settled(self, asked: ToTune) -> TuneStudy:
+        """See `Experiment.settled`."""
+        wanted = PAPER if self.preset == "paper" else self.method or DiET()
+        return TuneStudy(replace(wanted, precision=settled(wanted.precision, asked.device)))
+
+    @property
+    def diet(self) -> DiET:
+        """The method of a settled study."""
+        assert self.method is not None
+        return self.method
+
+    def fit(self, asked: ToTune, run: Run, progress: Progress) -> tuple[Tuned, float]:
+        """The tuned network, and the seconds that it took."""
+        net, began = PixelNet(asked.source.net, asked.source.mean, asked.source.std).to(asked.device), time.monotonic()
+        other = None if asked.validation is None else asked.validation.pixels
+        tuned = tune_kept(run, "tuning", self.diet, net, asked.images.pixels, other, asked.seed, progress)
+        return tuned, round(time.monotonic() - began, 1)
+
+    def conclude(self, asked: ToTune, done: tuple[Tuned, float]) -> Report:
+        """Masks, tables and network.
+
+        `masks.zarr` has the chosen round's masks at the images' size, with the images' numbers; `tuned.safetensors` a card where the
+        network came with one and there are labelled images to measure it on.
+        """
+        tuned, seconds = done
+        tables = {"rounds.csv": tuned.history, "epochs.csv": tuned.epochs}
+        shown = [name for name in _HEADS if name in tuned.history[0]]
+        rows = ((f"{row['round']}{'*' * row['chosen']}", *(f"{row[name]:.3f}" for name in shown)) for row in tuned.history)
+        return Report(
+            found=lambda: tuned,
+            files={name: partial(_csv, table) for name, table in tables.items()},
+            groups=(lambda: _masks(tuned, asked.images.index), lambda: _network(tuned, asked, self._line(asked), seconds)),
+            grids=(Grid("Rounds; * the one that was taken", ("round", *(_HEADS[name] for name in shown)), tuple(rows)),),
+            main=("masks.zarr, rounds.csv, epochs.csv and tuned.safetensors", ""),
+        )
+
+    def record(self, asked: ToTune) -> dict[str, Any]:
         """The seven reproducibility answers."""
-        parts = {"tuning": self.images} | ({} if self.validation is None else {"validation": self.validation})
+        parts = {"tuning": asked.images} | ({} if asked.validation is None else {"validation": asked.validation})
         return {
             "algorithm": {repr(self.diet): self.diet.reference},
             "code": code(),
             "data": {name: dict(one.record) for name, one in parts.items()},
             "splits": {name: list(one.index) for name, one in parts.items()},
-            "machine": machine(self.device),
+            "machine": machine(asked.device),
             "packages": packages(),
-            "setup": {"seed": self.seed, "command": self.command},
+            "setup": {"seed": asked.seed, "command": self._line(asked)},
         }
+
+    def _line(self, asked: ToTune) -> str:
+        return command_line(self.command, {**asked.options, **vars(self)}, asked.processes)
 
 
 def tune_kept(
@@ -104,8 +186,6 @@ def tune_kept(
 ) -> Tuned:
     """Tune, or go on from the state kept last in the run folder, to the bit-identical end.
 
-    Two states are kept in turn by each process, so that there is always one that all processes have.
-
     Args:
         run: Keeps the states.
         name: Their name.
@@ -116,50 +196,21 @@ def tune_kept(
         seed: Decides all randomness.
         progress: Told about every epoch.
     """
-    ranks = run.ranks
-    tuning = diet.begin(net, images, validation, seed, progress, ranks=ranks)
-    slots = [f"{name}-{ranks.rank}-{slot}" for slot in (0, 1)]
-    found = [run.load_state(slot) for slot in slots]
-    kept = {state[1]["clock"]: state for state in found if state is not None}
-    common = set.intersection(*(set(clocks) for clocks in ranks.gather(list(kept))))
-    if common:
-        tensors, values = kept[max(common)]
-        tuning.go_on({**tensors, **values})
-    last, turn = time.monotonic(), 0 if not common or kept[max(common)] is found[1] else 1
+    tuning = diet.begin(net, images, validation, seed, progress, ranks=run.ranks)
+    kept = Checkpoints(run, name, own=True)
+    found, last = kept.last(), time.monotonic()
+    if found is not None:
+        tuning.go_on({**found[0], **found[1]})
     for _ in tuning.epochs():
-        if ranks.told(time.monotonic() - last > _EVERY):
-            run.save_state(slots[turn], *_parted(tuning))
-            last, turn = time.monotonic(), 1 - turn
-    run.save_state(slots[turn], *_parted(tuning))
+        if run.ranks.told(time.monotonic() - last > _EVERY):
+            kept.keep(_parted(tuning))
+            last = time.monotonic()
+    kept.keep(_parted(tuning))
     return diet.finish(tuning)
 
 
-def tune_run(run: Run, plan: TunePlan, progress: Progress = silent) -> Tuned:
-    """Tune and, in the first process, write masks, tables, and the network to the run's folder.
-
-    Files: `masks.zarr` (the chosen round's masks at the images' size, with the images' numbers), `rounds.csv`, `epochs.csv`,
-    `tuned.safetensors`, and its card where the network came with one and there are labelled images to measure it on.
-
-    Raises:
-        DataError: The disk is full or the folder cannot be written.
-        AssayError: See `DiET`.
-    """
-    net = PixelNet(plan.source.net, plan.source.mean, plan.source.std).to(plan.device)
-    images = plan.images.pixels
-    began = time.monotonic()
-    tuned = tune_kept(
-        run, "tuning", plan.diet, net, images, None if plan.validation is None else plan.validation.pixels, plan.seed, progress
-    )
-    if run.ranks.first and not run.over:
-        with run.writing():
-            _write_masks(run.folder / MASKS, tuned, plan.images.index)
-            for name, rows in (("rounds", tuned.history), ("epochs", tuned.epochs)):
-                with replacing(run.folder / f"{name}.csv") as draft:
-                    pl.DataFrame(rows, infer_schema_length=None).write_csv(draft)
-            files = _write_network(run.folder / WEIGHTS, tuned, plan, round(time.monotonic() - began, 1))
-        run.finish(["rounds.csv", "epochs.csv", *files])
-    run.ranks.wait()
-    return tuned
+def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    return pl.DataFrame(rows, infer_schema_length=None).write_csv().encode()
 
 
 def _parted(tuning: Tuning) -> State:
@@ -168,44 +219,41 @@ def _parted(tuning: Tuning) -> State:
     return tensors, {name: value for name, value in state.items() if name not in tensors}
 
 
-def _write_masks(path: Path, tuned: Tuned, index: Sequence[int]) -> None:
-    masks = tuned.masks.numpy()
-    group = zarr.open_group(str(path), mode="w")
+def _masks(tuned: Tuned, index: Sequence[int]) -> dict[str, bytes]:
+    masks, held = tuned.masks.numpy(), dict[str, Any]()
+    group = zarr.open_group(zarr.storage.MemoryStore(held), mode="w")
     array = group.create_array("masks", shape=masks.shape, chunks=(min(64, len(masks)), *masks.shape[1:]), dtype="float32")
     array[:] = masks
     numbers = group.create_array("index", shape=(len(index),), dtype="int64")
     numbers[:] = list(index)
     group.attrs.update({"method": repr(tuned.settings), "round": tuned.chosen + 1, "cells": list(tuned.grid.shape[2:])})
+    return {f"{MASKS}/{name}": value.to_bytes() for name, value in held.items()}
 
 
-def _write_network(path: Path, tuned: Tuned, plan: TunePlan, seconds: float) -> list[str]:
-    """The tuned network, as a checkpoint where there is a card to continue and labels to measure it on; the files' names."""
+def _network(tuned: Tuned, asked: ToTune, command: str, seconds: float) -> dict[str, bytes]:
+    """The tuned network, as a checkpoint where there is a card to continue and labels to measure it on."""
     assert isinstance(tuned.model, PixelNet)
-    net, card = tuned.model.net.cpu(), plan.source.card
-    measured = plan.validation or plan.images
+    net, card, measured = tuned.model.net.cpu(), asked.source.card, asked.measured
     if card is None or measured.labels is None or measured.classes != card.classes:
-        with replacing(path) as draft:
-            save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, draft)
-        return [path.name]
+        return {WEIGHTS: safetensors.torch.save({name: tensor.contiguous() for name, tensor in net.state_dict().items()})}
     right = probabilities(tuned.classifier(), measured.pixels).argmax(1).cpu() == measured.labels
     own = replace(
         card,
         recipe=f"{tuned.settings!r} after {card.recipe}",
-        seed=plan.seed,
-        train=_used(plan.images),
+        seed=asked.seed,
+        train=_used(asked.images),
         test=_used(measured),
         test_accuracy=Accuracy.of(int(right.sum()), len(right)),
         stored="float32",
         seconds=seconds,
-        command=plan.command,
+        command=command,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         packages=packages(),
-        machine=machine(plan.device),
+        machine=machine(asked.device),
         history=(),
         robust=None,
     )
-    checkpoint.save(path, net, own, overwrite=True)
-    return [path.name, checkpoint.card_path(path).name]
+    return checkpoint.content(WEIGHTS, net, own)[0]
 
 
 def _used(images: Images) -> DataUsed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -73,7 +74,7 @@ class DiET:
     rounds: int = 6
     mask_lr: float = 0.03
     model_lr: float = 3e-4
-    batch_size: int = 128
+    batch_size: int = 16
     lambda_model: float = 1.0
     lambda_data: float = 1.0
     background: Backdrop = RandomColour()
@@ -143,7 +144,8 @@ class DiET:
             raise ShapeError(f"{len(images)} images cannot be shared by {ranks.world} processes")
         copied, base = trainable(net), original(net)
         plan = self.plan(images, settled(self.precision, base.device))
-        return Tuning(plan, copied, base, images[ranks.rank :: ranks.world], len(images), validation, seed, progress, ranks)
+        own = images[ranks.rank :: ranks.world]
+        return Tuning(plan, copied, base, own, total=len(images), validation=validation, seed=seed, progress=progress, ranks=ranks)
 
     def plan(self, images: Tensor, precision: Precision) -> Plan:
         """What is done with these images."""
@@ -161,6 +163,42 @@ class DiET:
             mask_stop=self.mask_stop,
             model_stop=self.model_stop,
             judges=tuple(fitted(judge, images) for judge in self.judges),
+        )
+
+    def grid(self, masks: Sequence[Tensor], chosen: int) -> Tensor:
+        """What is made of the masks of all rounds when one was chosen; see `Tuned.grid`."""
+        return torch.stack([*masks[0 if self.average else chosen : chosen + 1]]).mean(0)
+
+    def explainer(self) -> LearnedMask:
+        """An explainer that learns masks for new images with the model fixed, by the same rules.
+
+        For the paper's steps as the authors' script does: one round at the first round's weight, colours of standard deviation 0.05, until
+        the mean loss of the call's images stays within 0.998 to 1.002 of that two epochs before.
+
+        Use it on the tuned model: `tuned.explainer()(tuned.classifier(), images)`.
+        """
+        literal = self.mask_optimiser == "paper"
+        stop, rounds, background = self.mask_stop, self.rounds, self.background
+        if literal:
+            # As the authors' script for new images: one round, so that the weight is the first round's, and fainter colours.
+            stop, rounds = Converged(low=0.998, high=1.002), 1
+            background = RandomColour(background.mean, (_FAINT,)) if isinstance(background, RandomColour) else background
+        elif not isinstance(stop, Epochs):
+            # An image's mask must not depend on the company of others: where epochs are not counted, until a cell can go twice
+            # through [0, 1].
+            stop = Epochs(math.ceil(2 / (self.mask_lr * rounds)))
+        return LearnedMask(
+            upsample=self.upsample,
+            rounds=rounds,
+            stop=stop,
+            lr=self.mask_lr,
+            optimiser=self.mask_optimiser,
+            batch_size=self.batch_size if literal else None,
+            lambda_data=self.lambda_data,
+            smoothness=self.smoothness,
+            background=background,
+            sparsity=self.sparsity,
+            tolerance=self.tolerance,
         )
 
     def finish(self, tuning: Tuning) -> Tuned:
@@ -208,8 +246,7 @@ class Tuned(Shown):
         Masks shrink from round to round, so the mean ranks the cells by how long they were kept, also those that one round's mask no
         longer tells apart.
         """
-        first = 0 if self.settings.average else self.chosen
-        return torch.stack([one.masks for one in self.rounds[first : self.chosen + 1]]).mean(0)
+        return self.settings.grid([one.masks for one in self.rounds], self.chosen)
 
     @property
     def masks(self) -> Tensor:
@@ -232,37 +269,8 @@ class Tuned(Shown):
         return wrapped(self.model, self.base, precision)
 
     def explainer(self) -> LearnedMask:
-        """An explainer that learns masks for new images with the model fixed, by the same rules.
-
-        For the paper's steps as the authors' script does: one round at the first round's weight, colours of standard deviation 0.05, until
-        the mean loss of the call's images stays within 0.998 to 1.002 of that two epochs before.
-
-        Use it on the tuned model: `tuned.explainer()(tuned.classifier(), images)`.
-        """
-        own = self.settings
-        literal = own.mask_optimiser == "paper"
-        stop, rounds, background = own.mask_stop, own.rounds, own.background
-        if literal:
-            # As the authors' script for new images: one round, so that the weight is the first round's, and fainter colours.
-            stop, rounds = Converged(low=0.998, high=1.002), 1
-            background = RandomColour(background.mean, (_FAINT,)) if isinstance(background, RandomColour) else background
-        elif not isinstance(stop, Epochs):
-            # An image's mask must not depend on the company of others: where epochs are not counted, until a cell can go twice
-            # through [0, 1].
-            stop = Epochs(math.ceil(2 / (own.mask_lr * rounds)))
-        return LearnedMask(
-            upsample=own.upsample,
-            rounds=rounds,
-            stop=stop,
-            lr=own.mask_lr,
-            optimiser=own.mask_optimiser,
-            batch_size=own.batch_size if literal else None,
-            lambda_data=own.lambda_data,
-            smoothness=own.smoothness,
-            background=background,
-            sparsity=own.sparsity,
-            tolerance=own.tolerance,
-        )
+        """See `DiET.explainer`."""
+        return self.settings.explainer()
 
     def amortised(self, images: Tensor, training: MaskTraining | None = None, seed: int = 0, progress: Progress = silent) -> PredictedMask:
         """A small network trained on `grid`, as an explainer that takes one pass.
@@ -286,6 +294,7 @@ PAPER = DiET(
     rounds=5,
     mask_lr=300.0,
     model_lr=1e-4,
+    batch_size=128,
     mask_optimiser="paper",
     sparsity=Falling(),
     rounding=Rounded(),

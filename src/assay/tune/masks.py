@@ -100,6 +100,7 @@ def learn(
     weight: float,
     index: Tensor,
     seed: int,
+    *,
     tell: Callable[[int], None] | None = None,
     batches: Tensor | None = None,
 ) -> Sums:

@@ -77,6 +77,7 @@ def tune(
     wanted: Tensor,
     masks: Tensor,
     rule: ModelRule,
+    *,
     total: int,
     seed: int,
     ranks: Ranks,

@@ -85,6 +85,7 @@ class Tuning:
         net: nn.Module,
         base: Classifier,
         images: Tensor,
+        *,
         total: int,
         validation: Tensor | None,
         seed: int,
@@ -210,10 +211,23 @@ class Tuning:
             model, own, gap = fixed
             weight = self.plan.sparsity.weight(number, self.plan.rounds)
             batches = batch_sizes(self.total, self.plan.model.batch_size, shuffled(self.total, seed))[self.index.cpu()]
-            sums = learn(model, self.images, (self.wanted, own), self.learned, self.plan.masks, weight, self.index, seed, tell, batches)
+            sums = learn(
+                model, self.images, (self.wanted, own), self.learned, self.plan.masks, weight, self.index, seed, tell=tell, batches=batches
+            )
             sums.values["loss"] += float(gap.double().sum())
         else:
-            sums = tune(self.pair, self.optimiser, self.images, self.wanted, fixed[0], self.plan.model, self.total, seed, self.ranks, tell)
+            sums = tune(
+                self.pair,
+                self.optimiser,
+                self.images,
+                self.wanted,
+                fixed[0],
+                self.plan.model,
+                total=self.total,
+                seed=seed,
+                ranks=self.ranks,
+                tell=tell,
+            )
         means = self._mean(sums)
         self.losses.append(means["loss"])
         self.clock += 1

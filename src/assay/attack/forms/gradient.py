@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from assay.attack.forms.form import Form, Step, SumForm, form
-from assay.core.noise import derive
+from assay.core.noise import derive, uniform
 from assay.core.registry import short
 from assay.errors import SpecError
 from assay.explain.base import Explainer
+from assay.explain.expected import ExpectedGradients
 from assay.explain.gradient import Gradient, GradientXInput
 from assay.explain.kernels import draw
 from assay.explain.path import IntegratedGradients, quadrature
@@ -59,6 +60,26 @@ class _Path(SumForm):
 
 
 @dataclass(frozen=True)
+class _Expected(SumForm):
+    """Points and baselines are drawn anew at every step, and held within it."""
+
+    explainer: ExpectedGradients
+
+    @property
+    def each(self) -> int:
+        return self.explainer.samples
+
+    def part(self, step: Step, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
+        index = step.index[rows]
+        base = self.explainer.baselines.fill(pixels.detach(), index * self.each + sample, derive(step.seed, "ExpectedGradients.attacked"))
+        share = uniform(step.seed, "ExpectedGradients.attacked", index, sample, ())
+        share = (sample + share) / self.each if self.explainer.stratified else share
+        way = pixels - base
+        logits, slopes = step.soft.slopes(base + share.view(-1, 1, 1, 1) * way, step.targets[rows])
+        return logits, slopes * way / self.each
+
+
+@dataclass(frozen=True)
 class _Smoothed(SumForm):
     """Noisy copies of an inner form, their noise drawn anew at every step."""
 
@@ -88,6 +109,7 @@ FORMS: dict[type[Explainer], Callable[[Any], Form]] = {
     Gradient: lambda _: _Gradient(),
     GradientXInput: lambda _: _GradientXInput(),
     IntegratedGradients: _Path,
+    ExpectedGradients: _Expected,
     Smoothed: _smoothed,
     SmoothGrad: lambda explainer: _smoothed(explainer.smoothed),
 }

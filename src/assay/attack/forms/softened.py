@@ -57,6 +57,7 @@ class Softened(Classifier):
         self._run = self.module
         self._bytes = {}
         self._stiff = _kinks(self.module)
+        self._followed = False
         self._groups: dict[int, Chunks] = {}
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -86,11 +87,16 @@ class Softened(Classifier):
         """The gradient of `total` at a tensor, with a graph; zeros where it does not depend on it.
 
         Raises:
-            DerivativeError: An operation has no derivative.
+            DerivativeError: An operation has no derivative, or one that cannot be differentiated again.
         """
         with self.differentiating():
             found = torch.autograd.grad(total, at, create_graph=True, allow_unused=True)[0] if total.requires_grad else None
-        return torch.zeros_like(at) if found is None else found
+        if found is None:
+            return torch.zeros_like(at)
+        if not self._followed and _cut(found.grad_fn):
+            raise DerivativeError(self._underived("an operation"))
+        self._followed = True
+        return found
 
     def slope(self, total: Tensor, pixels: Tensor) -> Tensor:
         """The gradient of `total`, which is made of `slopes`; 0 where it does not depend on the pixels, as in a linear network.
@@ -102,11 +108,7 @@ class Softened(Classifier):
             return torch.zeros_like(pixels)
         with self.differentiating():
             found: Tensor | None = torch.autograd.grad(total, pixels, allow_unused=True)[0]
-        if found is not None:
-            return found
-        if _cut(total.grad_fn):
-            raise DerivativeError(self._underived("an operation"))
-        return torch.zeros_like(pixels)
+        return torch.zeros_like(pixels) if found is None else found
 
     @contextmanager
     def differentiating(self) -> Iterator[None]:
@@ -174,7 +176,7 @@ def _cut(node: Any) -> bool:
     while todo:
         node = todo.pop()
         if node is not None and node not in seen:
-            if node.name() in ("Error", "DelayedError"):
+            if node.name().endswith("Error"):
                 return True
             seen.add(node)
             todo += [after for after, _ in node.next_functions]

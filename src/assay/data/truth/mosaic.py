@@ -27,6 +27,7 @@ class _Model(Protocol):
     @property
     def classes(self) -> Sequence[str]: ...
     def logits(self, images: Tensor) -> Tensor: ...
+    def choose(self, logits: Tensor) -> Tensor: ...
     def score(self, logits: Tensor, targets: Tensor, output: Literal["probability"]) -> Tensor: ...
 
 
@@ -81,7 +82,7 @@ class Mosaic(Dataset):
             if not len(batch):
                 continue
             logits = self.model.logits(batch.images)
-            ids = logits.argmax(1)
+            ids = self.model.choose(logits)
             sure = self.model.score(logits, ids, "probability") >= self.confidence
             numbered = len(self.dataset.classes) == logits.shape[1]
             if numbered and batch.labels is not None:

@@ -150,6 +150,7 @@ def last_layer(model: Classifier, shape: torch.Size) -> str:
     known = _LAST.setdefault(model.module, {})
     if shape not in known:
         known[shape] = _find_last(model, shape)
+    model._form.layers[tuple(shape)] = known[shape]
     return known[shape]
 
 

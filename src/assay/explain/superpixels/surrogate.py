@@ -122,7 +122,7 @@ class KernelShap(Explainer):
             AssayError: A wrong input, named in the message, or a value that is not finite.
         """
         images, targets, index = check_call(model, images, targets, index)
-        found = self._infer(model, images, model.predict(images) if targets is None else targets, index, seed)
+        found = self._infer(model, images, model.choose(model.logits(images)) if targets is None else targets, index, seed)
         check_finite(found.mean, "the KernelShap value")
         return found
 

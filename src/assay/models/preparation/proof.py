@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,14 +15,17 @@ from torch.overrides import TorchFunctionMode
 
 from assay.core.chunk import out_of_memory
 from assay.errors import AssayError, ModelError
+from assay.models.heads import Head
 from assay.models.preparation.fold import Fold, find_folds, name_of
 
-__all__ = ["LOOKED_AT", "NetworkForm", "first_line", "layer_of", "pair_of", "prepare", "still_equal"]
+__all__ = ["LOOKED_AT", "NetworkForm", "first_line", "layer_of", "pair_of", "prepare", "still_equal", "understood"]
 
-Run = Callable[[Tensor, torch.memory_format], Tensor]
-"""Logits (n, K) of pixels (n, C, H, W) by the network as it is now, with its input in this memory layout."""
+Run = Callable[..., Tensor]
+"""Logits (n, K) of pixels (n, C, H, W) by the network as it is now, its input in a memory layout; by a copy in 64 bits, where given."""
 
-_TOLERANCE, _ROUNDING, _NOTHING = 1e-4, 2e-6, 1e-6
+_TOLERANCE, _ROUNDING = 1e-4, 2e-6
+_EXACT = 1e-7
+"""Largest difference in 64 bits, as a share of the outputs' spread, of outputs that differ by rounding in 32."""
 LOOKED_AT = 16
 """Images among which two whole ones are looked for, to try a network on."""
 _WHOLE = 1e-4
@@ -41,16 +45,16 @@ class NetworkForm:
         tried: The sizes (C, H, W) of images that it was tried on.
         folds: Batch norms folded into convolutions.
         layout: Memory layout of inputs, and of the weights of 2-D convolutions.
-        probabilities: Whether the outputs are probabilities already.
-        findings: What a reader should know, in sentences.
+        findings: What a reader should know of the outputs, in sentences.
+        layers: The layer that explainers of features took by themselves, by the images' size (C, H, W).
         plain: Why the plain network is used where a faster form was tried, or nothing.
     """
 
     tried: set[tuple[int, ...]] = field(default_factory=set)
     folds: list[Fold] = field(default_factory=list)
     layout: torch.memory_format = torch.contiguous_format
-    probabilities: bool = False
     findings: tuple[str, ...] = ()
+    layers: dict[tuple[int, ...], str] = field(default_factory=dict)
     plain: str = ""
 
     def apply(self, net: nn.Module) -> None:
@@ -70,6 +74,12 @@ class NetworkForm:
         self.folds = [fold.to(dtype) for fold in self.folds]
 
     @property
+    def told(self) -> tuple[str, ...]:
+        """`findings`, and which layers were taken."""
+        taken = ((name, " x ".join(map(str, size))) for size, name in self.layers.items())
+        return (*self.findings, *(f"Where no layer is named, features are those of {name} (images of {size})." for name, size in taken))
+
+    @property
     def words(self) -> str:
         """What was done to the network, and that it was checked."""
         done = [f"{len(self.folds)} batch norms folded"] if self.folds else []
@@ -86,8 +96,10 @@ def pair_of(images: Tensor) -> Tensor:
     return torch.cat([first, 0.9 * first.flip(3) + 0.05 * first.roll(1, 2)])
 
 
-def prepare(form: NetworkForm, net: nn.Module, run: Run, pair: Tensor, name: str) -> None:
+def prepare(form: NetworkForm, net: nn.Module, run: Run, pair: Tensor, name: str) -> Tensor:
     """Try the network on two images, by at most six passes, and bring it into the fastest form that is the same function.
+
+    Outputs that differ are looked at again in 64 bits, by two passes more, where rounding may be all there is.
 
     Args:
         form: What is found; filled in.
@@ -95,6 +107,9 @@ def prepare(form: NetworkForm, net: nn.Module, run: Run, pair: Tensor, name: str
         run: Runs it.
         pair: (2, C, H, W) different images.
         name: What to call the network.
+
+    Returns:
+        The outputs (2, K, ...) of the plain network.
 
     Raises:
         ModelError: It is no function of the image alone: two passes differ, or other images beside it change its outputs.
@@ -104,20 +119,24 @@ def prepare(form: NetworkForm, net: nn.Module, run: Run, pair: Tensor, name: str
         alone = run(pair[:1], usual)
         folds, both = find_folds(net, lambda: run(pair, usual))
         again = run(pair, usual)
-        if not _equal(both, again):
-            raise ModelError(_random(net, lambda: run(pair, usual), name, (both - again).abs().max().item()))
-        if not _equal(alone, again[:1]):
-            raise ModelError(_batchwise(net, name, (alone - again[:1]).abs().max().item()))
-        form.probabilities, form.findings = _are_probabilities(again), _told(again, name)
+        same, alike = _equal(both, again), _equal(alone, again[:1])
+        if not (same and alike):
+            told = _exactly(net, run, pair)
+            if not same and not told[0]:
+                raise ModelError(_random(net, lambda: run(pair, usual), name, (both - again).abs().max().item()))
+            if not told[1]:
+                raise ModelError(_batchwise(net, name, (alone - again[:1]).abs().max().item()))
+            form.findings = (f"Rounding alone changes the outputs of {name} by up to {(alone - again[:1]).abs().max().item():.1g}.",)
         layouts = [torch.channels_last] if any(isinstance(module, nn.Conv2d) for module in net.modules()) else []
         for one in (NetworkForm(folds=folds, layout=layout) for layout in (*layouts, *([usual] if folds else []))):
             one.apply(net)
             reason = _differs(again, lambda layout=one.layout: run(pair, layout))  # type: ignore[misc]
             if reason is None:
                 form.folds, form.layout, form.plain = one.folds, one.layout, ""
-                return
+                return again
             one.undo(net)
             form.plain = f"as it is, since a faster form {reason}"
+    return again
 
 
 def still_equal(form: NetworkForm, net: nn.Module, run: Run, pair: Tensor, tolerance: float) -> None:
@@ -159,7 +178,7 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
 
 
-def _equal(one: Tensor, other: Tensor, tolerance: float = _TOLERANCE) -> bool:
+def _equal(one: Tensor, other: Tensor, tolerance: float = _TOLERANCE, rounding: float = _ROUNDING) -> bool:
     """Whether outputs agree up to rounding; what is not finite must be so in both."""
     finite = one.isfinite()
     if one.shape != other.shape or not torch.equal(finite, other.isfinite()):
@@ -168,8 +187,19 @@ def _equal(one: Tensor, other: Tensor, tolerance: float = _TOLERANCE) -> bool:
     if not len(known):
         return True
     # Sums that cancel keep the rounding of their parts, which may be all that is left.
-    allowed = tolerance * (known.max() - known.min()) + _ROUNDING * known.abs().max() + _NOTHING
+    allowed = tolerance * (known.max() - known.min()) + rounding * known.abs().max()
     return bool((known - found).abs().max() <= allowed)
+
+
+def _exactly(net: nn.Module, run: Run, pair: Tensor) -> tuple[bool, bool]:
+    """Whether two passes agree in 64 bits, and an image alone with the same beside another; not, where it does not run in them."""
+    usual = torch.contiguous_format
+    try:
+        exact = copy.deepcopy(net).double()
+        both, again, alone = (run(images, usual, exact) for images in (pair, pair, pair[:1]))
+    except Exception:
+        return False, False
+    return _equal(both, again, _EXACT, _EXACT), _equal(alone, again[:1], _EXACT, _EXACT)
 
 
 def _differs(expected: Tensor, run: Callable[[], Tensor], tolerance: float = _TOLERANCE) -> str | None:
@@ -192,15 +222,16 @@ def _lay_out(net: nn.Module, layout: torch.memory_format) -> None:
             weight.data = weight.data.contiguous(memory_format=layout)
 
 
-def _are_probabilities(outputs: Tensor) -> bool:
-    sums = outputs.sum(1) if outputs.ndim == 2 else outputs
-    return outputs.ndim == 2 and outputs.shape[1] > 1 and bool((outputs >= 0).all()) and bool(((sums - 1).abs() <= _WHOLE).all())
-
-
-def _told(outputs: Tensor, name: str) -> tuple[str, ...]:
-    if _are_probabilities(outputs):
-        return (f"The outputs of {name} are probabilities already, so no softmax is put on them.",)
-    return ()
+def understood(outputs: Tensor, head: Head, name: str) -> tuple[bool, tuple[str, ...]]:
+    """Whether outputs (n, K, ...) are probabilities already, and what to tell of that."""
+    inside = bool((outputs >= 0).all())
+    if head.name == "softmax" and inside and bool(((outputs.sum(1) - 1).abs() <= _WHOLE).all()):
+        return True, (f"The outputs of {name} are probabilities already, so no softmax is put on them.",)
+    own = outputs[:, 1:] if head.name == "binary" else outputs
+    if head.name in ("sigmoid", "binary") and inside and bool((own <= 1).all()) and bool(own.any()):
+        told = f"All outputs of {name} lie between 0 and 1, and are taken for logits all the same; if they are probabilities, give "
+        return False, (told + "Classifier(net, select=torch.logit).",)
+    return False, ()
 
 
 def _random(net: nn.Module, run: Callable[[], Tensor], name: str, size: float) -> str:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import nn
 
+from assay.core.files import write_all
 from assay.core.precision import Precision
 from assay.core.registry import build, nearest
 from assay.errors import SpecError, WeightsError
@@ -22,7 +23,7 @@ from assay.models.nets.architectures import Architecture
 from assay.models.sources import statedict
 from assay.models.sources.card import Card, from_json, to_json
 
-__all__ = ["SUFFIX", "card_path", "check_destination", "load", "looks_like_path", "read", "save", "shipped"]
+__all__ = ["SUFFIX", "card_path", "check_destination", "content", "load", "looks_like_path", "read", "save", "shipped"]
 
 SUFFIX = ".safetensors"
 
@@ -53,6 +54,21 @@ def check_destination(path: str | Path, overwrite: bool = False) -> Path:
     return path
 
 
+def content(path: str | Path, net: nn.Module, card: Card) -> tuple[dict[str, bytes], Card]:
+    """The files of a checkpoint by name, and the card with the hash of the weights' file.
+
+    Args:
+        path: NAME.safetensors.
+        net: The network.
+        card: Its card.
+    """
+    path = Path(path)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    weights = to_bytes(statedict.halved(state) if card.stored == "float16" else state)
+    card = card.of_file(hashlib.sha256(weights).hexdigest())
+    return {path.name: weights, card_path(path).name: to_json(card).encode()}, card
+
+
 def save(path: str | Path, net: nn.Module, card: Card, overwrite: bool = False) -> Card:
     """Write a network and its card; both appear whole or not at all. Returns the card with the file's hash.
 
@@ -60,12 +76,8 @@ def save(path: str | Path, net: nn.Module, card: Card, overwrite: bool = False) 
         WeightsError: See `check_destination`.
     """
     path = check_destination(path, overwrite)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    weights = to_bytes(statedict.halved(state) if card.stored == "float16" else state)
-    card = card.of_file(hashlib.sha256(weights).hexdigest())
-    with _written(path, weights) as new_weights, _written(card_path(path), to_json(card).encode()) as new_card:
-        new_weights.replace(path)
-        new_card.replace(card_path(path))
+    made, card = content(path, net, card)
+    write_all(path.parent, made)
     return card
 
 
@@ -146,17 +158,3 @@ def _located(name: str) -> Iterator[Path]:
 
 def _home() -> Traversable:
     return files("assay.models") / "weights"
-
-
-@contextmanager
-def _written(path: Path, content: bytes) -> Iterator[Path]:
-    """A new file beside `path` with that content, removed at the end if it has not been moved."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)

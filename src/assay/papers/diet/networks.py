@@ -1,89 +1,180 @@
-"""The models of the DiET study: the baseline f_b, trained or given, and the masks of new images."""
+"""The networks of the DiET study: the baseline f_b, trained or given, and what tuning it came to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from assay.core.precision import Precision
-from assay.core.progress import Progress
+from assay.core.environment import code, machine, packages
 from assay.core.registry import build
 from assay.data import Dataset
+from assay.errors import SpecError
 from assay.models.classifier import Classifier
 from assay.models.nets.architecture import Architecture
-from assay.models.sources.card import Card, from_json, to_json
+from assay.models.sources.card import from_json, to_json
 from assay.models.sources.spec import FoundNetwork, source
 from assay.models.training.recipe import Recipe
 from assay.models.training.training import train
-from assay.papers.diet.data import Part
-from assay.papers.diet.keep import Keeper, TrainingStates
-from assay.tune.diet import Tuned
-from assay.tune.network import PixelNet
+from assay.papers.paper import Paper
+from assay.run.folder import Run
+from assay.run.state import State
+from assay.study.tune import tune_kept
+from assay.tune.diet import DiET, Tuned
+from assay.tune.network import PixelNet, wrapped
 
-__all__ = ["Baseline", "given", "learned_masks", "trained"]
+__all__ = ["Outcome", "given", "passes", "trained", "tuned"]
+
+_KEPT, _MASKS, _WEIGHTS = "outcome", "masks.", "weights."
 
 
 @dataclass(frozen=True, eq=False)
-class Baseline:
-    """The model f_b.
+class Outcome:
+    """What a tuning came to.
 
     Attributes:
-        net: What DiET tunes: takes pixels in [0, 1].
-        card: Its card, where it has one.
-        classifier: It in pixel space, in a precision.
+        diet: The recipe.
+        net: f_v: takes pixels in [0, 1].
+        masks: (N, 1, rows, columns) of each round, as learned.
+        history: Facts of each round.
+        chosen: Number of the round that was taken, from 0.
+        passes: Of one image, forward or backward.
+        seconds: Time of all starts.
     """
 
-    net: nn.Module | Classifier
-    card: Card | None
-    classifier: Callable[[Precision], Classifier]
+    diet: DiET
+    net: PixelNet
+    masks: tuple[Tensor, ...]
+    history: tuple[Mapping[str, Any], ...]
+    chosen: int
+    passes: int
+    seconds: float
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Those of the round that was taken."""
+        return self.history[self.chosen]
+
+    @property
+    def grid(self) -> Tensor:
+        """See `Tuned.grid`."""
+        return self.diet.grid(self.masks, self.chosen)
 
 
-def given(model: str, seed: int, device: torch.device) -> Baseline:
-    """The model that the user names; see `assay.models.sources.spec.source`."""
-    found = source(model, seed=seed)
+def given(model: str, device: torch.device, *, weights: str | None, pretrained: bool, seed: int) -> PixelNet:
+    """The baseline that the user names; see `assay.models.sources.spec.source`.
+
+    Raises:
+        SpecError: It is a Classifier already, whose network cannot be tuned.
+    """
+    found = source(model, weights, pretrained=pretrained, seed=seed)
     if isinstance(found, Classifier):
-        # A factory decides all of it, the precision too.
-        return Baseline(found, None, lambda precision: found)  # noqa: ARG005
-    return _of_net(found, device)
+        raise SpecError(f"{model} returns a Classifier, whose network is prepared for inference; let the factory return the network")
+    return _pixel_net(found, device)
 
 
 def trained(
-    keeper: Keeper,
-    name: str,
-    training: tuple[Architecture, Recipe],
-    parts: tuple[Dataset, Dataset],
-    seed: int,
-    device: torch.device,
-    progress: Progress,
-) -> Baseline:
-    """Train on the first data set, or go on, or take what was finished; the test accuracy on the second is in the card."""
-
-    def work() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        states = TrainingStates(keeper.run, f"{name}-training")
-        made = train(training[0], *parts, training[1], seed, progress, device=device, states=states)
-        return dict(made.net.state_dict()), {"card": to_json(made.card)}
-
-    tensors, values = keeper.do(name, work)
-    card = from_json(values["card"], f"the state {name}")
+    paper: Paper, name: str, spec: tuple[Architecture, Recipe], parts: tuple[Dataset, Dataset], seed: int, device: torch.device
+) -> PixelNet:
+    """The baseline, trained, or gone on with, or as an earlier start left it; its test accuracy is in the card."""
+    settings = {"architecture": repr(spec[0]), "recipe": repr(spec[1]), "seed": seed, "data": [repr(one) for one in parts]}
+    with Run.open(paper.place(name), command=f"study diet, {name}", settings=settings, answers=_answers(settings, device)) as run:
+        kept = run.load_state(_KEPT)
+        if kept is None:
+            began = time.perf_counter()
+            made = train(spec[0], *parts, spec[1], seed, paper.staged(name), device=device, states=_States(run))
+            kept = dict(made.net.state_dict()), {"card": to_json(made.card), "seconds": time.perf_counter() - began}
+            run.save_state(_KEPT, *kept)
+            run.finish([])
+        paper.seconds[name] = kept[1]["seconds"]
+    card = from_json(kept[1]["card"], f"the state {name}")
     net = build(card.architecture, Architecture).make()
-    net.load_state_dict(tensors)
-    return _of_net(FoundNetwork(net.eval(), card.mean, card.std, card.classes, card), device)
+    net.load_state_dict(kept[0])
+    return _pixel_net(FoundNetwork(net.eval(), card.mean, card.std, card.classes, card), device)
 
 
-def learned_masks(tuned: Tuned, model: Classifier, part: Part, seed: int, progress: Progress, stage: str) -> Tensor:
-    """Masks (N, 1, H, W) of images that the model was not tuned on, learned with the model fixed."""
-    explainer, found, done = tuned.explainer(), [], 0
-    for block in part.blocks(128):
-        found.append(explainer(model, block.pixels, index=block.index, seed=seed).cpu())
-        done += len(block)
-        progress(stage, done, len(part))
-    return torch.cat(found)
+def tuned(paper: Paper, name: str, diet: DiET, base: PixelNet, images: Tensor, seed: int, about: Mapping[str, Any]) -> Outcome:
+    """Tune the baseline, or go on from the state kept last, or take what an earlier start came to.
+
+    Args:
+        paper: The study under way.
+        name: Of the job.
+        diet: The recipe.
+        base: f_b.
+        images: (N, C, H, W) uint8.
+        seed: Decides all randomness.
+        about: What else the outcome depends on, for the record.
+    """
+    settings = {"method": repr(diet), "seed": seed, **about}
+    device = next(base.parameters()).device
+    with Run.open(paper.place(name), command=f"study diet, {name}", settings=settings, answers=_answers(settings, device)) as run:
+        kept = run.load_state(_KEPT)
+        if kept is None:
+            began = time.perf_counter()
+            found = tune_kept(run, "tuning", diet, base, images, seed=seed, progress=paper.staged(name))
+            kept = _state(found, len(images), time.perf_counter() - began)
+            run.save_state(_KEPT, *kept)
+            for path in (run.folder / "state").glob("tuning-*.safetensors"):
+                path.unlink()
+            run.finish([])
+    tensors, values = kept
+    net = copy.deepcopy(base)
+    net.load_state_dict({key.removeprefix(_WEIGHTS): value for key, value in tensors.items() if key.startswith(_WEIGHTS)})
+    masks = tuple(tensors[f"{_MASKS}{number}"] for number in range(len(values["history"])))
+    paper.seconds[name] = values["seconds"]
+    return Outcome(diet, net, masks, tuple(values["history"]), values["chosen"], values["passes"], values["seconds"])
 
 
-def _of_net(found: FoundNetwork, device: torch.device) -> Baseline:
-    whole = PixelNet(found.net, found.mean, found.std).eval().to(device)
-    return Baseline(whole, found.card, lambda precision: Classifier(whole, precision=precision, classes=found.classes))
+def classifier(net: PixelNet, like: Classifier) -> Classifier:
+    """A tuned network in pixel space, as precise as `like`."""
+    return wrapped(net, like, like.precision)
+
+
+def passes(diet: DiET, images: int, epochs: Mapping[str, int], rounds: int) -> int:
+    """Passes of a tuning: 2 for each image and mask epoch, 4 for each model epoch, and what the rounds are judged by.
+
+    Args:
+        diet: The recipe.
+        images: How many.
+        epochs: Of all rounds, "masks" and "model".
+        rounds: How many were run.
+    """
+    judged = 4 + len(diet.judges)  # f_v before its masks, on images, on simplified ones and under the judges; f_b on simplified ones
+    return images * (1 + 2 * epochs["masks"] + 4 * epochs["model"] + judged * rounds)
+
+
+def _state(found: Tuned, images: int, seconds: float) -> State:
+    counts = {phase: sum(row["phase"] == phase for row in found.epochs) for phase in ("masks", "model")}
+    tensors = {f"{_MASKS}{number}": one.masks.contiguous() for number, one in enumerate(found.rounds)}
+    tensors |= {f"{_WEIGHTS}{key}": value for key, value in found.model.state_dict().items()}
+    done = passes(found.settings, images, counts, len(found.rounds))
+    history: Sequence[Mapping[str, Any]] = [{**one.facts} for one in found.rounds]
+    return tensors, {"history": history, "chosen": found.chosen, "epochs": counts, "passes": done, "seconds": seconds}
+
+
+def _pixel_net(found: FoundNetwork, device: torch.device) -> PixelNet:
+    return PixelNet(found.net, found.mean, found.std).eval().to(device)
+
+
+def _answers(settings: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    return {"code": code(), "machine": machine(device), "packages": packages(), "setup": dict(settings)}
+
+
+@dataclass(frozen=True)
+class _States:
+    """Keeps a training's last state; see `assay.models.training.training.States`."""
+
+    run: Run
+
+    def last(self) -> State | None:
+        """What was kept last, or None."""
+        return self.run.load_state("training")
+
+    def keep(self, state: State) -> None:
+        """Keep `state` in place of the last one."""
+        self.run.save_state("training", *state)

@@ -1,135 +1,235 @@
-"""What the DiET study measures, one value per image: maps against model and truth, models on what masks leave of images."""
+"""What maps of the baseline, and masks of a tuned model, come to on each image: studies whose tables the paper's are made of."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
+import polars as pl
 import torch
 from torch import Tensor
 
-from assay.explain.backgrounds import Background
+from assay.core.registry import short
+from assay.explain.backgrounds import Background, Constant
 from assay.explain.base import Explainer
+from assay.explain.refine import Refined
 from assay.measure.base import Case, Measure
 from assay.measure.erasure import erasure_agreement
+from assay.measure.keep import KeepTop
+from assay.measure.localisation import DistractorShare, MaskIoU
 from assay.models.classifier import Classifier
-from assay.papers.diet.data import Part
+from assay.run.record import record
+from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell
+from assay.tune.backgrounds import DatasetMean
+from assay.tune.explainer import LearnedMask
 from assay.tune.predictions import probabilities
 
-__all__ = ["Maps", "Values", "classes", "erasure_values", "map_values", "model_values", "shape_alone", "simplified_values"]
+__all__ = ["IOU", "KEEP", "MASK", "WHITE", "ClassesStudy", "MapsStudy", "MasksStudy", "Scored", "refined"]
 
-Values = dict[str, Tensor]
-"""Per-image values (N,) by measure; NaN where a measure is not defined for an image."""
-Explain = Callable[[Part, Tensor], Tensor]
-"""Maps (n, C, H, W) or (n, 1, H, W) of a block of images and its predicted classes (n,)."""
+IOU, WHITE, KEEP, MASK = "IoU", "IoU, white pixels", "keep {:g} %", "mask"
+_COLOUR = DatasetMean((0.527, 0.447, 0.403))
+"""What the authors' pixel perturbation fills with."""
+_BRIGHT = 2.99
+"""Least sum of the channels of a pixel of the authors' truth of Hard MNIST."""
 
 
-@dataclass(frozen=True, eq=False)
-class Maps:
-    """The scores of one attribution's maps.
+def refined(name: str) -> str:
+    """What the tables call an attribution that is drawn along the images' edges."""
+    return f"{name}, refined"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored(Study):
+    """What the studies of this paper share: tables "scores" (image, attribution, measure, value) and "costs".
 
     Attributes:
-        values: Per image.
-        shown: (G, 1, H, W) the maps that are drawn, their channels added.
-        seconds: Time of making the maps, per image.
+        keep: Shares of the pixels that pixel perturbation keeps.
+        white: Whether the overlap is taken with the white pixels as well, as the authors do on Hard MNIST.
     """
 
-    values: Values
-    shown: Tensor
-    seconds: float
+    keep: tuple[float, ...] = (0.1, 0.05, 0.02, 0.01)
+    white: bool = False
+    command: ClassVar[str] = "study diet"
+
+    def check(self, asked: Asked) -> None:
+        """Everything was checked with the paper's settings."""
+
+    @property
+    @abstractmethod
+    def explainers(self) -> tuple[Explainer, ...]:
+        """For the record."""
+
+    def conclude(self, asked: Asked, done: Done) -> Report:  # noqa: ARG002
+        """The tables as they are."""
+        done.require_sound("scored")
+        return Report(found=lambda: None, merged={"scores.parquet": "scores", "costs.csv": "costs", "status.csv": "status"})
+
+    def record(self, asked: Asked) -> dict[str, Any]:
+        """The seven reproducibility answers."""
+        told = {"keep": list(self.keep), "white": self.white}
+        return record(asked.model, self.explainers, (), asked.data, asked.source.indices, asked.seed, told)
+
+    def located(self, block: Block, name: str, maps: Tensor, explainer: Explainer) -> Iterator[pl.DataFrame]:
+        """Scores of maps: overlap with the truth, share on the distractor, accuracy on the top pixels."""
+        case, measures = _judged(block), dict[str, Measure]()
+        if case.truth is not None:
+            measures[IOU] = MaskIoU()
+        if case.distractor is not None:
+            measures["on distractor"] = DistractorShare()
+        measures |= {KEEP.format(100 * share): KeepTop(share, _COLOUR) for share in self.keep}
+        for measure, one in measures.items():
+            yield rows(block, name, {measure: one.evaluate(case, [maps], [explainer])[0]})
+        if self.white:
+            bright = (case.images.sum(1, keepdim=True) >= _BRIGHT) & ~_of(case.distractor, case.images)
+            yield rows(block, name, {WHITE: MaskIoU().evaluate(replace(case, truth=bright), [maps], [explainer])[0]})
 
 
-def model_values(found: Tensor, wanted: Tensor, labels: Tensor) -> Values:
-    """Whether the classes found (N,) are the labels ("accuracy") and the classes wanted ("agreement")."""
-    return {"accuracy": (found == labels).float(), "agreement": (found == wanted).float()}
+@dataclass(frozen=True)
+class MapsStudy(Scored):
+    """Explainers of the baseline, each as it is and drawn along the images' edges."""
+
+    explainers: tuple[Explainer, ...] = ()
+
+    def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
+        """See `Study.block`."""
+        found, costs = list[pl.DataFrame](), list[dict[str, Any]]()
+        for number, explainer in enumerate(self.explainers):
+            case = block.case
+            maps, cost = timed(asked.model, lambda explainer=explainer, case=case: _maps(explainer, case))  # type: ignore[misc]
+            name = short(explainer)
+            costs.append({"attribution": name, "images": len(maps), **cost})
+            found += self.located(block, name, maps, explainer)
+            finer = Refined(explainer)
+            found += self.located(block, refined(name), finer.along(maps, case.images), finer)
+            tell((number + 1) * len(block.rows) // len(self.explainers))
+        found += _alone(block, asked.model)
+        return Kept({"scores": pl.concat(found), "costs": pl.DataFrame(costs)})
 
 
-def classes(model: Classifier, part: Part) -> Tensor:
-    """The model's class (N,) of each image."""
-    return probabilities(model, part.images).argmax(1).cpu()
+@dataclass(frozen=True)
+class MasksStudy(Scored):
+    """Masks of new images, learned for a tuned model, and what it says of what they leave.
 
+    All images are one block, since the authors' rule looks at the loss of all of them.
 
-def map_values(
-    model: Classifier,
-    part: Part,
-    explain: Explain,
-    measures: Mapping[str, Measure],
-    explainer: Explainer,
-    seed: int,
-    shown: Sequence[int],
-    tell: Callable[[int], None],
-) -> Maps:
-    """Make maps block after block and score them; keeping pixels is judged against the labels.
-
-    Args:
-        model: What is explained.
-        part: The images.
-        explain: Makes the maps.
-        measures: What scores them, by the name of the value.
-        explainer: Stands for the maps' maker where a measure asks for it.
-        seed: Decides all randomness.
-        shown: Positions of the maps to keep.
-        tell: Told the number of images done.
+    Attributes:
+        explainer: Learns the masks.
+        base: The baseline f_b.
+        behind: What erased pixels were replaced by while tuning.
+        backgrounds: Others, by name.
     """
-    values: dict[str, list[Tensor]] = {name: [] for name in measures}
-    kept: dict[int, Tensor] = {}
-    seconds, done = 0.0, 0
-    for block in part.blocks():
-        pixels = block.pixels.to(model.device)
-        targets = model.predict(pixels)
-        began = time.perf_counter()
-        maps = explain(block, targets)
-        seconds += time.perf_counter() - began
-        case = Case.check(model, pixels, block.labels, seed, block.index, block.truth, block.distractor)
-        for name, measure in measures.items():
-            values[name].append(measure.compare(case, [maps], [explainer])[0].cpu())
-        kept |= {at: maps[at - done].sum(0, keepdim=True).cpu() for at in shown if done <= at < done + len(block)}
-        done += len(block)
-        tell(done)
-    return Maps({name: torch.cat(parts) for name, parts in values.items()}, torch.stack([kept[at] for at in shown]), seconds / len(part))
+
+    explainer: LearnedMask = field(default_factory=LearnedMask)
+    base: Classifier | None = None
+    behind: Background = Constant()  # noqa: RUF009  (frozen)
+    backgrounds: Mapping[str, Background] = field(default_factory=dict)
+
+    @property
+    def explainers(self) -> tuple[Explainer, ...]:
+        """See `Scored.explainers`."""
+        return (self.explainer,)
+
+    def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
+        """See `Study.block`."""
+        del tell
+        assert self.base is not None
+        model, case = asked.model, block.case
+        masks, cost = timed(model, lambda: _maps(self.explainer, case))
+        finer = Refined(self.explainer)
+        found = [*self.located(block, MASK, masks, self.explainer)]
+        found += self.located(block, refined(MASK), finer.along(masks, case.images), finer)
+        wanted, labels = self.base.predict(case.images), _judged(block).targets
+        halves = (masks >= 0.5).float()
+        whole = case.logits.argmax(1)
+        values = {"agreement, images": whole == wanted, "accuracy, images": whole == labels, "kept": halves.mean((1, 2, 3))}
+        for kind, left in (("rounded", halves), ("soft", masks)):
+            for measure, targets in (("agreement", wanted), ("accuracy", labels)):
+                values[f"{measure}, {kind} masks"] = self._erased(model, case, left, targets, {"": self.behind})[""]
+        found.append(rows(block, MASK, values))
+        flat = case.images.mean((2, 3), keepdim=True).expand_as(case.images)
+        for what, judge, images, left in (
+            ("mask", model, case.images, halves),
+            ("mask, f_b", self.base, case.images, halves),
+            ("another image's mask", model, case.images, halves.roll(1, 0)),
+            ("the mask's shape alone", model, flat, halves),
+        ):
+            erased = self._erased(judge, replace(case, images=images), left, wanted, self.backgrounds)
+            found.append(rows(block, what, {f"before {name}": value for name, value in erased.items()}))
+        found += _alone(block, model)
+        return Kept({"scores": pl.concat(found), "costs": pl.DataFrame([{"attribution": MASK, "images": len(masks), **cost}])})
+
+    def _erased(self, model: Classifier, case: Case, masks: Tensor, targets: Tensor, behind: Mapping[str, Background]) -> dict[str, Tensor]:
+        found = erasure_agreement(model, case.images, masks, list(behind.values()), targets, seed=case.seed, index=case.index)
+        return dict(zip(behind, found, strict=True))
 
 
-def simplified_values(
-    wanted: Tensor, model: Classifier, part: Part, masks: Mapping[str, Tensor], background: Background, seed: int
-) -> Values:
-    """The model on what masks leave of the images, against the baseline's classes of the images and the labels.
+@dataclass(frozen=True)
+class ClassesStudy(Scored):
+    """Classes of whole images: right by the labels, and as the baseline, which is the model asked about, has them.
 
-    Args:
-        wanted: (N,) classes of f_b on the images.
-        model: f_v.
-        part: The images.
-        masks: (N, 1, H, W) by kind.
-        background: What erased pixels are replaced by; one draw per image.
-        seed: Decides the draws.
+    Attributes:
+        others: The tuned models by name.
     """
-    found: Values = {}
-    for kind, one in masks.items():
-        for name, targets in (("agreement", wanted), ("accuracy", part.labels)):
-            (left,) = erasure_agreement(model, part.pixels, one, [background], targets, seed=seed, index=part.index)
-            found[f"{name}, {kind} masks"] = left
-        found[f"kept by {kind} masks"] = one.mean((1, 2, 3)).cpu()
-    return found
+
+    others: Mapping[str, Classifier] = field(default_factory=dict)
+
+    @property
+    def explainers(self) -> tuple[Explainer, ...]:
+        """None take part."""
+        return ()
+
+    def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
+        """See `Study.block`."""
+        del asked, tell
+        wanted, labels = block.case.logits.argmax(1), _judged(block).targets
+        found = [rows(block, "f_b", {"accuracy": wanted == labels})]
+        for name, model in self.others.items():
+            own = model.predict(block.case.images)
+            found.append(rows(block, name, {"accuracy": own == labels, "agreement": own == wanted}))
+        return Kept({"scores": pl.concat(found), "costs": pl.DataFrame({"attribution": ["classes"], "images": [len(labels)]})})
 
 
-def erasure_values(
-    wanted: Tensor, model: Classifier, part: Part, masks: Tensor, backgrounds: Mapping[str, Background], seed: int
-) -> Values:
-    """Whether the model's class for what the masks leave, before each background, is the baseline's class of the image.
-
-    Args:
-        wanted: (N,) classes of f_b on the images.
-        model: What sees the simplified images.
-        part: The images.
-        masks: (N, 1, H, W).
-        backgrounds: What erased pixels are replaced by, by name.
-        seed: Decides the draws.
-    """
-    found = erasure_agreement(model, part.pixels, masks, list(backgrounds.values()), wanted, seed=seed, index=part.index)
-    return dict(zip(backgrounds, found, strict=True))
+def rows(block: Block, attribution: str, values: Mapping[str, Tensor]) -> pl.DataFrame:
+    """Values (n,) by measure as a long table."""
+    image = block.case.index.cpu().numpy()
+    return pl.concat(
+        pl.DataFrame({"image": image, "value": value.double().cpu().numpy()}).select(
+            "image", pl.lit(attribution).alias("attribution"), pl.lit(measure).alias("measure"), "value"
+        )
+        for measure, value in values.items()
+    )
 
 
-def shape_alone(part: Part) -> Part:
-    """The images with nothing in them but their own mean colour: what a mask then leaves is its shape."""
-    pixels = part.images.float().mean((2, 3), keepdim=True).round().to(torch.uint8).expand_as(part.images)
-    return replace(part, images=pixels)
+def timed(model: Classifier, make: Callable[[], Tensor]) -> tuple[Tensor, dict[str, Any]]:
+    """What a call makes, with its seconds and the model's passes."""
+    forward, backward, began = model.passes.forward, model.passes.backward, time.perf_counter()
+    made = make()
+    seconds = time.perf_counter() - began
+    return made, {"seconds": seconds, "passes": model.passes.forward + model.passes.backward - forward - backward}
+
+
+def _maps(explainer: Explainer, case: Case) -> Tensor:
+    return explainer(case.model, case.images, case.targets, index=case.index, seed=case.seed)
+
+
+def _judged(block: Block) -> Case:
+    """The block's case with the labels as targets."""
+    assert block.batch.labels is not None
+    return replace(block.case, targets=block.batch.labels.to(block.case.images.device)).knowing(block.case.logits)
+
+
+def _alone(block: Block, model: Classifier) -> list[pl.DataFrame]:
+    """The authors' verifiability: how far the probabilities move when all but the known evidence is black (L1)."""
+    case = block.case
+    if case.truth is None:
+        return []
+    there = case.truth.flatten(1).any(1)
+    apart = (probabilities(model, case.images) - probabilities(model, case.images * case.truth)).abs().sum(1)
+    return [rows(block, "evidence alone", {"L1": torch.where(there, apart, torch.nan)})]
+
+
+def _of(mask: Tensor | None, images: Tensor) -> Tensor:
+    return torch.zeros_like(images[:, :1], dtype=torch.bool) if mask is None else mask

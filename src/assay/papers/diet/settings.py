@@ -9,10 +9,14 @@ from pydantic import Field
 from assay.core.precision import AnyPrecision
 from assay.papers.settings import Many, Preset, Strict
 
-__all__ = ["Dataset", "DietSettings", "Variant"]
+__all__ = ["DIET", "PAPER_RECIPE", "Dataset", "DietSettings", "Variant"]
 
 Dataset = Literal["hard-digits", "hard-mnist", "chest-xray", "celeba"]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Tried = Annotated[tuple[str, ...], Field(min_length=1)]
+
+DIET, PAPER_RECIPE = "DiET", "DiET, authors' recipe"
+"""What the tables call the two recipes."""
 
 
 class Variant(Strict):
@@ -23,12 +27,14 @@ class Variant(Strict):
         tune: Images that DiET is tuned on; their labels and masks are used for the evaluation alone.
         test: Images of the evaluation.
         reversed: Test images whose spurious signal is on the other class, where there is one.
+        recipe: Spec of the baseline's training, where it is not that of the settings.
     """
 
     train: str
     tune: str
     test: str
     reversed: str | None = None
+    recipe: str | None = None
 
 
 class DietSettings(Strict):
@@ -37,35 +43,41 @@ class DietSettings(Strict):
     Attributes:
         dataset: Whose study it is.
         preset: Where the settings come from.
-        seed: Decides all randomness.
+        seed: Decides all randomness; tunings take it and those after it.
+        seeds: Tunings of each recipe's chosen settings, each with a seed of its own.
         model: A model to start from instead of training one: whatever `--model` takes.
+        weights: Its weights.
+        pretrained: Whether it has its published weights.
         architecture: Spec of the baseline's architecture.
         recipe: Spec of its training.
         variants: The forms of the data, by name.
-        methods: Specs of DiET by the name that the tables use; the first is the one that the verdict is about.
-        explainers: Specs of what explains the baseline and, beyond the paper, the tuned model.
-        mask_network: Spec of the training of the network that predicts the first method's masks; None for no such network.
+        methods: For each recipe, by the name that the tables use, the specs that are tried; the verdict is about the first recipe.
+        explainers: Specs of what explains the baseline.
         backgrounds: Specs of the backgrounds that erasure is tried with.
         keep: Shares of the pixels that pixel perturbation keeps.
         tune_images: Images that DiET is tuned on, chosen by the seed; all where there are fewer.
-        scored_images: Images of each part whose maps are made and scored, likewise.
+        scored_images: Test images whose maps are made and scored, likewise.
+        counted_images: Test images whose classes are compared, likewise.
         gallery: Images drawn in the figures.
-        precision: What evaluation runs in, "auto" for the faster one; accuracy and agreement on plain images are always taken in float32.
+        precision: What maps are made in, "auto" for the faster one.
     """
 
     dataset: Dataset
     preset: Preset
     seed: int = 0
+    seeds: Many = 3
     model: str | None = None
+    weights: str | None = None
+    pretrained: bool = False
     architecture: str
     recipe: str
     variants: Annotated[dict[str, Variant], Field(min_length=1)]
-    methods: Annotated[dict[str, str], Field(min_length=1)]
-    explainers: Annotated[tuple[str, ...], Field(min_length=1)]
-    mask_network: str | None = "MaskTraining()"
-    backgrounds: Annotated[tuple[str, ...], Field(min_length=1)]
+    methods: Annotated[dict[str, Tried], Field(min_length=1)]
+    explainers: Tried
+    backgrounds: Tried
     keep: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.1, 0.05, 0.02, 0.01)
     tune_images: Many
-    scored_images: Many
+    scored_images: Annotated[int, Field(ge=2)]
+    counted_images: Many
     gallery: Many = 6
     precision: AnyPrecision = "auto"

@@ -3,32 +3,56 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
+from matplotlib.figure import Figure
 
 from assay.core.environment import code, machine, packages
+from assay.core.files import replacing
 from assay.core.progress import Progress, silent
+from assay.models.classifier import Classifier
 from assay.models.training.training import pick_device
-from assay.papers.diet.experiment import Experiment
-from assay.papers.diet.figures import figures
-from assay.papers.diet.keep import Keeper
-from assay.papers.diet.outcome import Outcome
-from assay.papers.diet.plan import Plan
-from assay.papers.diet.results import Found, write_all
+from assay.papers.diet.scores import IOU, MASK, refined
 from assay.papers.diet.settings import DietSettings
-from assay.papers.diet.summary import long_table, summarised, tables
-from assay.papers.diet.verdict import Target, targets, verdict
-from assay.papers.files import RESULTS
+from assay.papers.diet.tables import summary, tables
+from assay.papers.diet.verdict import RULES, verdict
+from assay.papers.diet.work import Form, Found
+from assay.papers.files import RESULTS, Drawing, grid, put, write_drawings, write_tables
+from assay.papers.pages import publish_study
+from assay.papers.paper import Paper, price, speed
+from assay.report.figures.colour import robust_limit
+from assay.report.figures.picture import enlarge, outlined, overlay, photo
+from assay.report.figures.plots import Dot, dots, sheet
 from assay.report.page import Sentence
+from assay.report.study_page import Section, StudyPage, write_study
 from assay.run.folder import Run
 
-__all__ = ["COMMAND", "DietStudy", "study"]
+__all__ = ["COMMAND", "DietStudy", "plan", "publish", "study"]
 
 COMMAND = "study diet"
+_SIDE = 128
+_TITLE = "Do masks that a model was tuned for tell what it uses?"
+_LEAD = (
+    "DiET tunes a copy f_v of a classifier f_b until erasing what its masks leave out changes nothing, and learns one mask per image. "
+    "This study asks whether f_v still is f_b, whether the masks find evidence whose place is known, how the explainers of f_b do "
+    "beside them, at what price, and what holds beyond the setting that was tuned for."
+)
+_SECTIONS = (
+    ("Which settings?", ("choice",), ()),
+    ("Is the tuned model still the baseline?", ("faithfulness",), ()),
+    ("Do the masks find the evidence?", ("truth",), ("overlap", "maps")),
+    ("Is the class still seen in the top pixels?", ("pixels",), ()),
+    ("What if the background is another one?", ("backgrounds",), ()),
+    ("What is lost when only the evidence is left?", ("evidence",), ()),
+    ("How the tuning went, and what it cost", ("rounds", "costs"), ()),
+)
+"""Heading, tables and figures of each part of the report."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +62,29 @@ class DietStudy:
     Attributes:
         folder: The run folder.
         verdict: Plain words, most important first.
-        targets: What was expected of the data set.
         over: Whether an earlier start had finished it, so that nothing was left to do.
     """
 
     folder: Path
     verdict: tuple[Sentence, ...]
-    targets: tuple[Target, ...]
     over: bool
 
     @property
     def report(self) -> Path:
         """The report."""
         return self.folder / "report.html"
+
+
+def plan(settings: DietSettings, device: torch.device | str | None = None) -> pl.DataFrame:
+    """What the study will take: job, passes, minutes at this machine's speed, MB on the disk; the last row is their sum.
+
+    Raises:
+        AssayError: A setting or the data is wrong.
+    """
+    forms = _forms(settings, device)
+    net = forms[0].given or forms[0].training[0].make(settings.seed)
+    a_second = speed(Classifier(net, device=forms[0].device), forms[0].shape)
+    return price([job for form in forms for job in form.jobs()], a_second)
 
 
 def study(
@@ -61,11 +95,10 @@ def study(
     device: torch.device | str | None = None,
     file: Path | None = None,
 ) -> DietStudy:
-    """Run the study, or go on with it: steps that an earlier start finished are taken as they are, DiET goes on from its last state.
+    """Run the study, or go on with it: jobs that an earlier start finished are taken as they are, a tuning goes on from its last state.
 
-    The folder gets `report.html`, `tables/` (CSV, Markdown, LaTeX), `figures/` (PNG, SVG), `values.parquet` (every value, a row
-    per image), `results.json` (verdict and targets), `models/` (checkpoints), and what `assay.run.folder` keeps: the
-    settings in `run.toml`, the seven answers in `environment.json`.
+    The folder gets `report.html`, `tables/` (CSV, Markdown, LaTeX), `figures/` (PNG, SVG), `values.parquet` (every value, a row per
+    image), `results.json` (the verdict), `jobs/` (a folder for each job), and what every run keeps.
 
     Args:
         settings: What is done.
@@ -77,25 +110,55 @@ def study(
     Raises:
         AssayError: A setting, the data or the folder is wrong; said before the work starts.
     """
-    place = pick_device(device)
-    plans = [Plan(settings, name, place) for name in settings.variants]
-    for plan in plans:
-        plan.check()
-    with Run.open(folder, command=COMMAND, settings=_flat(settings, file), answers=lambda: _answers(plans)) as run:
+    forms = _forms(settings, device)
+    with Run.open(folder, command=COMMAND, settings=_flat(settings, file), answers=lambda: _answers(forms)) as run:
         if not run.over:
-            keeper = Keeper(run)
-            outcomes = tuple(Experiment(plan, keeper, progress).run() for plan in plans)
-            found = _found(settings, outcomes, keeper.seconds, run.answers)
+            run.save_state("begun", {}, {})  # What jobs leave in the folder is worth keeping also when this start fails.
+            paper = Paper(run.folder, progress)
+            found = [form.work(paper) for form in forms]
             with run.writing():
-                files = write_all(found, settings, run.folder)
+                files = _write(settings, found, paper.seconds, run)
             run.finish(files)
         said = json.loads((run.folder / RESULTS).read_text("utf-8"))
-        return DietStudy(
-            run.folder,
-            tuple(Sentence(**sentence) for sentence in said["verdict"]),
-            tuple(Target(**{key: value for key, value in one.items() if key != "met"}) for one in said["targets"]),
-            run.over,
-        )
+        return DietStudy(run.folder, tuple(Sentence(**sentence) for sentence in said["verdict"]), run.over)
+
+
+def publish(run: Path, docs: Path, settings: DietSettings) -> Path:
+    """Write `diet-DATASET.md`; see `assay.papers.pages.publish_study`.
+
+    Raises:
+        DataError: A file cannot be read or written.
+    """
+    stem = f"diet-{settings.dataset}" + ("" if settings.preset == "small" else f"-{settings.preset}")
+    shown: dict[str, Sequence[str]] = {name: () for _, names, _ in _SECTIONS for name in names}
+    shown["truth"] = ("overlap",)  # The other figures have images of the data in them.
+    return publish_study(run, docs, stem, lambda said: _head(said, settings), shown, ("variants", "methods"))
+
+
+def _head(said: Mapping[str, Any], settings: DietSettings) -> list[str]:
+    command = f"assay study diet --dataset {settings.dataset} --preset {settings.preset} --seed {settings.seed}"
+    if settings.model is not None:
+        command += f" --model {settings.model}"
+    command += f" --tune-images {settings.tune_images} --scored-images {settings.scored_images} --seeds {settings.seeds}"
+    told = f"Written by `{command}`; the numbers are those of one run on the machine named below."
+    return [
+        f"# DiET on {settings.dataset}",
+        "",
+        told,
+        "",
+        "## Verdict",
+        "",
+        *(f"- {one['text']}" for one in said["verdict"]),
+        "",
+        f"Rules. {RULES}",
+    ]
+
+
+def _forms(settings: DietSettings, device: torch.device | str | None) -> list[Form]:
+    forms = [Form(settings, name, pick_device(device)) for name in settings.variants]
+    for form in forms:
+        form.check()
+    return forms
 
 
 def _flat(settings: DietSettings, file: Path | None) -> dict[str, Any]:
@@ -105,45 +168,107 @@ def _flat(settings: DietSettings, file: Path | None) -> dict[str, Any]:
     return source | plain | {f"variant {name}": one.model_dump(mode="json", exclude_none=True) for name, one in settings.variants.items()}
 
 
-def _answers(plans: list[Plan]) -> dict[str, Any]:
+def _answers(forms: Sequence[Form]) -> dict[str, Any]:
     """The seven answers, as far as they are known before the work."""
-    first = plans[0]
+    first = forms[0]
+    methods = [diet for tried in first.methods.values() for diet in tried]
     return {
-        "algorithm": {repr(one): one.reference for one in first.methods.values()} | {repr(one): one.reference for one in first.explainers},
+        "algorithm": {repr(one): one.reference for one in methods} | {repr(one): one.reference for one in first.explainers},
         "code": code(),
-        "data": {
-            plan.variant: {part: {"spec": repr(data), "sha256": data.content_hash()} for part, data in plan.data.items()} for plan in plans
-        },
-        "splits": {plan.variant: _splits(plan) for plan in plans},
+        "data": {form.name: {part: {"spec": repr(one), "sha256": one.content_hash()} for part, one in form.data.items()} for form in forms},
+        "splits": {form.name: form.splits for form in forms},
         "machine": machine(first.device),
         "packages": packages(),
         "setup": first.settings.model_dump(mode="json"),
     }
 
 
-def _found(settings: DietSettings, outcomes: tuple[Outcome, ...], seconds: Mapping[str, float], answers: Mapping[str, Any]) -> Found:
-    """Everything that is written, from what the forms of the data came to."""
-    long = long_table(outcomes)
-    summary = summarised(long)
-    method = next(iter(settings.methods))
-    return Found(
-        outcomes=outcomes,
-        long=long,
-        tables=tables(outcomes, summary, seconds),
-        drawings=figures(outcomes, summary, settings.keep),
-        verdict=verdict(outcomes, long, method, settings.seed),
-        targets=tuple(target for outcome in outcomes for target in targets(outcome, long, method)),
-        record=answers,
-        seconds=sum(seconds.values()),
+def _write(settings: DietSettings, found: Sequence[Found], seconds: Mapping[str, float], run: Run) -> list[str]:
+    """Write everything; each file appears whole or not at all. Returns the files' paths within the folder."""
+    long = pl.concat(one.long.select(pl.lit(one.variant).alias("variant"), pl.all()) for one in found)
+    made, said = tables(found, long, seconds), verdict(found)
+    files = write_tables(made, run.folder)
+    drawn, pictures = write_drawings(list(_drawings(found, long)), run.folder)
+    with replacing(run.folder / "values.parquet") as draft:
+        long.write_parquet(draft)
+    files.append(put(run.folder, RESULTS, (json.dumps({"verdict": [asdict(one) for one in said]}, indent=2) + "\n").encode()))
+    grids = {table.name: grid(table) for table in made}
+    page = StudyPage(
+        title=_TITLE,
+        lead=_LEAD,
+        facts=_facts(settings, found),
+        verdict=said,
+        rules=RULES,
+        sections=tuple(
+            Section(
+                heading,
+                "",
+                tuple(grids[name] for name in names if name in grids),
+                tuple(picture for name, picture in pictures.items() if name.startswith(figures)),
+            )
+            for heading, names, figures in _SECTIONS
+            if any(name in grids for name in names)
+        ),
+        settings={key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.model_dump(mode="json").items()},
+        record=run.answers,
     )
+    write_study(page, run.folder / "report.html")
+    return [*files, *drawn, "values.parquet", "report.html"]
 
 
-def _splits(plan: Plan) -> dict[str, Any]:
-    """Exactly which images take part in what."""
+def _facts(settings: DietSettings, found: Sequence[Found]) -> dict[str, str]:
     return {
-        "training": f"all {len(plan.data['train'])} images" if plan.given is None else "none: the model is given",
-        "tuning": plan.chosen["tune"],
-        "maps of tune images": f"the first {min(plan.settings.scored_images, len(plan.chosen['tune']))} of them",
-        "maps of test images": plan.chosen["test"],
-        "accuracy": f"all {len(plan.data['test'])} test images",
+        "Data": ", ".join(dict.fromkeys(one.data["test"].name for one in found)),
+        "Preset": settings.preset,
+        "Tuned on": f"{len(found[0].tune[0])} images, {settings.seeds} seeds",
+        "Maps of": f"{len(found[0].test)} test images",
     }
+
+
+def _drawings(found: Sequence[Found], long: pl.DataFrame) -> Sequence[Drawing]:
+    made = []
+    overlaps = long.filter((pl.col("measure") == IOU) & (pl.col("part") == "test"))
+    if overlaps.height:
+        words = "Overlap (IoU) of each map's top pixels with the known evidence, test images; 95 % intervals. Masks as diamonds."
+        made.append(Drawing("overlap", words, partial(_overlap, summary(overlaps)), False))
+    for one in found:
+        end, of = (f"-{one.variant.replace(' ', '-')}", f" ({one.variant})") if len(found) > 1 else ("", "")
+        made.append(
+            Drawing(f"maps{end}", f"Test images{of}, the evidence outlined, with masks and the baseline's maps.", partial(_maps, one), True)
+        )
+    return made
+
+
+def _overlap(rows: pl.DataFrame) -> Figure:
+    groups = {
+        str(name): [
+            Dot(_label(row), row["mean"], row["low"], row["high"], row["attribution"] in (MASK, refined(MASK)))
+            for row in own.sort("mean", descending=True).iter_rows(named=True)
+        ]
+        for (name,), own in rows.group_by("variant", maintain_order=True)
+    }
+    return dots(groups, "overlap with the evidence", (0.0, 1.0))
+
+
+def _label(row: Mapping[str, str]) -> str:
+    """What the figure calls a row: a mask by its recipe, an explainer by its name."""
+    return f"{row['model']}: {row['attribution']}" if row["attribution"] in (MASK, refined(MASK)) else row["attribution"]
+
+
+def _maps(found: Found) -> Figure:
+    count = len(next(iter(found.maps.values())))
+    images, size = found.test.images[:count], tuple(found.test.images.shape[2:])
+    photos = [enlarge(photo(image), _SIDE) for image in images]
+    if found.test.truth is not None:
+        photos = [outlined(picture, truth, size) for picture, truth in zip(photos, found.test.truth[:count], strict=True)]
+    columns = [photos]
+    for maps in found.maps.values():
+        limit = robust_limit(maps)
+        columns.append([overlay(image, one, limit, side=_SIDE) for image, one in zip(images, maps, strict=True)])
+    assert found.test.labels is not None
+    titles = [found.data["test"].classes[label] for label in found.test.labels[:count].tolist()]
+    return sheet(
+        [[column[line] for column in columns] for line in range(count)],
+        ["image", *(name.replace(", ", ",\n") for name in found.maps)],
+        titles,
+    )

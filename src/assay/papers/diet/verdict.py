@@ -8,265 +8,225 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from assay.core.registry import build, short
-from assay.explain.base import Explainer
-from assay.models.accuracy import Accuracy
-from assay.papers.diet.outcome import BASELINE, MASK, NETWORK, Outcome
-from assay.papers.diet.presets import PAPER_BASELINES
+from assay.papers.diet.choose import SAME
+from assay.papers.diet.scores import IOU, MASK, refined
+from assay.papers.diet.tables import images, interval, values
+from assay.papers.diet.work import BASELINE, Found
 from assay.report.page import Sentence
 from assay.report.text import plural
 from assay.stats.intervals import LEVEL, Interval, Moments, listed, means
 from assay.stats.tests import holm, holm_levels
-from assay.tune.backgrounds import OneOf, OtherImages
 
-__all__ = ["RULES", "Target", "targets", "verdict"]
+__all__ = ["RULES", "Comparison", "compared", "verdict"]
 
-SAME, CLOSE, AHEAD, MOVED, RELIES, CONTROL = 0.97, 0.02, 0.2, 0.05, 0.2, 0.5
+CLOSE, MOVED, RELIES = 0.02, 0.05, 0.2
 RULES = (
-    f"Faithful: the tuned model's class is the baseline's on at least {SAME:.0%} of what its rounded masks leave of test images, by "
-    f"the lower end of Wilson's 95 % interval, and its accuracy is within {100 * CLOSE:.0f} points of the baseline's. Better "
-    "located: the paired difference of the overlaps with the known evidence, test image by test image, has its whole interval "
-    "above zero against every explainer of the baseline, after Holm's correction over them; clearly better, if every difference is "
-    f"at least {AHEAD:g}. Robust to erasure: no background lowers the agreement by more than {100 * MOVED:.0f} points below that of "
-    "the background tuned with; other images as background are left out, since they bring evidence for other classes. A spurious "
-    f"signal is relied on when moving it to the other class costs at least {100 * RELIES:.0f} points of accuracy. A control is "
-    f"failed when the tuned model gives the baseline's class for more than {CONTROL:.0%} of images of which only the mask's shape, "
-    "or the pixels under another image's mask, are left."
+    f"Faithful: on every seed the tuned model's class is the baseline's on at least {SAME:.0%} of what its rounded masks leave of test "
+    f"images, by the lower end of Wilson's interval, and its accuracy is within {100 * CLOSE:.0f} points of the baseline's. Better located "
+    "than a rival: the paired difference of the overlaps with the known evidence, test image by test image, masks averaged over seeds, "
+    "has its whole interval above zero, at Holm's level over all rivals; better than every map is said only where that holds for each. "
+    "Masks as they are learned are held against maps as they are made; refined masks against all of these and all refined maps too. "
+    f"Robust to erasure: no background lowers the agreement by more than {100 * MOVED:.0f} points below that of the background tuned with; "
+    "other images as background are left out, since they bring evidence for other classes. A spurious signal is relied on when moving "
+    f"it to the other class costs at least {100 * RELIES:.0f} points of accuracy. A control is failed when the tuned model gives the "
+    "baseline's class more often than the baseline's most frequent class is frequent, by the interval's lower end."
 )
 
 
 @dataclass(frozen=True)
-class Target:
-    """A figure that the study is expected to reach."""
+class Comparison:
+    """A mask against one rival: the paired difference of their overlaps with the evidence.
 
-    name: str
-    value: float
-    bound: float
-
-    @property
-    def met(self) -> bool:
-        """Whether it is reached."""
-        return self.value >= self.bound
-
-
-def verdict(outcomes: Sequence[Outcome], long: pl.DataFrame, method: str, seed: int) -> tuple[Sentence, ...]:
-    """Sentences for the top of the report.
-
-    Args:
-        outcomes: What the forms of the data came to.
-        long: As `assay.papers.diet.summary.long_table` makes it.
-        method: The recipe that is judged.
-        seed: The study's; nothing is drawn here.
+    Attributes:
+        rival: The rival.
+        difference: Its interval is at Holm's level.
+        better: Whether the mask is shown to be better located.
+        worse: Whether the rival is.
     """
-    found: list[Sentence] = []
-    for outcome in outcomes:
-        rows = long.filter(pl.col("variant") == outcome.variant)
-        one = [
-            *_signal(rows),
-            *_faithful(rows, method),
-            *_located(rows, method, seed),
-            *_robust(rows, method, outcome),
-            *_controls(rows, method),
-            *_beside(rows, method, outcome),
-            *_absence(outcome, method),
-            *_unread(outcome),
-        ]
-        prefix = f"{outcome.variant}: " if len(outcomes) > 1 else ""
-        found += [Sentence(sentence.tone, prefix + sentence.text) for sentence in one]
-    return tuple(found)
+
+    rival: str
+    difference: Interval
+    better: bool
+    worse: bool
 
 
-def targets(outcome: Outcome, long: pl.DataFrame, method: str) -> tuple[Target, ...]:
-    """What the project expects of the small preset on Hard MNIST, and of the tag of strength 0.2 on chest X-rays."""
-    rows = long.filter(pl.col("variant") == outcome.variant)
-    overlaps = _means(rows, "maps", "IoU")
-    own = overlaps.get((method, MASK), np.nan)
-    dataset = outcome.data["test"].name
-    if dataset == "chest-xray":
-        return (Target("overlap of the mask with the tag, test images", own, 0.85),) if "0.2" in outcome.variant else ()
-    if dataset != "hard-mnist":
-        return ()
-    base, tuned = (_mean(rows, "model", model, "", "accuracy") for model in (BASELINE, method))
-    accuracy = _mean(rows, "simplified", method, MASK, "accuracy, rounded masks")
-    agreement = _share(rows, "simplified", method, MASK, "agreement, rounded masks")
-    rivals = [overlaps[BASELINE, name] for name in _paper_names(rows)]
-    return (
-        Target("test accuracy of the baseline", base, 0.975),
-        Target("agreement on simplified test images, lower end of its interval", agreement.low, SAME),
-        Target("accuracy on rounded-mask test images", accuracy, 0.95),
-        Target("test accuracy of the tuned model, less the baseline's", tuned - base, -CLOSE),
-        Target("overlap of the mask with the digit, test images", own, 0.6),
-        Target("overlap above the best explainer of the paper", own - max(rivals, default=np.nan), AHEAD),
-    )
+def compared(mask: np.ndarray, rivals: dict[str, np.ndarray]) -> list[Comparison]:
+    """A mask's overlaps (images,) against those of each rival, two-sided, with Holm's correction over all of them."""
+    apart = Moments.of(mask[:, None] - np.stack(list(rivals.values()), 1))
+    turned = Moments(apart.count, -apart.mean, apart.spread, -apart.skew)
+    p = np.minimum(1.0, 2 * np.minimum(apart.above(), turned.above()))
+    sure = [one < LEVEL for one in holm(p)]
+    gaps = listed(apart, holm_levels(p))
+    return [
+        Comparison(name, gap, known and gap.low > 0, known and gap.high < 0) for name, gap, known in zip(rivals, gaps, sure, strict=True)
+    ]
 
 
-def _signal(rows: pl.DataFrame) -> list[Sentence]:
+def verdict(found: Sequence[Found]) -> tuple[Sentence, ...]:
+    """Sentences for the top of the report, most important first."""
+    made = []
+    for one in found:
+        prefix = f"{one.variant}: " if len(found) > 1 else ""
+        made += [Sentence(sentence.tone, prefix + sentence.text) for sentence in _form(one)]
+    return tuple(made)
+
+
+def _form(found: Found) -> list[Sentence]:
+    judged = list(found.finals)
+    said = _signal(found)
+    for method in judged:
+        said += [*_faithful(found, method), *_located(found, method)]
+    for method in judged[1:]:
+        said += _beside(found, judged[0], method)
+    return [*said, *_robust(found, judged[0]), *_controls(found, judged[0]), *_unread(found)]
+
+
+def _signal(found: Found) -> list[Sentence]:
     """Whether the baseline relies on a planted signal."""
-    usual, moved = (_mean(rows, "model", BASELINE, "", "accuracy", part) for part in ("test", "reversed"))
-    if np.isnan(moved):
+    if "reversed" not in found.data:
         return []
+    usual, moved = (interval(values(found.long, model=BASELINE, measure="accuracy", part=part)).mean for part in ("test", "reversed"))
     text = f"The baseline is right on {usual:.1%} of test images, and on {moved:.1%} when the signal is on the other class"
     if usual - moved >= RELIES:
         return [Sentence("note", f"{text}: it relies on the signal, so a faithful map has to show it.")]
     return [Sentence("caution", f"{text}: it hardly uses the signal, so no map of it has to show it.")]
 
 
-def _faithful(rows: pl.DataFrame, method: str) -> list[Sentence]:
-    agreement = _share(rows, "simplified", method, MASK, "agreement, rounded masks")
-    base, tuned = (_mean(rows, "model", model, "", "accuracy") for model in (BASELINE, method))
-    fine = agreement.low >= SAME and tuned >= base - CLOSE
+def _faithful(found: Found, method: str) -> list[Sentence]:
+    own = values(found.long, model=method)
+    seeds = sorted(own["seed"].unique().to_list())
+    agreed = [interval(values(own, attribution=MASK, measure="agreement, rounded masks").filter(pl.col("seed") == seed)) for seed in seeds]
+    right = [interval(values(own, attribution="", measure="accuracy", part="test").filter(pl.col("seed") == seed)).mean for seed in seeds]
+    base = interval(values(found.long, model=BASELINE, attribution="", measure="accuracy", part="test")).mean
+    least = min(agreed, key=lambda one: one.low)
+    kept = interval(values(own, attribution=MASK, measure="kept")).mean
     text = (
-        f"{method}'s model gives the baseline's class for {agreement.value:.1%} ({agreement.low:.1%} to {agreement.high:.1%}) of what its "
-        f"rounded masks leave of test images; its accuracy is {tuned:.1%}, the baseline's {base:.1%}"
+        f"{method}'s model gives the baseline's class for {least.mean:.1%} ({least.low:.1%} to {least.high:.1%}) of what its rounded masks "
+        f"leave of test images{_on_the_worst(seeds)}, which keep {kept:.1%} of them; its accuracy is {min(right):.1%}, the baseline's "
+        f"{base:.1%}"
     )
-    if fine:
-        return [Sentence("good", f"{text}: what the masks erase does not matter to it, and it can stand in for the baseline.")]
+    if least.low >= SAME and min(right) >= base - CLOSE:
+        return [Sentence("good", f"{text}: it can stand in for the baseline.")]
+    if least.mean >= SAME and min(right) >= base - CLOSE:
+        return [
+            Sentence("caution", f"{text}: {SAME:.0%} is not shown by the interval's lower end, so its masks are said to explain it alone.")
+        ]
     return [Sentence("caution", f"{text}: it is not the baseline's equal, so its masks explain it alone.")]
 
 
-def _located(rows: pl.DataFrame, method: str, seed: int = 0) -> list[Sentence]:  # noqa: ARG001 (nothing is drawn any more)
-    part = rows.filter((pl.col("kind") == "maps") & (pl.col("part") == "test") & (pl.col("measure") == "IoU"))
-    if part.is_empty():
+def _located(found: Found, method: str) -> list[Sentence]:
+    overlaps = values(found.long, measure=IOU, part="test")
+    if overlaps.is_empty():
         return []
-    mask = _values(part, method, MASK)
-    rivals = [str(name) for name in part.filter(pl.col("model") == BASELINE)["attribution"].unique(maintain_order=True)]
-    others = np.stack([_values(part, BASELINE, name) for name in rivals], 1)
-    apart = Moments.of(mask[:, None] - others)
-    p = np.minimum(1.0, 2 * apart.above())
-    gaps, own = listed(apart, holm_levels(p)), means(mask[:, None])[0]
-    better = [one < LEVEL and gap.low > 0 for one, gap in zip(holm(p), gaps, strict=True)]
-    closest = min(range(len(rivals)), key=lambda place: (better[place], np.nan_to_num(gaps[place].low, nan=-np.inf)))
-    text = (
-        f"The masks overlap the known evidence by {_interval(own)}; the explainer of the baseline that comes closest, by the interval of "
-        f"the difference, {rivals[closest]}, by {np.nanmean(others[:, closest]):.2f}, a difference of {_interval(gaps[closest])}"
-    )
-    if all(better):
-        far = " clearly" if min(gap.mean for gap in gaps) >= AHEAD else ""
-        return [Sentence("good", f"{text}: the masks are{far} better located than every map of the baseline.")]
-    lost = [name for name, shown in zip(rivals, better, strict=True) if not shown]
-    return [Sentence("bad", f"{text}: the masks are not shown to be better located than {_listed(lost)}.")]
+    base = values(overlaps, model=BASELINE)
+    names = [str(name) for name in base["attribution"].unique(maintain_order=True)]
+    finer = refined("")
+    raw = [name for name in names if not name.endswith(finer)]
+    passes = _passes(found)
+    said = []
+    for attribution, rivals in ((MASK, raw), (refined(MASK), names)):
+        mask = images(values(overlaps, model=method, attribution=attribution))
+        held = compared(mask, {name: images(values(base, attribution=name)) for name in rivals})
+        own = means(mask[:, None])[0]
+        price = passes[method, MASK]
+        finely = ", refined," if attribution != MASK else ""
+        text = f"{method}'s masks{finely} overlap the known evidence by {_shown(own)} at {price:.0f} passes an image, after tuning"
+        close = min(held, key=lambda one: (one.better, one.difference.low))
+        told = f"{text}; the closest rival is {close.rival}, a difference of {_shown(close.difference)}"
+        worse = [one for one in held if one.worse]
+        open_ = [one.rival for one in held if not one.better and not one.worse]
+        if all(one.better for one in held):
+            said.append(Sentence("good", f"{told}: they are better located than every one of {len(held)} maps of the baseline."))
+            continue
+        if worse:
+            listed_ = _listed(
+                f"{one.rival} ({-one.difference.mean:.2f} more, {passes[BASELINE, _plain(one.rival)]:.0f} passes)" for one in worse
+            )
+            told += f": better located than the masks is {listed_}" if len(worse) == 1 else f": better located than the masks are {listed_}"
+        if open_:
+            told += f"{'; and' if worse else ':'} the masks are not shown to be better located than {_listed(open_)}"
+        said.append(Sentence("bad" if worse else "caution", f"{told}."))
+    return said
 
 
-def _robust(rows: pl.DataFrame, method: str, outcome: Outcome) -> list[Sentence]:
-    means = _means(rows.filter(pl.col("attribution") == MASK), "erasure")
-    own = {measure: value for (model, measure), value in means.items() if model == method}
-    base = {measure: value for (model, measure), value in means.items() if model == BASELINE}
-    background = outcome.tuned[method].settings.background
-    used = short(background)
-    known = {used, *(short(one) for one in (background.choices if isinstance(background, OneOf) else ()))}
-    # Another image shows evidence for its own class, which the model does right to see.
-    others = [name for name in own if name not in known and not name.startswith(OtherImages.__name__)]
-    if used not in own or not others:
+def _beside(found: Found, first: str, second: str) -> list[Sentence]:
+    """The two recipes, each with its chosen setting, on the same images."""
+    overlaps = values(found.long, measure=IOU, attribution=MASK, part="test")
+    if overlaps.is_empty():
         return []
-    worst = min(others, key=lambda name: own[name])
+    one, other = (images(values(overlaps, model=name)) for name in (first, second))
+    (held,) = compared(one, {second: other})
+    kept = {name: interval(values(found.long, model=name, attribution=MASK, measure="kept")).mean for name in (first, second)}
+    work = {name: sum(each.passes for each in found.finals[name]) / len(found.finals[name]) for name in (first, second)}
     text = (
-        f"With everything outside the mask erased, {method}'s model keeps the class of {own[used]:.1%} of test images before {used}, "
-        f"which it was tuned with, and of {own[worst]:.1%} before {worst}, the worst other background; the baseline of "
-        f"{base[used]:.1%} and {base[worst]:.1%}"
+        f"{first} and {second}, each with the best of {len(found.tried[first])} settings: masks that keep {kept[first]:.1%} and "
+        f"{kept[second]:.1%} of test images, {work[first]:,.0f} and {work[second]:,.0f} passes a tuning; {first}'s overlap the evidence by "
+        f"{_shown(held.difference)} more"
     )
-    if own[used] - own[worst] <= MOVED:
+    return [Sentence("note", f"{text}{'' if held.better or held.worse else ', which shows no difference'}.")]
+
+
+def _robust(found: Found, method: str) -> list[Sentence]:
+    rows = found.long.filter((pl.col("model") == method) & pl.col("measure").str.starts_with("before "))
+    if rows.is_empty():
+        return []
+    own = interval(values(found.long, model=method, attribution=MASK, measure="agreement, rounded masks")).mean
+    found_ = {
+        what: {
+            str(name).removeprefix("before "): interval(values(rows, attribution=what, measure=str(name))).mean
+            for name in rows["measure"].unique(maintain_order=True)
+            if "OtherImages" not in str(name)
+        }
+        for what in (MASK, "mask, f_b")
+    }
+    worst = min(found_[MASK], key=lambda name: found_[MASK][name])
+    text = (
+        f"With everything outside the mask erased, {method}'s model keeps the class of {own:.1%} of test images before the background it "
+        f"was tuned with, and of {found_[MASK][worst]:.1%} before {worst}, the worst of the others; the baseline of "
+        f"{found_['mask, f_b'][worst]:.1%} there"
+    )
+    if own - found_[MASK][worst] <= MOVED:
         return [Sentence("good", f"{text}. The robustness carries over to backgrounds that it was not tuned with.")]
     return [Sentence("caution", f"{text}. The robustness does not carry over to every background.")]
 
 
-def _controls(rows: pl.DataFrame, method: str) -> list[Sentence]:
-    controls = rows.filter((pl.col("kind") == "erasure") & (pl.col("model") == method) & (pl.col("attribution") != MASK))
-    if controls.is_empty():
+def _controls(found: Found, method: str) -> list[Sentence]:
+    rows = found.long.filter((pl.col("model") == method) & pl.col("measure").str.starts_with("before "))
+    rows = rows.filter(pl.col("attribution").is_in(("another image's mask", "the mask's shape alone")))
+    if rows.is_empty():
         return []
-    worst = controls.group_by("attribution", "measure", maintain_order=True).agg(pl.col("value").mean()).sort("value").row(-1, named=True)
-    text = (
-        f"Left with {worst['attribution']} (before {worst['measure']}), the tuned model gives the baseline's class for {worst['value']:.1%}"
-    )
-    if worst["value"] > CONTROL:
+    found_ = [(interval(one), names) for names, one in rows.group_by("attribution", "measure", maintain_order=True)]
+    worst, (what, measure) = max(found_, key=lambda one: one[0].mean)
+    text = f"Left with {what} ({measure}), the tuned model gives the baseline's class for {worst.mean:.1%}"
+    if worst.low > found.most_frequent:
         return [Sentence("caution", f"{text}: part of what the masks tell is in their shape or place, not in the pixels they keep.")]
-    return [Sentence("good", f"{text} of the images at most: it is the pixels that are kept which carry the class.")]
-
-
-def _beside(rows: pl.DataFrame, method: str, outcome: Outcome) -> list[Sentence]:
-    """The other recipes, and the mask network, in figures."""
-    found = []
-    overlaps = _means(rows, "maps", "IoU")
-    for other in outcome.tuned:
-        if other == method:
-            continue
-        agreement = _mean(rows, "simplified", other, MASK, "agreement, rounded masks")
-        kept = _mean(rows, "simplified", other, MASK, "kept by rounded masks")
-        located = f", and overlap the evidence by {overlaps[other, MASK]:.2f}" if (other, MASK) in overlaps else ""
-        text = (
-            f"{other}: its rounded masks keep {kept:.1%} of test images, on which its model gives the baseline's class for {agreement:.1%}"
-        )
-        found.append(Sentence("note", f"{text}{located}."))
-    if any(one.attribution == NETWORK for one in outcome.scored):
-        agreement = _mean(rows, "simplified", method, NETWORK, "agreement, rounded masks")
-        located = f" and overlap the evidence by {overlaps[method, NETWORK]:.2f}" if (method, NETWORK) in overlaps else ""
-        text = f"Masks that the small network predicts in one pass keep the baseline's class for {agreement:.1%} of test images{located}"
-        found.append(Sentence("note", f"{text}."))
-    return found
-
-
-def _absence(outcome: Outcome, method: str) -> list[Sentence]:
-    """Masks of images without the signal."""
-    part = outcome.gallery["tune"]
-    if part.truth is None or "reversed" not in outcome.data:
-        return []
-    kept = next(one for one in outcome.scored if (one.kind, one.part, one.model) == ("simplified", "test", method))
-    overlap = next(one for one in outcome.scored if (one.part, one.model, one.attribution) == ("test", method, MASK) and one.kind == "maps")
-    bare = overlap.values["IoU"].isnan()
-    if not bool(bare.any()) or bool(bare.all()):
-        return []
-    sizes = kept.values["kept by rounded masks"]
     return [
-        Sentence(
-            "note",
-            f"Masks keep {float(sizes[~bare].mean()):.2%} of test images with the signal and {float(sizes[bare].mean()):.2%} of those "
-            "without: there the evidence is its absence, which no mask can show.",
-        )
+        Sentence("good", f"{text} of the images at most, no more than by chance: it is the pixels that are kept which carry the class.")
     ]
 
 
-def _unread(outcome: Outcome) -> list[Sentence]:
-    if not outcome.unread:
+def _unread(found: Found) -> list[Sentence]:
+    if not found.unread:
         return []
-    first = ", ".join(outcome.unread[:3])
-    return [Sentence("caution", f"{plural(len(outcome.unread), 'file')} could not be read and took no part; the first: {first}.")]
+    told = f"{plural(len(found.unread), 'file')} could not be read and took no part; the first: {', '.join(found.unread[:3])}."
+    return [Sentence("caution", told)]
 
 
-def _paper_names(rows: pl.DataFrame) -> list[str]:
-    names = rows.filter((pl.col("kind") == "maps") & (pl.col("model") == BASELINE))["attribution"].unique(maintain_order=True)
-    return [name for name in names if type(build(name, Explainer)).__name__ in PAPER_BASELINES]
+def _passes(found: Found) -> dict[tuple[str, str], float]:
+    sums = found.costs.group_by("model", "attribution").agg(pl.col("images", "passes").sum())
+    return {(row["model"], row["attribution"]): row["passes"] / row["images"] for row in sums.iter_rows(named=True)}
 
 
-def _values(part: pl.DataFrame, model: str, attribution: str) -> np.ndarray:
-    rows = part.filter((pl.col("model") == model) & (pl.col("attribution") == attribution))
-    found: np.ndarray = rows.sort("image", maintain_order=True)["value"].to_numpy()
-    return found
+def _plain(name: str) -> str:
+    return name.removesuffix(refined(""))
 
 
-def _mean(rows: pl.DataFrame, kind: str, model: str, attribution: str, measure: str, part: str = "test") -> float:
-    """The mean of one measure, NaN where there is none."""
-    wanted = {"kind": kind, "part": part, "model": model, "attribution": attribution, "measure": measure}
-    values = rows.filter(*(pl.col(name) == value for name, value in wanted.items()))["value"].drop_nans()
-    return float(values.mean()) if len(values) else np.nan  # type: ignore[arg-type]
+def _on_the_worst(seeds: Sequence[int]) -> str:
+    return f" on the worst of {len(seeds)} seeds" if len(seeds) > 1 else ""
 
 
-def _share(rows: pl.DataFrame, kind: str, model: str, attribution: str, measure: str) -> Accuracy:
-    wanted = {"kind": kind, "part": "test", "model": model, "attribution": attribution, "measure": measure}
-    values = rows.filter(*(pl.col(name) == value for name, value in wanted.items()))["value"]
-    return Accuracy.of(round(values.sum()), len(values))
-
-
-def _means(rows: pl.DataFrame, kind: str, measure: str | None = None) -> dict[tuple[str, str], float]:
-    """Means on test images by model and attribution, or by model and measure where no measure is named."""
-    part = rows.filter((pl.col("kind") == kind) & (pl.col("part") == "test"))
-    if measure is not None:
-        part = part.filter(pl.col("measure") == measure)
-    by = "measure" if measure is None else "attribution"
-    means = part.drop_nans("value").group_by("model", by, maintain_order=True).agg(pl.col("value").mean())
-    return {(str(model), str(name)): float(value) for model, name, value in means.iter_rows()}
-
-
-def _interval(one: Interval) -> str:
-    return f"{one.mean:.2f} ({one.low:.2f} to {one.high:.2f})"
+def _shown(one: Interval) -> str:
+    return f"{one.mean:.3f} ({one.low:.3f} to {one.high:.3f})"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
@@ -33,7 +34,10 @@ class Tile:
 
 @dataclass(frozen=True)
 class Case:
-    """One image: picture, outlines as SVG paths, caption, tiles. `correct` is None where the label is unknown."""
+    """One image: picture, outlines as SVG paths, caption, tiles.
+
+    `correct` is None where the label is unknown; `scores` are those of all tiles as JSON, for the script that sorts.
+    """
 
     name: str
     label: str
@@ -44,6 +48,9 @@ class Case:
     truth: str
     distractor: str
     tiles: tuple[Tile, ...]
+    why: str = ""
+    sure: float = math.nan
+    scores: str = "{}"
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,9 @@ def wall(gallery: Gallery) -> Wall:
             truth[i],
             distractor[i],
             tuple(tiles[name][i] for name in gallery.maps),
+            gallery.why[i] if gallery.why else "",
+            gallery.probabilities[i],
+            _scores(gallery, i),
         )
         for i in range(count)
     )
@@ -141,6 +151,16 @@ def _shrink(batch: Tensor, side: int) -> Tensor:
         return batch
     scale = side / max(height, width)
     return F.interpolate(batch, size=(max(1, round(height * scale)), max(1, round(width * scale))), mode="area")
+
+
+def _scores(gallery: Gallery, at: int) -> str:
+    """An image's scores by "explainer, measure" as JSON; what is not finite is null."""
+    found = {
+        f"{name}, {measure}": values[at] if math.isfinite(values[at]) else None
+        for name, own in gallery.scores.items()
+        for measure, values in own.items()
+    }
+    return json.dumps(found)
 
 
 def _outlines(masks: Tensor | None, count: int) -> list[str]:

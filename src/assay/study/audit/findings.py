@@ -16,10 +16,12 @@ from assay.report.questions import QuestionCell, QuestionRow
 from assay.study.attack.views import shown_attacks
 from assay.study.audit.answers import QUESTIONS, Answers, answer
 from assay.study.audit.looks import looked, model_sentences
-from assay.study.audit.scores import Plan, scores
+from assay.study.audit.scores import Plan
+from assay.study.audit.screen import screen
+from assay.study.audit.shown import shown
 from assay.study.audit.statistics import summarise_pieces
 from assay.study.audit.verdict import RULES, verdict
-from assay.study.gallery import GalleryImage, gallery, places, unpack
+from assay.study.gallery import gallery, places
 from assay.study.labels import Labels
 from assay.study.study import Asked, Done
 from assay.study.tally import Tally
@@ -40,6 +42,7 @@ class Judged:
         answers: Answers to the verdict's questions.
         labels: Names of labels and classes.
         verdict: Sentences, most important first.
+        model: Those of them that must be known of the model first.
     """
 
     summary: pl.DataFrame
@@ -47,6 +50,7 @@ class Judged:
     answers: Answers
     labels: Labels
     verdict: tuple[Sentence, ...]
+    model: tuple[Sentence, ...]
 
 
 def judged(plan: Plan, asked: Asked, done: Done) -> Judged:
@@ -69,12 +73,13 @@ def judged(plan: Plan, asked: Asked, done: Done) -> Judged:
     if not sound:
         told = replace(told, trusted=(), recommended=None)
     alike = pl.concat([pl.DataFrame(), *done.parts("agreement")]) if len(told.trusted) > 1 else None
-    return Judged(summary, notes, told, labels, verdict(summary, notes, done.tally.sound, told, first, alike))
+    return Judged(summary, notes, told, labels, verdict(summary, notes, done.tally.sound, told, first, alike), tuple(first))
 
 
 def audit_page(plan: Plan, asked: Asked, done: Done, found: Judged) -> Page:
     """The report, ready to be written."""
     counted, model, explainers = done.tally, asked.model, list(map(short, plan.explainers))
+    images, why = shown(plan, asked, done, found.answers, found.labels)
     return Page(
         title="Which explanations of this model can be trusted?",
         model=f"{asked.name}, its {_output(model)}, in {model.precision} on {model.device.type}",
@@ -82,13 +87,14 @@ def audit_page(plan: Plan, asked: Asked, done: Done, found: Judged) -> Page:
         verdict=found.verdict,
         summary=found.summary,
         measures=found.notes,
-        gallery=gallery(_shown(plan, asked, done), explainers, list(found.notes), found.labels),
+        gallery=gallery(images, explainers, list(found.notes), found.labels, why),
         settings={**_settings(plan, asked, counted), **(asked.facts or _accuracy(counted, found.labels, model.head))},
         record=done.answers,
         problems=_listed(counted),
         attacks=_attacked(plan, asked, counted.first or 0, found.labels),
         questions=_questions(found.answers, explainers),
         best=found.answers.best,
+        cards=screen(found.summary, found.notes, found.answers, counted, found.labels, found.model),
     )
 
 
@@ -129,16 +135,6 @@ def _questions(told: Answers, explainers: Sequence[str]) -> tuple[QuestionRow, .
         )
         for name in explainers
     )
-
-
-def _shown(plan: Plan, asked: Asked, done: Done) -> list[GalleryImage]:
-    """The gallery; where no block had a sound image at or after its positions, the first sound image of all."""
-    found = [one for part in done.parts("gallery") for one in unpack(part)]
-    if not found:
-        first = done.tally.first or 0
-        block = next(asked.read([done.blocks.rows(first // done.blocks.size)]))
-        found = scores(plan, block, lambda _: None).shown([first])
-    return [one for _, one in sorted(found, key=lambda item: item[0])]
 
 
 def _attacked(plan: Plan, asked: Asked, first: int, labels: Labels) -> tuple[AttackView, ...]:

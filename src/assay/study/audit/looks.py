@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from assay.core import noise
 from assay.models.classifier import Classifier
+from assay.models.heads import of_class
+from assay.models.targets import Decision
 from assay.report.page import Sentence
 from assay.report.text import plural
 from assay.stats.intervals import share
@@ -35,9 +37,10 @@ class Looks:
         images: Images with finite outputs.
         classes: How many classes the model has.
         explained: How many images were explained for each class.
-        confidence: Mean of the largest probability.
+        head: What was explained is read by; a caller's own target is a "scalar".
+        confidence: Mean of the largest probability; of findings, of that of the explained one, there or not.
+        there: Images in which the explained finding is there.
         spread: Standard deviation of the logits over the images, as a share of their size.
-        probabilities: Whether every output is itself a distribution over the classes.
         flat: Images on which each explainer's map does not vary at all.
     """
 
@@ -45,35 +48,39 @@ class Looks:
     classes: int = 0
     explained: dict[int, int] = field(default_factory=dict)
     predicted: dict[int, int] = field(default_factory=dict)
+    head: str = "softmax"
     confidence: float = math.nan
+    there: int = 0
     spread: float = math.nan
-    probabilities: bool = False
     flat: dict[str, int] = field(default_factory=dict)
 
 
-def classes_table(logits: Tensor, targets: Tensor, flat: dict[str, int]) -> dict[str, pl.DataFrame]:
+def classes_table(decision: Decision, flat: dict[str, int]) -> dict[str, pl.DataFrame]:
     """Tables "classes" (sums over a block's images, a row per class) and "flat" (maps without variation, a row per explainer).
 
     Args:
-        logits: (N, K); rows that are not finite are left out.
-        targets: (N,) the classes explained.
+        decision: What the model decides about the images; outputs that are not finite are left out.
         flat: Images on which each explainer's map does not vary.
     """
-    fine = logits.flatten(1).isfinite().all(1)
-    known, own = logits[fine].double(), targets[fine].cpu()
-    width = logits.shape[1]
-    top = known.softmax(1).amax(1).sum() if len(known) else torch.zeros(())
-    whole = bool(((known >= 0).all(1) & ((known.sum(1) - 1).abs() < 1e-3)).all()) if len(known) else True
+    head, outputs = decision.head, decision.outputs.cpu()
+    fine = outputs.isfinite().all(1)
+    known, own = outputs[fine].double(), decision.ids.cpu()[fine]
+    width = known.shape[1]
+    chances = head.transform(known, "probability")
+    asked = of_class(chances, own)
+    sure = torch.maximum(asked, 1 - asked) if head.sided else chances.amax(1)
+    chosen = head.choose(known) if head.decides and not head.sided else own[:0]
     table = pl.DataFrame(
         {
             "class": range(width),
             "images": [len(known)] * width,
             "logit": known.sum(0).numpy(),
             "square": known.square().sum(0).numpy(),
-            "predicted": torch.bincount(known.argmax(1), minlength=width).numpy(),
+            "predicted": torch.bincount(chosen, minlength=width).numpy(),
             "explained": torch.bincount(own, minlength=width).numpy(),
-            "confidence": [float(top)] * width,
-            "probabilities": [whole] * width,
+            "confidence": [float(sure.sum()) if head.decides else math.nan] * width,
+            "there": [int((asked > 0.5).sum()) if head.sided else 0] * width,
+            "head": [head.name] * width,
         }
     )
     return {"classes": table, "flat": pl.DataFrame({"explainer": list(flat), "images": list(flat.values())})}
@@ -81,13 +88,14 @@ def classes_table(logits: Tensor, targets: Tensor, flat: dict[str, int]) -> dict
 
 def looked(classes: Iterable[pl.DataFrame], flat: Iterable[pl.DataFrame]) -> Looks:
     """What the blocks' tables come to."""
-    found, sums, confidence = Looks(probabilities=True), np.zeros((0, 4)), 0.0
+    found, sums, confidence = Looks(), np.zeros((0, 4)), 0.0
     for part in classes:
         own = part.select("logit", "square", "predicted", "explained").to_numpy().astype(float)
         sums = own if not len(sums) else sums + own
         found.images += int(part["images"][0])
         confidence += float(part["confidence"][0])
-        found.probabilities &= bool(part["probabilities"][0])
+        found.there += int(part["there"][0])
+        found.head = str(part["head"][0])
     for part in flat:
         for name, many in part.rows():
             found.flat[name] = found.flat.get(name, 0) + many
@@ -114,12 +122,14 @@ def model_sentences(model: Classifier, looks: Looks, right: int | None, labelled
         labelled: Images whose labels the model has a class for.
         seed: Decides the random weights that the model's are held against.
     """
-    found: list[Sentence] = []
+    found = [Sentence("note", one) for one in model.findings]
     sound = True
-    if right is not None and labelled:
+    if right is not None and labelled and looks.head != "scalar":
         one = share(right, labelled)
         told = f"{right} of {labelled} labelled images ({one.low:.0%} to {one.high:.0%})"
-        if one.low > 1 / looks.classes:
+        if looks.head == "sigmoid":
+            found.append(Sentence("note", f"The model's most probable finding is the labelled one on {told}."))
+        elif one.low > 1 / looks.classes:
             found.append(Sentence("note", f"The model is right on {told}."))
         else:
             found.append(
@@ -131,12 +141,11 @@ def model_sentences(model: Classifier, looks: Looks, right: int | None, labelled
     if looks.images > 1 and looks.spread <= _SAME:
         found.append(Sentence("bad", "The model's output is the same for every image: there is nothing to explain."))
         return found, False
-    guess = (looks.confidence - 1 / looks.classes) / (1 - 1 / looks.classes) if looks.classes > 1 else 1.0
-    if looks.probabilities:
-        found.append(Sentence("note", "The model's outputs are probabilities already, and are taken as they are."))
-    elif guess < _GUESS:
-        text = f"Its largest probability is {looks.confidence:.3f} on average, where {1 / looks.classes:.3f} is a guess"
-        found.append(Sentence("bad", f"The model hardly prefers any class. {text}: no map of it is to be trusted."))
+    chance = 0.5 if looks.head == "sigmoid" else 1 / max(looks.classes, 1)
+    if looks.confidence < chance + _GUESS * (1 - chance):
+        what = "is sure of the explained finding nowhere" if looks.head == "sigmoid" else "hardly prefers any class"
+        text = f"Its largest probability is {looks.confidence:.3f} on average, where {chance:.3f} is a guess"
+        found.append(Sentence("bad", f"The model {what}. {text}: no map of it is to be trusted."))
         sound = False
     if random_weights(model, seed):
         text = "The model looks untrained: its weights cannot be told from the same numbers in random order. No map of it is to be trusted."
@@ -144,6 +153,8 @@ def model_sentences(model: Classifier, looks: Looks, right: int | None, labelled
         sound = False
     if len(looks.predicted) == 1 and looks.images > 1:
         found.append(Sentence("caution", f"The model predicts one class for all {plural(looks.images, 'image')}."))
+    if looks.head == "sigmoid" and looks.images > 1 and looks.there in (0, looks.images):
+        found.append(Sentence("caution", f"The explained finding is {'there' if looks.there else 'absent'} on all {looks.images} images."))
     flat = [f"{name} ({many} of {looks.images})" for name, many in looks.flat.items() if many]
     if flat:
         found.append(Sentence("caution", f"Maps without any variation, which say nothing: {', '.join(flat)}."))

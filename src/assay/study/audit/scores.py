@@ -123,7 +123,7 @@ def scores(plan: Plan, block: Block, tell: Tell) -> Scores:
     values = torch.stack(rated).masked_fill(lost, math.nan).cpu()
     named = dict(zip(map(short, plan.explainers), clean[:-1], strict=True))
     flat = {name: int((one.flatten(1).amax(1) == one.flatten(1).amin(1)).sum()) for name, one in named.items()}
-    tables = classes_table(block.decision.outputs.cpu(), block.decision.ids.cpu(), flat)
+    tables = classes_table(block.decision, flat)
     if held and against:
         found = torch.stack(against).masked_fill(~known, math.nan).cpu()
         tables["nulls"] = nulls.table(block.batch.index, found, [one.name for one in plan.rated])

@@ -66,6 +66,7 @@ class AuditStudy(Study):
     smallest_effect: float = SMALLEST
 
     command: ClassVar[str] = "audit"
+    least: ClassVar[int] = 16  # Maps are held against those of other images of the block, which must be of several classes.
 
     @property
     def explainers(self) -> tuple[Explainer, ...]:

@@ -20,13 +20,13 @@ FEW = 30
 RULES = (
     "Every width is compared with width 0, image by image. A quantity gains at a width when the 95 % interval of the mean paired "
     "difference lies on the good side of zero, costs when on the bad side, is free when it holds zero and no loss above "
-    f"{TOLERANCE:.0%} of the value at width 0 (a one-sided test at 0.025), and is undecided otherwise. A quantity gets better (worse) over these widths when its "
-    f"rank correlation with the width, image by image, is above (below) zero: two-sided p below {LEVEL:g}, the larger one of Page's test and "
-    "of a t test of these correlations, after Holm's correction over the explainer's quantities. That holds for other images at these widths; "
-    "images that move together are one witness of how widths act, so a trend with the width, for other widths too, is said only where "
-    "the mean curve's steps differ from a random walk's as well. Smoothing is a gain where the robustness "
-    "that is named first gains at the largest width and gets better with the width. A notion of faithfulness is free when it is free at "
-    "the largest width, has a cost when it costs there and gets worse with the width, gains when it gains there and gets better; else it "
+    f"{TOLERANCE:.0%} of the value at width 0 (a one-sided test at 0.025), and is undecided otherwise. A quantity gets better (worse) over "
+    f"these widths when its rank correlation with the width, image by image, is above (below) zero: two-sided p below {LEVEL:g}, the larger "
+    "one of Page's test and of a t test of these correlations, after Holm's correction over the explainer's quantities. That holds for "
+    "other images at these widths. Images that move together are one witness of what widths do, so that a trend with the width, for other "
+    "widths too, is said only where the mean curve's steps differ from a random walk's as well. Smoothing is a gain where the robustness "
+    "that is named first gains at the largest width and gets better over the widths. A notion of faithfulness is free when it is free at "
+    "the largest width, has a cost when it costs there and gets worse over the widths, gains when it gains there and gets better; else it "
     "is undecided as a whole."
 )
 

@@ -1,0 +1,166 @@
+"""The three answers on an audit's first screen, in words for people who use the model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from assay.report.cards import Card
+from assay.report.page import MeasureNote, Sentence
+from assay.report.text import number, plural
+from assay.study.audit.answers import QUESTIONS, Answers
+from assay.study.labels import Labels
+from assay.study.tally import Tally
+
+__all__ = ["plain_name", "plain_names", "screen"]
+
+_USE, _MODEL, _UNKNOWN = (
+    "Which explanation can I use here?",
+    "What does my model look at, and where does it fail?",
+    "What is not known?",
+)
+_PASSED = dict(zip(QUESTIONS, ("says where", "is of this image", "is of this model", "says more than the image alone"), strict=True))
+_FEW = 30
+_CLASSES = 3
+
+
+def screen(
+    summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Answers, tally: Tally, labels: Labels, model: Sequence[Sentence]
+) -> tuple[Card, Card, Card]:
+    """The cards, from what an audit found.
+
+    Args:
+        summary: One row for each explainer and measure.
+        notes: A note for each measure.
+        answers: Answers to the verdict's questions.
+        tally: What the status of all images comes to.
+        labels: Names of labels and classes.
+        model: What must be known of the model first.
+    """
+    explainers = list(dict.fromkeys(summary["explainer"]))
+    names = plain_names(explainers)
+    return (
+        _use(answers, names),
+        _looks(summary, notes, answers, tally, labels, model, names),
+        _unknown(summary, notes, answers, tally, names),
+    )
+
+
+def plain_name(spec: str) -> str:
+    """A spec without its parameters."""
+    return spec.partition("(")[0]
+
+
+def plain_names(specs: Sequence[str]) -> dict[str, str]:
+    """Names without parameters, where no two explainers share one; the spec is shown on demand."""
+    short = Counter(map(plain_name, specs))
+    return {spec: plain_name(spec) if short[plain_name(spec)] == 1 else spec for spec in specs}
+
+
+def _use(answers: Answers, names: Mapping[str, str]) -> Card:
+    lines = tuple(f"{names[spec]}: {_passes(answers, spec)}" for spec in names if answers.alive)
+    if answers.recommended:
+        text = f"Use {names[answers.recommended]}. It was chosen on one half of the images and confirmed on the other."
+        return Card(_USE, "good", text, lines)
+    if answers.trusted:
+        text = f"{_listed([names[one] for one in answers.trusted])} passed every question, but no choice among them was confirmed."
+        return Card(_USE, "caution", text, lines)
+    return Card(_USE, "bad", "None of these is shown to be trustworthy on these images. Do not decide anything by these maps.", lines)
+
+
+def _passes(answers: Answers, spec: str) -> str:
+    """What one explainer passed and did not, in a line."""
+    told = {question: answers.status(spec, question) for question in QUESTIONS}
+    passed = [_PASSED[one] for one, status in told.items() if status == "yes"]
+    failed = [_PASSED[one] for one, status in told.items() if status == "no"]
+    unsure = [_PASSED[one] for one, status in told.items() if status in ("undecided", "open")]
+    parts = [f"{_listed(passed)}" if passed else "", f"not shown that it {_listed(failed)}" if failed else ""]
+    parts.append(f"undecided whether it {_listed(unsure)}" if unsure else "")
+    return "; ".join(one for one in parts if one)
+
+
+def _looks(
+    summary: pl.DataFrame,
+    notes: Mapping[str, MeasureNote],
+    answers: Answers,
+    tally: Tally,
+    labels: Labels,
+    model: Sequence[Sentence],
+    names: Mapping[str, str],
+) -> Card:
+    bad = [one.text for one in model if one.tone == "bad"]
+    share, known = labels.accuracy(tally.pairs) if tally.pairs else (0.0, 0)
+    if bad:
+        return Card(_MODEL, "bad", bad[0], tuple(bad[1:]))
+    lines = [*_failures(tally, labels), *_places(summary, notes, answers, names)]
+    if not known:
+        return Card(_MODEL, "note", "Whether it is right cannot be said: the images have no labels that the model knows.", tuple(lines))
+    wrong = known - round(share * known)
+    text = f"It is right on {known - wrong} of {plural(known, 'labelled image')}"
+    text += "; failures stand first in the gallery below." if wrong else ", so no failure could be looked at."
+    return Card(_MODEL, "note" if share > 0.5 else "caution", text, tuple(lines))
+
+
+def _failures(tally: Tally, labels: Labels) -> list[str]:
+    """Where it fails most: classes by their share of wrong predictions, and what they are taken for."""
+    total: Counter[str] = Counter()
+    wrong: Counter[str] = Counter()
+    taken: Counter[tuple[str, str]] = Counter()
+    for (label, guess), many in tally.pairs.items():
+        name = labels.name_of(label)
+        if name:
+            total[name] += many
+            if name != labels.names[guess]:
+                wrong[name] += many
+                taken[name, labels.names[guess]] += many
+    worst = sorted(wrong, key=lambda name: (-wrong[name] / total[name], name))[:_CLASSES]
+    found = []
+    for name in worst:
+        most = max((pair for pair in taken if pair[0] == name), key=lambda pair: taken[pair])[1]
+        found.append(f"Labelled {name}: {wrong[name]} of {total[name]} wrong, most often taken for {most}")
+    return found
+
+
+def _places(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Answers, names: Mapping[str, str]) -> list[str]:
+    """Whether maps lie on the evidence that is known, by explainers that are trusted."""
+    known = [name for name, note in notes.items() if note.category == "localisation"]
+    if not answers.trusted:
+        return ["What it looks at is not known: no explanation here is trusted."]
+    if not known:
+        return ["Whether it looks at the right place cannot be said: nobody marked the evidence in these images (--masks, --boxes)."]
+    found = []
+    for measure in known:
+        rows = summary.filter((pl.col("measure") == measure) & pl.col("explainer").is_in(answers.trusted)).drop_nans("mean")
+        for row in rows.iter_rows(named=True):
+            text = f"By {names[row['explainer']]} its maps meet the known evidence: {measure} {number(row['mean'], 2)}"
+            found.append(f"{text}, a random map {number(row['floor'], 2)}")
+    return found
+
+
+def _unknown(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Answers, tally: Tally, names: Mapping[str, str]) -> Card:
+    lines = []
+    if answers.silent:
+        lines.append(f"{_listed(list(answers.silent))}: cannot tell good maps from bad ones on these images, and was not counted")
+    undecided = [spec for spec in names if any(answers.status(spec, one) == "undecided" for one in QUESTIONS)] if answers.alive else []
+    for spec in undecided:
+        many = answers.needed.get(spec)
+        would = f"about {many:,} images would decide it" if many and many > answers.images else "no number of images is known to decide it"
+        lines.append(f"{names[spec]} is undecided; {would}")
+    if tally.sound < _FEW:
+        lines.append(f"Only {plural(tally.sound, 'image')}: take {_FEW} or more before you rely on this page")
+    if not any(name.startswith("AttackedSimilarity") for name in notes):
+        lines.append("Whether a small change of the image that keeps the prediction can bend the maps was not asked (--attack)")
+    if not any(note.category == "localisation" for note in notes.values()):
+        lines.append("Whether the maps meet the evidence a person would name was not asked")
+    if tally.troubled:
+        lines.append(f"{plural(tally.troubled, 'image')} could not be used; listed under Problems")
+    lines.append("Other images, other classes and other models: what holds here need not hold there")
+    methods = plural(summary["explainer"].n_unique(), "explanation method")
+    text = f"This page speaks of {plural(tally.sound, 'image')} and {methods}, and of nothing else."
+    return Card(_UNKNOWN, "note", text, tuple(lines))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

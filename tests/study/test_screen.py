@@ -1,0 +1,129 @@
+from collections import Counter
+
+import polars as pl
+import pytest
+import torch
+
+import assay
+from assay.report.page import MeasureNote, Sentence
+from assay.study.audit.answers import QUESTIONS, Answers
+from assay.study.audit.screen import plain_names, screen
+from assay.study.audit.shown import TYPICAL, WRONG
+from assay.study.labels import match
+from assay.study.tally import Tally
+from reference.specs import SMALL
+
+NOTES = {"Deletion": MeasureNote("faithfulness", "", "", ""), "MaskIoU": MeasureNote("localisation", "", "", "")}
+LABELS = match(("cat", "dog"), ("cat", "dog"))
+
+
+def summary(*explainers):
+    rows = [{"explainer": name, "measure": measure, "mean": 0.5, "floor": 0.125} for name in explainers for measure in NOTES]
+    return pl.DataFrame(rows)
+
+
+def told(holds, trusted=(), recommended=None, **more):
+    """Answers of one measure; `holds` gives each explainer's four answers."""
+    rows = [
+        {
+            "explainer": name,
+            "question": q,
+            "measure": "Deletion",
+            "difference": 0.1,
+            "low": 0.0,
+            "high": 0.2,
+            "effect": 1.0,
+            "p": 0.1,
+            "holds": one,
+        }
+        for name, answers in holds.items()
+        for q, one in zip(QUESTIONS, answers, strict=True)
+    ]
+    return Answers(pl.DataFrame(rows), trusted, recommended, alive=("Deletion",), faithful=("Deletion",), images=40, **more)
+
+
+def tally(pairs, images=40, troubled=0):
+    return Tally(images, images, images - troubled, 0, Counter(pairs), [], troubled)
+
+
+ALL, NONE = (True,) * 4, (False,) * 4
+
+
+def test_the_recommended_explanation_is_named_without_its_parameters():
+    found = told({"SmoothGrad(sigma=0.1)": ALL, "Lime": NONE}, ("SmoothGrad(sigma=0.1)",), "SmoothGrad(sigma=0.1)")
+    use, _, _ = screen(summary("SmoothGrad(sigma=0.1)", "Lime"), NOTES, found, tally({(0, 0): 40}), LABELS, ())
+    assert use.tone == "good"
+    assert use.answer.startswith("Use SmoothGrad. ")
+    assert use.lines[1].startswith("Lime: not shown that it says where")
+
+
+def test_two_explanations_of_one_name_keep_their_parameters():
+    assert plain_names(["Lime(samples=5)", "Lime(samples=9)", "Gradient()"]) == {
+        "Lime(samples=5)": "Lime(samples=5)",
+        "Lime(samples=9)": "Lime(samples=9)",
+        "Gradient()": "Gradient",
+    }
+
+
+def test_where_none_is_trusted_nothing_reads_as_good_news():
+    cards = screen(summary("Lime"), NOTES, told({"Lime": NONE}), tally({(0, 0): 40}), LABELS, ())
+    assert cards[0].tone == "bad"
+    assert "Do not decide anything by these maps" in cards[0].answer
+    assert "What it looks at is not known: no explanation here is trusted." in cards[1].lines
+    assert all(one.tone != "good" for one in cards)
+
+
+def test_failures_are_told_by_class_worst_share_first():
+    counted = tally({(0, 0): 18, (0, 1): 2, (1, 1): 10, (1, 0): 10})
+    _, model, _ = screen(summary("Lime"), NOTES, told({"Lime": ALL}, ("Lime",)), counted, LABELS, ())
+    assert model.answer.startswith("It is right on 28 of 40 labelled images")
+    assert model.lines[:2] == (
+        "Labelled dog: 10 of 20 wrong, most often taken for cat",
+        "Labelled cat: 2 of 20 wrong, most often taken for dog",
+    )
+    assert "By Lime its maps meet the known evidence: MaskIoU 0.50, a random map 0.12" in model.lines
+
+
+def test_a_model_that_is_not_sound_is_the_answer():
+    bad = Sentence("bad", "The model looks untrained.")
+    _, model, _ = screen(summary("Lime"), NOTES, told({"Lime": NONE}), tally({(0, 0): 40}), LABELS, (bad,))
+    assert (model.tone, model.answer) == ("bad", "The model looks untrained.")
+
+
+def test_what_is_not_known_names_silent_measures_undecided_explainers_and_what_was_not_asked():
+    found = told({"Lime": (True, None, True, True)}, silent=("Insertion",), needed={"Lime": 90})
+    _, _, unknown = screen(summary("Lime"), {"Deletion": NOTES["Deletion"]}, found, tally({}, images=20, troubled=1), LABELS, ())
+    text = "\n".join(unknown.lines)
+    for one in ("Insertion: cannot tell", "Lime is undecided; about 90 images", "Only 19 images", "--attack", "1 image could not be used"):
+        assert one in text
+
+
+@pytest.fixture(scope="module")
+def found(model):
+    images = torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = model.predict(images)
+    labels[[3, 7, 9]] = (labels[[3, 7, 9]] + 1) % 4
+    options = {"explainers": ["Gradient", SMALL["Lime"]], "measures": [SMALL["Deletion"]], "labels": labels, "gallery": 6}
+    return assay.audit(model, images, **options)
+
+
+def test_the_gallery_begins_with_failures_the_surest_first_and_ends_with_typical_images(found):
+    gallery = found.page.gallery
+    wrong = [name for name, why in zip(gallery.names, gallery.why, strict=True) if why == WRONG]
+    assert gallery.why[:3] == (WRONG,) * 3
+    assert gallery.why[-1] == TYPICAL
+    assert set(wrong) == {"image 3", "image 7", "image 9"}
+    sure = gallery.probabilities[:3]
+    assert list(sure) == sorted(sure, reverse=True)
+    assert len(set(gallery.names)) == len(gallery.names) == 6
+
+
+def test_an_image_explained_again_for_the_page_has_the_scores_of_the_table(found):
+    gallery = found.page.gallery
+    for at, name in enumerate(gallery.names):
+        own = found.scores.filter((pl.col("image") == int(name.split()[1])) & (pl.col("explainer") == "Gradient"))
+        assert gallery.scores["Gradient"]["Deletion"][at] == pytest.approx(own["value"].item(), abs=1e-5)
+
+
+def test_the_report_opens_with_the_three_answers(found):
+    assert [one.question.split()[0] for one in found.page.cards] == ["Which", "What", "What"]

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import assay
-from assay.bench.exam.exam import COUNTS, SUBSETS, Scored, judge, lines
-from assay.bench.exam.maps import CELLS, Asked, blind, flawed, foreign, worth
+from assay.bench.exam.exam import COUNTS, SUBSETS, SeatScores, judge, lines
+from assay.bench.exam.maps import CELLS, Call, blind, flawed, foreign, worth
 from assay.bench.exam.networks import Cells, Colours, Linear, cell_values, coloured, pixel_values, textures
 from assay.bench.exam.pairs import PAIRS
 from assay.explain.superpixels.segments import Grid
@@ -19,7 +19,7 @@ from assay.study.audit.answers import Rated
 
 def asked(net, batch, count=3):
     model, images = assay.Classifier(net), batch.images[:count]
-    return Asked(model, images, model.predict(images), batch.index[:count], 0)
+    return Call(model, images, model.predict(images), batch.index[:count], 0)
 
 
 def test_closed_form_values_of_cells_are_those_of_all_coalitions():
@@ -57,7 +57,7 @@ def test_spoilt_maps_are_spoilt_as_they_say():
 
 def test_blind_and_foreign_maps_do_not_change_with_the_model_but_for_noise_drawn_by_it():
     one, other = (asked(Linear(seed=seed), textures(8, 0), 4) for seed in (0, 1))
-    other = Asked(other.model, one.images, one.targets, one.index, 0)
+    other = Call(other.model, one.images, one.targets, one.index, 0)
     every = [*blind(), foreign(CELLS, "occlusion", one.model, "another")]
     changed = [each.short_name for each in every if not torch.equal(each.make(one), each.make(other))]
     assert changed == ["noise drawn by the model's output"]
@@ -81,7 +81,7 @@ def made(names, trusted, images=64):
             up = kind == "own" and (name in trusted or name == "positive control")
             columns.append(float(up) + 0.1 * generator.normal(size=images))
     rated = Rated("Insertion", True, "faithfulness", False)
-    return Scored("pair", 0, np.stack(columns, 1)[:, :, None], tuple(items), (rated,), names, dict.fromkeys(COUNTS, True))
+    return SeatScores("pair", 0, np.stack(columns, 1)[:, :, None], tuple(items), (rated,), names, dict.fromkeys(COUNTS, True))
 
 
 def test_what_is_trusted_is_counted_by_kind_and_halves_share_no_case():
@@ -99,9 +99,9 @@ def test_what_is_trusted_is_counted_by_kind_and_halves_share_no_case():
 
 def test_nothing_is_trusted_of_an_unsound_model(tmp_path):
     found = made({"right": True}, {"right"})
-    kept = Scored("pair", 1, found.values, found.items, found.measures, found.right, {32: False, 64: True})
+    kept = SeatScores("pair", 1, found.values, found.items, found.measures, found.right, {32: False, 64: True})
     kept.save(tmp_path / "kept.npz")
-    again = Scored.load(tmp_path / "kept.npz")
+    again = SeatScores.load(tmp_path / "kept.npz")
     assert (again.items, again.measures, again.sound) == (kept.items, kept.measures, kept.sound)
     trusted = {one.images: one.trusted for one in judge([again]) if one.subset == "Insertion"}
     assert trusted == {32: False, 64: True}

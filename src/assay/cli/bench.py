@@ -14,7 +14,7 @@ from assay.cli.progress import bar
 
 if TYPE_CHECKING:
     from assay.bench.checks import Check
-    from assay.bench.exam.exam import Case, Line
+    from assay.bench.exam.exam import ExamCase, ExamLine
     from assay.bench.speed import Bench
 
 __all__ = ["bench", "verdict"]
@@ -119,7 +119,7 @@ def verdict(
     _examined(table, cases, left_out)
 
 
-def _examined(table: list[Line], cases: list[Case], left_out: dict[str, str]) -> None:
+def _examined(table: list[ExamLine], cases: list[ExamCase], left_out: dict[str, str]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from assay.bench.exam.maps import Asked, Candidate
+from assay.bench.exam.maps import Call, Candidate
 from assay.core import noise
 from assay.data import choose, read
 from assay.data.base import Batch, Dataset
@@ -66,9 +66,9 @@ class Colours(nn.Module):
 def pixel_values() -> Candidate:
     """Exact Shapley values of pixels of `Linear` and `Colours` against black: each pixel's own addend."""
 
-    def make(asked: Asked) -> Tensor:
-        own = dict(asked.model.module.named_parameters())["weight"][asked.targets].detach()
-        return (own if own.ndim == 4 else own[:, :, None, None]) * asked.images
+    def make(call: Call) -> Tensor:
+        own = dict(call.model.module.named_parameters())["weight"][call.targets].detach()
+        return (own if own.ndim == 4 else own[:, :, None, None]) * call.images
 
     return Candidate("exact Shapley values", make, right=True)
 
@@ -80,12 +80,12 @@ def cell_values() -> Candidate:
     it adds while the other is black and while it is there.
     """
 
-    def make(asked: Asked) -> Tensor:
-        weights = {name: one.detach() for name, one in asked.model.module.named_parameters()}
-        means, pairs = _means(asked.images), torch.triu(weights["pairs"], 1)[asked.targets]
+    def make(call: Call) -> Tensor:
+        weights = {name: one.detach() for name, one in call.model.module.named_parameters()}
+        means, pairs = _means(call.images), torch.triu(weights["pairs"], 1)[call.targets]
         both = torch.einsum("nij,nj->ni", pairs + pairs.transpose(1, 2), means - 1)
-        values = means * (weights["alone"][asked.targets] + 0.5 * both)
-        return F.interpolate(values.view(-1, 1, _GRID, _GRID), size=asked.images.shape[2:], mode="nearest")
+        values = means * (weights["alone"][call.targets] + 0.5 * both)
+        return F.interpolate(values.view(-1, 1, _GRID, _GRID), size=call.images.shape[2:], mode="nearest")
 
     return Candidate("exact Shapley values", make, right=True)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from assay.report.page import MeasureNote, Sentence, Tone
+from assay.stats.dominance import dominated
 from assay.stats.intervals import LEVEL
 from assay.study.audit.answers import QUESTIONS, Answers
 from assay.study.audit.nulls import STEPS
@@ -43,6 +44,7 @@ def verdict(
     answers: Answers,
     model: Sequence[Sentence] = (),
     alike: pl.DataFrame | None = None,
+    costs: Mapping[str, float] | None = None,
 ) -> tuple[Sentence, ...]:
     """Sentences for the top of the report, most important first.
 
@@ -53,9 +55,11 @@ def verdict(
         answers: What the questions come to, nothing being trusted where the model is not sound.
         model: What must be known of the model before.
         alike: As `assay.study.audit.nulls.agreements` makes it.
+        costs: Passes that a map takes, by explainer, where they are known.
     """
     explainers = list(dict.fromkeys(summary["explainer"]))
-    found = [*model, *_first(answers), *_each(answers, explainers), *_measures(answers), *_agreement(answers, alike)]
+    found = [*model, *_first(answers), *_each(answers, explainers), *_measures(answers), *_front(summary, notes, answers, costs or {})]
+    found += _agreement(answers, alike)
     rest = [*_localisation(summary, notes, answers), *_robustness(summary, notes), *_attacked(summary), *_not_attacked(summary, images)]
     # Nothing reads as good news beside explainers that are not trusted.
     found += [Sentence("note", one.text) if one.tone == "good" and not answers.trusted else one for one in rest]
@@ -183,6 +187,29 @@ def _measures(answers: Answers) -> list[Sentence]:
     if full:
         found.append(Sentence("note", f"Images on which every map scores the same, so that they tell nothing: {_listed(full)}."))
     return found
+
+
+def _front(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Answers, costs: Mapping[str, float]) -> list[Sentence]:
+    """What is left to choose from among several trusted explainers, by means, and what each of the others loses to."""
+    if len(answers.trusted) < 2:
+        return []
+    rows = _rows(summary, notes, "robustness").filter(pl.col("explainer").is_in(answers.trusted))
+    measure = next(iter(rows["measure"]), None)
+    robust = {row["explainer"]: row for row in rows.filter(pl.col("measure") == measure).iter_rows(named=True)}
+    goods, told = {}, {}
+    for name in answers.trusted:
+        stands = [answers.standing.get((name, one), math.nan) for one in answers.seeing]
+        stand, own, passes = sum(stands) / len(stands), robust.get(name, {"mean": math.nan, "higher_is_better": True}), costs.get(name)
+        goods[name] = (stand, own["mean"] if own["higher_is_better"] else -own["mean"], math.nan if passes is None else -passes)
+        parts = [f"stands at {_stand(stand)}", *([] if math.isnan(own["mean"]) else [f"{measure} {own['mean']:.2f}"])]
+        told[name] = ", ".join([*parts, *([] if passes is None else [f"{passes:g} passes"])])
+    lost = dominated(goods)
+    kept = "; ".join(f"{name} ({words})" for name, words in told.items() if name not in lost)
+    what = f"faithfulness, robustness (by {measure}) and cost" if measure else "faithfulness and cost (robustness was not measured)"
+    text = f"Left to choose from by means of {what}: {kept}."
+    if lost:
+        text += f" Dropped: {', '.join(f'{name}, which is better than {winner} in none of them' for name, winner in lost.items())}."
+    return [Sentence("note", text)]
 
 
 def _agreement(answers: Answers, alike: pl.DataFrame | None) -> list[Sentence]:

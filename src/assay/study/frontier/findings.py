@@ -20,14 +20,14 @@ FEW = 30
 RULES = (
     "Every width is compared with width 0, image by image. A quantity gains at a width when the 95 % interval of the mean paired "
     "difference lies on the good side of zero, costs when on the bad side, is free when it holds zero and no loss above "
-    f"{TOLERANCE:.0%} of the value at width 0 (a one-sided test at 0.025), and is undecided otherwise. A quantity gets better (worse) over "
-    f"these widths when its rank correlation with the width, image by image, is above (below) zero: two-sided p below {LEVEL:g}, the larger "
-    "one of Page's test and of a t test of these correlations, after Holm's correction over the explainer's quantities. That holds for "
-    "other images at these widths. Images that move together are one witness of what widths do, so that a trend with the width, for other "
-    "widths too, is said only where the mean curve's steps differ from a random walk's as well. Smoothing is a gain where the robustness "
-    "that is named first gains at the largest width and gets better over the widths. A notion of faithfulness is free when it is free at "
-    "the largest width, has a cost when it costs there and gets worse over the widths, gains when it gains there and gets better; else it "
-    "is undecided as a whole."
+    f"{TOLERANCE:.0%} of the value at width 0 (a one-sided test at 0.025), and is undecided otherwise. A quantity gets better (worse) "
+    f"over these widths when its rank correlation with the width, image by image, is above (below) zero: two-sided p below {LEVEL:g}, "
+    "the larger one of Page's test and of a t test of these correlations, after Holm's correction over the explainer's quantities. "
+    "That holds for other images at these widths. Images that move together are one witness of what widths do, so that a trend with "
+    "the width, for other widths too, is said only where the mean curve's steps differ from a random walk's as well. Smoothing is a "
+    "gain where the robustness that is named first gains at the largest width and gets better over the widths. A notion of "
+    "faithfulness is free when it is free at the largest width, has a cost when it costs there and gets worse over the widths, gains "
+    "when it gains there and gets better; else it is undecided as a whole."
 )
 
 
@@ -75,7 +75,7 @@ def frontier_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
             {name: head[name] for name in ("explainer", "kernel", "width", "quantity", "kind", "higher_is_better")}
             | dict(zip(("mean", "low", "high", "change", "change_low", "change_high"), (mean, *low, change, *high), strict=True))
             | dict(zip(("loss", "loss_low", "loss_high"), losses, strict=True))
-            | {"outcome": outcome(*high, size) if known else "", "count": int(counts[0, width, quantity])}
+            | {"outcome": outcome(high[0], high[1], size) if known else "", "count": int(counts[0, width, quantity])}
         )
     return pl.DataFrame(rows)
 

@@ -195,7 +195,7 @@ def _front(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Ans
         return []
     rows = _rows(summary, notes, "robustness").filter(pl.col("explainer").is_in(answers.trusted))
     measure = next(iter(rows["measure"]), None)
-    robust = {row["explainer"]: row for row in rows.filter(pl.col("measure") == measure).iter_rows(named=True)}
+    robust = {row["explainer"]: row for row in rows.iter_rows(named=True) if row["measure"] == measure}
     goods, told = {}, {}
     for name in answers.trusted:
         stands = [answers.standing.get((name, one), math.nan) for one in answers.seeing]

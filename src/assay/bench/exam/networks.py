@@ -114,8 +114,8 @@ def coloured(count: int, classes: int, seed: int) -> Batch:
     return Batch(images, label, truth, None, index, tuple(f"square {number}" for number in range(count)))
 
 
-def fitted(shape: Architecture, data: Dataset, count: int, seed: int, epochs: int = 6) -> Classifier:
-    """A network of that shape, trained for a minute on so many images of the data."""
+def fitted(shape: Architecture, data: Dataset, count: int, seed: int, epochs: int = 24) -> Classifier:
+    """A network of that shape, trained for a minute or two on so many images of the data."""
     batch = read(data, choose(data, count, seed))
     assert batch.labels is not None
     mean, std = channel_statistics((255 * batch.images).round().to(torch.uint8))

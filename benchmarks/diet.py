@@ -38,7 +38,7 @@ def authors(net: nn.Module, images: Tensor, wanted: Tensor, masks: Tensor, epoch
         says = net(images[rows]).softmax(1)
         simplified = net(large * images[rows] + (1 - large) * behind).softmax(1)
         first, second = (wanted[rows] - says).abs().sum(), (says - simplified).abs().sum()
-        loss = (WEIGHT * large.abs().sum() / images[0, 0].numel() + first + second) / BATCH
+        loss = (WEIGHT * large.abs().sum() / images[0, 0].numel() + first + second) / len(rows)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -1,7 +1,7 @@
 """Robust accuracy of checkpoints by the worst of several attacks, written into their cards.
 
 `python benchmarks/robust.py --attack "AttackEnsemble(eps=0.5, norm='l2')" CHECKPOINT...` measures what `assay train` does at its
-end, for networks that were trained before, and changes nothing else of a card.
+end, for networks that were trained before, as the card's `worst`; nothing else of a card changes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
     for name in args.checkpoints:
         net, card = checkpoint.read(name)
         found = robust_accuracy(Trained(net, card), test_set, attack, args.attacked, card.seed)
-        checkpoint.card_path(name).write_text(to_json(replace(card, robust=found)))
+        checkpoint.card_path(name).write_text(to_json(replace(card, worst=found)))
         print(f"{name}: {found.accuracy}, {found.blind} without a gradient", flush=True)  # noqa: T201
 
 

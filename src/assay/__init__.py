@@ -77,13 +77,13 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.random import RandomMap as RandomMap
     from assay.explain.references import References as References
     from assay.explain.refine import Refined as Refined
-    from assay.explain.rise import Rise as Rise
     from assay.explain.smooth import Smoothed as Smoothed
     from assay.explain.smooth import SmoothGrad as SmoothGrad
     from assay.explain.smoothed_model import SmoothedModel as SmoothedModel
     from assay.explain.sparse import Sparsified as Sparsified
     from assay.explain.superpixels.permutations import ShapleySampling as ShapleySampling
     from assay.explain.superpixels.posterior import Posterior as Posterior
+    from assay.explain.superpixels.rise import Rise as Rise
     from assay.explain.superpixels.segments import Grid as Grid
     from assay.explain.superpixels.segments import Quickshift as Quickshift
     from assay.explain.superpixels.segments import Segments as Segments
@@ -180,7 +180,7 @@ _HOMES = {
     "LayerCAM": "assay.explain.features.cam",
     "GuidedBackprop": "assay.explain.features.guided",
     "References": "assay.explain.references",
-    "Rise": "assay.explain.rise",
+    "Rise": "assay.explain.superpixels.rise",
     "ShapleySampling": "assay.explain.superpixels.permutations",
     "GradCAM": "assay.explain.features.cam",
     "Gradient": "assay.explain.gradient",

@@ -76,6 +76,14 @@ def smoothed_map(model, x, inner=gradient_map):
     return sum(parts) / 6
 
 
+def expected_map(model, x):
+    total = 0
+    for sample in range(4):
+        base, share = assay.ExpectedGradients(assay.Constant(0.2), samples=4).points(x.detach(), INDEX, torch.full((COUNT,), sample), SEED)
+        total = total + gradient_map(model, base + share * (x - base)) * (x - base) / 4
+    return total
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 5, 64])
 @pytest.mark.parametrize(
     ("explainer", "make", "held"),
@@ -84,6 +92,7 @@ def smoothed_map(model, x, inner=gradient_map):
         (assay.GradientXInput(), lambda model, x: gradient_map(model, x) * x, True),
         (assay.IntegratedGradients(4), path_map, False),
         (assay.SmoothGrad(0.1, samples=6, antithetic=False), smoothed_map, False),
+        (assay.ExpectedGradients(assay.Constant(0.2), samples=4), expected_map, False),
     ],
     ids=lambda part: getattr(part, "__name__", repr(part)),
 )
@@ -119,6 +128,7 @@ def test_samples_replace_an_explainers_own_only_where_it_averages_over_noise():
         assay.Occlusion(assay.Grid(2, 3)),
         assay.KernelShap(12, assay.Grid(3, 2), sampling="independent"),
         assay.GradCAM("0"),
+        assay.ShapleySampling(3, assay.Grid(2, 2)),
         assay.GradCAMpp("1"),
         assay.LayerCAM("1"),
     ],

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from assay.papers.diet.settings import DietSettings
+from reference.faces import make_faces
 from reference.robustness import TINY as TINY_ROBUSTNESS
 from reference.robustness import make_weights
 from reference.studies import TINY
@@ -125,7 +126,11 @@ def test_the_robustness_study_runs_from_a_file_and_is_resumed(run, tmp_path, mon
     (tmp_path / "weights").mkdir()
     make_weights(tmp_path / "weights")
     path = write(tmp_path / "tiny.toml", TINY_ROBUSTNESS)
-    words = ("study", "robustness", "--study", path, "--weights", "weights", "--models", "tiny", "--models", "tiny-robust")
+    words = ("study", "robustness", "--study", path, "--weights", "weights", "--models", "tiny", "--models", "tiny-linf")
+    price = run(*words, "--out", tmp_path / "run", "--dry-run")
+    assert price.code == 0, price.err
+    assert all(word in price.out for word in ("passes", "minutes", "tiny-linf", "all together"))
+    assert not (tmp_path / "run").exists()
     found = run(*words, "--out", tmp_path / "run", "--docs", tmp_path / "docs")
     assert found.code == 0, found.err
     assert f"report: {tmp_path / 'run' / 'report.html'}" in found.out
@@ -135,7 +140,7 @@ def test_the_robustness_study_runs_from_a_file_and_is_resumed(run, tmp_path, mon
     assert again.code == 0, again.err
     assert "holds the finished study" in again.out
     told = run("run", "status", tmp_path / "run")
-    assert "of 13 steps, 13 of 13 blocks are done" in told.out
+    assert "of 11 steps, 11 of 11 blocks are done" in told.out
 
 
 @pytest.mark.parametrize(
@@ -157,3 +162,23 @@ def test_a_mistake_in_the_robustness_study_is_one_line_and_leaves_nothing(argume
     assert (found.code, len(found.lines)) == (2, 1), found.err
     assert message in found.lines[0]
     assert not (tmp_path / "run").exists()
+
+
+def test_the_study_of_celeba_runs_on_drawn_faces_in_the_official_layout(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("assay.papers.diet.study._drawings", lambda *_: ())
+    make_faces(tmp_path)
+    monkeypatch.setenv("ASSAY_DATA", str(tmp_path))
+    parts = {"train": "train", "tune": "train", "test": "test"}
+    many = {"train": 4, "test": 2}
+    specs = {name: f"CelebA(split='{part}', size=32, per_class={many[part]})" for name, part in parts.items()}
+    specs["reversed"] = "CelebA(split='test', size=32, per_class=2, glasses='reversed')"
+    few = {
+        "variants": {"celeba": specs},
+        "architecture": TINY["architecture"].replace("(w", "(classes=3, w"),
+        "seeds": 1,
+        "counted_images": 8,
+    }
+    path = write(tmp_path / "faces.toml", TINY | few | {"methods": {"DiET": TINY["methods"]["DiET"][:1]}})
+    found = run("study", "diet", "--dataset", "celeba", "--study", path, "--out", tmp_path / "run")
+    assert found.code == 0, found.err
+    assert "when the signal is on the other class" in found.out

@@ -47,7 +47,7 @@ def test_every_explainer_with_a_gradient_or_a_surrogate_can_be_attacked_through(
     attacked = {type(explainer).__name__ for explainer in differentiable()}
     wanted = {cls.__name__ for cls in own(assay.Explainer) if {"gradient", "segments"} & getattr(cheap(cls), "needs", set())}
     # These are attacked black-box: marks that jump, backward passes that are no gradient, and sums that are not over single passes.
-    assert attacked == wanted - {"LearnedMask", "Sparsified", "GuidedBackprop", "AttentionRelevance", "VarGrad", "ShapleySampling"}
+    assert attacked == wanted - {"LearnedMask", "Sparsified", "GuidedBackprop", "AttentionRelevance", "VarGrad"}
 
 
 @EXPLAINERS

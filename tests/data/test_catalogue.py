@@ -59,7 +59,7 @@ def test_unknown_names_get_the_nearest_right_one(name, error, message):
         load(name)
 
 
-@pytest.mark.parametrize("name", ["hf:cifar10@test", "s3://bucket/x.parquet", "https://host/a.tar", "zip:a.zip"])
+@pytest.mark.parametrize("name", ["s3://bucket/x.parquet", "https://host/a.tar", "zip:a.zip"])
 def test_addresses_are_not_taken_for_files(name):
     with pytest.raises(DataError, match=f"{name.partition(':')[0]}: is no way to data: give a folder"):
         load(name)

@@ -82,6 +82,21 @@ def test_a_grid_is_not_told_by_its_proportions_alone():
     assert layout_of(assay.Classifier(Both(True)), "out", square) == Layout((3, 1, 2), 10, 6)
 
 
+def test_four_places_that_move_almost_alike_are_told_by_their_proportions():
+    """Mixed tokens of which the mirrored ones move a little more: of so few that is no evidence of another grid."""
+
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.out = seeded(lambda: nn.Conv2d(3, 2, 8, stride=8)), nn.Identity()
+
+        def forward(self, x):
+            y = self.stem(x).flatten(2).transpose(1, 2)
+            return self.out(y.mean(1, keepdim=True) + 0.02 * y.flip(1)).mean(1)
+
+    assert layout_of(assay.Classifier(Mixed()), "out", torch.Size((3, 16, 16))) == Layout((2, 1), 2, 2)
+
+
 def test_it_costs_one_uncounted_pass_once_for_each_layer_and_size():
     passes = []
 

@@ -1,7 +1,5 @@
 import shlex
 from collections import Counter
-from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,106 +10,105 @@ from assay.core.ranks import Ranks
 from assay.core.registry import build, short
 from assay.data import Dataset
 from assay.errors import DataError, SpecError, WeightsError
-from assay.explain.smooth import Smoothed, samples_for
 from assay.models.nets.named import NAMED
 from assay.models.sources import checkpoint
-from assay.papers.robustness.networks import JUDGE, ROBUST, TRAININGS, default_models, networks, training_command
-from assay.papers.robustness.plan import RobustnessPlan
+from assay.models.sources.trainings import FIRST, ROBUST, TRAININGS, TWINS, backbone, is_robust, training_command
+from assay.models.training.adversary import Adversary
+from assay.models.training.recipe import Recipe
+from assay.papers.robustness.jobs import Jobs
+from assay.papers.robustness.measured import Measured
+from assay.papers.robustness.networks import default_models, networks
 from assay.papers.robustness.settings import RobustnessSettings, chosen, preset
 from assay.papers.robustness.study import share_steps
 from assay.study.audit.standard import PAPER
 
-PAGE = Path(__file__).parents[2] / "docs" / "studies" / "robustness.md"
 BOTH = pytest.mark.parametrize("name", ["small", "paper"])
 
 
-def sweeps(settings, model):
-    plan = RobustnessPlan(settings, torch.device("cpu"))
-    return {name: plan.sweep(part, model) for name, part in settings.parts.items()}
+def jobs(settings):
+    return Jobs(settings, torch.device("cpu"))
 
 
-@BOTH
-def test_every_spec_of_every_preset_builds(name, model):
-    settings = preset(name)
-    plan = RobustnessPlan(settings, torch.device("cpu"))
-    for part in settings.parts.values():
-        sweep = plan.sweep(part, model)
-        assert (sweep.attack, len(sweep.faithfulness), len(plan.distances)) == (None, 5, 2)
-        assert (plan.attack(part).norm, plan.attack(part).eps) == ("l2", 0.5)
-        assert len(sweep.kernels) == 1 + len(part.kernels)
-    assert build(settings.certified.attack).norm == "l2"
-    assert settings.images == 1000
+def test_every_spec_of_the_small_preset_builds():
+    settings = preset("small")
+    table = jobs(settings).table
+    assert len(table) == len(settings.models) * (len(settings.parts) + 1)
+    assert all(job.images <= settings.images == 1000 for job in table)
     try:
         assert len(build(settings.data, Dataset).classes) == 10
     except DataError:  # The spec is right; the files are not on this machine.
         assert settings.data == "CIFAR10"
 
 
-def test_the_paper_s_preset_has_the_paper_s_figures(model):
-    settings = preset("paper")
-    assert {(part.images, part.attacked) for part in settings.parts.values()} == {(1000, 1000)}
-    found = sweeps(settings, model)
-    assert found["explainers"].everyone == list(PAPER)
-    for part in ("Gaussian", "uniform"):
-        smoothed = [one for one in found[part].everyone if isinstance(one, Smoothed)]
-        assert len(smoothed) == 5 * 4
-        assert all(one.count == samples_for(one.kernel.spread) for one in smoothed)
-    assert settings.precision == settings.attack_precision == "float32"
-    assert all("-paper" in name for name in settings.models)
-
-
 @BOTH
-def test_each_preset_has_four_backbones_and_their_robust_twins(name):
-    models = default_models(name)
-    assert len(models) == 8
-    for one in models:
-        training = TRAININGS[one]
-        assert training.architecture in NAMED
-        assert (training.recipe.adversary is not None) == one.endswith(ROBUST)
-        assert one.removesuffix(ROBUST) in models
-        standard = TRAININGS[one.removesuffix(ROBUST)]
-        assert (training.architecture, training.recipe.optimiser) == (standard.architecture, standard.recipe.optimiser)
-        if one.endswith(ROBUST):
-            assert training.start == (one.removesuffix(ROBUST) if name == "small" else None)
-        else:
-            assert training.start in (None, f"{one}-first")
+def test_the_papers_six_explainers_are_measured_as_in_the_paper_on_probability_and_logit(name):
+    settings = preset(name)
+    for output in ("probability", "logit"):
+        parts = [settings.parts[f"{kind}, {output}"] for kind in ("gradients", "SmoothGrad", "surrogates")]
+        assert [spec for part in parts for spec in part.explainers] == [short(one) for one in PAPER]
+        for part in parts:
+            assert part.outputs == (output,)
+            assert part.measures[0] == "LocalLipschitz(draws=50, sigma=0.03)"
+            assert sum(one.startswith("MarginalContribution(groups=100") for one in part.measures) == 3
+
+
+def test_the_papers_preset_takes_a_thousand_images_and_the_papers_samples():
+    settings = preset("paper")
+    assert {part.images for name, part in settings.parts.items() if not name.startswith("ours")} == {1000}
+    wide = settings.parts["widths, faithfulness"].explainers
+    assert "SmoothGrad(sigma=0.4, antithetic=False)" in wide
+    assert wide[0] == "Gradient"
+    assert settings.precision == "float32"
+    assert {backbone(one) for one in settings.models} == {
+        f"{one}-cifar10-paper" for one in ("resnet", "bottleneck", "vgg", "googlenet", "swin")
+    }
+
+
+def test_the_small_preset_takes_what_is_shipped_but_for_other_balls():
+    assert set(default_models("small")) == {
+        name for name in checkpoint.shipped() if name.endswith(("cifar10", TWINS)) and not name.endswith(ROBUST)
+    }
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_every_training_builds_and_twins_differ_from_their_standard_ones_by_the_adversary(name):
+    training = TRAININGS[name]
+    assert training.architecture in NAMED
+    assert build(training.judge, PGD).steps == 20
+    assert (training.adversary is not None) == is_robust(name)
+    standard = TRAININGS[backbone(name)] if is_robust(name) else training
+    assert (training.architecture, training.recipe.optimiser) == (standard.architecture, standard.recipe.optimiser)
+    if is_robust(name):
+        made = build(training.adversary, Adversary)
+        assert (made.norm, made.eps) == (("linf", 8 / 255) if name.endswith(TWINS) else ("l2", 0.5))
+        assert training.start == (None if "-paper" in name else backbone(name))
+        if "-paper" in name:
+            assert made.step * made.eps == pytest.approx(2 / 255)
+            assert training.recipe == standard.recipe
+    else:
+        assert training.start in (None, f"{name}{FIRST}")
 
 
 def test_missing_weights_are_told_with_the_commands_of_all_that_they_go_on_from(monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoint, "shipped", lambda: ())
-    with pytest.raises(WeightsError) as told:
-        networks(["resnet-cifar10", "resnet-cifar10-robust"], tmp_path)
-    made = [word for word in shlex.split(str(told.value).partition("make them by ")[2]) if word.endswith(".safetensors")]
-    first, standard, robust = (str(tmp_path / f"resnet-cifar10{end}.safetensors") for end in ("-first", "", "-robust"))
+    with pytest.raises(WeightsError) as caught:
+        networks(["resnet-cifar10", "resnet-cifar10-linf"], tmp_path)
+    commands = [shlex.split(one) for one in str(caught.value).split("make them by ")[1].partition(" and give")[0].split(" ; ")]
+    made = [word for command in commands for word in command if word.endswith(".safetensors")]
+    first, standard, robust = (str(tmp_path / f"resnet-cifar10{end}.safetensors") for end in ("-first", "", "-linf"))
     # What each command starts from and what it writes.
     assert made == [first, first, standard, standard, robust]
 
 
-def test_a_training_s_command_is_read_by_the_command_line_as_the_table_has_it():
-    from assay.models.training.adversary import Adversary
-    from assay.models.training.recipe import Recipe
-
-    words = shlex.split(training_command("swin-cifar10-robust", "some folder"))
+def test_a_trainings_command_is_read_by_the_command_line_as_the_table_has_it():
+    words = shlex.split(training_command("swin-cifar10-linf", lambda name: f"some folder/{name}"))
     assert words[:2] == ["assay", "train"]
-    told, training = dict(zip(words[2:-3:2], words[3:-3:2], strict=True)), TRAININGS["swin-cifar10-robust"]
-    assert build(told["--adversarial"], Adversary) == training.recipe.adversary
-    assert replace(build(told["--recipe"], Recipe), adversary=training.recipe.adversary) == training.recipe
-    assert build(told["--robust-accuracy"], PGD) == JUDGE
-    assert told["--start"] == "swin-cifar10"
-    assert "--start 'some folder/resnet-cifar10-first.safetensors'" in training_command("resnet-cifar10", "some folder")
-    assert "--start" not in training_command("swin-cifar10")
-    assert words[-3:] == ["--half", "--out", "some folder/swin-cifar10-robust.safetensors"]
-
-
-def test_the_page_has_the_small_preset_s_parts():
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.read_text().splitlines() if line.startswith("|")]
-    rows = {line[0]: line[1:] for line in lines if len(line) == 7}
-    for name, part in preset("small").parts.items():
-        explainers, kernels, copies, images, attacked, draws = rows[name]
-        assert explainers.split(", ") == [one.partition("(")[0] for one in part.explainers]
-        widths = [one.partition("=")[2].rstrip(")") for one in part.kernels]
-        assert kernels.replace(",", "").split()[1:] == widths
-        assert [copies, images, attacked, draws] == [str(one) for one in (part.samples or "–", part.images, part.attacked, part.draws)]
+    told, training = dict(zip(words[2:-3:2], words[3:-3:2], strict=True)), TRAININGS["swin-cifar10-linf"]
+    assert build(told["--adversarial"], Adversary) == build(training.adversary, Adversary)
+    assert build(told["--recipe"], Recipe) == training.recipe
+    assert build(told["--robust-accuracy"], PGD) == build(training.judge, PGD)
+    assert (told["--attacked"], told["--start"]) == ("2000", "some folder/swin-cifar10")
+    assert words[-3:] == ["--half", "--out", "some folder/swin-cifar10-linf"]
 
 
 def test_changes_may_name_another_preset_and_wrong_ones_are_named():
@@ -126,14 +123,13 @@ def test_changes_may_name_another_preset_and_wrong_ones_are_named():
 def test_settings_survive_their_own_text():
     settings = preset("small")
     assert RobustnessSettings.model_validate_json(settings.model_dump_json()) == settings
-    assert short(build(settings.parts["surrogates"].explainers[1])) == settings.parts["surrogates"].explainers[1]
 
 
-def test_two_processes_take_as_many_steps_of_each_part_and_kind():
-    plan = RobustnessPlan(preset("small"), torch.device("cpu"))
-    steps = plan.steps
-    pending = list(range(3, len(steps)))
+def test_two_processes_take_as_many_steps_of_each_part():
+    plan = jobs(preset("small"))
+    pending = list(range(3, len(plan.steps)))
     shares = [share_steps(plan, SimpleNamespace(pending=lambda: pending, ranks=Ranks(rank, 2))) for rank in (0, 1)]
     assert sorted(shares[0] + shares[1]) == pending
-    one, other = (Counter((steps[number].part, steps[number].kind) for number in share) for share in shares)
-    assert all(abs(one[kind] - other[kind]) <= 1 for kind in one | other)
+    one, other = (Counter(plan.steps[number].job.part for number in share) for share in shares)
+    assert all(abs(one[part] - other[part]) <= 1 for part in one | other)
+    assert all(isinstance(step.job.study, Measured) for step in plan.steps if step.job.part != "certificates")

@@ -1,4 +1,4 @@
-"""A robustness study of seconds: two tiny networks on Hard Digits of 32 pixels, a few images, one width."""
+"""A robustness study of seconds: two tiny networks on Hard Digits of 32 pixels, a few images, two widths."""
 
 from assay.core.registry import build
 from assay.data import Dataset
@@ -11,37 +11,23 @@ from assay.papers.settings import merged
 
 DATA = 'HardDigits(split="test", size=32, count=40)'
 NET = SmallResNet(widths=(4,), blocks=(1,), strides=(2,), stem=4, stem_stride=2)
-NAMES = ("tiny", "tiny-robust")
+NAMES = ("tiny", "tiny-linf")
+_EACH = ["LocalLipschitz(draws=3)", "MarginalContribution(groups=4)", "MarginalContribution(groups=4, similarity='pearson')"]
 TINY = {
     "data": DATA,
     "images": 12,
     "parts": {
-        "explainers": {
-            "explainers": ["Gradient", "GradientXInput"],
-            "images": 8,
-            "attacked": 4,
-            "attack": "MapAttack(steps=2)",
-            "draws": 2,
-        },
-        "Gaussian": {
-            "explainers": ["Gradient"],
-            "kernels": ["Gaussian(sigma=0.05)", "Gaussian(sigma=0.2)"],
-            "samples": 2,
+        "explainers": {"explainers": ["Gradient", "GradientXInput"], "measures": _EACH, "images": 8, "score": True},
+        "logit": {"explainers": ["Gradient"], "measures": _EACH[:1], "images": 4, "outputs": ["logit"], "networks": "standard"},
+        "widths": {
+            "explainers": ["Gradient", "SmoothGrad(sigma=0.05, samples=2)", "SmoothGrad(sigma=0.2, samples=2)"],
+            "measures": _EACH,
             "images": 6,
-            "attacked": 4,
-            "attack": "MapAttack(steps=2)",
-            "attacks": "standard",
-            "draws": 2,
         },
+        "ours": {"explainers": ["Gradient", "RandomMap"], "measures": ["Deletion(steps=4)"], "images": 4},
     },
-    "faithfulness": ["LocalLinearError(samples=8, scaled=True, relative=True)", "Deletion(steps=4)"],
-    "certified": {
-        "smoothing": "SmoothGrad(sigma=0.5, samples=4)",
-        "eps": [0.01, 0.05],
-        "images": 4,
-        "samples": 20,
-        "attack": "MapAttack(norm='l2', steps=1)",
-    },
+    "certified": 2,
+    "radii": [0.01],
     "block": 6,
 }
 

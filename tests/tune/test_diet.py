@@ -8,9 +8,10 @@ import assay
 from assay.errors import DataError, EmptyBatchError, ImageTypeError, ModelError, NotFiniteError, ShapeError, SpecError
 from assay.tune.backgrounds import RandomColour
 from assay.tune.choice import RoundK
-from assay.tune.diet import PAPER, DiET
+from assay.tune.diet import PAPER, DiET, Tuned
 from assay.tune.network import PixelNet
 from assay.tune.schedules import Epochs, Falling
+from assay.tune.tuning import Round
 from reference.guards import snapshot
 from reference.nets import normed, plain
 
@@ -255,3 +256,12 @@ def test_masks_are_the_mean_over_the_rounds_up_to_the_one_taken_and_no_others(ba
     torch.testing.assert_close(found.masks, assay.tune.simplify.enlarge(means[0, chosen + 1], 8, 8))
     alone = dataclasses.replace(found, settings=dataclasses.replace(found.settings, average=False))
     assert torch.equal(alone.grid, grids[chosen])
+
+
+def test_the_masks_are_the_mean_of_the_rounds_up_to_the_chosen_one():
+    shrinking = [torch.full((2, 1, 2, 2), share) for share in (0.9, 0.5, 0.1)]
+    rounds = tuple(Round(masks, {}, {"round": number}) for number, masks in enumerate(shrinking))
+    made = Tuned(nn.Identity(), DiET(rounds=3), rounds, 1, (), (4, 4), assay.Classifier(normed()))
+    torch.testing.assert_close(made.grid, torch.full((2, 1, 2, 2), 0.7))
+    torch.testing.assert_close(made.masks, torch.full((2, 1, 4, 4), 0.7))
+    assert torch.equal(made.rounded, torch.ones(2, 1, 4, 4))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 from torch import Tensor
 
@@ -72,6 +72,10 @@ class Attack(ABC):
     tolerance: float | None
     reference: ClassVar[str]
     """The paper that defines it."""
+    pitfalls: ClassVar[str] = ""
+    """What it is known to miss, in a sentence."""
+    takes: ClassVar[str] = ""
+    """Passes of the model for one image, in words."""
 
     @final
     @undisturbed()
@@ -79,7 +83,7 @@ class Attack(ABC):
         self,
         model: Classifier,
         explainer: Explain | str,
-        images: Tensor,
+        images: Any,
         targets: Targets | None = None,
         seed: int = 0,
         *,
@@ -90,7 +94,7 @@ class Attack(ABC):
         Args:
             model: The model.
             explainer: What is attacked: an explainer, its spec, or a callable `explain(model, images, targets)` that gives maps.
-            images: (N, C, H, W), pixels in [0, 1].
+            images: (N, C, H, W), pixels in [0, 1]; or what `assay.data.as_batch` takes.
             targets: (N,) explained classes, the same before and after, or what else is explained (`Targets`); None for the
                 clean images' predicted classes.
             seed: Decides all randomness, together with `index`.

@@ -63,6 +63,7 @@ class BlackBoxMapAttack(Attack):
     stop: float | None = None
     reference: ClassVar[str] = "Andriushchenko, Croce, Flammarion, Hein: Square Attack, ECCV 2020"
     pitfalls: ClassVar[str] = "Weak among many pixels; what it does not find may still be there."
+    takes: ClassVar[str] = "2 `pairs` maps and forward passes per step"
 
     def __post_init__(self) -> None:
         check_common(self)

@@ -69,6 +69,7 @@ class MapAttack(Attack):
     stop: float | None = None
     reference: ClassVar[str] = "Ghorbani, Abid, Zou: Interpretation of Neural Networks Is Fragile, AAAI 2019"
     pitfalls: ClassVar[str] = "Climbs a softened copy of the network; what it does not find may still be there."
+    takes: ClassVar[str] = "the explainer's per step, forward and backward through them, and a map for each step that is judged"
 
     def __post_init__(self) -> None:
         check_common(self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ _SAMPLES = 1000
 @undisturbed()
 def certify(
     model: Classifier,
-    images: Tensor,
+    images: Any,
     smoothing: Explainer | str,
     eps: float | Sequence[float],
     confidence: float = 0.99,
@@ -46,7 +47,7 @@ def certify(
 
     Args:
         model: The model. Gradients can be certified of probabilities only: `Classifier(net, output="probability")`.
-        images: (N, C, H, W), pixels in [0, 1].
+        images: (N, C, H, W), pixels in [0, 1]; or what `assay.data.as_batch` takes.
         smoothing: `SmoothGrad(sigma, samples)`, `Smoothed(Gradient(), Gaussian(sigma), samples)`, or `Smoothed(Sparsified(...),
             Gaussian(sigma), samples)` for the certificate of top pixels; or the spec of one.
         eps: Radius, or several: all radii share all passes. The bounds of an image hold at all of them at once.

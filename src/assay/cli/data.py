@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from assay.cli import options
 from assay.cli.app import app
 from assay.errors import DataError
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["data"]
 
-data = typer.Typer(help="List, preview and download data sets.", no_args_is_help=True)
+data = typer.Typer(help="List, check, preview and download data sets.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 Root = Annotated[Path | None, typer.Option(help="Folder of downloaded data sets (default: ASSAY_DATA).", show_default=False)]
@@ -80,6 +81,41 @@ def preview(
     save_contact_sheet(dataset, batch, out)
     _tell_errors(batch)
     Console().print(f"{len(batch)} of {len(dataset)} images of {dataset!r} drawn in {out}", markup=False, soft_wrap=True)
+
+
+@data.command()
+def check(
+    images: Annotated[str, typer.Argument(help="What --images would take: a folder, tar or Parquet files, hf:NAME@SPLIT, a name.")],
+    sheet: Annotated[Path | None, typer.Option(help="PNG file to draw some of them into, with masks.", show_default=False)] = None,
+    size: options.Size = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
+    interpolation: options.Interpolate = None,
+    channels: options.Channels = None,
+    labels: options.Labels = None,
+    masks: options.Masks = None,
+    boxes: options.Boxes = None,
+    range: options.Range = None,
+    window: options.Window = None,
+    split: options.Split = None,
+    count: Annotated[int, typer.Option(min=1, help="Images drawn in the sheet.")] = 12,
+) -> None:
+    """Read every image as other commands would, and tell what there is: sizes, labels, masks, and what is left out or cannot be read."""
+    from assay.data import choose, load, read
+    from assay.data.check import looked
+    from assay.data.preview import save_contact_sheet
+
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise DataError(f"the sheet is a PNG file: give a name that ends in .png, not {sheet}")
+    told = options.reading(resize, crop, interpolation, channels, range, window)
+    dataset = load(images, split or "test", size, reading=told, labels=labels, masks=masks, boxes=boxes)
+    console = Console(highlight=False)
+    for line in looked(dataset):
+        console.print(line, markup=False, soft_wrap=True)
+    if sheet is not None:
+        batch = read(dataset, sorted(choose(dataset, min(count, len(dataset)), 0)))
+        save_contact_sheet(dataset, batch, sheet)
+        console.print(f"{len(batch)} images drawn in {sheet}", markup=False, soft_wrap=True)
 
 
 @data.command()

@@ -17,6 +17,13 @@ from assay.errors import AssayError, AssayWarning
 __all__ = ["main"]
 
 _INTERRUPTED = 130
+_FULL = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "Storage size calculation overflowed",
+    "integer multiplication overflow",
+)
 # The base of what Typer raises for wrong options; newer versions of Typer bring their own copy of Click, older ones do not.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -27,7 +34,7 @@ def main() -> None:
     warnings.showwarning = lambda text, kind, *where: _note(str(text)) if issubclass(kind, AssayWarning) else usual(text, kind, *where)
     try:
         # Imported here, so that an interruption while torch loads ends with its message too.
-        from assay.cli import bench, compare, data, demo, doctor, run, study  # noqa: F401
+        from assay.cli import bench, compare, data, demo, doctor, listing, run, study  # noqa: F401
         from assay.cli.examples import add_examples
         from assay.cli.studies import STUDIES, add_studies
 
@@ -46,6 +53,12 @@ def main() -> None:
         # Whatever a system call refuses is about the caller's files.
         _say(": ".join(str(one) for one in (error.filename, error.strerror or error) if one is not None))
         code = 2
+    except (MemoryError, OverflowError, UnicodeEncodeError, RuntimeError) as error:
+        said = _beyond(error)
+        if not said:
+            raise
+        _say(said)
+        code = 2
     except KeyboardInterrupt:
         code = _INTERRUPTED
     finally:
@@ -60,6 +73,18 @@ def _shared_first(words: list[str]) -> list[str]:
     end = words.index("--") if "--" in words else len(words)
     shared = [one for one in words[:end] if one in EVERYWHERE]
     return [*shared, *(one for one in words[:end] if one not in EVERYWHERE), *words[end:]]
+
+
+def _beyond(error: Exception) -> str:
+    """What to say where what was asked for is larger than the machine, or a name is no text; nothing for any other error."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object!r} is no text in UTF-8, which run folders and reports need; rename it"
+    if isinstance(error, OverflowError):
+        return f"a number is too large: {first}"
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _FULL):
+        return f"memory ran out ({first or 'MemoryError'}); ask for less, such as fewer samples or a smaller --size"
+    return ""
 
 
 def _misused(error: Any) -> int:

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from assay.models.classifier import Classifier
     from assay.models.heads import HeadName
 
-__all__ = ["Inputs", "inputs", "network", "numbers", "side"]
+__all__ = ["Inputs", "inputs", "network", "numbers", "reading", "side"]
 
 Model = Annotated[
     str,
     typer.Option(
-        help="timm:NAME, torchvision:NAME, hf:NAME, python:package.module:factory, a checkpoint's or TorchScript file's path, or a "
-        "shipped network."
+        help="timm:NAME, torchvision:NAME, hf:NAME, python:package.module:factory, a checkpoint, a TorchScript, .pt2 or .onnx file, a "
+        "folder of transformers, or a shipped network."
     ),
 ]
 Weights = Annotated[Path | None, typer.Option(help="Weights file: safetensors, or a torch file of plain tensors.", show_default=False)]
@@ -31,8 +31,20 @@ RandomWeights = Annotated[bool, typer.Option("--random-weights", help="Leave a t
 Images = Annotated[
     str,
     typer.Option(
-        help="A folder of images, tar or Parquet files, a data set's name (hard-digits, cifar10), or a spec such as HardDigits(size=96)."
+        help="A folder of images, tar or Parquet files, hf:NAME@SPLIT, a data set's name (hard-digits, cifar10), or a spec such as "
+        "HardDigits(size=96)."
     ),
+]
+Imports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        help="Python file or module of your own that registers explainers or measures (my_explainers.py); may be given several times.",
+        show_default=False,
+    ),
+]
+Classes = Annotated[
+    Path | None, typer.Option(help="Text file with the names of the model's classes, one a line, in their order.", show_default=False)
 ]
 Mean = Annotated[
     str | None, typer.Option(help="Mean of the training pixels, one number or one per channel: 0.485,0.456,0.406.", show_default=False)
@@ -214,6 +226,38 @@ def side(option: str, text: str | None) -> int | tuple[int, int] | None:
     return int(found[0]) if len(found) == 1 else (int(found[0]), int(found[1]))
 
 
+def reading(
+    resize: str | None,
+    crop: str | None,
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None,
+    channels: int | None,
+    range: tuple[float, float] | None,
+    window: tuple[float, float] | None,
+) -> Reading | None:
+    """How pictures are prepared, as the options of these names say; None where none is given.
+
+    Raises:
+        SpecError: One makes no sense.
+    """
+    from assay.data.files.reading import Reading
+    from assay.errors import SpecError
+
+    if channels == 2:
+        raise SpecError("--channels is 1 for a grey network or 3 for RGB, not 2")
+    if interpolation is not None and resize is None:
+        raise SpecError("--interpolation says how --resize interpolates; give both or none")
+    told: dict[str, Any] = {
+        "resize": side("resize", resize),
+        "crop": side("crop", crop),
+        "interpolation": interpolation,
+        "channels": channels,
+        "range": range,
+        "window": window,
+    }
+    told = {name: value for name, value in told.items() if value is not None}
+    return Reading(**told) if told else None
+
+
 def inputs(
     images: str,
     split: str | None,
@@ -249,6 +293,7 @@ def network(
     head: HeadName | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
+    classes: Path | None = None,
 ) -> Classifier:
     """The model that the options name, on a GPU when there is one.
 
@@ -273,6 +318,7 @@ def network(
         output,
         pretrained=pretrained,
         random_weights=random_weights,
+        classes=classes,
         mean=mean,
         std=std,
         device=place,
@@ -295,7 +341,7 @@ def _check_device(name: str) -> None:
     from assay.errors import ModelError
 
     try:
-        torch.empty(1, device=name)
+        torch.empty(1, device=name).tolist()  # Which the device "meta" cannot.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"cannot use --device {name}: {reason}") from error

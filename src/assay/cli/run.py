@@ -101,9 +101,11 @@ def _check_harmless(folder: Path, settings: Mapping[str, Any]) -> None:
     """
     from assay.errors import DataError
 
-    code = next((one for one in _texts(settings) if "python:" in one), None)
+    code = next(
+        (one for part in (settings.get("imports"), settings) for one in _texts(part) if part is not settings or "python:" in one), None
+    )
     if code is not None:
-        raise DataError(f"{folder} says to import code, {code}: look at that code, then give --trust, or give the command itself again")
+        raise DataError(f"{folder} says to import code, {code[0]}: look at that code, then give --trust, or give the command itself again")
     for path in (folder, folder / "run.toml"):
         if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
             raise DataError(f"{path} is another user's: look at its settings, then give --trust, or give the command itself again")

@@ -112,6 +112,8 @@ def _run(kind: type[Experiment], task: Task | TrainTask | TuneTask, given: Mappi
 
     with join(task.device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
         with ranks.together():
+            if isinstance(task, Task):
+                task.import_code()
             part = task.share() if isinstance(task, Task) else None
             if part is not None and ranks.world > 1:
                 raise SpecError("--part is for jobs that never meet, torchrun for processes that do; give one of them")
@@ -203,5 +205,7 @@ def _value(hint: Any, value: Any) -> Any:
         return tuple(_value(inner[0], one) for one in value)
     if origin is Literal or hint in (int, float, bool, str, Path):
         return value
+    if hasattr(hint, "from_text"):
+        return hint.from_text(value)
     base: Callable[..., Any] = hint
     return build(value, base)

@@ -93,7 +93,7 @@ def robustness(
     models: Annotated[
         list[str] | None,
         typer.Option(
-            help="Shipped network or checkpoint; several times. NAME-robust is the robust twin of NAME. The preset's eight by default.",
+            help="Shipped network or checkpoint; several times. NAME-linf and NAME-robust are NAME's robust twins. All shipped by default.",
             show_default=False,
         ),
     ] = None,
@@ -104,17 +104,23 @@ def robustness(
     seed: Seed = None,
     device: options.Device = None,
     docs: Docs = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will take on this machine, and do nothing.")] = False,
 ) -> None:
-    """Put the three claims of the robustness paper to the test on standard and robust twins: report, tables, figures, verdict."""
+    """Make the figures and tables of the robustness paper again on standard and robust twins, beside what it prints."""
     from assay.core.progress import silent
     from assay.core.ranks import join
     from assay.papers.robustness.docs import publish
     from assay.papers.robustness.settings import chosen
+    from assay.papers.robustness.study import foreseen
     from assay.papers.robustness.study import study as run
 
     with join(device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
         with ranks.together():
             settings = chosen(preset, _changes(study, seed=seed, models=models, weights=weights, images=images))
+        if dry_run:
+            if ranks.first:
+                _tell_price(foreseen(settings, device))
+            return
         found = run(settings, out, progress, device=device, file=study, ranks=ranks)
     if found is not None:
         if docs is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from assay.cli import options
+from assay.core.files import expanded
 
 if TYPE_CHECKING:
     from assay.core.progress import Progress
@@ -47,6 +48,7 @@ class Task:
     random_weights: options.RandomWeights = False
     mean: options.Mean = None
     std: options.Std = None
+    classes: options.Classes = None
     resize: options.Resize = None
     crop: options.Crop = None
     interpolation: options.Interpolate = None
@@ -65,9 +67,17 @@ class Task:
     target: options.Target = None
     device: options.Device = None
     seed: options.Seed = 0
+    imports: options.Imports = None
     block: Block = None
     workers: options.Workers = None
     part: PartOption = None
+
+    def import_code(self) -> None:
+        """Import the user's own code, which specs may then name."""
+        from assay.core.plugins import import_code
+
+        for name in self.imports or ():
+            import_code(name)
 
     def inputs(self) -> options.Inputs:
         """The images."""
@@ -75,31 +85,19 @@ class Task:
         return options.inputs(self.images, self.split, self.size, self.count, self.seed, self.workers, self.reading(), **beside)
 
     def reading(self) -> Reading | None:
-        """How pictures are prepared: as the options say, else as the published weights of the model say; None where nobody does."""
-        from assay.data.files.reading import Reading
+        """How pictures are prepared: as the options say, else as the source of the model says; None where nobody does."""
         from assay.data.files.shards import is_pattern
-        from assay.errors import SpecError
         from assay.models.sources.spec import own_reading
 
-        if self.channels == 2:
-            raise SpecError("--channels is 1 for a grey network or 3 for RGB, not 2")
-        if self.interpolation is not None and self.resize is None:
-            raise SpecError("--interpolation says how --resize interpolates; give both or none")
-        told: dict[str, Any] = {
-            "resize": options.side("resize", self.resize),
-            "crop": options.side("crop", self.crop),
-            "interpolation": self.interpolation,
-            "channels": self.channels,
-            "range": self.range,
-            "window": self.window,
-        }
-        told = {name: value for name, value in told.items() if value is not None}
-        files = Path(self.images).expanduser().exists() or is_pattern(self.images)  # Data sets by name have sizes of their own.
-        free = files and self.size is None and not {"resize", "crop"} & set(told)
-        own = own_reading(self.model, self.pretrained) if free else None
-        if own is None:
-            return Reading(**told) if told else None
-        return replace(own, **told)
+        given = options.reading(self.resize, self.crop, self.interpolation, self.channels, self.range, self.window)
+        files = (
+            expanded(self.images).exists() or is_pattern(self.images) or self.images.startswith("hf:")
+        )  # Data sets by name have sizes of their own.
+        sized = self.size is not None or (given is not None and (given.resize is not None or given.crop is not None))
+        own = own_reading(self.model, self.pretrained) if files and not sized else None
+        if own is None or given is None:
+            return given if own is None else own
+        return replace(own, **{name: value for name, value in vars(given).items() if value != getattr(type(given), name)})
 
     def network(self) -> Classifier:
         """The model."""
@@ -115,6 +113,7 @@ class Task:
             self.head,
             options.numbers("mean", self.mean, 4),
             options.numbers("std", self.std, 4),
+            self.classes,
         )
 
     def share(self) -> Part | Literal["merge"] | None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.core.files import expanded
+
 if TYPE_CHECKING:
     from assay.core.progress import Progress
     from assay.core.ranks import Ranks
@@ -75,7 +77,7 @@ class TrainTask:
         from assay.data import load
         from assay.errors import DataError
 
-        folder = Path(self.data).expanduser()
+        folder = expanded(self.data)
         if not folder.is_dir() or self.test_data is not None:
             return load(self.data, "train", self.size, self.root), load(self.test_data or self.data, "test", self.size, self.root)
         inside = folder / "train", folder / "test"

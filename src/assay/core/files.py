@@ -12,7 +12,19 @@ from pathlib import Path
 
 from assay.errors import DataError
 
-__all__ = ["check_destination", "is_draft", "is_full", "printable", "remove_drafts", "replacing", "sha256", "sync", "write_all"]
+__all__ = [
+    "check_destination",
+    "contained",
+    "expanded",
+    "is_draft",
+    "is_full",
+    "printable",
+    "remove_drafts",
+    "replacing",
+    "sha256",
+    "sync",
+    "write_all",
+]
 
 _DRAFT = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.part(\.\w+)?")
 
@@ -76,6 +88,33 @@ def sha256(path: Path) -> str:
     """SHA-256 (hex) of a file of any size."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Turn a panic of a library in Rust, which passes every `except Exception`, into an OSError: it was a damaged file's.
+
+    Raises:
+        OSError: There was one.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise OSError(f"the file is damaged: {next(iter(str(error).splitlines()), '')}") from error
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with `~` and `~user` put in.
+
+    Raises:
+        DataError: There is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{path} begins with a user who has no home folder here; write the path out") from error
 
 
 def printable(text: str) -> str:

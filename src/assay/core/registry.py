@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast, dataclass_transform, overload
 
 import numpy as np
 
+from assay.core.plugins import import_plugins
 from assay.errors import SpecError
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ _LIBRARIES: dict[str, Callable[[str, tuple[Any, ...], dict[str, Any]], Any]] = {
 _PREFIXED = re.compile(r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|\b([a-z]+):(?=[A-Za-z_])""")
 """A text, which stays as it is, or the library before a name, as in `captum:Occlusion`."""
 _OF = "__of__"
+_WHOLE, _LONG = 1 << 63, 120
 _WITHOUT = ("stats", "report", "run", "study", "papers", "bench", "cli")
 """Folders of the package that define nothing for specs and take long to import."""
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -174,24 +176,25 @@ def nearest(name: object, known: typing.Iterable[str]) -> str:
 
 @functools.cache
 def _import_own() -> None:
-    """Import the modules that register the package's own classes, most of which nobody may have asked for yet."""
+    """Import the modules that register the package's own classes, most of which nobody may have asked for yet, and plugins."""
     package = importlib.import_module(_PACKAGE)
     for folder in pkgutil.iter_modules(package.__path__, f"{_PACKAGE}."):
         if folder.ispkg and folder.name.rpartition(".")[2] not in _WITHOUT:
             for module in pkgutil.walk_packages(importlib.import_module(folder.name).__path__, f"{folder.name}."):
                 importlib.import_module(module.name)
+    import_plugins()
 
 
 def _value(node: ast.AST, spec: str, base: type[Any] = object) -> Any:
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str | None):
-        return node.value
+        return _sized(node.value, spec)
     if isinstance(node, ast.Tuple | ast.List):
         return tuple(_value(item, spec) for item in node.elts)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_number(node.operand, spec)
     if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
         try:
-            return _ARITHMETIC[type(node.op)](_number(node.left, spec), _number(node.right, spec))
+            return _sized(_ARITHMETIC[type(node.op)](_number(node.left, spec), _number(node.right, spec)), spec)
         except ZeroDivisionError as error:
             raise SpecError(f"the spec {spec!r} divides by zero") from error
         except OverflowError as error:
@@ -208,6 +211,12 @@ def _value(node: ast.AST, spec: str, base: type[Any] = object) -> Any:
             keywords[keyword.arg] = _value(keyword.value, spec)
         return _construct(node.func.id, [_value(arg, spec) for arg in node.args], keywords, base)
     raise SpecError(f"the spec {spec!r} has a part that is no name, number, text or nested spec: {ast.unparse(node)}")
+
+
+def _sized(value: Any, spec: str) -> Any:
+    if isinstance(value, int) and not _in_bits(value):
+        raise SpecError(f"the spec {spec if len(spec) < _LONG else spec[:_LONG] + ' ...'!r} has a number of more than 64 bits")
+    return value
 
 
 def _number(node: ast.AST, spec: str) -> Any:
@@ -263,7 +272,16 @@ def _check_types(obj: Any) -> None:
         object.__setattr__(obj, field.name, value)
         if not _fits(value, hints[field.name]):
             wanted = _describe(hints[field.name])
-            raise SpecError(f"{type(obj).__name__}: {field.name} must be {wanted}, not {value!r}")
+            raise SpecError(f"{type(obj).__name__}: {field.name} must be {wanted}, not {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    return "a number of more than 64 bits" if isinstance(value, int) and not _in_bits(value) else repr(value)
+
+
+def _in_bits(value: int | float) -> bool:
+    """Whether it is no whole number that torch, or a float, could not hold."""
+    return isinstance(value, float) or -_WHOLE <= value < _WHOLE
 
 
 def _plain(value: Any) -> Any:
@@ -296,9 +314,9 @@ def _fits(value: Any, hint: Any) -> bool:
             return all(_fits(item, options[0]) for item in value)
         return len(value) == len(options) and all(map(_fits, value, options))
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and _in_bits(value)
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and _in_bits(value)
     if origin is not None:
         return isinstance(value, origin)
     return isinstance(value, hint) if isinstance(hint, type) else True

@@ -3,6 +3,7 @@
 from assay.data.base import Batch, Corrupt, CorruptFileError, Dataset, Item, batches, choose, read, stack
 from assay.data.catalogue import load
 from assay.data.files.convert import as_batch
+from assay.data.files.hub import HubImages
 from assay.data.files.image_folder import ImageFolder
 from assay.data.files.parquet import ParquetImages
 from assay.data.files.reading import Reading
@@ -29,6 +30,7 @@ __all__ = [
     "Glyph",
     "HardDigits",
     "HardMNIST",
+    "HubImages",
     "ImageFolder",
     "Item",
     "Mark",

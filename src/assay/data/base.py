@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from assay.core.display import Shown
+from assay.core.files import printable
 from assay.core.noise import derive
 from assay.core.progress import Progress, silent
 from assay.errors import DataError
@@ -159,7 +160,7 @@ class Dataset(ABC):
             try:
                 items.append(self[index])
             except CorruptFileError as error:
-                errors.append(Corrupt(error.name, error.message))
+                errors.append(Corrupt(printable(error.name), printable(error.message)))
         return collate(items, tuple(errors))
 
     def check_index(self, index: int) -> int:
@@ -183,7 +184,7 @@ def collate(items: Sequence[Item], errors: tuple[Corrupt, ...] = ()) -> Batch:
         truth=_stack_known([item.truth for item in items]),
         distractor=_stack_known([item.distractor for item in items]),
         index=torch.tensor([item.index for item in items], dtype=torch.int64),
-        names=tuple(item.name for item in items),
+        names=tuple(printable(item.name) for item in items),  # Tables and pages hold text, which a file's name need not be.
         errors=errors,
     )
 

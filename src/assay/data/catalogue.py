@@ -9,8 +9,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from assay.core.files import expanded
 from assay.core.registry import build, nearest, registered
 from assay.data.base import Dataset
+from assay.data.files.hub import HubImages, is_saved
 from assay.data.files.image_folder import ImageFolder
 from assay.data.files.parquet import ParquetImages
 from assay.data.files.reading import Reading
@@ -55,7 +57,8 @@ def load(
 
     Args:
         name: A name such as `"hard-digits"`, a folder of images, tar files or Parquet files, one such file, a pattern such
-            as `"part-{000..099}.tar"`, or a spec such as `"HardDigits(size=96, seed=3)"`.
+            as `"part-{000..099}.tar"`, a spec such as `"HardDigits(size=96, seed=3)"`, or a data set of `datasets`: `"hf:name@split"`, a
+            folder that it wrote.
         split: Which part. A folder or file is one part: its images are all of them. What a spec says stands.
         size: Side of the images in pixels; None for the data set's own.
         root: Folder of downloaded data sets; None for that of the environment variable ASSAY_DATA.
@@ -78,7 +81,10 @@ def load(
     wanted = {key: value for key, value in wanted.items() if value is not None}
     if name in NAMES:
         return _make(NAMES[name], {"split": split} | wanted)
-    place = Path(name).expanduser()
+    if name.startswith("hf:") and len(name) > len("hf:"):
+        where, _, part = name.removeprefix("hf:").partition("@")
+        return _make(HubImages, {"path": where} | ({"part": part} if part else {}) | wanted)
+    place = expanded(name)
     if place.exists():
         return _make(_kind(place), {"path": name} | wanted)
     if is_pattern(name) and place.suffix in _KINDS:
@@ -87,8 +93,8 @@ def load(
         return _from_spec(name, {"split": split} | wanted)
     if (scheme := _SCHEME.match(name)) is not None:
         raise DataError(
-            f"{name} is no file here, and {scheme[1]}: is no way to data: give a folder, tar or Parquet files, a name or a spec; "
-            "of the Hugging Face hub, load it by the datasets package and give the Dataset to assay.audit"
+            f"{name} is no file here, and {scheme[1]}: is no way to data: give a folder, tar or Parquet files, a name, a spec, or "
+            "hf:NAME@SPLIT for one of the Hugging Face hub"
         )
     if any(mark in name for mark in "/\\"):
         raise DataError(f"there is no folder {name}: give a folder of images, or of one folder of images per class")
@@ -107,6 +113,8 @@ def _kind(place: Path) -> type[Dataset]:
         return ImageFolder  # Which says why.
     if folders == ["data"]:
         place /= folders.pop()
+    if is_saved(place):
+        return HubImages
     if not folders:
         for suffix, kind in _KINDS.items():
             if next(place.glob(f"[!.]*{suffix}"), None) is not None:

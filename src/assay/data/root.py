@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from assay.core.files import expanded
 from assay.errors import DataError
 
 __all__ = ["VARIABLE", "data_root"]
@@ -30,7 +31,7 @@ def data_root(given: str | None, name: str, how: str | None = None) -> Path:
             f"nobody said where {name} lies: set the environment variable {VARIABLE} to the folder that holds it, or give root=; "
             + (how or f"`assay data download {name} --root FOLDER` fetches it")
         )
-    root = Path(chosen).expanduser()
+    root = expanded(chosen)
     if not root.is_dir():
         source = "root" if given else VARIABLE
         raise DataError(f"{source} is {chosen}, which is no folder: set it to the folder that holds {name}")

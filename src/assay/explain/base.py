@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 from torch import Tensor
 
 from assay.core.inputs import check_finite, check_images, check_index, check_seed
 from assay.core.registry import short
 from assay.core.surroundings import undisturbed
+from assay.data.files.convert import as_batch
 from assay.errors import ModelError, SpecError
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets, aim
 
-__all__ = ["Cost", "Explainer", "check_call", "check_explains", "check_model", "is_fixed"]
+__all__ = ["Cost", "Explainer", "check_call", "check_explains", "check_model", "check_serves", "is_fixed", "serves"]
+
+
+_INSIDE = frozenset({"gradient", "layer", "attention"})
+"""Needs that scores alone do not serve."""
 
 
 class Cost(NamedTuple):
@@ -55,6 +60,8 @@ class Explainer(ABC):
     """The paper that defines it."""
     pitfalls: ClassVar[str] = ""
     """What its maps are known to get wrong, or not to say, in a sentence."""
+    takes: ClassVar[str] = ""
+    """Passes of the model in words, where they depend on what it is given; see `cost`."""
     signed: ClassVar[bool] = True
     """Whether its maps can be negative."""
     finds_targets: ClassVar[bool] = False
@@ -65,16 +72,16 @@ class Explainer(ABC):
     @final
     @undisturbed()
     def __call__(
-        self, model: Classifier, images: Tensor, targets: Targets | None = None, *, seed: int = 0, index: Tensor | None = None
+        self, model: Classifier, images: Any, targets: Targets | None = None, *, seed: int = 0, index: Tensor | None = None
     ) -> Tensor:
         """Explain the score of `targets` at `images`.
 
         Args:
             model: The model to explain.
-            images: (N, C, H, W), pixels in [0, 1].
+            images: (N, C, H, W), pixels in [0, 1]; or pictures, arrays, a data set or a loader, as `assay.data.as_batch` takes them.
             targets: (N,) class ids, or what else is explained (`Targets`); None for the predicted classes.
             seed: Decides all randomness, together with `index`.
-            index: (N,) the images' global numbers; 0..N-1 when None.
+            index: (N,) the images' global numbers; None for a data set's own, else 0..N-1.
 
         Returns:
             Signed maps, float32 (N, C, H, W), or (N, 1, H, W) from an explainer without channels, on the images' device.
@@ -85,8 +92,7 @@ class Explainer(ABC):
         home = images.device if isinstance(images, Tensor) else None
         images, aims, index = check_call(model, images, targets, index)
         seed = check_seed(seed)
-        if self.needs & {"gradient", "layer", "attention"}:
-            model.need_gradients(type(self).__name__)
+        check_serves(model, self)
         if "layer" in self.needs:
             model.need_layers(type(self).__name__)
         if aims is None and not self.finds_targets:
@@ -121,19 +127,39 @@ def check_explains(explainer: object, who: str) -> None:
         )
 
 
+def serves(model: Classifier, explainer: Explainer) -> bool:
+    """Whether the model has what an explainer needs of it, which one that is known by its scores alone may not have."""
+    return model.differentiable or not explainer.needs & _INSIDE
+
+
+def check_serves(model: Classifier, explainer: Explainer) -> None:
+    """Raise ModelError if the model is known by its scores alone and the explainer needs more."""
+    if explainer.needs & _INSIDE:
+        model.need_gradients(type(explainer).__name__)
+
+
 def check_model(model: object) -> None:
     """Raise ModelError unless `model` is a Classifier."""
     if not isinstance(model, Classifier):
         raise ModelError(f"the model must be an assay.Classifier, not {type(model).__name__}; wrap the network: assay.Classifier(net)")
 
 
-def check_call(model: Classifier, images: Tensor, targets: Targets | None, index: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+def check_call(model: Classifier, images: Any, targets: Targets | None, index: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
     """What every call on images takes, checked and on the model's device: images, targets (None stays None) and index.
+
+    Args:
+        model: The model.
+        images: (N, C, H, W), or what `assay.data.as_batch` takes, whose pictures are prepared as `model.reading` says.
+        targets: See `Explainer`.
+        index: The images' global numbers; None for a data set's own, else 0..N-1.
 
     Raises:
         AssayError: A wrong input, named in the message.
     """
     check_model(model)
+    if not isinstance(images, Tensor):
+        held = as_batch(images, model.reading)
+        images, index = held.images, held.index if index is None else index
     images = check_images(images).to(model.device)
     model.try_on(images)
     aims = None if targets is None else aim(targets, len(images), model.count_classes(images.shape[1:]), model.device)

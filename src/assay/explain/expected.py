@@ -40,6 +40,7 @@ class ExpectedGradients(Explainer):
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
     reference: ClassVar[str] = "Erion, Janizek, Sturmfels, Lundberg, Lee: Improving Performance of Deep Learning Models with EG, 2021"
     pitfalls: ClassVar[str] = "Relative to its baselines; with few samples, what they look like stays in the map."
+    takes: ClassVar[str] = "`samples` forward, `samples` backward"
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "samples")
@@ -52,18 +53,16 @@ class ExpectedGradients(Explainer):
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""
         assert targets is not None
-        count, inner = self.samples, derive(seed, "ExpectedGradients.baselines")
+        count = self.samples
         maps = torch.zeros_like(images)
         ways: list[Tensor] = [maps]
 
         def make(start: int, stop: int) -> Tensor:
             pairs = torch.arange(start, stop, device=images.device)
             rows, sample = pairs // count, pairs % count
-            base = self.baselines.fill(images[rows], index[rows] * count + sample, inner)
-            share = noise.uniform(seed, "ExpectedGradients", index[rows], sample, ())
-            share = (sample + share) / count if self.stratified else share
+            base, share = self.points(images[rows], index[rows], sample, seed)
             ways[0] = images[rows] - base
-            return base + share.view(-1, 1, 1, 1) * ways[0]
+            return base + share * ways[0]
 
         def take(start: int, stop: int, scores: Tensor, found: Tensor) -> None:  # noqa: ARG001
             rows = torch.arange(start, stop, device=images.device) // count
@@ -71,6 +70,13 @@ class ExpectedGradients(Explainer):
 
         gradients(model, targets, torch.arange(len(images), device=images.device).repeat_interleave(count), images.shape[1:], make, take)
         return maps
+
+    def points(self, images: Tensor, index: Tensor, sample: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Baselines (P, C, H, W) of pairs of an image and a sample (P,), and the share (P, 1, 1, 1) of the way that each goes."""
+        base = self.baselines.fill(images, index * self.samples + sample, derive(seed, "ExpectedGradients.baselines"))
+        share = noise.uniform(seed, "ExpectedGradients", index, sample, ())
+        share = (sample + share) / self.samples if self.stratified else share
+        return base, share.view(-1, 1, 1, 1)
 
 
 @register

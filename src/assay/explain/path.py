@@ -124,7 +124,7 @@ class IntegratedGradients(Explainer):
             seed: The seed of the maps.
             index: The images' global numbers; 0..N-1 when None.
         """
-        home = images.device
+        home = images.device if isinstance(images, Tensor) else None
         images, aims, index = check_call(model, images, targets, index)
         maps = check_maps(maps, images)
         logits = model.unchecked_logits(images)

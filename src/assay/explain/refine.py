@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from assay.core.registry import check_at_least, check_positive, register
-from assay.explain.base import Explainer, check_explains
+from assay.explain.base import Cost, Explainer, check_explains
 from assay.models.classifier import Classifier
 
 __all__ = ["Refined", "guided"]
@@ -73,6 +73,8 @@ class Refined(Explainer):
     of: Literal["magnitude", "signed"] = "magnitude"
     category: ClassVar[str] = "smoothing"
     reference: ClassVar[str] = "He, Sun, Tang: Guided Image Filtering, ECCV 2010; here on attributions"
+    pitfalls: ClassVar[str] = "Edges of the image, not of the evidence: what is gained is no knowledge of the model."
+    takes: ClassVar[str] = "the explainer's"
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "radius")
@@ -83,6 +85,16 @@ class Refined(Explainer):
     def needs(self) -> frozenset[str]:  # type: ignore[override]
         """What the explainer needs."""
         return self.explainer.needs
+
+    @property
+    def signed(self) -> bool:  # type: ignore[override]
+        """Whether its maps can be negative."""
+        return self.of == "signed" and self.explainer.signed
+
+    @property
+    def cost(self) -> Cost | None:
+        """See `Explainer.cost`."""
+        return self.explainer.cost
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""

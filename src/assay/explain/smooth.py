@@ -47,6 +47,7 @@ class Smoothed(Explainer):
     category: ClassVar[str] = "smoothing"
     reference: ClassVar[str] = "Tan, Tian: Robust Explanation for Free or At the Cost of Faithfulness, ICML 2023"
     pitfalls: ClassVar[str] = "Explains the smoothed network, another function the wider the kernel (`assay frontier`)."
+    takes: ClassVar[str] = "the explainer's, times the copies"
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "samples")

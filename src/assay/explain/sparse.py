@@ -37,6 +37,7 @@ class Sparsified(Explainer):
     category: ClassVar[str] = "smoothing"
     reference: ClassVar[str] = "Levine, Singla, Feizi: Certifiably Robust Interpretation in Deep Learning, 2019"
     pitfalls: ClassVar[str] = "Places only: signs and sizes are gone."
+    takes: ClassVar[str] = "the explainer's"
     signed: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

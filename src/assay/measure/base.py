@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ class Case:
     def check(
         cls,
         model: Classifier,
-        images: Tensor,
+        images: Any,
         targets: Targets | None,
         seed: int,
         index: Tensor | None,
@@ -100,6 +100,10 @@ class Measure(ABC):
     """What it takes beside the maps: "explainer", "truth", "distractor"."""
     reference: ClassVar[str]
     """The paper that defines it."""
+    pitfalls: ClassVar[str] = ""
+    """What its scores are known to reward or to miss, in a sentence."""
+    takes: ClassVar[str] = ""
+    """Passes of the model, in words."""
     meaning: ClassVar[str]
     """What a score says, in one plain sentence."""
 
@@ -108,7 +112,7 @@ class Measure(ABC):
     def __call__(
         self,
         model: Classifier,
-        images: Tensor,
+        images: Any,
         maps: Tensor,
         targets: Targets | None = None,
         *,
@@ -122,7 +126,7 @@ class Measure(ABC):
 
         Args:
             model: The model that was explained.
-            images: (N, C, H, W), pixels in [0, 1].
+            images: (N, C, H, W), pixels in [0, 1]; or what `assay.data.as_batch` takes.
             maps: (N, C, H, W) or (N, 1, H, W).
             targets: (N,) class ids, or what else is explained (`Targets`); None for the predicted classes.
             seed: Decides all randomness, together with `index`.
@@ -138,7 +142,8 @@ class Measure(ABC):
             AssayError: A wrong input, named in the message, or something that the measure needs is missing.
         """
         case = Case.check(model, images, targets, seed, index, truth, distractor)
-        return self.compare(case, [maps], [explainer])[0].to(images.device)
+        home = images.device if isinstance(images, Tensor) else None
+        return self.compare(case, [maps], [explainer])[0].to(home)
 
     @final
     @undisturbed()

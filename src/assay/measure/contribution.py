@@ -40,6 +40,7 @@ class SingleDeletion(Measure):
     higher_is_better: ClassVar[bool] = True
     reference: ClassVar[str] = "Hesse, Schaub-Meyer, Roth: Benchmarking the Attribution Quality of Vision Models, NeurIPS 2024"
     pitfalls: ClassVar[str] = "Evidence that stands twice is lost from no cell alone."
+    takes: ClassVar[str] = "1 forward per cell of an image, however many maps"
     meaning: ClassVar[str] = "Delete one cell at a time: a faithful map ranks the cells as the score's losses do."
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
@@ -77,6 +78,7 @@ class MarginalContribution(Measure):
     higher_is_better: ClassVar[bool] = True
     reference: ClassVar[str] = "Tan, Tian: Robust Explanation for Free or At the Cost of Faithfulness, ICML 2023"
     pitfalls: ClassVar[str] = "Counts what groups do alone, not together."
+    takes: ClassVar[str] = "1 forward per group of an image, however many maps"
     meaning: ClassVar[str] = "Blacken one group of pixels at a time: a faithful map says how much the score falls per unit of pixel."
 
     def __post_init__(self) -> None:

@@ -42,6 +42,7 @@ class KeepTop(Measure):
     higher_is_better: ClassVar[bool] = True
     reference: ClassVar[str] = "Bhalla, Srinivas, Lakkaraju: Discriminative Feature Attributions, NeurIPS 2023"
     pitfalls: ClassVar[str] = "Most of the image is replaced, which few networks were trained to see through."
+    takes: ClassVar[str] = "1 forward per map, 2 where pixels tie"
     meaning: ClassVar[str] = "Keep only the pixels the map ranks highest: a discriminative map keeps the class."
 
     def __post_init__(self) -> None:

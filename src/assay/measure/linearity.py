@@ -37,6 +37,7 @@ class Infidelity(Measure):
     higher_is_better: ClassVar[bool] = False
     reference: ClassVar[str] = "Yeh, Hsieh, Suggala, Inouye, Ravikumar: On the (In)fidelity and Sensitivity of Explanations, NeurIPS 2019"
     pitfalls: ClassVar[str] = "Rewards maps that are the best straight line through the noise, not those that find evidence."
+    takes: ClassVar[str] = "`samples` forward per image, however many maps"
     meaning: ClassVar[str] = (
         "Change the image at random and by much: a faithful map, read as a sum over pixels, predicts how the score moves."
     )
@@ -70,6 +71,7 @@ class LocalLinearError(Measure):
     higher_is_better: ClassVar[bool] = False
     reference: ClassVar[str] = "none: ours, after the infidelity of Yeh et al., NeurIPS 2019"
     pitfalls: ClassVar[str] = "Small changes only, where the gradient is best by definition."
+    takes: ClassVar[str] = "`samples` forward per image, however many maps"
     meaning: ClassVar[str] = "Change the image at random and by little: a faithful map predicts how the score moves nearby."
 
     def __post_init__(self) -> None:

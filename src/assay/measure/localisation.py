@@ -37,6 +37,7 @@ class MaskIoU(Measure):
     needs: ClassVar[frozenset[str]] = frozenset({"truth"})
     reference: ClassVar[str] = "Bhalla, Srinivas, Lakkaraju: Discriminative Feature Attributions, NeurIPS 2023"
     pitfalls: ClassVar[str] = "As right as the masks: the network may look elsewhere and be explained well."
+    takes: ClassVar[str] = "none"
     meaning: ClassVar[str] = "Compare the map's top pixels with where the evidence is known to lie: 1 is a perfect match."
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
@@ -61,6 +62,7 @@ class TruthShare(Measure):
     needs: ClassVar[frozenset[str]] = frozenset({"truth"})
     reference: ClassVar[str] = "Arras, Osman, Samek: CLEVR-XAI, Information Fusion 2022"
     pitfalls: ClassVar[str] = "As right as the masks; one large value elsewhere costs much."
+    takes: ClassVar[str] = "none"
     meaning: ClassVar[str] = "How much of the map lies where the evidence is known to lie: 1 is all of it."
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
@@ -87,6 +89,7 @@ class DistractorShare(Measure):
     needs: ClassVar[frozenset[str]] = frozenset({"distractor"})
     reference: ClassVar[str] = "Arras, Osman, Samek: CLEVR-XAI, Information Fusion 2022"
     pitfalls: ClassVar[str] = "As right as the masks: low for maps that point nowhere, too."
+    takes: ClassVar[str] = "none"
     meaning: ClassVar[str] = "How much of the map lies on what is known not to matter: 0 is none of it."
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
@@ -115,6 +118,7 @@ class PointingGame(Measure):
     needs: ClassVar[frozenset[str]] = frozenset({"truth"})
     reference: ClassVar[str] = "Zhang, Lin, Brandt, Shen, Sclaroff: Top-down Neural Attention by Excitation Backprop, ECCV 2016"
     pitfalls: ClassVar[str] = "As right as the masks, and one pixel of the map is all that counts."
+    takes: ClassVar[str] = "none"
     meaning: ClassVar[str] = "Look at the map's largest pixel alone: it lies where the evidence is known to lie."
 
     def __post_init__(self) -> None:

@@ -44,6 +44,7 @@ class Road(Measure):
     higher_is_better: ClassVar[bool] = False
     reference: ClassVar[str] = "Rong, Leemann, Borisov, Kasneci, Kasneci: A Consistent and Efficient Evaluation Strategy, ICML 2022"
     pitfalls: ClassVar[str] = "What is filled in hides less than black does, but the shape of the hole can still tell the class."
+    takes: ClassVar[str] = "1 forward per map and fraction, 2 where pixels tie"
     meaning: ClassVar[str] = "Replace the pixels the map ranks highest by what their surroundings say: the class probability drops."
 
     def __post_init__(self) -> None:

@@ -34,6 +34,7 @@ class MaxSensitivity(Measure):
     needs: ClassVar[frozenset[str]] = frozenset({"explainer"})
     reference: ClassVar[str] = "Yeh, Hsieh, Suggala, Inouye, Ravikumar: On the (In)fidelity and Sensitivity of Explanations, NeurIPS 2019"
     pitfalls: ClassVar[str] = "A map that never changes, whatever it shows, is perfect."
+    takes: ClassVar[str] = "`samples` times the explainer's per map"
     meaning: ClassVar[str] = "Add noise too small to see: a robust map hardly changes."
 
     def __post_init__(self) -> None:
@@ -76,6 +77,7 @@ class LocalLipschitz(Measure):
     needs: ClassVar[frozenset[str]] = frozenset({"explainer"})
     reference: ClassVar[str] = "Tan, Tian: Robust Explanation for Free or At the Cost of Faithfulness, ICML 2023"
     pitfalls: ClassVar[str] = "A map that never changes, whatever it shows, is perfect."
+    takes: ClassVar[str] = "`draws` times the explainer's per map"
     meaning: ClassVar[str] = "Add a little noise: a robust map changes little for the size of the change."
 
     def __post_init__(self) -> None:

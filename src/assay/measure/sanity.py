@@ -49,6 +49,7 @@ class ParameterRandomisation(Measure):
     needs: ClassVar[frozenset[str]] = frozenset({"explainer"})
     reference: ClassVar[str] = "Adebayo et al.: Sanity Checks for Saliency Maps, NeurIPS 2018"
     pitfalls: ClassVar[str] = "Any two maps that follow the image correlate, so that zero is hardly reached."
+    takes: ClassVar[str] = "the explainer's per stage and map, on random weights"
     meaning: ClassVar[str] = "Give the model random weights, layer by layer: a map of the model no longer looks the same."
 
     def __post_init__(self) -> None:
@@ -91,6 +92,7 @@ class EfficientParameterRandomisation(Measure):
     needs: ClassVar[frozenset[str]] = frozenset({"explainer"})
     reference: ClassVar[str] = "Hedstrom, Weber, Lapuschkin, Hohne: Sanity Checks Revisited, 2023"
     pitfalls: ClassVar[str] = "Noise raises entropy as well."
+    takes: ClassVar[str] = "the explainer's per map, on random weights"
     meaning: ClassVar[str] = "Give the model random weights: a map of the model becomes more disordered."
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
@@ -119,6 +121,7 @@ class RandomTarget(Measure):
     needs: ClassVar[frozenset[str]] = frozenset({"explainer"})
     reference: ClassVar[str] = "Sixt, Granz, Landgraf: When Explanations Lie, ICML 2020"
     pitfalls: ClassVar[str] = "Classes that look alike may rightly share their evidence."
+    takes: ClassVar[str] = "the explainer's per map, for another class"
     meaning: ClassVar[str] = "Ask for another class: a map of the class's evidence changes."
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from assay.core.ranks import Ranks
 from assay.errors import DataError
 from assay.run.blocks import Blocks, Part
 from assay.run.lock import Lock, held_parts, is_part_lock
-from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS
+from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS, read_environment
 from assay.run.settings import differences, plain, read_settings, settings_text
 
 __all__ = ["begin", "check_folder", "claimed", "document_of"]
@@ -124,7 +124,7 @@ def begin(
     path = folder / ENVIRONMENT
     kept: dict[str, Any] = {**answers, "starts": []}
     if made is None and path.exists():
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_environment(folder)
     kept["starts"].append(start)
     write_all(folder, {ENVIRONMENT: (json.dumps(kept, indent=2) + "\n").encode()})
     return len(kept["starts"]) - 1, {name: value for name, value in kept.items() if name != "starts"}

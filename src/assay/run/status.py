@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,12 +11,12 @@ from typing import Any
 
 import polars as pl
 
-from assay.core.files import sha256
+from assay.core.files import contained, sha256
 from assay.errors import DataError
 from assay.run.blocks import Blocks
 from assay.run.lock import Lock, held_parts
-from assay.run.log import FINISH, Entry, Pace, read_log
-from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS, UNREAD, part
+from assay.run.log import FINISH, Entry, Pace
+from assay.run.paths import ENVIRONMENT, LOCK, SETTINGS, UNREAD, entries, finished_blocks, is_file, part, read_starts
 from assay.run.settings import read_settings
 
 __all__ = ["Status", "first_start", "read_document", "status", "verify", "written"]
@@ -88,26 +86,13 @@ def read_document(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _starts(folder: Path) -> list[dict[str, Any]]:
-    path = folder / ENVIRONMENT
-    try:
-        if not path.is_file():
-            raise FileNotFoundError(errno.ENOENT, "there is no such file")
-        found = json.loads(path.read_text(encoding="utf-8"))["starts"]
-        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-            raise TypeError("starts must be a list of tables")
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    return found
-
-
 def first_start(folder: Path) -> dict[str, Any]:
     """What is known of a run's first start: directory, command line, machine.
 
     Raises:
         DataError: It cannot be read.
     """
-    starts = _starts(folder)
+    starts = read_starts(folder)
     if not starts or not isinstance(starts[0].get("directory"), str):
         raise DataError(f"cannot read {folder / ENVIRONMENT}: it does not tell where the run was begun")
     return starts[0]
@@ -121,9 +106,9 @@ def status(folder: Path) -> Status:
     """
     document = read_document(folder)
     blocks = _blocks(document)
-    finished = {line.block for line in _lines(folder) if all(_is_file(folder / name) for name in line.files)}
+    finished = finished_blocks(folder)
     done = {block for block in finished - {FINISH} if 0 <= block < len(blocks)}
-    starts = _starts(folder) if (folder / ENVIRONMENT).exists() else []
+    starts = read_starts(folder) if (folder / ENVIRONMENT).exists() else []
     parts = held_parts(folder)
     return Status(
         command=document["command"],
@@ -152,7 +137,7 @@ def verify(folder: Path) -> Iterator[str]:
     blocks = _blocks(read_document(folder))
     damaged: list[str] = []
     known: dict[int, dict[str, str]] = {}
-    for line in _lines(folder, damaged):
+    for line in entries(folder, damaged):
         first = known.setdefault(line.block, dict(line.files))
         if first != line.files and line.block != FINISH:
             yield f"block {line.block} was done twice with different results"
@@ -191,9 +176,9 @@ def written(folder: Path) -> tuple[dict[str, str], list[str]]:
     """
     read_document(folder)
     damaged: list[str] = []
-    logged = {name: digest for line in _lines(folder, damaged) for name, digest in line.files.items()}
+    logged = {name: digest for line in entries(folder, damaged) for name, digest in line.files.items()}
     wrong = [f"{one} of the log cannot be read" for one in damaged]
-    found = {name: sha256(folder / name) for name in logged if _is_file(folder / name)}
+    found = {name: sha256(folder / name) for name in logged if is_file(folder / name)}
     wrong += [
         f"{name} is missing" if name not in found else f"{name} is not what was written"
         for name in logged
@@ -202,38 +187,9 @@ def written(folder: Path) -> tuple[dict[str, str], list[str]]:
     return found, wrong
 
 
-def _lines(folder: Path, damaged: list[str] | None = None) -> Iterator[Entry]:
-    """The lines of a run's log that can be meant: their files are within the folder, all numbers numbers."""
-    unread: list[str] = [] if damaged is None else damaged
-    try:
-        for line in read_log(folder / LOGS, unread):
-            numbers = all(isinstance(one, int | float) for one in (line.seconds, line.at, line.start, line.rank))
-            if numbers and all(_is_inside(folder, name) and isinstance(digest, str) for name, digest in line.files.items()):
-                yield line
-            else:
-                unread.append(f"the line of block {line.block}")
-    except (OSError, RecursionError) as error:
-        raise DataError(f"cannot read the log of {folder}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _is_inside(folder: Path, name: str) -> bool:
-    """Whether a name of a log is that of a file below the folder, which no link leads out of."""
-    try:
-        return not Path(name).is_absolute() and (folder / name).resolve().is_relative_to(folder.resolve())
-    except (OSError, ValueError, RuntimeError):
-        return False
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
 def _changed(folder: Path, name: str, expected: str) -> str:
     """What is wrong with a file, in words."""
-    if not _is_file(folder / name):
+    if not is_file(folder / name):
         return f"{name} is missing; the same command makes it again"
     return "" if sha256(folder / name) == expected else f"{name} is not what was written; remove it, and the same command makes it again"
 
@@ -312,15 +268,12 @@ def _missing_rows(folder: Path, blocks: Blocks, done: list[int]) -> Iterator[str
 
 def _table(folder: Path, name: str, block: int) -> pl.DataFrame | None:
     path = folder / part(name, block)
-    if not _is_file(path):
+    if not is_file(path):
         return None
     try:
-        return pl.read_parquet(path, hive_partitioning=False)
+        with contained():
+            return pl.read_parquet(path, hive_partitioning=False)
     except (pl.exceptions.PolarsError, OSError):
-        return None
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":  # Polars panics on some damaged files, past every Exception.
-            raise
         return None
 
 
@@ -336,7 +289,7 @@ def _latest(folder: Path, starts: list[dict[str, Any]], held: set[str]) -> list[
     """The lines of the last start; where that was a part's, those of the latest starts of the parts at work, or of all parts."""
     last = len(starts) - 1
     part_of = {number: str(start["part"]) for number, start in enumerate(starts) if "part" in start}
-    lines = [line for line in _lines(folder) if line.start == last or (last in part_of and line.start in part_of)]
+    lines = [line for line in entries(folder) if line.start == last or (last in part_of and line.start in part_of)]
     if last not in part_of:
         return lines
     latest = {name: number for number, name in part_of.items()}

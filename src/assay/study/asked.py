@@ -14,6 +14,7 @@ from torch import Tensor
 
 from assay.core.inputs import check_images, check_index, check_masks, check_seed
 from assay.data.base import Batch, Corrupt
+from assay.data.files.convert import as_batch
 from assay.errors import ModelError, ShapeError
 from assay.explain.base import check_model
 from assay.measure.base import Case
@@ -65,27 +66,32 @@ class Asked:
     def given(
         cls,
         model: Classifier,
-        images: Tensor,
+        images: Any,
         targets: Targets | None = None,
         seed: int = 0,
         index: Tensor | None = None,
         names: Sequence[str] | None = None,
     ) -> Asked:
-        """Images (N, C, H, W) that a caller gives, checked.
+        """Images that a caller gives, checked.
 
         Args:
             model: The model.
-            images: Pixels in [0, 1]; NaN and infinity are said in the status.
+            images: (N, C, H, W), pixels in [0, 1], NaN and infinity being said in the status; or what `assay.data.as_batch` takes, whose
+                pictures are prepared as `model.reading` says.
             targets: (N,) class ids, or what else is explained; None for the predicted classes.
             seed: Decides all randomness, together with `index`.
-            index: (N,) the images' global numbers, all different; 0..N-1 when None.
-            names: The images' names.
+            index: (N,) the images' global numbers, all different; None for a data set's own, else 0..N-1.
+            names: The images' names; None for a data set's own.
 
         Raises:
             AssayError: One is wrong; the message names it.
         """
         check_model(model)
-        seed = check_seed(seed)
+        seed, name = check_seed(seed), "images given as a tensor"
+        if not isinstance(images, Tensor):
+            name = f"images given as {type(images).__name__}"
+            held = as_batch(images, model.reading)
+            images, index, names = held.images, held.index if index is None else index, held.names if names is None else names
         images = check_images(images, broken=True)
         count = len(images)
         numbers = check_index(index, count, images.device)
@@ -94,11 +100,19 @@ class Asked:
         if names is not None and len(names) != count:
             raise ShapeError(f"names holds {len(names)} names for {count} images; give one for each")
         called = tuple(names) if names is not None else tuple(f"image {number}" for number in range(count))
-        data, aims = {"name": "images given as a tensor"}, given_targets(targets, model, images)
+        data, aims = {"name": name}, given_targets(targets, model, images)
         return cls(model, Held(Batch(images, None, None, None, numbers, called)), seed, model.name, data, targets=aims)
 
-    def beside(self, labels: Tensor | None = None, truth: Tensor | None = None, distractor: Tensor | None = None) -> Asked:
+    def beside(
+        self, labels: Tensor | None = None, truth: Tensor | None = None, distractor: Tensor | None = None, classes: Sequence[str] = ()
+    ) -> Asked:
         """The same, of images in memory, with labels (N,) or (N, K) and masks (N, 1, H, W) checked and put beside them.
+
+        Args:
+            labels: True classes, by the model's numbers, or by those of `classes`.
+            truth: Masks of the known evidence.
+            distractor: Masks of what must not matter.
+            classes: Names of the labels' classes, which are matched with the model's; none where labels are its own numbers.
 
         Raises:
             AssayError: One does not fit the images; the message names it.
@@ -107,13 +121,15 @@ class Asked:
         batch, images, facts, marks = self.source.batch, self.source.batch.images, {}, None
         if labels is not None:
             multi = isinstance(labels, Tensor) and labels.ndim > 1
-            classes = self.model.count_classes(images.shape[1:]) if multi else None
-            marks = check_labels(HEADS[self.model.head], labels, len(images), classes, images.device)
+            count = self.model.count_classes(images.shape[1:]) if multi or classes else None
+            marks = check_labels(HEADS[self.model.head], labels, len(images), count if multi else None, images.device)
+            if classes:
+                match(classes, self.model.classes)  # Which refuses what can be understood in two ways.
             if multi:
                 facts, marks = _findings(self.model, images, marks), None
         masks = {name: check_masks(mask, images, name) for name, mask in (("truth", truth), ("distractor", distractor)) if mask is not None}
         held = replace(batch, labels=marks, truth=masks.get("truth"), distractor=masks.get("distractor"))
-        return replace(self, source=Held(held), masks=frozenset(masks), facts=facts)
+        return replace(self, source=Held(held), masks=frozenset(masks), facts=facts, classes=() if labels is None else classes)
 
     @property
     def images(self) -> int:

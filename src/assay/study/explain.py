@@ -13,7 +13,7 @@ from torch import Tensor
 
 from assay.core.registry import short
 from assay.data.base import Batch
-from assay.explain.base import Explainer
+from assay.explain.base import Explainer, check_serves
 from assay.report import overlay, robust_limit
 from assay.report.figures.plots import to_bytes
 from assay.report.figures.show import show
@@ -62,9 +62,11 @@ class ExplainStudy(Study):
 
         Raises:
             SpecError: There is no explainer, or one is given twice.
+            ModelError: The model has not what one of them needs.
         """
-        del asked
         check_distinct(self.explainer)
+        for one in self.explainer:
+            check_serves(asked.model, one)
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """See `Study.block`; `maps.zarr` has an array per explainer, `index` and `targets`, a row per image."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from assay.attack.forms.form import Form, Step, SumForm, form
-from assay.core.noise import derive, uniform
+from assay.core.noise import derive
 from assay.core.registry import short
 from assay.errors import SpecError
 from assay.explain.base import Explainer
@@ -61,7 +61,7 @@ class _Path(SumForm):
 
 @dataclass(frozen=True)
 class _Expected(SumForm):
-    """Points and baselines are drawn anew at every step, and held within it."""
+    """Baselines and points, drawn anew at every step; baselines are held."""
 
     explainer: ExpectedGradients
 
@@ -70,12 +70,9 @@ class _Expected(SumForm):
         return self.explainer.samples
 
     def part(self, step: Step, pixels: Tensor, rows: Tensor, sample: Tensor, /) -> tuple[Tensor, Tensor]:
-        index = step.index[rows]
-        base = self.explainer.baselines.fill(pixels.detach(), index * self.each + sample, derive(step.seed, "ExpectedGradients.attacked"))
-        share = uniform(step.seed, "ExpectedGradients.attacked", index, sample, ())
-        share = (sample + share) / self.each if self.explainer.stratified else share
+        base, share = self.explainer.points(pixels.detach(), step.index[rows], sample, step.seed)
         way = pixels - base
-        logits, slopes = step.soft.slopes(base + share.view(-1, 1, 1, 1) * way, step.targets[rows])
+        logits, slopes = step.soft.slopes(base + share * way, step.targets[rows])
         return logits, slopes * way / self.each
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from assay.explain.base import Explainer
 from assay.explain.occlusion import Occlusion, all_but_one
 from assay.explain.superpixels import coalitions
 from assay.explain.superpixels.coalitions import Coalitions
+from assay.explain.superpixels.permutations import ShapleySampling, orders_drawn, prefixes, shares
 from assay.explain.superpixels.segments import Segments
 from assay.explain.superpixels.surrogate import KernelShap, Lime, cosine_distances
 from assay.models.passes import gradients, segment_sum
@@ -35,6 +36,9 @@ class _Drawn:
 
 class _Surrogate(Form):
     """The fit's gradient at the scores weighs each coalition's gradient at its pixels; first derivatives suffice."""
+
+    merges: ClassVar[bool] = True
+    """Whether equal coalitions are run once."""
 
     @property
     @abstractmethod
@@ -71,7 +75,8 @@ class _Surrogate(Form):
         labels = segments.labels(step.images)
         counts = labels.flatten(1).amax(1) + 1
         filled = background.fill(step.images, step.index, step.seed)
-        return _Drawn(labels, counts, filled, coalitions.distinct(self.draw(step, counts)))
+        members = self.draw(step, counts)
+        return _Drawn(labels, counts, filled, coalitions.distinct(members) if self.merges else members)
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,26 @@ class _Occlusion(_Surrogate):
         return full[:, None] - scores
 
 
+@dataclass(frozen=True)
+class _Shapley(_Surrogate):
+    explainer: ShapleySampling
+    merges = False
+
+    @property
+    def parts(self) -> tuple[Segments, Background]:
+        return self.explainer.segments, self.explainer.background
+
+    def draw(self, step: Step, counts: Tensor) -> Coalitions:
+        return prefixes(self._ranks(step, counts), counts)
+
+    def fit(self, step: Step, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
+        empty = background_scores(step.model, self.explainer.background, drawn.filled, step.targets)
+        return shares(self._ranks(step, drawn.counts), drawn.counts, scores, empty, full)
+
+    def _ranks(self, step: Step, counts: Tensor) -> Tensor:
+        return orders_drawn(step.seed, step.index, counts, self.explainer.permutations, self.explainer.paired)
+
+
 def _pull_scores(step: Step, drawn: _Drawn, pulls: Tensor, found: Tensor) -> None:
     """Add to `found` the gradients of the coalitions' scores, each times its `pulls` (N, S)."""
     images, flat = step.images, drawn.labels.flatten(1)
@@ -153,5 +178,10 @@ def _pull_full(step: Step, pulls: Tensor, found: Tensor) -> None:
     gradients(step.model, step.targets, rows, found.shape[1:], lambda start, stop: step.images[start:stop], take)
 
 
-FORMS: dict[type[Explainer], Callable[[Any], Form]] = {Lime: _Lime, KernelShap: _KernelShap, Occlusion: _Occlusion}
+FORMS: dict[type[Explainer], Callable[[Any], Form]] = {
+    Lime: _Lime,
+    KernelShap: _KernelShap,
+    Occlusion: _Occlusion,
+    ShapleySampling: _Shapley,
+}
 """What makes the form of an explainer, by its class."""

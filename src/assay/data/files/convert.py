@@ -12,21 +12,23 @@ from PIL import Image
 from torch import Tensor
 
 from assay.data.base import Batch, Dataset, read
-from assay.data.files.decode import pixels_of
+from assay.data.files.decode import picture
+from assay.data.files.reading import AS_IT_IS, Reading
 from assay.errors import EmptyBatchError, ImageTypeError, ShapeError
 
-__all__ = ["as_batch"]
+__all__ = ["as_batch", "class_names"]
 
 _IMAGES, _LABELS = ("image", "images", "img", "pixel_values", "x"), ("label", "labels", "target", "y")
 
 
-def as_batch(images: Any) -> Batch:
+def as_batch(images: Any, reading: Reading | None = None) -> Batch:
     """One batch of whatever holds images.
 
     Args:
         images: A list of PIL images or of arrays; an array (N, H, W), (N, H, W, C) or (N, C, H, W) of 8- or 16-bit integers or of
             floats in [0, 1]; a tensor; a data set of this package; a Hugging Face `Dataset` with a column of images; a torch
             `Dataset` or `DataLoader` that gives images, or images with labels. All of it is read into memory.
+        reading: How pictures are prepared, such as `model.reading`; arrays and tensors are taken as they are.
 
     Returns:
         Images, labels where there are any (whole numbers), masks of a data set of this package.
@@ -48,7 +50,7 @@ def as_batch(images: Any) -> Batch:
         image, label = _parted(sample)
         # A loader gives many at a time, told by the dimension more.
         many = isinstance(image, Tensor | np.ndarray) and image.ndim == 4
-        found += list(_stack(image)) if many else [_single(image)]
+        found += list(_stack(image)) if many else [_single(image, reading or AS_IT_IS)]
         if label is not None:
             labels += np.asarray(label).reshape(-1).astype(np.int64).tolist()
     return _batch(found, labels)
@@ -91,11 +93,20 @@ def _parted(sample: Any) -> tuple[Any, Any]:
     return sample, None
 
 
-def _single(image: Any) -> Tensor:
+def class_names(images: Any) -> tuple[str, ...]:
+    """Names of the classes that the labels of a data set number: of this package, of `datasets`, of torchvision; else none."""
+    features = getattr(images, "features", None)
+    if isinstance(features, Mapping):
+        return next((tuple(features[key].names) for key in _LABELS if hasattr(features.get(key), "names")), ())
+    names = getattr(images, "classes", ())
+    return tuple(map(str, names)) if isinstance(names, Sequence) and not isinstance(names, str) else ()
+
+
+def _single(image: Any, reading: Reading) -> Tensor:
     """(C, H, W) in [0, 1]."""
     if isinstance(image, Image.Image):
         try:
-            return torch.from_numpy(pixels_of(image))
+            return picture(image, reading)
         except ValueError as error:
             raise ImageTypeError(f"an image cannot be read: {error}") from error
     if not isinstance(image, Tensor | np.ndarray):
@@ -126,9 +137,13 @@ def _stack(images: Tensor | np.ndarray) -> Tensor:
 def _batch(found: list[Tensor], labels: list[int]) -> Batch:
     if not found:
         raise EmptyBatchError("there are no images")
+    if {one.shape[0] for one in found} == {1, 3}:
+        found = [one.expand(3, -1, -1) for one in found]  # Grey pictures among colour ones.
     shapes = {tuple(one.shape) for one in found}
     if len(shapes) > 1:
-        raise ShapeError(f"the images have different shapes, {', '.join(map(str, sorted(shapes)[:3]))}; bring them to one size first")
+        raise ShapeError(
+            f"the images have different shapes, {', '.join(map(str, sorted(shapes)[:3]))}; bring them to one size first, or give reading="
+        )
     if labels and len(labels) != len(found):
         raise ShapeError(f"there are {len(labels)} labels for {len(found)} images")
     count = len(found)

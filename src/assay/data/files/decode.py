@@ -17,7 +17,7 @@ from assay.data.base import CorruptFileError
 from assay.data.files.dicom import is_dicom, read_dicom
 from assay.data.files.reading import AS_IT_IS, Reading, resized
 
-__all__ = ["decode", "pixels_of"]
+__all__ = ["decode", "picture"]
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _NPY = b"\x93NUMPY"
@@ -90,21 +90,23 @@ def _stored(data: bytes) -> tuple[NDArray[Any], tuple[float, float] | None]:
         return _of_picture(opened)
 
 
-def pixels_of(picture: Image.Image) -> NDArray[np.float32]:
-    """A PIL image as (3, H, W), or (1, H, W) where it is grey, in [0, 1].
+def picture(opened: Image.Image, reading: Reading) -> Tensor:
+    """A PIL image (C, H, W) in [0, 1], prepared; grey ones keep their one channel where nothing is to be done to them.
 
     Raises:
         ValueError: Nothing says which of its values is white.
     """
-    return np.ascontiguousarray(AS_IT_IS.values(*_of_picture(picture)))
+    pixels, natural = _of_picture(opened)
+    values = reading.values(pixels, natural)
+    return torch.from_numpy(np.ascontiguousarray(values)) if reading == AS_IT_IS else reading.shaped(values, pixels.dtype == np.uint8)
 
 
 def _of_picture(opened: Image.Image) -> tuple[NDArray[Any], tuple[float, float] | None]:
     if opened.mode.startswith(("I", "F")):
         top = 65535.0 if opened.format == "PNG" else _DEEP.get(opened.mode)
         return np.asarray(opened)[None], None if top is None else (0.0, top)
-    picture = opened.convert("L") if opened.mode in ("1", "L") and not opened.has_transparency_data else _rgb(opened)
-    pixels = np.asarray(picture, dtype=np.uint8)
+    made = opened.convert("L") if opened.mode in ("1", "L") and not opened.has_transparency_data else _rgb(opened)
+    pixels = np.asarray(made, dtype=np.uint8)
     return (pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)), (0.0, 255.0)
 
 

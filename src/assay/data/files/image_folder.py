@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
+from assay.core.files import expanded
 from assay.core.progress import Progress
 from assay.core.registry import check_at_least, register
 from assay.data.files.encoded import Encoded
@@ -87,7 +88,7 @@ class ImageFolder(Encoded):
     @cached_property
     def _files(self) -> tuple[dict[str, int], FolderStore, Mapping[str, int]]:
         """Class numbers by name, the files, and the endings of what is no image."""
-        root = Path(self.path).expanduser()
+        root = expanded(self.path)
         if not root.exists():
             raise DataError(f"there is no folder {self.path}: give a folder of images, or of one folder of images per class")
         if not root.is_dir():

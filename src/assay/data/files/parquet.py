@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from assay.core.files import contained, expanded
 from assay.core.progress import Progress
 from assay.core.registry import check_at_least, nearest, register
 from assay.data.base import CorruptFileError
@@ -76,7 +77,7 @@ class ParquetImages(Encoded):
     @property
     def name(self) -> str:
         """The last part of the path."""
-        return Path(self.path).expanduser().name
+        return expanded(self.path).name
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -102,7 +103,8 @@ class ParquetImages(Encoded):
         path = self._shards[shard]
         found = path.stat()
         try:
-            window = _window(str(path), found.st_mtime_ns, self._layout.image, row // _WINDOW)
+            with contained():
+                window = _window(str(path), found.st_mtime_ns, self._layout.image, row // _WINDOW)
         except _BROKEN as error:
             raise CorruptFileError(self.title(index), f"{path}: {_first_line(error)}") from error
         data = window[row % _WINDOW]
@@ -125,7 +127,12 @@ class ParquetImages(Encoded):
         """SHA-256 (hex) of the files' names and bytes, and of the columns."""
         whole = f"{digest(self._shards, progress)} {self._layout.image} {self._layout.label}"
         first = self._shards[0]
-        if not any(isinstance(one, str) for one in _window(str(first), first.stat().st_mtime_ns, self._layout.image, 0)):
+        try:
+            with contained():
+                held = _window(str(first), first.stat().st_mtime_ns, self._layout.image, 0)
+        except _BROKEN:
+            return whole  # Whose reading says so again, image by image.
+        if not any(isinstance(one, str) for one in held):
             return whole  # The images lie within the files.
         files = hashlib.sha256()
         for index in range(len(self)):
@@ -143,12 +150,13 @@ class ParquetImages(Encoded):
     def _layout(self) -> _Layout:
         first = self._shards[0]
         try:
-            schema, notes = pl.read_parquet_schema(first), pl.read_parquet_metadata(first)
-            image = _image_column(schema, self.image, first)
-            features = _features(notes)
-            label = _label_column(schema, features, self.label, first)
-            counts = [pl.scan_parquet(path).select(pl.len()).collect().item() for path in self._shards]
-            values = None if label is None else pl.concat([pl.read_parquet(path, columns=[label]) for path in self._shards])[label]
+            with contained():
+                schema, notes = pl.read_parquet_schema(first), pl.read_parquet_metadata(first)
+                image = _image_column(schema, self.image, first)
+                features = _features(notes)
+                label = _label_column(schema, features, self.label, first)
+                counts = [pl.scan_parquet(path).select(pl.len()).collect().item() for path in self._shards]
+                values = None if label is None else pl.concat([pl.read_parquet(path, columns=[label]) for path in self._shards])[label]
         except _BROKEN as error:
             raise DataError(f"cannot read the Parquet files of {self.path}: {_first_line(error)}") from error
         if not sum(counts):

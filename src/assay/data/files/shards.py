@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.core.files import expanded
 from assay.core.progress import Progress
 from assay.errors import DataError
 
@@ -39,7 +40,7 @@ def find_shards(path: str, suffix: str) -> tuple[Path, ...]:
     Raises:
         DataError: There are none, one named by braces is missing, or the folder mixes the splits of a data set.
     """
-    root = Path(path).expanduser()
+    root = expanded(path)
     if root.is_dir():
         found = [one for one in sorted((root / "data").glob(f"*{suffix}")) if not one.name.startswith(".")]
         found = [one for one in sorted(root.glob(f"*{suffix}")) if not one.name.startswith(".")] or found

@@ -16,12 +16,14 @@ from assay.data.base import CorruptFileError
 from assay.data.names import Names
 from assay.errors import DataError
 
-__all__ = ["FILES", "SUFFIXES", "FolderStore", "Store", "TarStore", "is_image", "members", "read_span"]
+__all__ = ["FILES", "SPARSE", "SUFFIXES", "FolderStore", "Store", "TarStore", "is_image", "members", "read_span"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Endings of pictures, in any case."""
 FILES = (*SUFFIXES, ".npy", ".dcm", ".dicom")
 """Endings of all files of a folder that are read as images."""
+SPARSE = -1
+"""What stands for the size of a member that is packed with its holes left out."""
 _TELL = 1000
 """Files between two reports of progress; fewer are hashed without any."""
 
@@ -106,6 +108,8 @@ def read_span(path: Path, offset: int, size: int, name: str) -> bytes:
     Raises:
         CorruptFileError: They cannot be read, or the file ends before them.
     """
+    if size == SPARSE:
+        raise CorruptFileError(name, "it is packed as a sparse file; pack the tar file without --sparse")
     try:
         with path.open("rb") as file:
             file.seek(offset)
@@ -129,7 +133,9 @@ def members(path: Path) -> Iterator[tuple[str, int, int, Callable[[], bytes]]]:
                 archive.members.clear()  # type: ignore[attr-defined]  # It would keep all it has seen, a kilobyte each.
                 name = os.path.normpath(member.name)
                 if member.isfile() and not PurePosixPath(name).name.startswith("."):
-                    yield name, member.offset_data, member.size, partial(_extract, archive, member)
+                    # The bytes of a sparse member do not lie together.
+                    size = SPARSE if member.issparse() else member.size
+                    yield name, member.offset_data, size, partial(_extract, archive, member)
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"cannot read the tar file {path}: {error}; it must be a whole, uncompressed tar") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
+from assay.core.files import expanded
 from assay.core.progress import Progress
 from assay.core.registry import check_at_least, register
 from assay.data.files.encoded import Encoded
@@ -47,7 +48,7 @@ class TarShards(Encoded):
     @property
     def name(self) -> str:
         """The last part of the path."""
-        return Path(self.path).expanduser().name
+        return expanded(self.path).name
 
     @property
     def classes(self) -> tuple[str, ...]:

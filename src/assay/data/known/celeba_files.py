@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.core.files import expanded
 from assay.data.base import CorruptFileError
 from assay.errors import DataError
 
@@ -48,7 +49,7 @@ def find_masks(folder: str) -> dict[int, Path]:
     Raises:
         DataError: There is no such folder, or no such file in it.
     """
-    root = Path(folder).expanduser()
+    root = expanded(folder)
     if not root.is_dir():
         raise DataError(f"masks is {folder}, which is no folder: give one that holds <number>_hair.png")
     stems = ((path.name.removesuffix("_hair.png"), path) for path in sorted(root.rglob("*_hair.png")))

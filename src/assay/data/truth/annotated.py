@@ -15,6 +15,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from assay.core.files import expanded
 from assay.core.progress import Progress, silent
 from assay.core.registry import nearest, register
 from assay.data.base import Dataset, Item
@@ -102,7 +103,7 @@ class Annotated(Dataset):
         whole = hashlib.sha256(self.dataset.hashed(progress).encode())
         for path in (self.labels and _parts(self.labels)[0], self.boxes, *map(str, self._files.values())):
             if path:
-                whole.update(f"{Path(path).name}".encode() + hashlib.sha256(Path(path).expanduser().read_bytes()).digest())
+                whole.update(f"{Path(path).name}".encode() + hashlib.sha256(expanded(path).read_bytes()).digest())
         return whole.hexdigest()
 
     @cached_property
@@ -119,7 +120,7 @@ class Annotated(Dataset):
         if reader is None:
             raise DataError(f"labels come from a .csv, .tsv or .parquet file, not {path}")
         try:
-            table = reader(Path(path).expanduser())
+            table = reader(expanded(path))
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataError(f"cannot read the labels of {path}: {next(iter(str(error).splitlines()), error)}") from error
         for column in (image, label):
@@ -141,7 +142,7 @@ class Annotated(Dataset):
         """The mask's file of each image that has one."""
         if self.masks is None:
             return {}
-        root = Path(self.masks).expanduser()
+        root = expanded(self.masks)
         if not root.is_dir():
             raise DataError(f"there is no folder of masks {self.masks}")
         found = {str(one.relative_to(root)): one for one in sorted(root.rglob("*")) if one.suffix.lower() in FILES}
@@ -153,7 +154,7 @@ class Annotated(Dataset):
         if self.boxes is None:
             return {}
         try:
-            told = json.loads(Path(self.boxes).expanduser().read_text())
+            told = json.loads(expanded(self.boxes).read_text())
             images = {one["id"]: one for one in told["images"]}
             held: dict[str, tuple[tuple[int, int], list[list[float]]]] = {
                 one["file_name"]: ((int(one["height"]), int(one["width"])), []) for one in images.values()

@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from assay.core.registry import stand_in
+from assay.core.files import expanded
+from assay.core.registry import build, stand_in
 from assay.errors import DataError, ImageTypeError, ShapeError, SpecError
 from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
@@ -22,6 +23,9 @@ from assay.models.classifier import Classifier
 __all__ = ["Given", "Stack", "given_maps"]
 
 _DIGITS = 12
+_FORMS = "give a .npy or .npz file, a zarr folder, or a folder of .npy or .png maps"
+_ZARR = ("zarr.json", ".zarray", ".zgroup")
+"""What tells a folder of zarr's, new or old."""
 _NOT_NAMES = ("RandomMap",)
 """What tables call the floor."""
 
@@ -61,7 +65,14 @@ class Stack:
         Raises:
             ShapeError: There is none of one of them.
         """
-        wanted = index.cpu().numpy()
+        return self.maps[self.places(index.cpu().numpy())]
+
+    def places(self, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the maps of the images of those global numbers.
+
+        Raises:
+            ShapeError: There is none of one of them.
+        """
         known = np.arange(len(self.maps)) if self.index is None else self.index
         order = np.argsort(known, kind="stable")
         place = np.searchsorted(known, wanted, sorter=order).clip(max=len(known) - 1)
@@ -69,7 +80,8 @@ class Stack:
         if len(lost):
             span = f"0 to {len(known) - 1}" if self.index is None else f"{len(known)} images from {known.min()} to {known.max()}"
             raise ShapeError(f"there is no map of image {lost[0]} ({len(lost)} are missing); the maps are those of {span}")
-        return cast("NDArray[np.float32]", self.maps[order[place]])
+        found: NDArray[np.int64] = order[place]
+        return found
 
 
 @stand_in
@@ -81,10 +93,10 @@ class Given(Explainer):
 
     Args:
         maps: A tensor or array (N, H, W) or (N, C, H, W) whose row i is the map of image i; a `.npy` file of one; an
-            `.npz` file with one array, or with one of this `name`, or with `maps`, and optionally the images' numbers as
-            `index`; or a folder of `.npy` or grey `.png` maps, one a file, numbered by their names where these are whole
-            numbers, else in the order of their names. PNG values are divided by their largest possible value, so they are
-            never negative.
+            `.npz` file or zarr folder with one array, or with one of this `name`, or with `maps`, and optionally the images' numbers
+            as `index` (as `assay explain` writes both); or a folder of `.npy` or grey `.png` maps, one a file, numbered by their
+            names where these are whole numbers, else in the order of their names. PNG values are divided by their largest possible
+            value, so they are never negative.
         name: What tables call it; None for the file's name.
         sha256: The beginning of the content's hash, found where it is None; a spec that has it refuses other content.
 
@@ -124,7 +136,46 @@ class Given(Explainer):
     @cached_property
     def stack(self) -> Stack:
         """The maps."""
-        return self.maps if isinstance(self.maps, Stack) else _read(Path(self.maps).expanduser(), str(self.name))
+        return self.maps if isinstance(self.maps, Stack) else _read(expanded(self.maps), str(self.name))
+
+    @classmethod
+    def from_text(cls, text: str) -> Given:
+        """The maps that a command line names: `NAME=FILE`, or a spec.
+
+        Raises:
+            SpecError: It is neither.
+        """
+        if text.startswith("Given("):
+            return build(text, Given)
+        for name, _, place in (text.rpartition("="), text.partition("=")):
+            if name and place and expanded(place).exists():
+                return cls(place, name=name)
+        if "=" not in text:
+            raise SpecError(f"say what tables call the maps of {text}: NAME={text}")
+        raise DataError(f"there are no maps {text.partition('=')[2]}: {_FORMS}")
+
+    def check(self, numbers: Sequence[int], shape: Sequence[int] | None) -> None:
+        """See that there are maps of all images, before any work.
+
+        Args:
+            numbers: The images' global numbers.
+            shape: (C, H, W) of an image; None where that is not known yet.
+
+        Raises:
+            ShapeError: There is no map of one of them, or the maps have another size.
+        """
+        self.stack.places(np.asarray(numbers, np.int64))
+        if shape is not None:
+            self._fit(shape)
+
+    def _fit(self, wanted: Sequence[int]) -> None:
+        channels, height, width = wanted
+        shape = self.stack.maps.shape[1:]
+        if shape[0] not in (1, channels) or shape[1:] != (height, width):
+            raise ShapeError(
+                f"the maps {self.name!r} have shape {shape} where ({channels}, {height}, {width}) or (1, {height}, {width}) is needed "
+                "for these images; resize the maps first"
+            )
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `Explainer.attribute`.
@@ -132,13 +183,7 @@ class Given(Explainer):
         Raises:
             ShapeError: There is no map of one of the images, or the maps have another size.
         """
-        channels, height, width = images.shape[1:]
-        shape = self.stack.maps.shape[1:]
-        if shape[0] not in (1, channels) or shape[1:] != (height, width):
-            raise ShapeError(
-                f"the maps {self.name!r} have shape {shape} where ({channels}, {height}, {width}) or (1, {height}, {width}) is needed "
-                "for these images; resize the maps first"
-            )
+        self._fit(images.shape[1:])
         return torch.from_numpy(self.stack.rows(index)).to(images.device)
 
 
@@ -173,10 +218,10 @@ def as_stack(maps: Any, what: str, index: Any = None) -> Stack:
 def _read(path: Path, name: str) -> Stack:
     """The maps of a file or folder."""
     if not path.exists():
-        raise DataError(f"there are no maps {path}: give a .npy or .npz file, or a folder of .npy or .png maps")
+        raise DataError(f"there are no maps {path}: {_FORMS}")
     try:
         if path.is_dir():
-            return _read_folder(path)
+            return _read_zarr(path, name) if any((path / one).exists() for one in _ZARR) else _read_folder(path)
         if path.suffix == ".npy":
             return as_stack(np.load(path), f"the maps of {path}")
         if path.suffix == ".npz":
@@ -186,15 +231,26 @@ def _read(path: Path, name: str) -> Stack:
         if isinstance(error, ShapeError):
             raise
         raise DataError(f"cannot read the maps of {path}: {error}") from error
-    raise DataError(f"cannot read maps from {path}: give a .npy or .npz file, or a folder of .npy or .png maps")
+    raise DataError(f"cannot read maps from {path}: {_FORMS}")
+
+
+def _read_zarr(path: Path, name: str) -> Stack:
+    import zarr  # Here, because the import takes a while.
+
+    found = zarr.open(path, mode="r")
+    if isinstance(found, zarr.Array):
+        return as_stack(found[:], f"the maps of {path}")
+    held = {key: one for key, one in found.arrays() if key != "targets"}
+    return _chosen(held, path, name)
 
 
 def _chosen(arrays: dict[str, Any], path: Path, name: str) -> Stack:
+    arrays = {key: one for key, one in arrays.items() if key != "targets"}
     index = arrays.pop("index", None)
     key = next((key for key in (name, "maps") if key in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
     if key is None:
         raise DataError(f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; say which are the maps: Given({str(path)!r}, name=...)")
-    return as_stack(arrays[key], f"the maps {key!r} of {path}", index)
+    return as_stack(arrays[key][:], f"the maps {key!r} of {path}", None if index is None else index[:])
 
 
 def _read_folder(path: Path) -> Stack:

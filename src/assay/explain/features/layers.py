@@ -30,6 +30,8 @@ _MOST_EXTRA = 16
 """Class, distillation and register tokens that may stand before or after the tokens of the image."""
 _FOLLOWS = 0.25
 """Least correlation between where the image was changed and where features moved, of a layer that is taken by default."""
+_SURE = 16
+"""Places whose movement is evidence however little it differs from place to place."""
 _EARLY = 0.2
 """Share of the layers that run first: one that alone leads on from there is a stem, not the last of a trunk."""
 
@@ -239,9 +241,9 @@ def _lay(output: Tensor, shape: torch.Size, least: float = 0.0) -> Layout | None
     size = (shape[1], shape[2])
     moved = _moved(output)
     if moved is not None:
-        # A coarse grid with a row less, taken for extra tokens, follows almost as well; the proportions tell them apart.
-        rated = [(layout.follows(moved), layout) for layout in _layouts(output.shape[1:], size)]
-        follows, found = max(rated, key=lambda pair: pair[0] - _skew((pair[1].rows, pair[1].columns), size), default=(-1.0, None))
+        # A coarse grid with a row less, taken for extra tokens, follows almost as well; proportions and few extra tokens tell them apart.
+        rated = [(_follows(layout, moved), layout) for layout in _layouts(output.shape[1:], size)]
+        follows, found = max(rated, key=lambda pair: pair[0] - _unlikely(pair[1], output, size), default=(-1.0, None))
         if follows > least:
             return found
     return _by_shape(output.shape[1:], size) if output.ndim == 4 or least == 0 else None
@@ -331,6 +333,18 @@ def _carries(one: _Seen, trunk: _Seen, total: Tensor, shape: torch.Size) -> bool
     finally:
         handle.remove()
     return past is None or layout is None or not bool((layout.grid(past) != 0).any())
+
+
+def _follows(layout: Layout, moved: Tensor) -> float:
+    """How well movement lies where the image was changed; less where few places moved but little differently, which may be chance."""
+    contrast = float(layout.grid(moved[None])[0].sum(0).abs().sum()) / 2
+    return layout.follows(moved) * min(1.0, layout.rows * layout.columns / _SURE + contrast)
+
+
+def _unlikely(layout: Layout, output: Tensor, size: tuple[int, int]) -> float:
+    """How unlike the images' proportions a grid is, and the share of tokens that it leaves over."""
+    over = 0.0 if output.ndim == 4 else 1 - layout.rows * layout.columns / output.shape[layout.axes[1]]
+    return _skew((layout.rows, layout.columns), size) + over
 
 
 def _skew(grid: Sequence[int], size: tuple[int, int]) -> float:

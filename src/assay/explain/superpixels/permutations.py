@@ -17,7 +17,7 @@ from assay.explain.superpixels.posterior import spread
 from assay.explain.superpixels.segments import Segments, Superpixels
 from assay.models.classifier import Classifier
 
-__all__ = ["ShapleySampling", "orders_drawn"]
+__all__ = ["ShapleySampling", "orders_drawn", "prefixes", "shares"]
 
 _MOST = 2**26
 """Members of coalitions that are held at once."""
@@ -71,9 +71,9 @@ class ShapleySampling(Explainer):
         step = max(1, _MOST // (self.permutations * widest * widest))
         for rows in torch.arange(len(images), device=images.device).split(step):
             ranks = orders_drawn(seed, index[rows], counts[rows], self.permutations, self.paired)
-            drawn = _prefixes(ranks, counts[rows])
+            drawn = prefixes(ranks, counts[rows])
             scored = coalitions.run(model, images[rows], targets[rows], labels[rows], filled[rows], drawn)
-            values[rows, : ranks.shape[2]] = _shares(ranks, counts[rows], scored, empty[rows], full[rows])
+            values[rows, : ranks.shape[2]] = shares(ranks, counts[rows], scored, empty[rows], full[rows])
         return spread(values, labels)
 
 
@@ -91,7 +91,7 @@ def orders_drawn(seed: int, index: Tensor, counts: Tensor, permutations: int, pa
     return torch.stack([ranks, turned], 2).flatten(1, 2)[:, :permutations]
 
 
-def _prefixes(ranks: Tensor, counts: Tensor) -> Coalitions:
+def prefixes(ranks: Tensor, counts: Tensor) -> Coalitions:
     """The coalitions of the first 1, 2, ..., n - 1 superpixels of each order."""
     images, orders, widest = ranks.shape
     sizes = torch.arange(1, widest, device=ranks.device)
@@ -100,13 +100,12 @@ def _prefixes(ranks: Tensor, counts: Tensor) -> Coalitions:
     return Coalitions(members.flatten(1, 2), weights.flatten(1, 2))
 
 
-def _shares(ranks: Tensor, counts: Tensor, scored: Tensor, empty: Tensor, full: Tensor) -> Tensor:
+def shares(ranks: Tensor, counts: Tensor, scored: Tensor, empty: Tensor, full: Tensor) -> Tensor:
     """Mean over the orders of what each superpixel adds (N, n), 0 past an image's own."""
     images, orders, widest = ranks.shape
-    reached = scored.new_zeros(images, orders, widest + 1)
-    reached[:, :, 0] = empty[:, None]
-    reached[:, :, 1:widest] = scored.view(images, orders, widest - 1)
-    reached.scatter_(2, counts[:, None, None].expand(images, orders, 1), full[:, None, None].expand(images, orders, 1))
+    ends = [part[:, None, None].expand(images, orders, 1) for part in (empty, full)]
+    reached = torch.cat([ends[0], scored.view(images, orders, widest - 1), ends[1]], 2)
+    reached = torch.where(torch.arange(widest + 1, device=ranks.device) == counts[:, None, None], ends[1], reached)
     added = reached.gather(2, ranks + 1) - reached.gather(2, ranks)
     own = torch.arange(widest, device=ranks.device) < counts[:, None]
     return torch.where(own, added.mean(1), 0.0)

@@ -71,6 +71,8 @@ class Card:
     """What every epoch came to."""
     robust: Robust | None = None
     """Under attack, where it was measured."""
+    worst: Robust | None = None
+    """Under the worst of several attacks, where that was measured later (`benchmarks/robust.py`)."""
     start: str | None = None
     """SHA-256 of the weights file that training began with; None for random weights."""
     sha256: str = ""

@@ -22,6 +22,7 @@ from assay.models.classifier import Classifier, Output
 from assay.models.nets.architectures import Architecture
 from assay.models.sources import statedict
 from assay.models.sources.card import Card, from_json, to_json
+from assay.models.sources.trainings import TRAININGS, lineage, training_command
 
 __all__ = ["SUFFIX", "card_path", "check_destination", "content", "load", "looks_like_path", "read", "save", "shipped"]
 
@@ -153,6 +154,11 @@ def _located(name: str) -> Iterator[Path]:
         return
     if looks_like_path(name):
         raise WeightsError(f"there is no checkpoint {path}")
+    if name in TRAININGS:
+        commands = " ; ".join(
+            training_command(each, lambda one: one if one in shipped() else one + SUFFIX) for each in lineage(name) if each not in shipped()
+        )
+        raise WeightsError(f"the weights of {name} do not come with the package; make them by {commands} and name the file")
     raise WeightsError(f"there is no shipped network {name!r}{nearest(name, shipped())} (shipped: {', '.join(shipped())})")
 
 

@@ -1,4 +1,4 @@
-"""Networks that are saved whole: TorchScript files, and folders or names of Hugging Face's transformers."""
+"""Networks that are saved whole: TorchScript files, exported programs, and folders or names of Hugging Face's transformers."""
 
 from __future__ import annotations
 
@@ -11,21 +11,41 @@ from typing import Any
 import torch
 from torch import nn
 
-from assay.data.files.reading import Reading
+from assay.core.files import expanded
 from assay.errors import SpecError, WeightsError
+from assay.models.sources.preparation import of_processor
 
-__all__ = ["hugging_face", "is_hugging_face", "is_torchscript", "torchscript"]
-
-_METHODS: dict[int, Any] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
-"""PIL's numbers, as processors keep them."""
+__all__ = ["exported", "hugging_face", "is_exported", "is_hugging_face", "is_torchscript", "own_preparation", "torchscript"]
 
 
 def is_torchscript(path: str) -> bool:
     """Whether a file is a TorchScript archive."""
+    return _holds(path, "/constants.pkl") and not is_exported(path)
+
+
+def is_exported(path: str) -> bool:
+    """Whether a file is what `torch.export.save` writes."""
+    return _holds(path, "/archive_format")
+
+
+def _holds(path: str, ending: str) -> bool:
+    """Whether a file is an archive with a file of that ending."""
     if not Path(path).is_file() or not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+        return any(name.endswith(ending) for name in archive.namelist())
+
+
+def exported(path: str) -> nn.Module:
+    """The network of an exported program, on the CPU.
+
+    Raises:
+        WeightsError: It cannot be read.
+    """
+    try:
+        return torch.export.load(path).module()
+    except Exception as error:
+        raise WeightsError(f"{path} is not a readable exported program: {next(iter(str(error).splitlines()), error)}") from error
 
 
 class _Scripted(nn.Module):
@@ -58,7 +78,7 @@ def torchscript(path: str) -> nn.Module:
 
 def is_hugging_face(place: str) -> bool:
     """Whether this is a folder that `save_pretrained` wrote."""
-    return (Path(place).expanduser() / "config.json").is_file()
+    return (expanded(place) / "config.json").is_file()
 
 
 def hugging_face(place: str) -> tuple[nn.Module, dict[str, Any]]:
@@ -71,36 +91,36 @@ def hugging_face(place: str) -> tuple[nn.Module, dict[str, Any]]:
         SpecError: transformers is not installed.
         WeightsError: There is no such image classifier.
     """
-    try:
-        transformers: Any = importlib.import_module("transformers")
-    except ImportError as error:
-        raise SpecError(f"{place} is a network of transformers, which is not installed: pip install transformers") from error
+    transformers = _transformers(place)
     try:
         net = transformers.AutoModelForImageClassification.from_pretrained(place)
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise WeightsError(f"transformers has no image classifier {place}: {reason}") from error
-    known: dict[str, Any] = {}
     names = getattr(net.config, "id2label", None)
-    if names:
-        known["classes"] = tuple(str(names[number]) for number in sorted(names))
+    classes = {"classes": tuple(str(names[number]) for number in sorted(names))} if names else {}
+    return net, classes | own_preparation(place)
+
+
+def own_preparation(place: str) -> dict[str, Any]:
+    """What an image classifier's processor says of `mean`, `std` and `reading`; nothing where it has none.
+
+    Raises:
+        SpecError: transformers is not installed.
+    """
     try:
-        processor = transformers.AutoImageProcessor.from_pretrained(place)
+        processor = _transformers(place).AutoImageProcessor.from_pretrained(place)
+    except SpecError:
+        raise
     except Exception:
-        return net, known  # A folder without one: the normalisation is not known, which the user is told.
-    if getattr(processor, "do_normalize", True):
-        known |= {"mean": tuple(processor.image_mean), "std": tuple(processor.image_std)}
-    return net, known | {"reading": _reading(processor)}
+        return {}  # A folder without one: the normalisation is not known, which the user is told.
+    found = of_processor(processor)
+    known: dict[str, Any] = {"reading": found.reading}
+    return known | ({} if found.mean is None else {"mean": found.mean, "std": found.std})
 
 
-def _reading(processor: Any) -> Reading:
-    """Resize and crop of a processor."""
-    resize = _side(processor.size) if getattr(processor, "do_resize", True) else None
-    crop = _side(processor.crop_size) if getattr(processor, "do_center_crop", False) else None
-    return Reading(resize, crop, _METHODS.get(int(getattr(processor, "resample", 2) or 2), "bilinear"))
-
-
-def _side(size: Any) -> int | tuple[int, int] | None:
-    if isinstance(size, int):
-        return size
-    return int(size["shortest_edge"]) if "shortest_edge" in size else (int(size["height"]), int(size["width"]))
+def _transformers(place: str) -> Any:
+    try:
+        return importlib.import_module("transformers")
+    except ImportError as error:
+        raise SpecError(f'{place} is a network of transformers, which is not installed: pip install "assay[hf]"') from error

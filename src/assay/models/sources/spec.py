@@ -1,15 +1,17 @@
-"""Any network by its spec: `timm:NAME`, `torchvision:NAME`, `python:module:factory`, a checkpoint, or an architecture."""
+"""Any network by its spec: of a library, a factory, a checkpoint, a file that holds it whole, or an architecture."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from assay.core.files import expanded
 from assay.core.precision import Precision
 from assay.core.registry import build, nearest, registered
 from assay.data.files.reading import Reading
@@ -20,12 +22,20 @@ from assay.models.nets.architectures import Architecture
 from assay.models.sources import checkpoint, statedict
 from assay.models.sources.card import Card
 from assay.models.sources.factory import from_factory
-from assay.models.sources.saved import hugging_face, is_hugging_face, is_torchscript, torchscript
+from assay.models.sources.onnx import OnnxNetwork, is_onnx
+from assay.models.sources.preparation import Preparation, preparation
+from assay.models.sources.saved import exported, hugging_face, is_exported, is_hugging_face, is_torchscript, own_preparation, torchscript
 from assay.models.sources.zoo import ZOOS
 
 __all__ = ["FoundNetwork", "model", "network", "own_reading", "source"]
 
 _NORMALISATION = "normalisation (--mean, --std)"
+_WHOLE: tuple[tuple[Callable[[str], bool], Callable[[str], nn.Module]], ...] = (
+    (is_onnx, OnnxNetwork),
+    (is_torchscript, torchscript),
+    (is_exported, exported),
+)
+"""What tells a file that holds a network whole, and what reads it."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _WAYS = {
     "weights": "a file (--weights FILE)",
@@ -42,9 +52,10 @@ def network(
     *,
     pretrained: bool = False,
     random_weights: bool = False,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[str] | str | Path | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    prepared: Any = None,
     device: torch.device | str | None = None,
     seed: int = 0,
     head: HeadName | None = None,
@@ -54,16 +65,19 @@ def network(
     Args:
         spec: `timm:NAME`, `torchvision:NAME`, `python:module:factory` (called without arguments; modules in the current
             directory are found), a shipped name, a checkpoint's path, an architecture such as `SmallResNet()`, a TorchScript
-            file, or a folder or name (`hf:org/name`) of an image classifier of transformers.
+            file, an exported program (`torch.export.save`), an ONNX file (scores only), or a folder or name (`hf:org/name`) of an
+            image classifier of transformers.
         weights: A safetensors or torch file; a timm or torchvision network gets as many classes as the file has.
         precision: See `Classifier`.
         output: See `Classifier`.
         pretrained: Take the published weights of a timm or torchvision network, downloading them where needed.
         random_weights: Leave the network untrained; good only as a baseline, so it must be asked for.
-        classes: Names of the classes; a checkpoint brings its own.
+        classes: Names of the classes, or a text file with one a line; a checkpoint brings its own.
         mean: Per-channel mean of the training data; None for what the source says (timm's own, ImageNet's for torchvision,
             the checkpoint's, otherwise none).
         std: Per-channel standard deviation, likewise.
+        prepared: How pictures are prepared for the network, as `Reading`, a transform of torchvision, a configuration of timm or a
+            processor of transformers; it is kept as `model.reading`, and its normalisation is taken where `mean` and `std` are None.
         device: Where to run.
         seed: Decides random weights.
         head: See `Classifier`.
@@ -73,14 +87,17 @@ def network(
         WeightsError: The weights are missing, unsafe, cannot be downloaded or do not fit.
         ModelError: A factory fails or returns no network.
     """
-    found = source(spec, weights, pretrained=pretrained, random_weights=random_weights, classes=classes, seed=seed)
+    names = _names(classes)
+    found = source(spec, weights, pretrained=pretrained, random_weights=random_weights, classes=names, seed=seed)
     if isinstance(found, Classifier):
-        return _as_it_is(spec, found, plain=(weights, classes, mean, std, device) == (None,) * 5)
+        return _as_it_is(spec, found, plain=(weights, classes, mean, std, device, prepared) == (None,) * 6)
+    own = preparation(prepared) if prepared is not None else Preparation(found.reading)
+    mean, std = (given if given is not None else said for given, said in ((mean, own.mean), (std, own.std)))
     told = mean is not None or std is not None
     mean, std = mean if mean is not None else found.mean, std if std is not None else found.std
-    named = classes if classes is not None else found.classes
+    named = names if names is not None else found.classes
     made = Classifier(found.net, mean, std, precision, output, head=head, classes=named, device=device)
-    made.reading = found.reading
+    made.reading = own.reading
     made.notes = tuple(note for note in found.notes if not (told and _NORMALISATION in note))
     return made
 
@@ -153,19 +170,12 @@ def source(
         _check_ways(spec, given, ("weights", "random_weights"), required=True)
         net = build(spec, Architecture).make(seed)
         return FoundNetwork(net, notes=_filled(net, weights))
-    if spec.endswith(".onnx") or kind == "onnx":
-        raise SpecError(
-            f"{spec}: an ONNX network gives scores and no gradients; run it by onnxruntime and give the function from images to logits "
-            "to Classifier"
-        )
-    if kind == "hf" or is_hugging_face(spec):
+    whole = next((make for told, make in _WHOLE if told(spec)), None)
+    if kind == "hf" or whole is not None or is_hugging_face(spec):
         _check_ways(spec, given, (), required=False)
-        net, known = hugging_face(name if kind == "hf" else spec)
+        net, known = (whole(spec), {}) if whole is not None else hugging_face(name if kind == "hf" else spec)
         unknown = () if "mean" in known else (f"{spec} does not say its {_NORMALISATION}: pixels in [0, 1] go in as they are",)
         return FoundNetwork(net, notes=unknown, **known)
-    if is_torchscript(spec):
-        _check_ways(spec, given, (), required=False)
-        return FoundNetwork(torchscript(spec), notes=(f"{spec} does not say its {_NORMALISATION}: pixels in [0, 1] go in as they are",))
     _check_known(spec)
     _check_ways(spec, given, (), required=False)
     net, card = checkpoint.read(spec)
@@ -173,13 +183,18 @@ def source(
 
 
 def own_reading(spec: str, pretrained: bool) -> Reading | None:
-    """How pictures are prepared for the published weights of a timm or torchvision network; None for all others.
+    """How pictures are prepared for the published weights of timm or torchvision, or for a network of transformers; None for all others.
 
     Raises:
         SpecError: The library has no such network.
     """
     kind, _, name = spec.strip().partition(":")
-    return ZOOS[kind].reading(name) if pretrained and kind in ZOOS else None
+    if kind in ZOOS:
+        return ZOOS[kind].reading(name) if pretrained else None
+    if kind == "hf" or is_hugging_face(spec.strip()):
+        found: Reading | None = own_preparation(name if kind == "hf" else spec.strip()).get("reading")
+        return found
+    return None
 
 
 def _from_zoo(kind: str, name: str, weights: str | Path | None, pretrained: bool, classes: int | None, seed: int) -> FoundNetwork:
@@ -205,6 +220,20 @@ def _left_out(names: tuple[str, ...], weights: str | Path) -> tuple[str, ...]:
     return (f"left out of {weights}, being no part of the network: {', '.join(names)}",) if names else ()
 
 
+def _names(classes: Sequence[str] | str | Path | None) -> Sequence[str] | None:
+    """Class names, those of a text file by its lines."""
+    if not isinstance(classes, str | Path):
+        return classes
+    try:
+        lines = [line.strip() for line in expanded(classes).read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"cannot read the class names of {classes}: {getattr(error, 'strerror', None) or error}") from error
+    names = [line for line in lines if line]
+    if not names or len(set(names)) < len(names):
+        raise SpecError(f"{classes} must have a class name a line, each once" + ("" if names else "; it has none"))
+    return names
+
+
 def _as_it_is(spec: str, made: Classifier, plain: bool) -> Classifier:
     if not plain:
         raise SpecError(f"{spec} returns a Classifier, which brings its own weights, classes, normalisation and device; give none of them")
@@ -227,6 +256,6 @@ def _check_known(spec: str) -> None:
     known = [*checkpoint.shipped(), *registered(Architecture), *(f"{zoo}:" for zoo in ZOOS), "python:"]
     raise SpecError(
         f"unknown model {spec!r}{nearest(spec.partition('(')[0], known)}; a model is timm:NAME, torchvision:NAME, python:module:factory, "
-        f"a .safetensors checkpoint, a TorchScript file, a folder or hf:NAME of transformers, "
+        f"a .safetensors checkpoint, a TorchScript, .pt2 or .onnx file, a folder or hf:NAME of transformers, "
         f"a shipped network ({', '.join(checkpoint.shipped())}) or an architecture such as SmallResNet()"
     )

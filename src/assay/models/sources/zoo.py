@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import importlib
+import json
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from pathlib import Path
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from assay.core.noise import derive
 from assay.core.registry import nearest
-from assay.data.files.reading import Interpolation, Reading
+from assay.data.files.reading import Reading
 from assay.errors import SpecError, WeightsError
 from assay.models.seeded import seeded
 from assay.models.sources import statedict
+from assay.models.sources.preparation import of_timm, preparation
 
 __all__ = ["ZOOS", "Zoo"]
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+_TIMM_PLACES = ("hf-hub", "hf_hub", "local-dir")
+"""What timm takes before a colon: the Hugging Face hub, and folders as it writes them."""
 _IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -100,6 +105,8 @@ class Zoo:
             raise SpecError(f"{self.title} cannot build {name}: {_line(error)}") from error
 
     def _check(self, name: str) -> None:
+        if self.title == "timm" and name.partition(":")[0] in _TIMM_PLACES and name.partition(":")[2]:
+            return  # Which the hub or the folder knows.
         # timm writes variants of the weights after a dot.
         if name.partition(".")[0] not in (known := set(self.names())):
             raise SpecError(f"{self.title} has no classifier {name!r}{nearest(name, known)}")
@@ -125,27 +132,36 @@ def _timm_normalisation(net: nn.Module) -> Statistics:
 
 def _timm_reading(name: str) -> Reading | None:
     timm_data, timm_models = (cast("Any", importlib.import_module(f"timm.{part}")) for part in ("data", "models"))
-    own = timm_models.get_pretrained_cfg(name)
+    own = _timm_config(timm_models, name)
     if own is None:
         return None
-    told = timm_data.resolve_data_config(pretrained_cfg=own.to_dict())
-    height, width = told["input_size"][1:]
-    method: Interpolation = told["interpolation"] if told["interpolation"] in get_args(Interpolation) else "bilinear"
-    channels: Literal[1, 3] = 1 if told["input_size"][0] == 1 else 3
-    if told["crop_mode"] == "squash":
-        return Reading(resize=(height, width), interpolation=method, channels=channels)
-    return Reading(int(min(height, width) / told["crop_pct"]), (height, width), method, channels)
+    return of_timm(timm_data.resolve_data_config(pretrained_cfg=own)).reading
+
+
+def _timm_classes(name: str) -> tuple[str, ...] | None:
+    own = _timm_config(importlib.import_module("timm.models"), name) or {}
+    return tuple(map(str, own["label_names"])) if own.get("label_names") else None
+
+
+def _timm_config(timm_models: Any, name: str) -> dict[str, Any] | None:
+    """What timm knows of the published weights of a name, or of a place."""
+    source, place = timm_models.parse_model_name(name)
+    if source is None:
+        own = timm_models.get_pretrained_cfg(name)
+        return None if own is None else dict(own.to_dict())
+    if source == "local-dir":
+        told = json.loads((Path(place) / "config.json").read_text())
+        return {"label_names": told.get("label_names"), **told.get("pretrained_cfg", {})}
+    try:
+        return dict(timm_models.load_model_config_from_hf(place)[0])
+    except Exception as error:
+        raise WeightsError(f"cannot get timm:{name}: {_line(error)}") from error
 
 
 def _torchvision_reading(name: str) -> Reading | None:
     """The preset of the default weights: Resize, CenterCrop."""
     preset = _torchvision_weights(name).transforms()
-    resize, crop = (_side(getattr(preset, key, None)) for key in ("resize_size", "crop_size"))
-    return Reading(resize, crop, preset.interpolation.value) if crop is not None else None
-
-
-def _side(sizes: Sequence[int] | None) -> int | tuple[int, int] | None:
-    return None if not sizes else sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
+    return preparation(preset).reading if getattr(preset, "crop_size", None) else None
 
 
 def _torchvision_weights(name: str) -> Any:
@@ -173,7 +189,7 @@ def _line(error: Exception) -> str:
 
 
 ZOOS = {
-    "timm": Zoo("timm", _timm_names, _timm_build, _timm_normalisation, _timm_reading, lambda _: None),
+    "timm": Zoo("timm", _timm_names, _timm_build, _timm_normalisation, _timm_reading, _timm_classes),
     "torchvision": Zoo(
         "torchvision",
         _torchvision_names,

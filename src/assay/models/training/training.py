@@ -199,8 +199,8 @@ def pick_device(wanted: torch.device | str | None, ranks: Ranks | None = None) -
         wanted = f"cuda:{ranks.local}"
     try:
         place = torch.device(wanted)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(1, device=place).tolist()  # Which the device "meta" cannot.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ModelError(f"cannot train on the device {str(wanted)!r}: {str(error).splitlines()[0]}") from error
     return place
 

@@ -62,6 +62,11 @@ class Scored(Study):
     def explainers(self) -> tuple[Explainer, ...]:
         """For the record."""
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What decides the results and is no model or set of images; those are the paper's settings."""
+        return {"keep": list(self.keep), "white": self.white, "explainers": [repr(one) for one in self.explainers]}
+
     def conclude(self, asked: Asked, done: Done) -> Report:  # noqa: ARG002
         """The tables as they are."""
         done.require_sound("scored")

@@ -126,8 +126,14 @@ def _truth(found: Sequence[Found], long: pl.DataFrame) -> Table:
         for row in one.costs.group_by("model", "attribution").agg(pl.col("images", "seconds", "passes").sum()).iter_rows(named=True)
         for name in (row["attribution"], refined(row["attribution"]))
     }
-    each = [costs[key] for key in frame.select("variant", "model", "attribution").iter_rows()]
+    overlaps = values(rows, measure=IOU)
+    known = overlaps.filter(pl.col("value").is_not_nan()).group_by("variant", "image").len().select("variant", "image")
+    flat = overlaps.join(known, on=["variant", "image"]).group_by("variant", "model", "attribution").agg(pl.col("value").is_nan().sum())
+    unranked = {(row[0], row[1], row[2]): row[3] for row in flat.iter_rows()}
+    keys = list(frame.select("variant", "model", "attribution").iter_rows())
+    each = [costs[key] for key in keys]
     frame = frame.with_columns(
+        pl.Series("flat maps", [unranked[key] for key in keys]),
         pl.Series("passes an image", [row["passes"] / row["images"] for row in each]),
         pl.Series("ms an image", [1000 * row["seconds"] / row["images"] for row in each]),
     )
@@ -136,6 +142,7 @@ def _truth(found: Sequence[Found], long: pl.DataFrame) -> Table:
         "Maps against the known evidence (the paper's ground truth; rows that are refined are ours).",
         "IoU of the mask of the evidence with as many top pixels of the map, mean over seeds for masks; the share of the map's relevance "
         "on the distractor. Refined maps are drawn along the images' edges by a guided filter, the same for all, which asks no model. "
+        "Flat maps rank nothing and have no overlap; they are left out, which favours what makes them. "
         "Masks are those of images that were not tuned on; the tuning's own price is in the table of costs.",
         frame,
     )

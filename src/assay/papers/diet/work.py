@@ -294,7 +294,7 @@ class Form:
     def _run(self, paper: Paper, name: str, model: Classifier, study: Scored, images: Batch, block: int) -> Path:
         folder = paper.place(name)
         asked = Asked(model, Held(images), self.settings.seed, name, {"name": self.data["test"].name})
-        settings = {"job": name, "study": type(study).__name__, "explainers": [repr(one) for one in study.explainers]}
+        settings = {"job": name, "study": type(study).__name__}
         run(study, asked, folder, settings=settings, block=block, progress=paper.staged(name))
         return folder
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from assay.papers.pages import publish_study
+from assay.papers.robustness.claims import RULES
 from assay.papers.robustness.settings import RobustnessSettings, preset
-from assay.papers.robustness.verdict import RULES
 
 __all__ = ["publish"]
 
-_TABLES = {
-    "verdict": (),
-    "models": (),
-    "free-robustness": ("free-robustness",),
-    "free-faithfulness": ("free-faithfulness",),
-    "kernel-robustness": ("kernel-gaussian", "kernel-uniform"),
-    "kernel-faithfulness": ("cost-gaussian-standard", "cost-gaussian-robust", "cost-uniform-standard", "cost-uniform-robust"),
-    "widths": ("trade-off-gaussian", "trade-off-uniform"),
-    "certified": ("certified",),
+_TABLES: dict[str, tuple[str, ...]] = {
+    "claims": (),
+    "networks": ("fig4",),
+    "table1-probability": (),
+    "table1-logit": (),
+    "faithfulness-inverse_l2-probability": ("fig5", "fig6"),
+    "faithfulness-pearson-probability": (),
+    "faithfulness-spearman-probability": (),
+    **{f"faithfulness-{one}-logit": () for one in ("inverse_l2", "pearson", "spearman")},
+    "ours": (),
+    "certified": (),
     "steps": (),
 }
 """Tables, with the plots that follow them."""
@@ -32,10 +32,10 @@ def publish(run: Path, docs: Path, settings: RobustnessSettings) -> Path:
     Raises:
         DataError: A file cannot be read or written.
     """
-    return publish_study(run, docs, f"robustness-{settings.preset}", lambda said: _head(said, settings), _TABLES, ("parts",))
+    return publish_study(run, docs, f"robustness-{settings.preset}", lambda _: _head(settings), _TABLES, ("parts",))
 
 
-def _head(said: Mapping[str, Any], settings: RobustnessSettings) -> list[str]:
+def _head(settings: RobustnessSettings) -> list[str]:
     usual = preset(settings.preset, settings.seed)
     changed = [name for name in RobustnessSettings.model_fields if getattr(settings, name) != getattr(usual, name)]
     besides = f", with other settings of {', '.join(changed)} (see the experiment setup)" if changed else ""
@@ -43,11 +43,7 @@ def _head(said: Mapping[str, Any], settings: RobustnessSettings) -> list[str]:
         "# Robust explanation: for free, or at the cost of faithfulness",
         "",
         f"Written by `assay study robustness --preset {settings.preset} --seed {settings.seed}`{besides}; the numbers are those of "
-        "one run on the machine named below.",
-        "",
-        "## Verdict",
-        "",
-        *(f"- {sentence['text']}" for sentence in said["verdict"]),
+        'one run on the machine named below. Tables are the paper\'s (Tan and Tian, ICML 2023) unless their title says "Ours".',
         "",
         f"Rules. {RULES}",
     ]

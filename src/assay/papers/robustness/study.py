@@ -1,9 +1,10 @@
-"""The robustness study: the three claims of Tan and Tian (ICML 2023) on standard and robust twins, in a run folder."""
+"""The robustness study: the figures and tables of Tan and Tian (ICML 2023) by their own definitions, in a run folder."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,38 +16,39 @@ from assay.core.progress import Progress, silent
 from assay.core.ranks import Ranks
 from assay.models.training.training import pick_device
 from assay.papers.files import RESULTS, grid, put, write_drawings, write_tables
-from assay.papers.robustness.cells import smoothed_cells, twin_cells, width_cells
-from assay.papers.robustness.certified import certificates, certified_drawing, certified_means, certified_sentences
+from assay.papers.paper import price, speed
+from assay.papers.robustness.claims import RULES, Claim, cells, claims
 from assay.papers.robustness.figures import figures
-from assay.papers.robustness.plan import RobustnessPlan
+from assay.papers.robustness.jobs import Job, Jobs
+from assay.papers.robustness.measured import VALUES
 from assay.papers.robustness.settings import RobustnessSettings
-from assay.papers.robustness.steps import CERTIFICATES, CLASSES, COSTS, VALUES, do_steps
 from assay.papers.robustness.tables import tables
-from assay.papers.robustness.verdict import RULES, judgements, sentences
-from assay.report.page import Sentence
+from assay.report.page import Sentence, Tone
 from assay.report.study_page import Section, StudyPage, write_study
 from assay.run.blocks import Blocks
 from assay.run.folder import Run
+from assay.run.sink import Sink
+from assay.study.asked import Asked
 
-__all__ = ["COMMAND", "RobustnessStudy", "share_steps", "study"]
+__all__ = ["COMMAND", "RobustnessStudy", "do_steps", "foreseen", "share_steps", "study"]
 
 COMMAND = "study robustness"
+_COSTS, _CERTIFICATES = "costs", "certificates"
 _TITLE = "Robust explanation: for free, or at the cost of faithfulness?"
 _LEAD = (
-    "How robust an explanation is, is said to be decided by how robust the explained network is: a robust network gives robust "
-    "explanations for free. A network that is not robust can be explained through a kernel, which makes the explanations more robust and "
-    "lets them say less about the network. This study asks for all three on twins of several backbones, and adds what faithfulness "
-    "means: every notion has an answer of its own."
+    "Tan and Tian (ICML 2023) say that an explanation is as robust as the network that it explains, that smoothing makes explanations more "
+    "robust, and that their faithfulness first rises and then falls with the smoothing. Their figures and tables are made again here, by "
+    "their definitions, on smaller networks; what is ours stands apart."
 )
 _SECTIONS = (
-    ("What held", "", ("verdict", "models"), ()),
-    ("Claim 1: for free", "", ("free-robustness", "free-faithfulness"), ("free-robustness", "free-faithfulness")),
-    ("Claim 2: more robust with a kernel", "", ("kernel-robustness",), ("kernel-",)),
-    ("Claim 3: at the cost of faithfulness", "", ("kernel-faithfulness", "widths"), ("cost-", "trade-off-")),
-    ("Beyond the paper: certificates", "", ("certified",), ("certified",)),
-    ("What it took", "", ("steps",), ()),
+    ("Printed in the paper, measured here", ("claims", "networks"), ()),
+    ("Table 1: local Lipschitz constants", ("table1-",), ()),
+    ("Figures 4, 5 and 6", ("faithfulness-",), ("fig",)),
+    ("Ours: attacks, other notions of faithfulness, certificates", ("ours", "certified"), ()),
+    ("What it took", ("steps",), ()),
 )
-"""Heading, text, tables and figures (beginnings of their names) of each part of the report."""
+"""Heading, and the beginnings of the names of tables and figures, of each part of the report."""
+_TONES: dict[str, Tone] = {"yes": "good", "no": "bad", "undecided": "caution", "not run": "note"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class RobustnessStudy:
 
     Attributes:
         folder: The run folder.
-        verdict: Plain words, most important first.
+        verdict: Plain words, a sentence for each line of the paper.
         over: Whether an earlier start had finished it, so that nothing was left to do.
     """
 
@@ -81,8 +83,7 @@ def study(
     """Run the study, or go on with it: steps that an earlier start finished are not done again.
 
     The folder gets `report.html`, `tables/` (CSV, Markdown, LaTeX), `figures/` (PNG, SVG), `values.parquet` (every value, a row per image),
-    `classes.parquet`, `certificates.parquet`, `results.json` (the verdict), and what `assay.run.folder` keeps: the settings in
-    `run.toml`, the seven answers in `environment.json`.
+    `results.json` (the lines of the paper, and what was found), and what `assay.run.folder` keeps.
 
     Args:
         settings: What is done.
@@ -100,95 +101,138 @@ def study(
     """
     ranks = ranks or Ranks()
     with ranks.together():
-        plan = RobustnessPlan(settings, pick_device(device, ranks))
-        plan.check()
-    hashed = ranks.once(lambda: plan.data.hashed(progress))
+        jobs = Jobs(settings, pick_device(device, ranks))
+        jobs.check()
+    hashed = ranks.once(lambda: jobs.data.hashed(progress))
     with Run.open(
         folder,
         command=COMMAND,
-        settings=_flat(plan, file, hashed),
-        answers=lambda: plan.answers(hashed),
-        blocks=Blocks(len(plan.steps), 1, "step"),
+        settings=_flat(jobs, file, hashed),
+        answers=lambda: jobs.answers(hashed),
+        blocks=Blocks(len(jobs.steps), 1, "step"),
         ranks=ranks,
     ) as run:
         with ranks.together():
-            do_steps(plan, run, share_steps(plan, run), progress)
+            do_steps(jobs, run, share_steps(jobs, run), progress)
         with ranks.together():
             if not ranks.first:
                 return None
             if not run.over:
-                _finish(plan, run)
+                _finish(jobs, run)
             said = json.loads((run.folder / RESULTS).read_text("utf-8"))
             return RobustnessStudy(run.folder, tuple(Sentence(**one) for one in said["verdict"]), run.over)
 
 
-def share_steps(plan: RobustnessPlan, run: Run) -> list[int]:
-    """This process's part of the pending steps, in order: as many as any other's of each part and kind, whose steps cost about the same."""
-    steps = plan.steps
-    alike = sorted(run.pending(), key=lambda number: (steps[number].part, steps[number].kind))
+def foreseen(settings: RobustnessSettings, device: torch.device | str | None = None) -> pl.DataFrame:
+    """What the study will take on this machine: network, passes, minutes of one process, MB; and all together.
+
+    Raises:
+        AssayError: See `study`.
+    """
+    jobs = Jobs(settings, pick_device(device))
+    jobs.check()
+    rows = []
+    for one in jobs.priced():
+        model = jobs.asked(next(job for job in jobs.table if job.network == one.name)).model
+        rows.append(price([one], speed(model, jobs.batch.images.shape[1:])).head(1))
+    found = pl.concat(rows)
+    return pl.concat([found, found.sum().with_columns(pl.lit("all together").alias("job"))])
+
+
+def share_steps(jobs: Jobs, run: Run) -> list[int]:
+    """This process's part of the pending steps, in order: as many as any other's of each part, whose steps cost about the same."""
+    alike = sorted(run.pending(), key=lambda number: jobs.steps[number].job.part)
     return sorted(run.ranks.share(alike))
 
 
-def _flat(plan: RobustnessPlan, file: Path | None, hashed: str) -> dict[str, Any]:
+def do_steps(jobs: Jobs, sink: Sink, share: Iterable[int], progress: Progress = silent) -> None:
+    """Do the steps in `share`, by their numbers, each kept by the sink when it is finished.
+
+    Args:
+        jobs: What to do.
+        sink: What keeps the results.
+        share: The steps to do.
+        progress: Called as work goes on.
+    """
+    todo = [(number, jobs.steps[number]) for number in share]
+    total, done = sum(len(step.rows) for _, step in todo), 0
+    held: tuple[Job, Asked] | None = None
+    for number, step in todo:
+        job, rows = step.job, step.rows
+        if held is None or held[0] is not job:
+            held = (job, jobs.asked(job))
+        asked, stage = held[1], f"{job.network}, {job.part}"
+        progress(stage, done, total)
+        began, before = time.perf_counter(), asked.model.passes.copy()
+        (block,) = asked.read([rows])
+        kept = job.study.block(asked, block, lambda images, at=done, stage=stage: progress(stage, at + images, total))  # type: ignore[misc]
+        spent = asked.model.passes - before
+        cost = {"images": len(rows), "seconds": round(time.perf_counter() - began, 3), "forward": spent.forward, "backward": spent.backward}
+        told = [pl.lit(value).alias(name) for name, value in job.facts.items()]
+        sink.write(number, {name: table.select(*told, pl.all()) for name, table in {**kept.tables, _COSTS: pl.DataFrame([cost])}.items()})
+        done += len(rows)
+        progress(stage, done, total)
+
+
+def _flat(jobs: Jobs, file: Path | None, hashed: str) -> dict[str, Any]:
     """The settings as a run keeps them: plain values, one level of mappings."""
     source = {} if file is None else {"study": str(file.resolve())}
-    plain = plan.settings.model_dump(mode="json", exclude={"parts", "certified"}, exclude_none=True)
-    certified = plan.settings.certified
-    if certified is not None:
-        plain["certified"] = certified.model_dump(mode="json", exclude_none=True)
-    parts = {f"part {name}": one.model_dump(mode="json", exclude_none=True) for name, one in plan.settings.parts.items()}
-    return source | plain | parts | {"weights SHA-256": plan.weights, "data SHA-256": hashed, "device": plan.device.type}
+    plain = jobs.settings.model_dump(mode="json", exclude={"parts"}, exclude_none=True)
+    parts = {f"part {name}": one.model_dump(mode="json", exclude_none=True) for name, one in jobs.settings.parts.items()}
+    return source | plain | parts | {"weights SHA-256": jobs.weights, "data SHA-256": hashed, "device": jobs.device.type}
 
 
-def _finish(plan: RobustnessPlan, run: Run) -> None:
-    """Put the steps together, judge and write the results."""
-    seed = plan.settings.seed
-    values, classes, costs = (pl.concat(list(run.tables(name))) for name in (VALUES, CLASSES, COSTS))
-    twins, widths = twin_cells(values), width_cells(values, seed)
-    cells = smoothed_cells(values, widths)
-    found = judgements(twins, cells)
-    said, drawings = list(sentences(found, twins, widths)), list(figures(twins, widths))
-    made = list(tables(plan.networks, classes, found, twins, cells, widths, costs))
-    kept = [VALUES, CLASSES]
-    if plan.settings.certified is not None:
-        means = certified_means(pl.concat(list(run.tables(CERTIFICATES))))
-        made.append(certificates(means, plan.settings.certified.smoothing, plan.settings.certified.confidence))
-        said += certified_sentences(means)
-        drawings.append(certified_drawing(means))
-        kept.append(CERTIFICATES)
+def _finish(jobs: Jobs, run: Run) -> None:
+    """Put the steps together, hold them against the paper and write the results."""
+    values, costs = cells(_whole(run, VALUES)), _whole(run, _COSTS)
+    certified = _whole(run, _CERTIFICATES) if jobs.settings.certified else None
+    found = claims(values)
+    said = [_sentence(one) for one in found]
+    made = list(tables(jobs.networks, values, found, costs, certified))
+    kept = [VALUES, *([] if certified is None else [_CERTIFICATES])]
     for name in kept:
         run.merge(name, f"{name}.parquet")
     with run.writing():
         files = write_tables(made, run.folder)
-        drawn, pictures = write_drawings(drawings, run.folder)
+        drawn, pictures = write_drawings(list(figures(values.filter(pl.col("output") == "probability"))), run.folder)
         shown = {table.name: grid(table) for table in made}
         sections = []
-        for heading, text, grids, beginnings in _SECTIONS:
-            chosen = tuple(picture for name, picture in pictures.items() if name.startswith(beginnings)) if beginnings else ()
-            sections.append(Section(heading, text, tuple(shown[name] for name in grids if name in shown), chosen))
+        for heading, grids, beginnings in _SECTIONS:
+            chosen = tuple(picture for name, picture in pictures.items() if beginnings and name.startswith(beginnings))
+            sections.append(Section(heading, "", tuple(one for name, one in shown.items() if name.startswith(grids)), chosen))
         page = StudyPage(
             title=_TITLE,
             lead=_LEAD,
-            facts=_facts(plan, costs),
+            facts=_facts(jobs, costs),
             verdict=tuple(said),
             rules=RULES,
             sections=tuple(one for one in sections if one.grids or one.pictures),
-            settings={key: _text(value) for key, value in plan.settings.model_dump(mode="json").items()},
+            settings={key: _text(value) for key, value in jobs.settings.model_dump(mode="json").items()},
             record=run.answers,
         )
         write_study(page, run.folder / "report.html")
-        result = {"verdict": [asdict(one) for one in said], "claims": [asdict(one) | {"verdict": one.verdict} for one in found]}
+        result = {"verdict": [asdict(one) for one in said], "claims": [asdict(one) for one in found]}
         files.append(put(run.folder, RESULTS, (json.dumps(result, indent=2) + "\n").encode()))
     run.finish([*files, *drawn, "report.html", *(f"{name}.parquet" for name in kept)])
 
 
-def _facts(plan: RobustnessPlan, costs: pl.DataFrame) -> Mapping[str, str]:
+def _whole(run: Run, name: str) -> pl.DataFrame:
+    """All rows of a table; what a run folder calls a model is a network here."""
+    return pl.concat(list(run.tables(name))).rename({"model": "network"})
+
+
+def _sentence(claim: Claim) -> Sentence:
+    agrees = {"yes": "agrees", "no": "does not agree", "undecided": "undecided", "not run": "not run"}[claim.agrees]
+    return Sentence(_TONES[claim.agrees], f"{claim.where}, {claim.printed}: {agrees} ({claim.measured}).")
+
+
+def _facts(jobs: Jobs, costs: pl.DataFrame) -> Mapping[str, str]:
     return {
-        "Data": f"{plan.data.name} {plan.data.split}",
-        "Preset": plan.settings.preset,
-        "Networks": str(len(plan.networks)),
-        "Images": f"{plan.settings.images} chosen; parts take the first of them",
-        "Time": f"{costs['seconds'].sum() / 60:.0f} minutes",
+        "Data": f"{jobs.data.name} {jobs.data.split}",
+        "Preset": jobs.settings.preset,
+        "Networks": str(len(jobs.networks)),
+        "Images": f"{jobs.settings.images} chosen; parts take the first of them",
+        "Time": f"{costs['seconds'].sum() / 60:.0f} minutes of one process",
     }
 
 

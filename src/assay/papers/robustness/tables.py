@@ -1,157 +1,133 @@
-"""The robustness study's tables."""
+"""The robustness study's tables: what the paper prints beside what was measured, then what is ours."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from assay.core.registry import build, short
-from assay.models.accuracy import Accuracy
+from assay.papers.robustness.claims import PAPERS, Claim, is_faithful
 from assay.papers.robustness.networks import Network
-from assay.papers.robustness.verdict import Judgement
-from assay.report.export import HIGH, LOW, Table
+from assay.papers.robustness.printed import EXPLAINERS, TABLE_1, named
+from assay.report.export import HIGH, LOW, Table, wide
+from assay.stats.intervals import means
+from assay.study.certify import certified_summary
 
 __all__ = ["tables"]
 
-_ENDS = {"change": "difference", "change_low": f"difference{LOW}", "change_high": f"difference{HIGH}"}
+
+_TABLE_1 = (
+    'Means over the images with 95 % intervals, of 50 draws; "printed" are the paper\'s networks, standard or robust. Orders are to be '
+    "compared: absolute values depend on the network, and those of LIME and SHAP on how a segment's value is spread; here every pixel has "
+    "its segment's coefficient, once for all channels, and segments are found anew on every noisy image. Model: the constant of the "
+    "network's own output."
+)
 
 
 def tables(
-    networks: Mapping[str, Network],
-    classes: pl.DataFrame,
-    found: Sequence[Judgement],
-    twins: pl.DataFrame,
-    cells: pl.DataFrame,
-    widths: pl.DataFrame,
-    steps: pl.DataFrame,
-) -> tuple[Table, ...]:
-    """All tables, in the order of the report.
+    networks: Mapping[str, Network], values: pl.DataFrame, found: Sequence[Claim], costs: pl.DataFrame, certificates: pl.DataFrame | None
+) -> Iterator[Table]:
+    """All tables.
 
     Args:
         networks: The networks by name.
-        classes: Label and class of each chosen image by each network.
-        found: The judgements.
-        twins: Cells of claim 1.
-        cells: Cells of claims 2 and 3.
-        widths: Their widths.
-        steps: Time and passes of each step.
+        values: As `assay.papers.robustness.claims.cells` gives them.
+        found: The claims.
+        costs: A row for each step.
+        certificates: A row for each network, image and radius.
     """
-    made = [_models(networks, classes), _verdicts(found)]
-    if twins.height:
-        made += [_twins(twins, "robustness"), _twins(twins, "faithfulness")]
-    if cells.height:
-        made += [_smoothed(cells, "robustness"), _smoothed(cells, "faithfulness"), _widths(widths)]
-    return (*made, _steps(steps))
-
-
-def _models(networks: Mapping[str, Network], classes: pl.DataFrame) -> Table:
-    rows: list[dict[str, Any]] = []
-    for name, one in networks.items():
-        own = classes.filter(pl.col("model") == name)
-        here = Accuracy.of(int((own["label"] == own["predicted"]).sum()), own.height)
-        card = one.card
-        rows.append(
-            {"network": name, "architecture": card.architecture.partition("(")[0], "parameters": card.parameters}
-            | {"test accuracy, %": card.test_accuracy.value}
-            | {"under attack, %": None if card.robust is None else card.robust.accuracy.value}
-            | {"attack": None if card.robust is None else short(build(card.robust.attack))}
-            | {"chosen images, %": here.value, f"chosen images, %{LOW}": here.low, f"chosen images, %{HIGH}": here.high}
+    lines = [
+        {"where": one.where, "printed in the paper": one.printed, "measured here": one.measured, "agrees?": one.agrees} for one in found
+    ]
+    yield Table("claims", "Printed in the paper, measured here.", "By the rules above.", pl.DataFrame(lines))
+    yield _networks(networks, values)
+    constants = values.filter(pl.col("measure") == PAPERS)
+    for output in constants["output"].unique(maintain_order=True):
+        rows = _of_six(constants.filter(pl.col("output") == output))
+        if rows.height:
+            yield Table(f"table1-{output}", f"Local Lipschitz constants, of the {output}.", _TABLE_1, _with_printed(rows), decimals=3)
+    for similarity in ("inverse_l2", "pearson", "spearman"):
+        for output in values["output"].unique(maintain_order=True):
+            rows = _of_six(values.filter((pl.col("output") == output) & is_faithful(similarity)))
+            if rows.height:
+                title = f"Marginal contributions, likeness by {similarity}, of the {output}."
+                yield Table(f"faithfulness-{similarity}-{output}", title, "Means with 95 % intervals; higher is better.", rows, decimals=3)
+    ours = values.filter(pl.col("part").str.starts_with("ours"))
+    if ours.height:
+        plain = pl.col("explainer", "measure").str.replace(r"\(.*", "")
+        grouped = wide(_summary(ours.with_columns(plain), ["network", "explainer", "measure"]), ["network", "explainer"], "measure")
+        note = (
+            "Not in the paper. Means with 95 % intervals beside those of a random map (RandomMap), which a telling measure must tell apart."
         )
-    schema = {"under attack, %": pl.Float64, "attack": pl.String}
-    return Table(
-        "models",
-        "The networks.",
-        "Accuracy on all test images and under attack as their cards say; on the chosen images as found here, with Wilson's 95 % interval.",
-        pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None),
-        frozenset({"test accuracy, %", "under attack, %", "chosen images, %"}),
+        yield Table("ours", "Ours: attacks and other notions of faithfulness.", note, grouped, decimals=3)
+    if certificates is not None and certificates.height:
+        parts = []
+        for (network,), own in certificates.group_by("network", maintain_order=True):
+            own_summary = certified_summary(own.sort("eps", maintain_order=True))
+            parts.append(own_summary.select(pl.lit(network).alias("network"), "eps", "images", "certified", "cosine"))
+        note = (
+            "Not in the paper. Of the smoothed gradient of the probability (SmoothGrad, sigma 0.25): the share of images with a bound that "
+            "says something, and the mean certified cosine to the map, 0 where nothing is certified."
+        )
+        yield Table("certified", "Ours: certificates within L2 balls.", note, pl.concat(parts), frozenset({"certified"}))
+    told = costs.group_by("part", maintain_order=True).agg(
+        pl.col("network").n_unique().alias("networks"),
+        pl.col("images", "forward", "backward").sum(),
+        (pl.col("seconds").sum() / 60).alias("minutes"),
     )
+    yield Table("steps", "What it took.", "Images, passes and minutes of one process, over all networks and outputs.", told, decimals=1)
 
 
-def _verdicts(found: Sequence[Judgement]) -> Table:
-    rows = [(one.claim, one.subject, one.cells, one.support, one.against, one.verdict) for one in found]
-    return Table(
-        "verdict",
-        "The claims.",
-        "How many cells support and contradict each claim, by the rules.",
-        pl.DataFrame(rows, schema=["claim", "by", "cells", "for", "against", "verdict"], orient="row"),
-    )
+def _networks(networks: Mapping[str, Network], values: pl.DataFrame) -> Table:
+    score = values.filter(pl.col("explainer") == "score")
+    lines = []
+    for name, one in networks.items():
+        row: dict[str, object] = {"network": name, "parameters": one.card.parameters}
+        row |= {"accuracy": one.card.test_accuracy.value, "under attack": None, "attack": ""}
+        if one.card.robust is not None:
+            ball = one.card.robust.attack.partition("norm='")[2].partition("'")[0]
+            row |= {"under attack": one.card.robust.accuracy.value, "attack": f"PGD-20, {ball}"}
+        for output in ("probability", "logit"):
+            own = score.filter((pl.col("network") == name) & (pl.col("output") == output))["value"]
+            row[f"L of the {output}"] = own.mean() if len(own) else None
+        lines.append(row)
+    note = "Accuracies of the cards in %, on test images; L is the mean local Lipschitz constant of the output (definition 3.2)."
+    return Table("networks", "The networks.", note, pl.DataFrame(lines), frozenset({"accuracy", "under attack"}))
 
 
-def _twins(twins: pl.DataFrame, kind: str) -> Table:
-    rows = twins.filter(pl.col("kind") == kind).select(
-        "quantity",
-        "backbone",
-        "explainer",
-        "standard",
-        "robust",
-        *(pl.col(a).alias(b) for a, b in _ENDS.items()),
-        "p_holm",
-        "outcome",
-        "images",
-    )
-    about = "How robust they are" if kind == "robustness" else "How faithful they are to their own network"
-    return Table(
-        f"free-{kind}",
-        f"Claim 1: the same explainers on standard and robust twins. {about}.",
-        "Means, the paired difference (robust less standard, positive where the robust twin is better) with its 95 % bootstrap interval, "
-        "and p of Wilcoxon's signed-rank test after Holm's correction.",
-        rows.rename({"p_holm": "p"}),
-    )
+def _summary(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """A row for each group: its mean with its interval, and images."""
+    found = []
+    for key, own in rows.group_by(by, maintain_order=True):
+        one = means(own["value"].to_numpy()[:, None])[0]
+        found.append(dict(zip(by, key, strict=True)) | {"mean": one.mean, "low": one.low, "high": one.high})
+    return pl.DataFrame(found)
 
 
-def _smoothed(cells: pl.DataFrame, kind: str) -> Table:
-    rows = cells.filter(pl.col("kind") == kind).select(
-        "quantity",
-        pl.col("family").alias("kernel"),
-        pl.col("model").alias("network"),
-        "explainer",
-        "width",
-        "alone",
-        "smoothed",
-        *(pl.col(a).alias(b) for a, b in _ENDS.items()),
-        "rank_correlation",
-        pl.col("p_holm").alias("p"),
-        "trend",
-        "outcome",
-        "images",
-    )
-    claim, about = ("2", "robustness") if kind == "robustness" else ("3", "faithfulness to the unsmoothed network")
-    return Table(
-        f"kernel-{kind}",
-        f"Claim {claim}: {about} through a kernel.",
-        "Means of the explainer alone and at the largest width, their paired difference (positive where smoothing is better) with its 95 "
-        "% bootstrap interval, the mean rank correlation with the width (positive where it gets better), and p of the trend after Holm's "
-        "correction.",
-        rows.rename({"rank_correlation": "rank correlation"}),
-    )
+def _of_six(rows: pl.DataFrame) -> pl.DataFrame:
+    """A line for each network, a column for each of the paper's explainers."""
+    wanted = {spec: named(spec) for spec in rows["explainer"].unique(maintain_order=True)} | {"score": "model"}
+    # Of SmoothGrad the paper's own width.
+    known = {spec: name for spec, name in wanted.items() if name is not None and "sigma" not in spec}
+    lines = []
+    for (network,), own in rows.filter(pl.col("explainer").is_in(list(known))).group_by("network", maintain_order=True):
+        line: dict[str, object] = {"network": network}
+        for one in _summary(own, ["explainer"]).iter_rows(named=True):
+            name = known[one["explainer"]]
+            line |= {name: one["mean"], f"{name}{LOW}": one["low"], f"{name}{HIGH}": one["high"]}
+        lines.append(line)
+    order = [f"{name}{end}" for name in ("model", *EXPLAINERS) for end in ("", LOW, HIGH)]
+    frame = pl.DataFrame(lines, infer_schema_length=None)
+    return frame.select("network", *(name for name in order if name in frame.columns)) if lines else frame
 
 
-def _widths(widths: pl.DataFrame) -> Table:
-    known = widths.filter((pl.col("width") > 0) & (pl.col("outcome") != ""))
-    counted = known.group_by("quantity", "twin", "family", "width", maintain_order=True).agg(
-        pl.col("change").mean().alias("mean difference"),
-        *((pl.col("outcome") == word).sum().alias(word) for word in ("gains", "free", "costs", "undecided")),
-    )
-    return Table(
-        "widths",
-        "Width by width.",
-        "How many cells gain, keep, lose or leave open each quantity against width 0 (by paired intervals), and the mean of their "
-        "differences, positive being better.",
-        counted.sort("quantity", "twin", "family", "width", maintain_order=True).rename({"family": "kernel", "twin": "networks"}),
-    )
-
-
-def _steps(steps: pl.DataFrame) -> Table:
-    total = steps.group_by("part", "kind", maintain_order=True).agg(
-        pl.len().alias("steps"), pl.col("images", "forward", "backward").sum(), pl.col("seconds").sum().round(1)
-    )
-    return Table(
-        "steps",
-        "Time and passes.",
-        "Over all networks: images explained, images through the network forward and backward, and seconds on the start that finished "
-        "the step.",
-        total,
-        decimals=1,
-    )
+def _with_printed(rows: pl.DataFrame) -> pl.DataFrame:
+    """The paper's lines under ours."""
+    printed = [
+        {"network": f"printed: {name}, {kind}", **dict(zip(EXPLAINERS, figures, strict=True))}
+        for name, *sides in TABLE_1.values()
+        for kind, figures in zip(("standard", "robust"), sides, strict=True)
+    ]
+    frame = pl.DataFrame(printed)
+    shown = [name for name in ("network", *EXPLAINERS) if name in rows.columns]
+    return pl.concat([rows, frame.select(shown)], how="diagonal")

@@ -14,7 +14,7 @@ from assay.attack.distances import Distance, TopK
 from assay.attack.goals import Goal
 from assay.core.registry import short
 from assay.errors import SpecError
-from assay.explain.base import Explainer, check_explains
+from assay.explain.base import Explainer, check_explains, check_serves
 from assay.measure.attacked import blind_like, noise_like
 from assay.measure.base import Case
 from assay.report.attack import AttackView
@@ -64,10 +64,11 @@ class AttackStudy(Study):
 
         Raises:
             SpecError: Explainers or options make no attack, or 1 - the distance is no similarity.
+            ModelError: The model has not what one of them needs.
         """
-        del asked
         check_distinct(self.explainer)
         for one in self.explainer:
+            check_serves(asked.model, one)
             check_explains(one, short(self.of(one)))
         if not self.compare.bounded:
             raise SpecError(f"1 - {short(self.compare)} is no similarity; compare by TopK, Cosine, Spearman or SSIM")

@@ -16,10 +16,10 @@ from assay.core.listed import built
 from assay.core.progress import Progress, silent
 from assay.core.registry import short
 from assay.core.surroundings import undisturbed
-from assay.data.files.convert import as_batch
+from assay.data.files.convert import as_batch, class_names
 from assay.errors import SpecError
 from assay.explain.adapters.given import Given, given_maps
-from assay.explain.base import Explainer, check_explains, is_fixed
+from assay.explain.base import Explainer, check_explains, check_model, check_serves, is_fixed, serves
 from assay.measure.attacked import with_floor
 from assay.measure.base import Measure
 from assay.models.classifier import Classifier
@@ -36,7 +36,6 @@ from assay.study.audit.scores import Plan, scores
 from assay.study.audit.standard import EXPLAINERS, FLOOR, MEASURES, PAPER
 from assay.study.audit.terminal import scores_grid
 from assay.study.gallery import pack, places
-from assay.study.source import Held
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, result
 
 __all__ = ["AuditStudy", "audit"]
@@ -53,6 +52,7 @@ class AuditStudy(Study):
         explainer: Spec of an explainer; may be given several times. The paper's six by default.
         measure: Spec of a measure; may be given several times. All that the data allow by default.
         preset: The six explainers at their best, or as the robustness paper ran them.
+        maps: Maps made elsewhere, as NAME=FILE (.npz, .npy, zarr, a folder), judged beside the explainers; may be given several times.
         attack: Spec of an attack on the maps, such as MapAttack(eps=4/255); may be given several times.
         gallery: Images shown in the report.
         smallest_effect: The smallest mean difference to a null that counts, in standard deviations of the paired differences.
@@ -62,6 +62,7 @@ class AuditStudy(Study):
     measure: tuple[Measure, ...] | None = None
     preset: Literal["default", "paper"] = "default"
     attack: tuple[Attack, ...] = ()
+    maps: tuple[Given, ...] = ()
     gallery: int = 8
     smallest_effect: float = SMALLEST
 
@@ -70,9 +71,14 @@ class AuditStudy(Study):
 
     @property
     def explainers(self) -> tuple[Explainer, ...]:
-        """What is audited, without the floor."""
+        """What is asked for, without the floor."""
         chosen = PAPER if self.preset == "paper" else EXPLAINERS if self.explainer is None else self.explainer
         return tuple(one for one in chosen if one != FLOOR)
+
+    def explained(self, asked: Asked) -> tuple[Explainer, ...]:
+        """What is audited: as asked for; by default those that the model serves, and maps made elsewhere."""
+        named = self.explainer is not None or self.preset == "paper"
+        return (*(one for one in self.explainers if named or serves(asked.model, one)), *self.maps)
 
     def measures(self, asked: Asked) -> tuple[Measure, ...]:
         """What scores the maps: as asked or all that the data allow, then what attacks, and noise of their size, leave."""
@@ -82,29 +88,33 @@ class AuditStudy(Study):
     def _chosen(self, asked: Asked) -> tuple[Measure, ...]:
         if self.measure is not None:
             return self.measure
-        fixed = any(map(is_fixed, self.explainers))
+        fixed = any(map(is_fixed, self.explained(asked)))
         return tuple(one for one in MEASURES if _MASKS & one.needs <= asked.masks and not (fixed and "explainer" in one.needs))
 
     def plan(self, asked: Asked) -> Plan:
         """All that is to be done."""
         measures, hit = self.measures(asked), tuple(with_floor(one)[0] for one in self.attack)
         held = judges(measures)
-        nulls = Nulls(self.explainers, held, asked.seed, asked.twins, "truth" in asked.masks)
-        return Plan(self.explainers, measures, hit, nulls, self.gallery, self.smallest_effect)
+        nulls = Nulls(self.explained(asked), held, asked.seed, asked.twins, "truth" in asked.masks)
+        return Plan(self.explained(asked), measures, hit, nulls, self.gallery, self.smallest_effect)
 
     def check(self, asked: Asked) -> None:
         """See `Study.check`.
 
         Raises:
             SpecError: Explainers, measures, attacks, gallery or smallest effect make no audit.
+            ModelError: The model has not what an explainer needs.
         """
         if self.explainer is not None and self.preset == "paper":
             raise SpecError("--preset paper brings its own explainers; give either it or --explainer")
-        built("explainer", self.explainers, Explainer)
+        explainers = self.explained(asked)
+        built("explainer", explainers, Explainer)
+        for explainer in explainers:
+            check_serves(asked.model, explainer)
         built("measure", self.measure or (), Measure)
         built("attack", self.attack, Attack)
         chosen = self._chosen(asked)
-        if not self.explainers or not chosen:
+        if not explainers or not chosen:
             raise SpecError("an audit needs at least one explainer, beside the random map, and one measure")
         for one in chosen:
             for lack in sorted((_MASKS & one.needs) - asked.masks):
@@ -115,8 +125,11 @@ class AuditStudy(Study):
         if not 0 <= self.smallest_effect < math.inf:
             raise SpecError(f"smallest_effect must be at least 0, in standard deviations, not {self.smallest_effect!r}")
         for asker in (*(one for one in chosen if "explainer" in one.needs), *self.attack):
-            for explainer in self.explainers:
+            for explainer in explainers:
                 check_explains(explainer, short(asker))
+        for given in self.maps:
+            first = next(iter(asked.source.read([range(1)])))
+            given.check(asked.source.indices, first.images.shape[1:] if len(first) else None)
         self.measures(asked)  # A distance that is no similarity is refused here.
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
@@ -151,7 +164,7 @@ class AuditStudy(Study):
 
     def record(self, asked: Asked) -> dict[str, Any]:
         """The seven reproducibility answers."""
-        everyone, told = (*self.explainers, FLOOR), {"targets": asked.explained}
+        everyone, told = (*self.explained(asked), FLOOR), {"targets": asked.explained}
         return record(asked.model, everyone, self.measures(asked), asked.data, asked.source.indices, asked.seed, told)
 
 
@@ -160,7 +173,7 @@ def audit(
     model: Classifier,
     images: Any,
     targets: Targets | None = None,
-    explainers: Sequence[Explainer | str] = EXPLAINERS,
+    explainers: Sequence[Explainer | str] | None = None,
     measures: Sequence[Measure | str] | None = None,
     seed: int = 0,
     *,
@@ -182,7 +195,8 @@ def audit(
         images: (N, C, H, W), pixels in [0, 1]; or pictures, arrays, a data set or a loader, with their labels, as `assay.data.as_batch`
             takes them.
         targets: (N,) class ids, or what else is explained (`assay.models.targets.Targets`); None for the predicted classes.
-        explainers: Explainers or their specs; by default the six of the robustness paper.
+        explainers: Explainers or their specs; by default the six of the robustness paper, of a model known by its scores alone those that
+            it serves.
         measures: Measures or their specs; by default all that the data allow, without those that explain anew where there are maps.
         seed: Decides all randomness, together with `index`.
         attacks: Attacks on maps or their specs; each adds what it leaves of the maps, and what noise of its size leaves, to the
@@ -204,22 +218,19 @@ def audit(
     Raises:
         AssayError: A wrong input, named in the message, before work starts.
     """
+    classes: tuple[str, ...] = ()
     if not isinstance(images, Tensor):
-        held = as_batch(images)
+        check_model(model)
+        held, classes = as_batch(images, model.reading), class_names(images) if labels is None else ()
         images, labels = held.images, held.labels if labels is None else labels
         truth, distractor = held.truth if truth is None else truth, held.distractor if distractor is None else distractor
         index, names = held.index if index is None else index, held.names if names is None else names
-    asked = Asked.given(model, images, targets, seed, index, names).beside(labels, truth, distractor)
-    chosen = (*built("explainer", explainers, Explainer), *given_maps(maps))
-    assert isinstance(asked.source, Held)
-    whole = asked.source.batch
-    for one in chosen:
-        if isinstance(one, Given):
-            one.attribute(model, whole.images, None, whole.index, asked.seed)  # Which says now what does not fit.
+    asked = Asked.given(model, images, targets, seed, index, names).beside(labels, truth, distractor, classes)
     study = AuditStudy(
-        explainer=chosen,
+        explainer=None if explainers is None else tuple(built("explainer", explainers, Explainer)),
         measure=None if measures is None else tuple(built("measure", measures, Measure)),
         attack=tuple(built("attack", attacks, Attack)),
+        maps=tuple(given_maps(maps)),
         gallery=gallery,
         smallest_effect=smallest_effect,
     )

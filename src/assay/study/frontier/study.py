@@ -19,7 +19,7 @@ from assay.core.progress import Progress, silent
 from assay.core.registry import build
 from assay.core.surroundings import undisturbed
 from assay.errors import SpecError
-from assay.explain.base import Explainer
+from assay.explain.base import Explainer, check_serves
 from assay.explain.gradient import Gradient
 from assay.explain.kernels import Kernel
 from assay.measure.attacked import blind_like
@@ -119,7 +119,8 @@ class FrontierStudy(Study):
 
     def check(self, asked: Asked) -> None:
         """See `sweep`."""
-        self.sweep(asked)
+        for one in self.sweep(asked).explainers:
+            check_serves(asked.model, one)
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """See `Study.block`."""
@@ -150,7 +151,7 @@ class FrontierStudy(Study):
 @undisturbed()
 def frontier(
     model: Classifier,
-    images: Tensor,
+    images: Any,
     targets: Targets | None = None,
     explainer: Explainer | str = Gradient(),  # noqa: B008  (frozen)
     sigmas: Sequence[float] | None = None,
@@ -176,7 +177,7 @@ def frontier(
 
     Args:
         model: The model to explain; faithfulness is to it, not to the smoothed model.
-        images: (N, C, H, W), pixels in [0, 1].
+        images: (N, C, H, W), pixels in [0, 1]; or what `assay.data.as_batch` takes.
         targets: (N,) class ids, or what else is explained (`assay.models.targets.Targets`); None for the predicted classes.
         explainer: What is smoothed, or its spec.
         sigmas: Standard deviations of Gaussian kernels; 0, 0.01, 0.03 and 0.1 when neither these nor `kernels` are given.

@@ -1,0 +1,219 @@
+"""The robustness study as a table of jobs: one study of one network's maps each, cut into steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from assay.core.environment import code, machine, packages
+from assay.core.listed import built
+from assay.core.registry import build
+from assay.data import Batch, Dataset, choose, read
+from assay.errors import DataError, SpecError
+from assay.explain.base import Explainer
+from assay.explain.smooth import SmoothGrad
+from assay.measure.base import Measure
+from assay.models.classifier import Classifier
+from assay.models.heads import Output
+from assay.models.seeded import seeded
+from assay.papers import paper as price
+from assay.papers.robustness.measured import Measured
+from assay.papers.robustness.networks import Network, networks
+from assay.papers.robustness.settings import RobustnessSettings
+from assay.run.blocks import Blocks
+from assay.study.asked import Asked
+from assay.study.certify import CertifyStudy
+from assay.study.source import Held
+from assay.study.study import Study
+
+__all__ = ["Job", "Jobs", "Step"]
+
+
+_BYTES = 60
+"""Of a row of values on the disk: its part's, the whole table's, and its share of the log."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A study of one network's explanations.
+
+    Attributes:
+        network: Name of the network.
+        part: Name of the part of the settings.
+        output: What is explained.
+        images: How many of the chosen images.
+        study: What is done with them.
+    """
+
+    network: str
+    part: str
+    output: Output
+    images: int
+    study: Study
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What every row of its tables says of it."""
+        return {"model": self.network, "output": self.output, "part": self.part}
+
+
+@dataclass(frozen=True)
+class Step:
+    """The unit that is done, kept and resumed: some images of a job."""
+
+    job: Job
+    rows: range
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The settings.
+
+    Attributes:
+        settings: The study's settings.
+        device: Where it is done.
+    """
+
+    settings: RobustnessSettings
+    device: torch.device
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The data set."""
+        return build(self.settings.data, Dataset)
+
+    @cached_property
+    def chosen(self) -> list[int]:
+        """Numbers of the chosen images, in the order in which parts take them."""
+        return choose(self.data, self.settings.images, self.settings.seed)
+
+    @cached_property
+    def batch(self) -> Batch:
+        """The images that some part takes.
+
+        Raises:
+            DataError: A file cannot be read.
+        """
+        found = read(self.data, self.chosen[: max(one.images for one in self.table)])
+        if found.errors:
+            raise DataError(f"{found.errors[0].name} of {self.data.name} cannot be read: {found.errors[0].message}; replace or remove it")
+        return found
+
+    @cached_property
+    def networks(self) -> dict[str, Network]:
+        """The networks by name."""
+        folder = self.settings.weights
+        return {one.name: one for one in networks(self.settings.models, None if folder is None else Path(folder))}
+
+    @cached_property
+    def table(self) -> tuple[Job, ...]:
+        """All jobs, network by network."""
+        return tuple(job for name in self.networks for job in self._jobs(name))
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps, in order."""
+        cut = ((job, Blocks.even(job.images, self.settings.block)) for job in self.table)
+        return tuple(Step(job, blocks.rows(block)) for job, blocks in cut for block in range(len(blocks)))
+
+    def asked(self, job: Job) -> Asked:
+        """What a job's study is about; the classifier is made anew."""
+        one = self.networks[job.network]
+        model = Classifier(
+            one.net, one.card.mean, one.card.std, self.settings.precision, job.output, classes=one.card.classes, device=self.device
+        )
+        return Asked(model, Held(self.batch), self.settings.seed, one.name)
+
+    def check(self) -> None:
+        """Raise, before any work, where the settings cannot be carried out.
+
+        Raises:
+            AssayError: A spec is wrong, data or weights are missing, or a model has other classes than the data.
+        """
+        most = max(self.table, key=lambda job: job.images)
+        if most.images > self.settings.images:
+            raise SpecError(
+                f"the part {most.part} takes {most.images} images; there are {self.settings.images}: choose more by --images, or set "
+                "fewer for the part in a study file"
+            )
+        for one in self.networks.values():
+            if len(one.card.classes) != len(self.data.classes):
+                raise DataError(f"{one.name} has {len(one.card.classes)} classes, but {self.data.name} has {len(self.data.classes)}")
+        for name in self.networks:
+            first = next(job for job in self.table if job.network == name)
+            self.asked(first).model.count_classes(self.batch.images.shape[1:])
+        name = next(iter(self.networks))
+        for job in self.table:
+            if job.network == name:
+                job.study.check(self.asked(job))
+
+    def answers(self, hashed: str) -> dict[str, Any]:
+        """The seven answers, as far as they are known before the work; `hashed` is the data's content hash."""
+        studies = [job.study for job in self.table if isinstance(job.study, Measured)]
+        used: list[Explainer | Measure] = []
+        for study in studies:
+            used += [*study.explainer, *study.measure]
+        parts = {job.part: self.chosen[: job.images] for job in self.table}
+        return {
+            "algorithm": {repr(one): one.reference for one in used},
+            "code": code(),
+            "data": {self.data.split: {"images": {"spec": repr(self.data), "sha256": hashed}}},
+            "splits": {self.data.split: {"chosen": self.chosen} | parts},
+            "machine": machine(self.device),
+            "packages": packages(),
+            "setup": self.settings.model_dump(mode="json") | {"weights, SHA-256": self.weights},
+        }
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """The hashes of the networks' files by name."""
+        return {name: one.card.sha256 for name, one in self.networks.items()}
+
+    def priced(self) -> tuple[price.Job, ...]:
+        """Every network's work, and what it will leave on the disk."""
+        each = {(job.part, job.output): self._passes(job) for job in self.table if job.network == self.table[0].network}
+        found = []
+        for name in self.networks:
+            own = [job for job in self.table if job.network == name]
+            rows = sum(job.images * _rows(job.study) for job in own)
+            found.append(price.Job(name, sum(job.images * each.get((job.part, job.output), 0) for job in own), _BYTES * rows))
+        return tuple(found)
+
+    def _passes(self, job: Job) -> int:
+        """Passes per image, forward or backward, that a job will take, counted on one image and a network of one layer."""
+        with seeded(0):
+            net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(self.batch.images.shape[1:]), len(self.data.classes)))
+        asked = Asked(Classifier(net, output=job.output), Held(self.batch), self.settings.seed)
+        (one,) = asked.read([range(1)])
+        job.study.block(asked, one, lambda _: None)
+        return asked.model.passes.forward + asked.model.passes.backward
+
+    def _jobs(self, name: str) -> Iterator[Job]:
+        settings = self.settings
+        for word, part in settings.parts.items():
+            if part.networks == "standard" and self.networks[name].robust:
+                continue
+            explainers, measures = built("explainer", part.explainers, Explainer), built("measure", part.measures, Measure)
+            for output in part.outputs:
+                yield Job(name, word, output, part.images, Measured(tuple(explainers), tuple(measures), part.score))
+        if settings.certified:
+            smoothing = SmoothGrad(sigma=0.25, samples=100)
+            yield Job(
+                name,
+                "certificates",
+                "probability",
+                settings.certified,
+                CertifyStudy(smoothing, settings.radii, samples=1000, attack="none"),
+            )
+
+
+def _rows(study: Study) -> int:
+    """Rows of values per image."""
+    return len(study.explainer) * len(study.measure) if isinstance(study, Measured) else 1

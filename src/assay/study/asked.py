@@ -146,7 +146,7 @@ class Asked:
         if "_twins" not in self.__dict__:
             found: Twins = (None, None)
             with suppress(ModelError):
-                found = randomised(self.model, "all", self.seed, shape), randomised(self.model, "last", self.seed, shape)
+                found = randomised(self.model, "all", self.seed), randomised(self.model, "last", self.seed, shape)
             self.__dict__["_twins"] = found  # Where `cached_property` would keep it.
         kept: Twins = self.__dict__["_twins"]
         return kept

@@ -23,6 +23,8 @@ SMALLEST = 0.2
 """The smallest effect that counts, unless the user says otherwise: a mean paired difference of that many standard deviations."""
 _FLAT = 0.01
 """An image on which all maps score the same within this share tells nothing."""
+_SAME = 1e-7
+"""Scores that differ by no more are the same but for rounding."""
 _FEW = 12
 """With fewer images nothing is said not to hold, unless there is no difference at all."""
 _SCHEMA: dict[str, pl.DataType] = {
@@ -211,7 +213,7 @@ def _hardest(differences: Sequence[np.ndarray]) -> _Found:
     found = []
     for one in differences:
         moments, known = Moments.of(one[:, None]), one[np.isfinite(one)]
-        same = len(known) > 1 and bool((np.abs(known) <= 1e-7).all())
+        same = len(known) > 1 and bool((np.abs(known) <= _SAME).all())
         found.append(_Found(moments, 1.0 if same else float(moments.above()[0]), len(known), same))
     return max(found, key=lambda one: (math.isnan(one.p), one.p, -float(np.nan_to_num(one.moments.effect[0]))))
 

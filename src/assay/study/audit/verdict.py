@@ -20,20 +20,20 @@ FRAGILE = 0.5
 FEW = 30
 ALIKE = 0.5
 RULES = (
-    "Four questions are asked of every explainer, by every measure of faithfulness and of known truth, image by image: does its "
-    "map say where (it is held against itself put elsewhere, and against itself with flipped signs), of this image (against its "
-    "own map of another image of another class), of this model (against its own maps of the model with the weights of all layers, and "
-    "of the last layer, in random order; not asked of known truth), and more than the image alone shows (against edges, colour contrast, "
-    "the other images' mean contrast and a blob in the middle; all must be beaten). A question is passed where the mean paired difference "
-    f"lies on the good side of zero, one-sided p below {LEVEL:g}, and is at least the smallest effect that counts. The first three must be "
-    "passed by every live measure that they are asked of, and the fourth by one at least that notices flipped signs, corrected for their "
-    "number; Holm's procedure corrects for the number of claims, each that an explainer passes a question. A measure that does not "
-    "tell a map made from the model's own answers (or the known evidence) from the same map elsewhere is silent here and counts "
-    "for nothing. An explainer is trusted where it passes all four questions; controls never are. The recommended one is the trusted "
-    "explainer of the best standing on "
-    f"every other image, if it passes on the rest. Curves are compared with {STEPS} steps. Maps are called unstable when noise too "
-    f"small to see changes them by more than {FRAGILE:.0%} of their size, fragile when less of them is left under an attack than "
-    "under noise of its size, the 95 % intervals being apart."
+    "Four questions are asked of every explainer, by every measure of faithfulness and of known truth, image by image: does its map "
+    "say where (it is held against itself put elsewhere, and against itself with flipped signs), of this image (against its own map "
+    "of another image of another class), of this model (against its own map of the model with the weights of all layers in random "
+    "order, and it must change when those of the last layer are; not asked of known truth), and more than the image alone shows "
+    "(against edges, colour contrast, the other images' mean contrast and a blob in the middle; all must be beaten). A question is "
+    f"passed where the mean paired difference lies on the good side of zero, one-sided p below {LEVEL:g}, and is at least the "
+    "smallest effect that counts. The first three must be passed by every live measure that they are asked of, and the fourth by "
+    "one at least that notices flipped signs, corrected for their number; Holm's procedure corrects for the number of claims, each "
+    "that an explainer passes a question. A measure that does not tell a map made from the model's own answers (or the known "
+    "evidence) from the same map elsewhere is silent here and counts for nothing. An explainer is trusted where it passes all four "
+    "questions; controls never are. The recommended one is the trusted explainer of the best standing on every other image, if it "
+    f"passes on the rest. Curves are compared with {STEPS} steps. Maps are called unstable when noise too small to see changes them "
+    f"by more than {FRAGILE:.0%} of their size, fragile when less of them is left under an attack than under noise of its size, the "
+    "95 % intervals being apart."
 )
 
 

@@ -246,7 +246,7 @@ class OfAnother(Explainer):
 @pytest.fixture(scope="module")
 def digits():
     """Right and wrong explainers on Hard Digits with the shipped network."""
-    held = assay.data.read(assay.data.load("hard-digits"), range(32))
+    held = assay.data.read(assay.data.load("hard-digits"), range(64))
     wrong = [Flipped(), Shuffled(), Flat(), OfAnother(), assay.Edges(), assay.ColourContrast(), assay.Centre()]
     right = [assay.Gradient(), assay.IntegratedGradients(steps=5)]
     measures = [assay.Deletion(steps=8), assay.MaskIoU()]

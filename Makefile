@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit format docs clean
+LOWEST := .venv-lowest
+
+.PHONY: demo test lint types unit test-lowest format docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/assay demo --out assay-demo
@@ -19,6 +21,16 @@ types: $(VENV)/.installed-dev
 
 unit: $(VENV)/.installed-dev
 	$(BIN)/pytest -q -n auto
+
+# The same tests with the lowest versions that pyproject.toml allows; what these warn of in each other is not ours.
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -q -n auto -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning
+
+$(LOWEST)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable ".[dev]"
+	touch $@
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format src tests
@@ -42,4 +54,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) assay-demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(LOWEST) assay-demo .mypy_cache .ruff_cache .pytest_cache

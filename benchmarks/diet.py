@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from assay.core.noise import derive
-from assay.models.nets.architectures import SmallResNet
 from assay.models.classifier import Classifier
+from assay.models.nets.architectures import SmallResNet
 from assay.tune.backgrounds import RandomColour
 from assay.tune.masks import Learned, MaskRule, batch_sizes, learn
 from assay.tune.predictions import probabilities

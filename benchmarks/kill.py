@@ -2,8 +2,8 @@
 
 python benchmarks/kill.py [KILLS] [SEED]
 
-Each round begins an `assay audit` or `assay explain` of twelve small images in a process of its own, kills it after a random time,
-and starts it again until it ends by itself. A round's folder must then hold the same bytes as the undisturbed run, but for the log and the
+Each round begins an `assay audit` or `assay explain` of twelve small images, in one process or in two parts at the same time (`--part`), kills
+them after a random time, and starts them again until they end by themselves; parts are then merged. A round's folder must then hold the same bytes as the undisturbed run, but for the log and the
 environment, and `assay run verify` must find nothing wrong. The seed decides the moments; exit code 1 tells that a round ended otherwise.
 """
 
@@ -51,8 +51,8 @@ def start(arguments: tuple[str, ...]) -> subprocess.Popen[str]:
 
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file but those that say when it ran and on which commit."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in ("lock", "environment.json", "report.html")]
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.parent.name != "log"}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in ("environment.json", "report.html")]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.parent.name != "log" and "lock" not in path.name}
 
 
 def main(kills: int, seed: int) -> int:
@@ -71,21 +71,30 @@ def main(kills: int, seed: int) -> int:
                 raise SystemExit(f"the undisturbed {name} failed")
         while done < kills:
             name = moments.choice(list(COMMANDS))
-            folder, ended = Path(home, "cut"), False
-            while not ended:
-                process = start((*COMMANDS[name], "--out", str(folder)))
-                try:
-                    process.wait(moments.uniform(0, longest[name]) if done < kills else None)
-                    ended = True
-                except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGKILL)
-                    process.wait()
-                    done += 1
+            folder = Path(home, "cut")
+            command = (*COMMANDS[name], "--out", str(folder))
+            left = [(*command, "--part", f"{number}/2") for number in (1, 2)] if moments.random() < 0.5 else [command]
+            parts, codes = len(left), set[int]()
+            while left:
+                processes = [start(one) for one in left]
+                ends = time.monotonic() + (moments.uniform(0, longest[name]) if done < kills else 3600)
+                going = []
+                for one, process in zip(left, processes, strict=True):
+                    try:
+                        codes.add(process.wait(max(0, ends - time.monotonic())))
+                    except subprocess.TimeoutExpired:
+                        process.send_signal(signal.SIGKILL)
+                        process.wait()
+                        going.append(one)
+                        done += 1
+                left = going
+            if parts > 1:
+                codes.add(subprocess.run([sys.executable, "-m", "assay", "run", "merge", str(folder)], capture_output=True).returncode)
             rounds += 1
             verified = subprocess.run([sys.executable, "-m", "assay", "run", "verify", str(folder)], capture_output=True, text=True)
-            if hashes(folder) != whole[name] or verified.returncode or process.returncode:
+            if hashes(folder) != whole[name] or verified.returncode or codes != {0}:
                 wrong += 1
-                print(f"round {rounds} ({name}) ended otherwise: {verified.stdout}", flush=True)  # noqa: T201
+                print(f"round {rounds} ({name} in {parts}) ended otherwise: {verified.stdout}", flush=True)  # noqa: T201
             shutil.rmtree(folder)
             print(f"{done} kills, {rounds} rounds, {wrong} ended otherwise", flush=True)  # noqa: T201
     return wrong

@@ -90,7 +90,7 @@ def rows_done(names: list[tuple[str, str]]) -> Iterator[dict[str, Any]]:
             yield pool.submit(run, group, name).result()
         except BrokenProcessPool:
             pool = None
-            yield {"group": group, "name": name, "cells": dict.fromkeys(COLUMNS, "fails: it ends Python"), "size": None, "layer": ""}
+            yield {"group": group, "name": name, "cells": dict.fromkeys(COLUMNS, "fails: its process ended"), "size": None, "layer": ""}
     if pool:
         pool.shutdown()
 
@@ -109,7 +109,10 @@ def page(rows: list[dict[str, Any]]) -> str:
         tables += [f"\n## {group}\n", f"| network | pixels | {' | '.join(COLUMNS)} | GradCAM's layer |", "|---" * (len(COLUMNS) + 3) + "|"]
         for row in here:
             size = "x".join(map(str, row["size"])) if row["size"] else ""
-            shown = [_shown(row["cells"][column], reasons) for column in COLUMNS]
+            # A network that is refused is refused for one reason, whatever numbers stand in it.
+            only = row["cells"]["logits"] if row["cells"]["logits"].startswith("refused") else ""
+            cells = [row["cells"][column] for column in COLUMNS]
+            shown = [_shown(only if only and text.startswith("refused") else text, reasons) for text in cells]
             layer = f"`{row['layer']}`" if row["layer"] else ""
             tables.append(f"| {row['name']} | {size} | {' | '.join(shown)} | {layer} |")
     notes = ["\n## Reasons\n", *(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))] if reasons else []

@@ -1,5 +1,7 @@
 """What `mutate.py` breaks, one thing at a time: folder of the package, text, text in its place, and the tests that guard it."""
 
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -37,7 +39,7 @@ CORE = _of(
     ("pixels to 1.001 taken for images", "_ROUNDING = 1e-5", "_ROUNDING = 1.1e-3", "test_inputs.py"),
     ("the class after the last is a class", "(ids < 0) | (ids >= classes)", "(ids < 0) | (ids > classes)", "test_inputs.py"),
     ("pixels that are NaN taken for images", "if not (bool(low.isfinite()) and bool(high.isfinite())):", "if False:", "test_inputs.py"),
-    ("fsync left out of several files", "                file.flush()\n                os.fsync(file.fileno())\n            draft.replace(path)", "                file.flush()\n            draft.replace(path)", "test_files.py"),
+    ("fsync left out of several files", "                file.flush()\n                os.fsync(file.fileno())\n        for path", "                file.flush()\n        for path", "test_files.py"),
     ("fsync left out of one file", "        sync(draft)\n        draft.replace(path)", "        draft.replace(path)", "test_files.py"),
     ("folders of new names not synced", "    for folder in folders:\n        sync(folder)", "    del folders", "test_files.py"),
     ("control characters reach the terminal", "one if one.isprintable() else one", "one if one.isprintable() or True else one", "test_bad_input.py test_run_commands.py"),

@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 import assay
-from assay.measure.base import Case
+from assay.models.case import Case
 from assay.papers.robustness.measured import Score
 from assay.papers.robustness.theory import BOUNDS, Stripes, stripes_gradient
 from assay.report.export import Table, markdown

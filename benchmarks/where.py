@@ -13,9 +13,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import assay
+from assay.bench.speed import resnet18
 from assay.explain.gradient import Gradient, GradientXInput
 from assay.measure.linearity import Infidelity, LocalLinearError
-from assay.bench.speed import resnet18
 
 JOBS = (
     ("Gradient", Gradient(), "float32"),

@@ -48,6 +48,30 @@ def test_an_option_that_a_whole_attack_makes_void_is_an_error(run, place, option
     assert not (place / "out").exists()
 
 
+VOID = [
+    (("audit", *MODEL, "--preset", "paper"), "--preset paper brings its own explainers"),
+    (("frontier", *MODEL, "--attack", "none", "--steps", "3"), "leave --steps"),
+    (("frontier", *MODEL, *WHOLE, "--norm", "l2"), "leave --norm out"),
+    (("frontier", *MODEL, "--sigma", "0.1", "--kernel", "Uniform(0.1)"), "give sigmas or kernels, not both"),
+    (("train", "--data", "HardDigits(size=32, count=20)", "--attacked", "3"), "nothing attacks them; give --robust-accuracy"),
+    (("tune", *MODEL[:4], "--method", "DiET()", "--preset", "paper"), "--preset paper brings its own settings"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), VOID, ids=lambda one: one[0] if isinstance(one, tuple) else "")
+def test_an_option_that_another_makes_void_is_an_error(run, place, words, message):
+    found = run(*words, "--out", "out.safetensors" if words[0] == "train" else "out")
+    assert found.code == 2
+    assert message in found.lines[-1]
+    assert not list(place.glob("out*"))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_option_is_written_by_hand_that_a_field_of_the_study_states(name):
+    shared = {field.name for field in dataclasses.fields(TASKS.get(name, Task))}
+    assert shared & {field.name for field in dataclasses.fields(KINDS[name])} == set()
+
+
 def test_a_run_is_resumed_from_the_options_that_were_given(run, place):
     given = ("--eps", "0.02", "--steps", "2", "--goal", "MoveCentre", "--compare", "Cosine", "--gallery", "1")
     assert run("attack", *MODEL, *given, "--out", "out").code == 0

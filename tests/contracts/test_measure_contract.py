@@ -4,7 +4,8 @@ import torch
 
 import assay
 from assay.errors import NotFiniteError, SpecError
-from assay.measure.base import Case
+from assay.explain.base import check_case
+from assay.measure.base import with_masks
 from reference.guards import snapshot
 from reference.nets import Function, normed, plain
 from reference.specs import cheap, own
@@ -148,7 +149,7 @@ def test_maps_with_one_channel_are_taken(measure, batch):
 def test_several_maps_at_once_score_as_they_do_alone(measure, batch, maps):
     explainers = [EXPLAINER, assay.Gradient(), assay.RandomMap()]
     several = [explainer(classifier(), batch, TARGETS, seed=2) for explainer in explainers]
-    case = Case.check(classifier(), batch, TARGETS, 2, None, TRUTH, TRUTH)
+    case = with_masks(check_case(classifier(), batch, TARGETS, 2), TRUTH, TRUTH)
     together = measure.compare(case, several, explainers)
     assert together.shape == (3, COUNT)
     for explainer, one, scores in zip(explainers, several, together, strict=True):
@@ -162,7 +163,7 @@ def test_several_maps_at_once_score_as_they_do_alone(measure, batch, maps):
 def test_passes_that_no_map_changes_are_shared(measure, each, batch, maps):
     def used(count):
         model = classifier()
-        measure.compare(Case.check(model, batch, TARGETS, 0, None, None), [maps] * count, [None] * count)
+        measure.compare(check_case(model, batch, TARGETS), [maps] * count, [None] * count)
         return model.passes.forward
 
     assert used(4) - used(1) == 3 * each * COUNT
@@ -170,7 +171,7 @@ def test_passes_that_no_map_changes_are_shared(measure, each, batch, maps):
 
 def test_measures_of_one_case_share_the_clean_pass(batch, maps):
     model = classifier()
-    case = Case.check(model, batch, None, 0, None, None)
+    case = check_case(model, batch)
     assert model.passes.forward == COUNT
     assay.Infidelity(samples=8).compare(case, [maps], [None])
     assay.LocalLinearError(samples=8).compare(case, [maps], [None])

@@ -84,3 +84,12 @@ def test_only_drafts_of_killed_processes_are_removed(tmp_path):
 )
 def test_a_full_disk_is_known_by_number_or_words(error, full):
     assert is_full(error) is full
+
+
+def test_one_file_is_on_the_disk_before_it_takes_its_place_and_its_name_after(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("assay.core.files.os.fsync", lambda opened: synced.append((os.fstat(opened).st_ino, (tmp_path / "x").exists())))
+    with replacing(tmp_path / "x") as draft:
+        draft.write_text("a")
+        inode = draft.stat().st_ino
+    assert synced == [(inode, False), (tmp_path.stat().st_ino, True)]

@@ -4,6 +4,7 @@ import torch
 
 import assay
 from assay import errors
+from assay.core.inputs import check_images
 from reference.nets import plain
 
 GOOD = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -182,3 +183,12 @@ def test_other_seeds_are_refused(model, seed):
     ):
         with pytest.raises(errors.SpecError, match="seed must be a whole number, not"):
             use()
+
+
+@pytest.mark.parametrize("excess", [1e-3, 5e-4, 3e-5])
+def test_more_than_rounding_outside_the_range_is_no_rounding(excess):
+    for low, high in ((0.0, 1 + excess), (-excess, 1.0)):
+        with pytest.raises(errors.PixelRangeError):
+            check_images(torch.tensor([low, high]).view(1, 1, 1, 2))
+    put_back = check_images(torch.tensor([-5e-6, 1 + 5e-6]).view(1, 1, 1, 2))
+    assert put_back.flatten().tolist() == [0.0, 1.0]

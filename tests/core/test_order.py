@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from assay.core.order import along, brackets, larger, mean_ranks, membership
+from assay.core.order import along, brackets, correlation, cosine, larger, mean_ranks, membership
 
 FEW = st.lists(st.integers(0, 3), min_size=1, max_size=6)
 
@@ -124,3 +124,10 @@ def test_nothing_is_run_along_values_that_are_all_equal():
 
     assert along(before, torch.tensor([0, 2, 6]), torch.tensor([0]), 0, run).tolist() == [[[0, 0, 6]]]
     assert seen == [0, 6]
+
+
+def test_two_empty_rows_are_alike_and_one_is_like_nothing():
+    one, other = torch.tensor([[0.0, 0.0], [0.0, 0.0], [3.0, 4.0]]), torch.tensor([[0.0, 0.0], [1.0, 2.0], [4.0, 3.0]])
+    torch.testing.assert_close(cosine(one, other), torch.tensor([1.0, 0.0, 0.96]))
+    even, mixed = torch.ones(2, 2), torch.tensor([[2.0, 2.0], [1.0, 2.0]])
+    torch.testing.assert_close(correlation(even, mixed), torch.tensor([1.0, 0.0]))

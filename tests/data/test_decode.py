@@ -207,3 +207,17 @@ def test_a_cut_file_is_never_taken_for_a_whole_one(cut, kind):
 def test_other_formats_are_refused():
     with pytest.raises(CorruptFileError, match="it is no image of a known kind"):
         decode(encoded(Image.new("RGB", (4, 4)), "GIF"), "x.png")
+
+
+@pytest.mark.parametrize(
+    ("damage", "by"),
+    [(b"(2, 2)", b"(2, 2 "), (b"(2, 2)", b"(9**99"), (b"(2, 2), }", b"(90000000000000, 9), }")],
+    ids=["open", "huge", "larger"],
+)
+def test_an_array_whose_head_is_damaged_is_an_image_that_cannot_be_read(damage, by):
+    held = BytesIO()
+    np.save(held, np.zeros((2, 2), np.float32))
+    content = held.getvalue()
+    assert content.count(damage) == 1
+    with pytest.raises(CorruptFileError):
+        decode(content.replace(damage.ljust(max(len(by), len(damage))), by), "x.npy")

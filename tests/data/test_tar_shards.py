@@ -10,6 +10,7 @@ import torch
 
 from assay.core.registry import build
 from assay.data import ImageFolder, TarShards, load, read
+from assay.data.files.tar_index import index_tars
 from assay.data.reader import read_blocks
 from assay.errors import DataError, SpecError
 
@@ -195,3 +196,15 @@ def test_an_image_takes_little_memory(tmp_path):
     assert len(dataset) == 3000
     assert kept / 3000 < 60  # 24 bytes, and 18 for the name and its place.
     assert most / 3000 < 400  # tarfile's own list of members would take more than 1000.
+
+
+def test_a_tar_file_that_ends_within_a_label_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name, content in (("a.png", b"x" * 600), ("a.cls", b"3" * 600)):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    whole = (tmp_path / "x.tar").read_bytes()
+    (tmp_path / "x.tar").write_bytes(whole[: 2 * 512 + 2 * 1024 - 300])
+    with pytest.raises(DataError, match="cannot read"):
+        index_tars([tmp_path / "x.tar"])

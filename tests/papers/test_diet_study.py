@@ -11,6 +11,8 @@ from PIL import Image
 import assay
 from assay.core.precision import settled
 from assay.errors import DataError, SpecError
+from assay.explain.base import check_case
+from assay.measure.base import with_masks
 from assay.models.sources.card import from_json
 from assay.papers.diet.networks import tuned
 from assay.papers.diet.scores import IOU, MASK
@@ -230,7 +232,7 @@ def test_overlaps_with_the_white_pixels_stand_beside_those_with_the_ink():
     truth[..., 3:9, 3:9] = True
     model = assay.Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 10)))
     batch = assay.data.Batch(images, torch.tensor([0]), truth, None, torch.arange(1), ("one",))
-    case = assay.measure.base.Case.check(model, images, None, 0, None, truth)
+    case = with_masks(check_case(model, images), truth, None)
     study_ = MapsStudy(explainers=(assay.Gradient(),), white=True, keep=(0.1,))
     maps = torch.zeros(1, 1, 16, 16)
     maps[..., 4:8, 4:8] = 1.0

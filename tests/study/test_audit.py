@@ -88,7 +88,7 @@ def test_scores_are_those_of_the_explainer_and_the_measure_called_alone(whole, m
 
 def test_the_summary_has_a_row_for_each_explainer_and_measure(whole):
     found = whole[0]
-    columns = "explainer measure higher_is_better mean low high floor floor_low floor_high verdict count"
+    columns = "explainer measure higher_is_better mean low high floor floor_low floor_high verdict count kind statistic"
     assert found.summary.columns == columns.split()
     assert len(found.summary) == 36
     assert "RandomMap" not in set(found.summary["explainer"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import assay
-from assay.measure.base import Case
+from assay.models.case import Case
 from assay.study.certify import CertifyStudy, certified_figure, certified_summary, certified_table
 from reference.nets import plain
 

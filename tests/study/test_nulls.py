@@ -7,7 +7,7 @@ import torch
 
 import assay
 from assay.explain.base import Explainer
-from assay.measure.base import Case
+from assay.models.case import Case
 from assay.models.randomised import randomised
 from assay.study.audit.nulls import (
     ANOTHER,

@@ -31,7 +31,7 @@ class Brightness(Study):
 
     def conclude(self, asked, done):
         table = done.table("means")
-        return Report(table, {"means.csv": "means", "status.csv": "status"}, {"count.txt": lambda: b"%d" % len(table)})
+        return Report(lambda: table, {"means.csv": "means", "status.csv": "status"}, {"count.txt": lambda: b"%d" % len(table)})
 
     def record(self, asked):
         return {"setup": {"seed": asked.seed}}
@@ -39,13 +39,13 @@ class Brightness(Study):
 
 def test_in_memory_in_a_folder_and_block_by_block_a_study_finds_the_same(model, images, tmp_path):
     asked = Asked(model, Broken(batch(images(5)), {2: "no image"}))
-    whole, before = run(Brightness(), asked)
-    assert not before
-    assert whole.found["image"].to_list() == [0, 1, 3, 4]
+    whole = run(Brightness(), asked)
+    assert not whole.over
+    assert whole.found()["image"].to_list() == [0, 1, 3, 4]
     for block in (1, 2, 64):
-        kept, before = run(Brightness(), asked, tmp_path / str(block), block=block)
-        assert kept.found.equals(whole.found)
-        assert not before
+        kept = run(Brightness(), asked, tmp_path / str(block), block=block)
+        assert kept.found().equals(whole.found())
+        assert not kept.over
         assert (tmp_path / str(block) / "count.txt").read_bytes() == b"4"
         assert pl.read_csv(tmp_path / str(block) / "status.csv")["status"].to_list()[2] == "cannot be read: no image"
 
@@ -54,17 +54,17 @@ def test_a_finished_study_says_so_and_makes_no_pass(model, images, tmp_path):
     asked = Asked(model, Broken(batch(images(3))))
     run(Brightness(), asked, tmp_path)
     before = model.passes.forward
-    again, over = run(Brightness(), asked, tmp_path)
-    assert over
-    assert len(again.found) == 3
+    again = run(Brightness(), asked, tmp_path)
+    assert again.over
+    assert len(again.found()) == 3
     assert model.passes.forward == before
 
 
 def test_a_study_with_other_settings_is_refused(model, images, tmp_path):
     asked = Asked(model, Broken(batch(images(3))))
-    run(Brightness(), asked, tmp_path, settings={"factor": 1.0})
+    run(Brightness(), asked, tmp_path)
     with pytest.raises(DataError, match=r"factor is 2\.0, there 1\.0"):
-        run(Brightness(2.0), asked, tmp_path, settings={"factor": 2.0})
+        run(Brightness(2.0), asked, tmp_path)
 
 
 def test_nothing_to_read_and_nothing_finite_are_told_apart(model, fragile, images):

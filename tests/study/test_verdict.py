@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assay.report.page import MeasureNote, Sentence
+from assay.report.page import Sentence
 from assay.study.audit.answers import QUESTIONS, Answers
 from assay.study.audit.statistics import BETTER, NEITHER
 from assay.study.audit.verdict import verdict
@@ -42,9 +42,13 @@ def told(held, images=100, rows=None, **more):
     rows = rows or [(name, "Deletion", 0.1, BETTER) for name in held]
     lines = [dict(zip(("explainer", "measure", "mean", "verdict"), row, strict=True)) for row in rows]
     facts = {"low": 0.1, "high": 0.9, "floor": 0.2, "floor_low": 0.1, "floor_high": 0.3, "count": images}
-    table = pl.DataFrame([line | facts | {"higher_is_better": line["measure"] in UP} for line in lines])
-    notes = {name: MeasureNote(CATEGORIES[name], "", "", "") for name in table["measure"].unique()}
-    return [(one.tone, one.text) for one in verdict(table, notes, images, found, **more)]
+    table = pl.DataFrame([line | facts | known(line["measure"]) for line in lines])
+    return [(one.tone, one.text) for one in verdict(table, images, found, **more)]
+
+
+def known(measure):
+    """What the columns of a table say of a measure."""
+    return {"higher_is_better": measure in UP, "kind": CATEGORIES[measure], "statistic": measure}
 
 
 def test_an_explainer_that_is_not_of_the_model_is_told_in_these_words():
@@ -59,9 +63,9 @@ def test_an_explainer_that_is_not_of_the_model_is_told_in_these_words():
 def test_a_map_that_changes_with_the_weights_and_is_no_better_for_it_is_told_so():
     held = answers({"A": (YES, YES, NO, YES)})
     moved = Answers(held.table.with_columns(difference=pl.lit(-0.1)), alive=held.alive, faithful=held.faithful, images=50)
-    facts = {"mean": 0.1, "low": 0.1, "high": 0.1, "floor": 0.2, "verdict": BETTER, "higher_is_better": False}
-    summary = pl.DataFrame([{"explainer": "A", "measure": "Deletion"} | facts])
-    told_of = verdict(summary, {"Deletion": MeasureNote("faithfulness", "", "", "")}, 100, moved)
+    facts = {"mean": 0.1, "low": 0.1, "high": 0.1, "floor": 0.2, "verdict": BETTER}
+    summary = pl.DataFrame([{"explainer": "A", "measure": "Deletion"} | facts | known("Deletion")])
+    told_of = verdict(summary, 100, moved)
     assert "its map of the model with random weights does as well: it does not explain this model" in told_of[1].text
 
 
@@ -111,9 +115,9 @@ def test_a_control_that_does_better_by_one_measure_is_told_beside_the_trusted():
         holds=pl.when((pl.col("measure") == "MaskIoU") & (pl.col("question") == QUESTIONS[-1])).then(False).otherwise(pl.col("holds"))
     )
     assert Answers(table, alive=how["alive"], faithful=("Deletion",)).status("A", QUESTIONS[-1]) == "yes"
-    facts = {"mean": 0.1, "low": 0.1, "high": 0.1, "floor": 0.2, "verdict": BETTER, "higher_is_better": False}
-    summary = pl.DataFrame([{"explainer": "A", "measure": "Deletion"} | facts])
-    found = verdict(summary, {"Deletion": MeasureNote("faithfulness", "", "", "")}, 100, Answers(table, faithful=("Deletion",), **how))
+    facts = {"mean": 0.1, "low": 0.1, "high": 0.1, "floor": 0.2, "verdict": BETTER}
+    summary = pl.DataFrame([{"explainer": "A", "measure": "Deletion"} | facts | known("Deletion")])
+    found = verdict(summary, 100, Answers(table, faithful=("Deletion",), **how))
     assert "(not, though, A by MaskIoU)" in found[1].text
 
 
@@ -129,9 +133,11 @@ def test_measures_that_are_blind_to_signs_trust_nobody():
 
 
 def test_too_few_images_to_tell_whether_measures_are_alive_decide_nothing():
-    summary = pl.DataFrame([{"explainer": "A", "measure": "Deletion", "mean": 0.1, "low": 0.1, "high": 0.1, "verdict": ""}])
+    summary = pl.DataFrame(
+        [{"explainer": "A", "measure": "Deletion", "mean": 0.1, "low": 0.1, "high": 0.1, "verdict": ""} | known("Deletion")]
+    )
     held = Answers(answers({"A": (UNSURE,) * 4}).table, images=3)
-    found = [(one.tone, one.text) for one in verdict(summary, {"Deletion": MeasureNote("faithfulness", "", "", "")}, 3, held)]
+    found = [(one.tone, one.text) for one in verdict(summary, 3, held)]
     assert any("3 images cannot show whether the measures tell anything here" in text for _, text in found)
 
 
@@ -191,14 +197,23 @@ def test_few_images_are_a_caution(images, text):
 
 def test_an_explainer_is_fragile_when_the_attack_takes_more_than_noise():
     def line(explainer, measure, low, high):
-        more = {"higher_is_better": True, "floor": 0.1, "floor_low": 0.1, "floor_high": 0.1, "verdict": BETTER, "count": 100}
+        statistic = "similarity after noise" if measure == noise else "attacked similarity"
+        more = {
+            "kind": "robustness",
+            "statistic": statistic,
+            "higher_is_better": True,
+            "floor": 0.1,
+            "floor_low": 0.1,
+            "floor_high": 0.1,
+            "verdict": BETTER,
+            "count": 100,
+        }
         return {"explainer": explainer, "measure": measure, "mean": (low + high) / 2, "low": low, "high": high} | more
 
     attack, noise = "AttackedSimilarity(attack=MapAttack(steps=9))", "AttackedSimilarity(attack=NoiseMapAttack)"
     rows = [line("Weak", attack, 0.0, 0.2), line("Weak", noise, 0.6, 0.8), line("Firm", attack, 0.5, 0.7), line("Firm", noise, 0.6, 0.8)]
-    notes = {name: MeasureNote("robustness", "", "", "") for name in (attack, noise)}
     trusted = answers({"Weak": (YES,) * 4, "Firm": (YES,) * 4}, trusted=("Firm",))
     text = "Fragile: attacks that keep the prediction take more than noise of their size of the maps of Weak (10% left)."
-    assert ("bad", text) in [(one.tone, one.text) for one in verdict(pl.DataFrame(rows), notes, 100, trusted)]
-    firm = verdict(pl.DataFrame(rows[2:]), notes, 100, trusted)
+    assert ("bad", text) in [(one.tone, one.text) for one in verdict(pl.DataFrame(rows), 100, trusted)]
+    firm = verdict(pl.DataFrame(rows[2:]), 100, trusted)
     assert [one.tone for one in firm if one.text.startswith("No attack is shown to take more")] == ["note"]

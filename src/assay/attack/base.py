@@ -12,11 +12,11 @@ from assay.attack.ball import Norm, ball
 from assay.attack.goals import Goal
 from assay.attack.judge import Explain, Judge, Scene, clean_maps
 from assay.core.display import Shown
-from assay.core.inputs import check_seed
 from assay.core.registry import build, check_at_least, check_choice
 from assay.core.surroundings import undisturbed
 from assay.errors import ImageTypeError, SpecError
-from assay.explain.base import Explainer, check_call, check_explains, is_fixed
+from assay.explain.base import Explainer, check_case, check_explains, is_fixed
+from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets
 
@@ -109,33 +109,26 @@ class Attack(ABC):
             raise ImageTypeError(f"the explainer must be an assay.Explainer, its spec or a callable, not {type(explainer).__name__}")
         check_explains(explainer, type(self).__name__)
         home = images.device if isinstance(images, Tensor) else None
-        images, aims, index = check_call(model, images, targets, index)
-        seed = check_seed(seed)
         self.check(explainer)
-        logits = model.logits(images)
-        aims = model.choose(logits) if aims is None else aims
-        maps = clean_maps(explainer, model, images, aims, index, seed)
-        found = self.run(model, explainer, images, aims, index, seed, logits, maps)
+        case = check_case(model, images, targets, seed, index)
+        found = self.run(case, explainer, clean_maps(case, explainer))
         return AttackResult(**{field.name: getattr(found, field.name).to(home) for field in fields(AttackResult)})
 
     @final
     @undisturbed()
-    def run(
-        self, model: Classifier, explainer: Explain, images: Tensor, targets: Tensor, index: Tensor, seed: int, logits: Tensor, maps: Tensor
-    ) -> AttackResult:
-        """The attack on checked inputs that lie on the model's device, with the clean images' logits and maps known already."""
+    def run(self, case: Case, explainer: Explain, maps: Tensor) -> AttackResult:
+        """The attack on checked images, with their maps known already."""
         check_explains(explainer, type(self).__name__)
-        area = ball(self.norm, self.eps)
-        scene = Scene(model, explainer, images, targets, index, seed, logits, maps, area, self.goal, self.keep_class, self.tolerance)
+        scene = Scene(case, explainer, maps, ball(self.norm, self.eps), self.goal, self.keep_class, self.tolerance)
         if scene.keep_class and scene.tolerance is None and not scene.decision.head.decides:
             raise SpecError(
-                f"{model.name} gives values, not classes, so {type(self).__name__} has no class to keep; give it tolerance=, the most that "
-                "a value may move, or keep_class=False"
+                f"{case.model.name} gives values, not classes, so {type(self).__name__} has no class to keep; give it tolerance=, the most "
+                "that a value may move, or keep_class=False"
             )
         judge = Judge(scene)
         if self.eps > 0:
             self.search(scene, judge)
-        return AttackResult(judge.images, maps, judge.maps, judge.value, judge.kept, judge.climbed, judge.moved, targets, logits)
+        return AttackResult(judge.images, maps, judge.maps, judge.value, judge.kept, judge.climbed, judge.moved, case.targets, case.logits)
 
     def check(self, explainer: Explain) -> None:
         """Refuse, before any work, an explainer that cannot be attacked this way; here, none.

@@ -79,13 +79,13 @@ class BlackBoxMapAttack(Attack):
     def _differences(self, scene: Scene, judge: Judge, restart: int) -> None:
         def worth(pixels: Tensor, rows: Tensor) -> Tensor:
             pixels = pixels.clamp(0.0, 1.0)
-            return scene.worth(Seen(scene.explain(pixels, rows), scene.model.unchecked_logits(pixels)), rows, self.margin, self.weight)
+            return scene.worth(Seen(scene.explain(pixels, rows), scene.case.model.unchecked_logits(pixels)), rows, self.margin, self.weight)
 
         def climb(pixels: Tensor, rows: Tensor, step: int) -> Tensor:
             found = torch.zeros_like(pixels)
             for pair in range(self.pairs):
                 number = torch.full_like(rows, (restart * self.steps + step) * self.pairs + pair)
-                way = noise.normal(scene.seed, "BlackBoxMapAttack", scene.index[rows], number, tuple(pixels.shape[1:]))
+                way = noise.normal(scene.case.seed, "BlackBoxMapAttack", scene.case.index[rows], number, tuple(pixels.shape[1:]))
                 probe = way * (self.probe * scene.ball.eps / scene.ball.size(way)).float().view(-1, 1, 1, 1)
                 found += (worth(pixels + probe, rows) - worth(pixels - probe, rows)).view(-1, 1, 1, 1) * way
             return found
@@ -95,12 +95,12 @@ class BlackBoxMapAttack(Attack):
             return judge.short(rows, self.stop)
 
         start = scene.start("BlackBoxMapAttack", restart)
-        ascend(scene.images, start, scene.ball, self.optimiser, self.steps, climb, look)
+        ascend(scene.case.images, start, scene.ball, self.optimiser, self.steps, climb, look)
 
     def _squares(self, scene: Scene, judge: Judge, restart: int) -> None:
-        rows = torch.arange(len(scene.images), device=scene.images.device)
-        delta = scene.ball.stretch(scene.start("BlackBoxMapAttack", restart), scene.images)
-        best = scene.worth(judge.consider(rows, scene.images + delta), rows, self.margin, self.weight)
+        rows = torch.arange(len(scene.case.images), device=scene.case.images.device)
+        delta = scene.ball.stretch(scene.start("BlackBoxMapAttack", restart), scene.case.images)
+        best = scene.worth(judge.consider(rows, scene.case.images + delta), rows, self.margin, self.weight)
         for step in range(self.steps):
             going = judge.short(rows, self.stop)
             rows = rows if going is None else rows[going]
@@ -108,10 +108,10 @@ class BlackBoxMapAttack(Attack):
                 return
             number = torch.full_like(rows, restart * self.steps + step)
             stroke = _square(
-                noise.uniform(scene.seed, "squares", scene.index[rows], number, (2 + delta.shape[1],)), delta, step / self.steps
+                noise.uniform(scene.case.seed, "squares", scene.case.index[rows], number, (2 + delta.shape[1],)), delta, step / self.steps
             )
-            tried = _paint(scene.ball, delta[rows], stroke, scene.images[rows])
-            worth = scene.worth(judge.consider(rows, scene.images[rows] + tried), rows, self.margin, self.weight)
+            tried = _paint(scene.ball, delta[rows], stroke, scene.case.images[rows])
+            worth = scene.worth(judge.consider(rows, scene.case.images[rows] + tried), rows, self.margin, self.weight)
             better = worth > best[rows]
             best[rows[better]], delta[rows[better]] = worth[better], tried[better]
 

@@ -15,6 +15,7 @@ from assay.core import noise
 from assay.core.inputs import check_finite
 from assay.errors import ShapeError
 from assay.explain.base import Explainer
+from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.models.targets import Decision
 
@@ -40,13 +41,8 @@ class Scene:
     """Everything of an attack that stays as it is.
 
     Attributes:
-        model: The model.
+        case: The clean images.
         explainer: What is attacked.
-        images: (N, C, H, W), clean, on the model's device.
-        targets: (N,) explained classes or aims.
-        index: (N,) the images' global numbers.
-        seed: Decides all randomness, together with `index`.
-        logits: (N, K) of the clean images.
         maps: Of the clean images.
         ball: What may be changed.
         goal: What is wanted.
@@ -54,13 +50,8 @@ class Scene:
         tolerance: How far its probability, or value, may move; None for anywhere.
     """
 
-    model: Classifier
+    case: Case
     explainer: Explain
-    images: Tensor
-    targets: Tensor
-    index: Tensor
-    seed: int
-    logits: Tensor
     maps: Tensor
     ball: Ball
     goal: Goal
@@ -70,7 +61,7 @@ class Scene:
     @cached_property
     def decision(self) -> Decision:
         """What the model decides about the clean images; its ids (N,) are the classes, or findings, that must stay."""
-        found = self.model.decide(self.logits, self.targets)
+        found = self.case.model.decide(self.case.logits, self.case.targets)
         return replace(found, ids=found.head.stake(found.outputs, found.ids))
 
     @cached_property
@@ -85,12 +76,14 @@ class Scene:
 
     def explain(self, images: Tensor, rows: Tensor) -> Tensor:
         """Maps of changed images of `rows` (n,), targets and noise those of the clean ones."""
-        return explained(self.explainer, self.model, images, self.targets[rows], self.index[rows], self.seed)
+        return explained(self.explainer, self.case.model, images, self.case.targets[rows], self.case.index[rows], self.case.seed)
 
     def start(self, stream: str, restart: int) -> Tensor:
         """Random perturbations (N, C, H, W) to start from, others for every restart."""
-        number = torch.full_like(self.index, restart)
-        return self.ball.start(self.images, noise.normal(self.seed, stream, self.index, number, tuple(self.images.shape[1:])))
+        number = torch.full_like(self.case.index, restart)
+        return self.ball.start(
+            self.case.images, noise.normal(self.case.seed, stream, self.case.index, number, tuple(self.case.images.shape[1:]))
+        )
 
     def lost(self, logits: Tensor, rows: Tensor, margin: float) -> Tensor:
         """How far (n,) `rows` are from safe: 0 with a lead of `margin` clean spreads and a probability near the clean one."""
@@ -118,7 +111,7 @@ class Scene:
     def _decided(self, logits: Tensor, rows: Tensor) -> tuple[Decision, Decision]:
         """What is decided about `rows` (n,) with these logits, and what was about the clean images."""
         known = self.decision
-        return self.model.decide(logits, self.targets[rows]), Decision(known.head, known.outputs[rows], known.ids[rows])
+        return self.case.model.decide(logits, self.case.targets[rows]), Decision(known.head, known.outputs[rows], known.ids[rows])
 
 
 class Judge:
@@ -135,7 +128,7 @@ class Judge:
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        self.images, self.maps = scene.images.clone(), scene.maps.clone()
+        self.images, self.maps = scene.case.images.clone(), scene.maps.clone()
         self.value = torch.zeros(len(self.images), device=self.images.device)
         self.kept = torch.ones(len(self.images), dtype=torch.bool, device=self.images.device)
         self.climbed, self.moved = torch.ones_like(self.kept), torch.zeros_like(self.kept)
@@ -143,9 +136,9 @@ class Judge:
     def consider(self, rows: Tensor, pixels: Tensor) -> Seen:
         """Put changed images of `rows` (n,) back into the ball, judge them, and keep those that are better than all before."""
         scene = self.scene
-        clean = scene.images[rows]
+        clean = scene.case.images[rows]
         moved = (clean + scene.ball.project(pixels - clean, clean)).clamp(0.0, 1.0)
-        logits, maps = scene.model.unchecked_logits(moved), scene.explain(moved, rows)
+        logits, maps = scene.case.model.unchecked_logits(moved), scene.explain(moved, rows)
         self.moved[rows] |= (maps != scene.maps[rows]).flatten(1).any(1)
         value = scene.goal.reached(scene.maps[rows], maps)
         kept = scene.held(logits, rows)
@@ -178,10 +171,10 @@ def explained(explainer: Explain, model: Classifier, images: Tensor, targets: Te
     return maps.detach().to(images.device, torch.float32)
 
 
-def clean_maps(explainer: Explain, model: Classifier, images: Tensor, targets: Tensor, index: Tensor, seed: int) -> Tensor:
+def clean_maps(case: Case, explainer: Explain) -> Tensor:
     """Maps to compare with.
 
     Raises:
         NotFiniteError: One is NaN or infinite.
     """
-    return check_finite(explained(explainer, model, images, targets, index, seed), "the clean map")
+    return check_finite(explained(explainer, case.model, case.images, case.targets, case.index, case.seed), "the clean map")

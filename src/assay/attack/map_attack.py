@@ -84,12 +84,12 @@ class MapAttack(Attack):
     def search(self, scene: Scene, judge: Judge) -> None:
         """See `Attack.search`."""
         shape = form(with_copies(scene.explainer, self.samples))
-        soft = Softened(scene.model, self.beta)
+        soft = Softened(scene.case.model, self.beta)
         judge.climbed.fill_(False)
         for restart in range(self.restarts):
 
             def climb(pixels: Tensor, rows: Tensor, step: int, restart: int = restart) -> Tensor:
-                found = self._climb(scene, soft, shape, pixels, rows, derive(scene.seed, f"MapAttack {restart} {step}"))
+                found = self._climb(scene, soft, shape, pixels, rows, derive(scene.case.seed, f"MapAttack {restart} {step}"))
                 judge.climbed[rows] |= (found != 0).flatten(1).any(1)
                 return found
 
@@ -99,20 +99,20 @@ class MapAttack(Attack):
                 judge.consider(rows, pixels)
                 return judge.short(rows, self.stop)
 
-            ascend(scene.images, self._begin(scene, judge, restart, climb), scene.ball, self.optimiser, self.steps, climb, look)
+            ascend(scene.case.images, self._begin(scene, judge, restart, climb), scene.ball, self.optimiser, self.steps, climb, look)
 
     def _begin(self, scene: Scene, judge: Judge, restart: int, climb: Climb) -> Tensor:
         """Half way from a random point along its gradient or against it: where it ends up better, then, at a second start, where not.
 
         A distance has no slope at the clean map and grows both ways from it, but seldom alike.
         """
-        rows = torch.arange(len(scene.images), device=scene.images.device)
+        rows = torch.arange(len(scene.case.images), device=scene.case.images.device)
         start = scene.start("MapAttack", restart // 2)
-        way = scene.ball.eps * scene.ball.steepest(climb(scene.images + start, rows, -1).nan_to_num(0.0, 0.0, 0.0))
-        ends = (judge.consider(rows, scene.images + start + sign * way) for sign in (1, -1))
+        way = scene.ball.eps * scene.ball.steepest(climb(scene.case.images + start, rows, -1).nan_to_num(0.0, 0.0, 0.0))
+        ends = (judge.consider(rows, scene.case.images + start + sign * way) for sign in (1, -1))
         ahead, behind = (scene.worth(seen, rows, self.margin, self.weight) for seen in ends)
         side = torch.where((ahead >= behind) == (restart % 2 == 0), 0.5, -0.5).view(-1, 1, 1, 1)
-        return scene.ball.project(start + side * way, scene.images)
+        return scene.ball.project(start + side * way, scene.case.images)
 
     def _climb(self, scene: Scene, soft: Softened, shape: Form, pixels: Tensor, rows: Tensor, seed: int) -> Tensor:
         def steer(maps: Tensor, part: Tensor) -> Tensor:
@@ -123,9 +123,9 @@ class MapAttack(Attack):
         def hold(logits: Tensor, part: Tensor) -> Tensor:
             return self.weight * scene.lost(logits, rows[part], self.margin)
 
-        targets, index = scene.targets[rows], scene.index[rows]
-        found = shape.pull(Step(scene.model, soft, pixels, targets, index, seed, steer, hold))
+        targets, index = scene.case.targets[rows], scene.case.index[rows]
+        found = shape.pull(Step(scene.case.model, soft, pixels, targets, index, seed, steer, hold))
         if not shape.holds and scene.constrained:
             every = torch.arange(len(rows), device=rows.device)
-            found = found - loss_gradient(scene.model, pixels, lambda logits, part: hold(logits, every[part]))
+            found = found - loss_gradient(scene.case.model, pixels, lambda logits, part: hold(logits, every[part]))
         return found

@@ -44,7 +44,7 @@ class NoiseMapAttack(Attack):
 
     def search(self, scene: Scene, judge: Judge) -> None:
         """See `Attack.search`."""
-        rows = torch.arange(len(scene.images), device=scene.images.device)
+        rows = torch.arange(len(scene.case.images), device=scene.case.images.device)
         for draw in range(self.draws):
             inside = scene.start("NoiseMapAttack", draw)
-            judge.consider(rows, scene.images + scene.ball.stretch(inside, scene.images))
+            judge.consider(rows, scene.case.images + scene.ball.stretch(inside, scene.case.images))

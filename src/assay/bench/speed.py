@@ -6,7 +6,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
@@ -18,7 +18,8 @@ from assay.core.progress import Progress, silent
 from assay.explain.base import Explainer
 from assay.explain.gradient import Gradient
 from assay.explain.superpixels.segments import Quickshift
-from assay.measure.base import Case, Measure
+from assay.measure.base import Measure
+from assay.models.case import Case
 from assay.models.classifier import Classifier, Passes
 from assay.study.audit.standard import EXPLAINERS, MEASURES
 
@@ -217,19 +218,17 @@ def _limit(model: Classifier, used: Passes, best: tuple[int, int], images: Tenso
 def _passes(model: Classifier, images: Tensor, passes: int, backward: bool, size: int) -> float:
     """Seconds for that many passes of the bare model in chunks of `size`, inputs made beforehand."""
     inputs = images.repeat(-(-min(size, passes) // len(images)), 1, 1, 1)[: min(size, passes)]
-    counted = model.passes.copy()
     started = time.perf_counter()
-    for start in range(0, passes, size):
-        chunk = inputs[: passes - start]
-        if backward:
-            pixels = chunk.detach().requires_grad_()
-            torch.autograd.grad(model.forward(pixels)[:, 0].sum(), pixels)
-        else:
-            with torch.no_grad():
-                model.forward(chunk)
-    taken = time.perf_counter() - started
-    model.passes.forward = counted.forward
-    return taken
+    with model.passes.uncounted():
+        for start in range(0, passes, size):
+            chunk = inputs[: passes - start]
+            if backward:
+                pixels = chunk.detach().requires_grad_()
+                torch.autograd.grad(model.forward(pixels)[:, 0].sum(), pixels)
+            else:
+                with torch.no_grad():
+                    model.forward(chunk)
+    return time.perf_counter() - started
 
 
 def _clock(job: Callable[[], Any]) -> float:
@@ -264,4 +263,4 @@ def resident(job: Callable[[], Any]) -> tuple[float, float]:
 
 def _fresh(case: Case) -> Case:
     """The case without its kept passes, so that every timing pays for them."""
-    return Case(case.model, case.images, case.targets, case.index, case.seed, case.truth)
+    return replace(case, outputs=None)

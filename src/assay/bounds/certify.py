@@ -13,19 +13,19 @@ from torch import Tensor
 from assay.bounds.certificate import Certificate
 from assay.bounds.gradient import certify_gradient
 from assay.bounds.votes import certify_votes
-from assay.core.inputs import check_seed
 from assay.core.registry import build, short
 from assay.core.surroundings import undisturbed
 from assay.errors import ModelError, SpecError
-from assay.explain.base import Explainer, check_call, check_model
+from assay.explain.base import Explainer, check_call, check_case, check_model
 from assay.explain.gradient import Gradient
 from assay.explain.kernels import Gaussian
 from assay.explain.smooth import Smoothed, SmoothGrad
 from assay.explain.sparse import Sparsified
+from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.models.targets import Aims, Targets
 
-__all__ = ["certify", "check_certifiable"]
+__all__ = ["certify", "certify_case", "check_certifiable"]
 
 _SAMPLES = 1000
 
@@ -70,15 +70,17 @@ def certify(
     check_model(model)
     home = images.device if isinstance(images, Tensor) else None
     images, aims, index = check_call(model, images, targets, index)
-    chosen = check_certifiable(model, smoothing, radii, confidence, samples, aims)
-    seed = check_seed(seed)
-    aims = model.choose(model.logits(images)) if aims is None else aims
+    check_certifiable(model, smoothing, radii, confidence, samples, aims)
+    case = check_case(model, images, aims, seed, index)
+    return _shaped(certify_case(case, smoothing, radii, confidence, samples), home, single)
+
+
+def certify_case(case: Case, smoothing: Explainer, radii: tuple[float, ...], confidence: float, samples: int | None = None) -> Certificate:
+    """`certify` of checked images, at several radii, on the model's device."""
+    chosen = check_certifiable(case.model, smoothing, radii, confidence, samples, case.targets)
     if isinstance(chosen.explainer, Sparsified):
-        found = certify_votes(model, images, aims, index, seed, chosen, radii, confidence)
-    else:
-        many = _SAMPLES if samples is None else samples
-        found = certify_gradient(model, images, aims, index, seed, smoothing=chosen, radii=radii, confidence=confidence, samples=many)
-    return _shaped(found, home, single)
+        return certify_votes(case, chosen, radii, confidence)
+    return certify_gradient(case, chosen, radii, confidence, _SAMPLES if samples is None else samples)
 
 
 def check_certifiable(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from assay.core.inputs import check_finite
 from assay.explain.kernels import Gaussian, draw
 from assay.explain.smooth import Smoothed
 from assay.measure.base import pairs_of
-from assay.models.classifier import Classifier
+from assay.models.case import Case
 from assay.models.passes import gradients, scores, segment_sum
 
 __all__ = ["certify_gradient"]
@@ -26,29 +25,7 @@ _TILT = math.sqrt(2 / math.pi)
 _FARTHEST, _HALVINGS = 16.0, 60
 
 
-@dataclass(frozen=True)
-class _Call:
-    model: Classifier
-    images: Tensor
-    targets: Tensor
-    index: Tensor
-    seed: int
-    smoothing: Smoothed
-    sigma: float
-
-
-def certify_gradient(
-    model: Classifier,
-    images: Tensor,
-    targets: Tensor,
-    index: Tensor,
-    seed: int,
-    *,
-    smoothing: Smoothed,
-    radii: tuple[float, ...],
-    confidence: float,
-    samples: int,
-) -> Certificate:
+def certify_gradient(case: Case, smoothing: Smoothed, radii: tuple[float, ...], confidence: float, samples: int) -> Certificate:
     """Bounds for g = grad(f * N(0, sigma^2 I)), f the target's probability.
 
     1. The seen map m comes with the probabilities of its copies, which bound p = (f * N)(x) (Chernoff) and, by Bessel's inequality for
@@ -60,9 +37,8 @@ def certify_gradient(
 
     The chance of error is spent by halves on 2, and a quarter each on the two sides of p and on |g| in 1.
     """
-    call = _Call(model, images, targets, index, seed, smoothing, smoothing.kernel.spread)
-    alpha = (1 - confidence) / 4
-    maps, values = _explain(call)
+    sigma, alpha = smoothing.kernel.spread, (1 - confidence) / 4
+    maps, values = _explain(case, smoothing)
     check_finite(values, "the probability of noisy copies")
     check_finite(maps, "the smoothed gradient")
     pairs = (values[:, 0::2] - values[:, 1::2]).square().mean(1)
@@ -70,15 +46,15 @@ def certify_gradient(
     low, high = mean_lower(values.mean(1), count, alpha / 2), mean_upper(values.mean(1), count, alpha / 2)
     # The odd part's square is a quarter of a pair's; the variance is half the square of two independent copies' difference.
     share = 0.25 if smoothing.antithetic else 0.5
-    longest = torch.minimum((share * mean_upper(pairs, values.shape[1] // 2, alpha)).sqrt() / call.sigma, steepest(low, high, call.sigma))
+    longest = torch.minimum((share * mean_upper(pairs, values.shape[1] // 2, alpha)).sqrt() / sigma, steepest(low, high, sigma))
 
-    moves = check_finite(_moves(call, maps, samples), "the probability of noisy copies") + 0.5
+    moves = check_finite(_moves(case, sigma, maps, samples), "the probability of noisy copies") + 0.5
     stake = (2 * math.log(1 / (2 * alpha)) / (samples // 2 * share * pairs)).sqrt()
-    norm = ((bet_lower(moves, stake, 2 * alpha) - 0.5) * _TILT / call.sigma).clamp(min=0)
+    norm = ((bet_lower(moves, stake, 2 * alpha) - 0.5) * _TILT / sigma).clamp(min=0)
     norm = norm.masked_fill((maps == 0).flatten(1).all(1), 0.0)
 
-    eps = torch.tensor(radii, dtype=torch.float64, device=images.device)[:, None]
-    moved = drift(low, high, eps, call.sigma)
+    eps = torch.tensor(radii, dtype=torch.float64, device=case.images.device)[:, None]
+    moved = drift(low, high, eps, sigma)
     ratio = moved / norm.masked_fill(norm == 0, 1.0)
     some = moved < norm
     return Certificate(
@@ -89,36 +65,36 @@ def certify_gradient(
         cosine=torch.where(some, (1 - ratio.square()).clamp(min=0).sqrt(), -1.0),
         seen=torch.where(some, _aligned(norm, longest, moved), -1.0),
         overlap=torch.zeros_like(moved),
-        pixels=torch.zeros(len(eps), len(images), *images.shape[2:], dtype=torch.int8, device=images.device),
+        pixels=torch.zeros(len(eps), len(case.images), *case.images.shape[2:], dtype=torch.int8, device=case.images.device),
         norm=norm,
-        radius=_radius(low, high, norm, call.sigma),
+        radius=_radius(low, high, norm, sigma),
         samples=values.shape[1] + samples,
-        needed=torch.stack([_needed(moves, row, alpha, call.sigma) for row in moved]) + values.shape[1],
+        needed=torch.stack([_needed(moves, row, alpha, sigma) for row in moved]) + values.shape[1],
     )
 
 
-def _explain(call: _Call) -> tuple[Tensor, Tensor]:
-    """What `call.smoothing` gives, bit by bit but for the chunks, and the probabilities (N, copies) that it sees on the way."""
-    images, count, shape = call.images, call.smoothing.count, tuple(call.images.shape[1:])
+def _explain(case: Case, smoothing: Smoothed) -> tuple[Tensor, Tensor]:
+    """What `smoothing` gives, bit by bit but for the chunks, and the probabilities (N, copies) that it sees on the way."""
+    images, count, shape = case.images, smoothing.count, tuple(case.images.shape[1:])
     rows = pairs_of(len(images), count, images.device)
     sums, values = torch.zeros_like(images), torch.empty(len(rows), dtype=torch.float64, device=images.device)
 
     def make(start: int, stop: int) -> Tensor:
         here = rows[start:stop]
         sample = torch.arange(start, stop, device=images.device) % count
-        return images[here] + draw(call.smoothing.kernel, call.seed, "Smoothed", call.index[here], sample, shape, call.smoothing.antithetic)
+        return images[here] + draw(smoothing.kernel, case.seed, "Smoothed", case.index[here], sample, shape, smoothing.antithetic)
 
     def take(start: int, stop: int, found: Tensor, slopes: Tensor) -> None:
         values[start:stop] = found.double()
         segment_sum(sums, rows[start:stop], torch.ones(stop - start, device=images.device), slopes)
 
-    gradients(call.model, call.targets, rows, images.shape[1:], make, take)
+    gradients(case.model, case.targets, rows, images.shape[1:], make, take)
     return sums / count, values.view(-1, count)
 
 
-def _moves(call: _Call, maps: Tensor, samples: int) -> Tensor:
+def _moves(case: Case, sigma: float, maps: Tensor, samples: int) -> Tensor:
     """H (N, samples / 2) along the maps' directions, float64."""
-    images, shape = call.images, tuple(call.images.shape[1:])
+    images, shape = case.images, tuple(case.images.shape[1:])
     rows = pairs_of(len(images), samples, images.device)
     flat = maps.flatten(1) / maps.abs().flatten(1).amax(1, keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
     ways = flat / flat.norm(dim=1, keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
@@ -126,12 +102,12 @@ def _moves(call: _Call, maps: Tensor, samples: int) -> Tensor:
     def make(start: int, stop: int) -> Tensor:
         here = rows[start:stop]
         sample = torch.arange(start, stop, device=images.device) % samples
-        step = draw(Gaussian(1.0), call.seed, "certify", call.index[here], sample, shape, antithetic=True).flatten(1)
-        lengths = (-2 * noise.uniform(call.seed, "certify.length", call.index[here], sample // 2, (1,)).log()).sqrt()
+        step = draw(Gaussian(1.0), case.seed, "certify", case.index[here], sample, shape, antithetic=True).flatten(1)
+        lengths = (-2 * noise.uniform(case.seed, "certify.length", case.index[here], sample // 2, (1,)).log()).sqrt()
         along = (1 - 2 * (sample % 2))[:, None] * lengths - (step * ways[here]).sum(1, keepdim=True)
-        return torch.add(images[here], (step + along * ways[here]).view(-1, *shape), alpha=call.sigma)
+        return torch.add(images[here], (step + along * ways[here]).view(-1, *shape), alpha=sigma)
 
-    found = scores(call.model, call.targets, rows, images.shape[1:], make, "probability").double().view(len(images), -1, 2)
+    found = scores(case.model, case.targets, rows, images.shape[1:], make, "probability").double().view(len(images), -1, 2)
     return (found[:, :, 0] - found[:, :, 1]) / 2
 
 

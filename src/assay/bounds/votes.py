@@ -12,23 +12,14 @@ from assay.bounds.concentration import above, mean_lower, mean_upper
 from assay.core.inputs import check_finite
 from assay.explain.smooth import Smoothed
 from assay.explain.sparse import Sparsified
-from assay.models.classifier import Classifier
+from assay.models.case import Case
 
 __all__ = ["certify_votes"]
 
 _HALVINGS = 40
 
 
-def certify_votes(
-    model: Classifier,
-    images: Tensor,
-    targets: Tensor,
-    index: Tensor,
-    seed: int,
-    smoothing: Smoothed,
-    radii: tuple[float, ...],
-    confidence: float,
-) -> Certificate:
+def certify_votes(case: Case, smoothing: Smoothed, radii: tuple[float, ...], confidence: float) -> Certificate:
     """Bounds for F(x) = E[h(x + u)], h in [0, 1] the sparsified map with K marked pixels; the seen map s is its average over n draws.
 
     1. Overlap. The F_j of all P pixels are bounded from both sides by Chernoff (`mean_lower`, a union bound over 2P), and Phi^-1(F_j)
@@ -50,11 +41,11 @@ def certify_votes(
     assert isinstance(smoothing.explainer, Sparsified)
     sigma, copies = smoothing.kernel.spread, 2 if smoothing.antithetic else 1
     draws, alpha = smoothing.count // copies, (1 - confidence) / 2
-    maps = check_finite(smoothing.attribute(model, images, targets, index, seed), "the sparsified map")
+    maps = check_finite(smoothing.attribute(case.model, case.images, case.targets, case.index, case.seed), "the sparsified map")
     flat = maps.flatten(1).double()
     pixels = flat.shape[1]
     top = smoothing.explainer.top(pixels)
-    eps = torch.tensor(radii, dtype=torch.float64, device=images.device)[:, None]
+    eps = torch.tensor(radii, dtype=torch.float64, device=case.images.device)[:, None]
 
     order = flat.sort(dim=1, descending=True).values
     inside, outside = order[:, :top], order[:, top : 2 * top]
@@ -77,7 +68,7 @@ def certify_votes(
         cosine=_angle(moved, norm),
         seen=_angle(moved + error, size),
         overlap=overlap,
-        pixels=(inside_top - outside_top).view(len(radii), len(images), *maps.shape[2:]),
+        pixels=(inside_top - outside_top).view(len(radii), len(case.images), *maps.shape[2:]),
         norm=norm,
         radius=torch.maximum(gaps.amax(1).clamp(min=0) * sigma / 2, farthest),
         samples=smoothing.count,

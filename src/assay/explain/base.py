@@ -12,10 +12,11 @@ from assay.core.registry import short
 from assay.core.surroundings import undisturbed
 from assay.data.files.convert import as_batch
 from assay.errors import ModelError, SpecError
+from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets, aim
 
-__all__ = ["Cost", "Explainer", "check_call", "check_explains", "check_model", "check_serves", "is_fixed", "serves"]
+__all__ = ["Cost", "Explainer", "check_call", "check_case", "check_explains", "check_model", "check_serves", "is_fixed", "serves"]
 
 
 _INSIDE = frozenset({"gradient", "layer", "attention"})
@@ -142,6 +143,20 @@ def check_model(model: object) -> None:
     """Raise ModelError unless `model` is a Classifier."""
     if not isinstance(model, Classifier):
         raise ModelError(f"the model must be an assay.Classifier, not {type(model).__name__}; wrap the network: assay.Classifier(net)")
+
+
+def check_case(model: Classifier, images: Any, targets: Targets | None = None, seed: int = 0, index: Tensor | None = None) -> Case:
+    """What a call on images takes, checked and on the model's device; where targets is None, the predicted classes.
+
+    Raises:
+        AssayError: A wrong input, named in the message.
+    """
+    images, aims, index = check_call(model, images, targets, index)
+    seed = check_seed(seed)
+    if aims is not None:
+        return Case(model, images, aims, index, seed)
+    logits = model.logits(images)
+    return Case(model, images, model.choose(logits), index, seed, outputs=logits)
 
 
 def check_call(model: Classifier, images: Any, targets: Targets | None, index: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:

@@ -46,7 +46,9 @@ def guided(maps: Tensor, images: Tensor, radius: int, edge: float) -> Tensor:
     products = (images[:, :, None] * images[:, None]).flatten(1, 2)
     apart = mean(products).view(count, channels, channels, height, width) - colour[:, :, None] * colour[:, None]
     spread = apart.permute(0, 3, 4, 1, 2) + edge * torch.eye(channels, device=images.device)
-    return torch.cat([along(one) for one in maps.split(1, 1)], 1)
+    found = torch.cat([along(one) for one in maps.split(1, 1)], 1)
+    low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
+    return torch.where(low == high, maps, found)  # A flat map ranks nothing, and rounding must not make it.
 
 
 @register

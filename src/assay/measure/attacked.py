@@ -18,11 +18,15 @@ from assay.core.registry import register, short
 from assay.core.surroundings import undisturbed
 from assay.errors import DerivativeError, SpecError
 from assay.explain.base import Explainer
-from assay.measure.base import Case, Measure, unranked
+from assay.measure.base import Measure, unranked
+from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets
 
-__all__ = ["AttackCurve", "AttackedSimilarity", "attack_curve", "blind_like", "noise_like", "with_floor"]
+__all__ = ["AFTER_NOISE", "ATTACKED", "AttackCurve", "AttackedSimilarity", "attack_curve", "blind_like", "noise_like", "with_floor"]
+
+ATTACKED, AFTER_NOISE = "attacked similarity", "similarity after noise"
+"""What is measured: what an attack leaves of a map, and what noise of its size does."""
 
 
 @register
@@ -56,6 +60,11 @@ class AttackedSimilarity(Measure):
         if not self.distance.bounded:
             raise SpecError(f"AttackedSimilarity: 1 - {short(self.distance)} is no similarity; take TopK, Cosine, Spearman or SSIM")
 
+    @property
+    def statistic(self) -> str:
+        """See `Measure.statistic`; what noise leaves is another than what an attack does."""
+        return AFTER_NOISE if isinstance(self.attack, NoiseMapAttack) else ATTACKED
+
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
         """See `Measure.evaluate`."""
         return torch.stack([self._left(case, clean, explainer) for clean, explainer in zip(maps, explainers, strict=True)])
@@ -66,7 +75,7 @@ class AttackedSimilarity(Measure):
 
     def _left(self, case: Case, clean: Tensor, explainer: Explainer) -> Tensor:
         try:
-            found = self.chosen(explainer).run(case.model, explainer, case.images, case.targets, case.index, case.seed, case.logits, clean)
+            found = self.chosen(explainer).run(case, explainer, clean)
         except DerivativeError:
             return torch.full((len(clean),), torch.nan, device=clean.device)
         left = 1 - self.distance(clean, found.attacked_maps) + unranked(clean.flatten(1))

@@ -4,87 +4,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 
-from assay.core.inputs import check_maps, check_masks, check_seed
+from assay.core.inputs import check_maps, check_masks
 from assay.core.order import larger
 from assay.core.surroundings import undisturbed
 from assay.errors import SpecError
-from assay.explain.base import Explainer, check_call, check_explains
+from assay.explain.base import Explainer, check_case, check_explains
+from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets
 
-__all__ = ["Case", "Measure", "Order", "orders", "pixel_values", "unranked"]
+__all__ = ["Measure", "Order", "orders", "pixel_values", "unranked", "with_masks"]
 
 Order = Literal["signed", "magnitude"]
-
-
-@dataclass(frozen=True)
-class Case:
-    """The images and the model that maps are measured on; passes that no map changes are made once and kept.
-
-    Args:
-        model: The model.
-        images: (N, C, H, W) on the model's device.
-        targets: (N,) class ids or aims.
-        index: (N,) the images' global numbers.
-        seed: Decides all randomness, together with `index`.
-        truth: (N, 1, H, W) bool, where the evidence is known to lie.
-        distractor: (N, 1, H, W) bool, what is known not to matter although it tempts.
-    """
-
-    model: Classifier
-    images: Tensor
-    targets: Tensor
-    index: Tensor
-    seed: int
-    truth: Tensor | None = None
-    distractor: Tensor | None = None
-
-    @cached_property
-    def logits(self) -> Tensor:
-        """Logits (N, K) of the clean images."""
-        return self.model.logits(self.images)
-
-    @classmethod
-    def check(
-        cls,
-        model: Classifier,
-        images: Any,
-        targets: Targets | None,
-        seed: int,
-        index: Tensor | None,
-        truth: Tensor | None,
-        distractor: Tensor | None = None,
-    ) -> Case:
-        """A case of checked inputs; targets None means the predicted classes.
-
-        Raises:
-            AssayError: A wrong input, named in the message.
-        """
-        images, aims, index = check_call(model, images, targets, index)
-        seed = check_seed(seed)
-        truth = None if truth is None else check_masks(truth, images, "truth")
-        distractor = None if distractor is None else check_masks(distractor, images, "distractor")
-        if aims is not None:
-            return cls(model, images, aims, index, seed, truth, distractor)
-        logits = model.logits(images)
-        return cls(model, images, model.choose(logits), index, seed, truth, distractor).knowing(logits)
-
-    def knowing(self, logits: Tensor) -> Case:
-        """The same case, whose logits (N, K) need no pass any more."""
-        self.__dict__["logits"] = logits  # Where `cached_property` looks for them.
-        return self
-
-    def part(self, rows: Tensor) -> Case:
-        """The case of some of its images, by their places (M,)."""
-        masks = (None if mask is None else mask[rows] for mask in (self.truth, self.distractor))
-        return Case(self.model, self.images[rows], self.targets[rows], self.index[rows], self.seed, *masks).knowing(self.logits[rows])
 
 
 class Measure(ABC):
@@ -106,6 +43,11 @@ class Measure(ABC):
     """Passes of the model, in words."""
     meaning: ClassVar[str]
     """What a score says, in one plain sentence."""
+
+    @property
+    def statistic(self) -> str:
+        """What is measured, whatever its parameters, in a word or two; a column of tables, that no name need be taken apart."""
+        return type(self).__name__
 
     @final
     @undisturbed()
@@ -141,9 +83,8 @@ class Measure(ABC):
         Raises:
             AssayError: A wrong input, named in the message, or something that the measure needs is missing.
         """
-        case = Case.check(model, images, targets, seed, index, truth, distractor)
-        home = images.device if isinstance(images, Tensor) else None
-        return self.compare(case, [maps], [explainer])[0].to(home)
+        case = with_masks(check_case(model, images, targets, seed, index), truth, distractor)
+        return self.compare(case, [maps], [explainer])[0].to(images.device if isinstance(images, Tensor) else None)
 
     @final
     @undisturbed()
@@ -168,6 +109,16 @@ class Measure(ABC):
     @abstractmethod
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
         """Scores (E, N) of checked maps."""
+
+
+def with_masks(case: Case, truth: Tensor | None, distractor: Tensor | None) -> Case:
+    """The case with masks (N, 1, H, W) of what is known, checked.
+
+    Raises:
+        ShapeError: One does not fit the images.
+    """
+    evidence = None if truth is None else check_masks(truth, case.images, "truth")
+    return replace(case, truth=evidence, distractor=None if distractor is None else check_masks(distractor, case.images, "distractor"))
 
 
 def pixel_values(maps: Tensor, order: Order) -> Tensor:

@@ -14,7 +14,8 @@ from assay.explain.backgrounds import Background, Constant
 from assay.explain.base import Explainer
 from assay.explain.occlusion import losses
 from assay.explain.superpixels.segments import Grid, Segments, segment_sums
-from assay.measure.base import Case, Measure, pixel_values
+from assay.measure.base import Measure, pixel_values
+from assay.models.case import Case
 from assay.models.classifier import Output
 
 __all__ = ["MarginalContribution", "SingleDeletion"]

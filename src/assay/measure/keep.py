@@ -12,8 +12,9 @@ from assay.core.registry import register
 from assay.errors import SpecError
 from assay.explain.backgrounds import Background, MeanColour
 from assay.explain.base import Explainer
-from assay.measure.base import Case, Measure, Order, orders
+from assay.measure.base import Measure, Order, orders
 from assay.measure.erasure import kept
+from assay.models.case import Case
 
 __all__ = ["KeepTop"]
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from assay.core.registry import check_at_least, check_positive, register
 from assay.explain.base import Explainer
 from assay.explain.kernels import Gaussian, Kernel, draw
-from assay.measure.base import Case, Measure, pairs_of
+from assay.measure.base import Measure, pairs_of
+from assay.models.case import Case
 from assay.models.passes import scores
 
 __all__ = ["Infidelity", "LocalLinearError"]

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from assay.core.order import brackets
 from assay.core.registry import check_at_least, register
 from assay.explain.base import Explainer
-from assay.measure.base import Case, Measure, Order, orders, pixel_values, unranked
+from assay.measure.base import Measure, Order, orders, pixel_values, unranked
+from assay.models.case import Case
 
 __all__ = ["DistractorShare", "MaskIoU", "PointingGame", "TruthShare", "mass_share", "overlaps"]
 

@@ -11,7 +11,8 @@ from assay.core.order import Inside, along
 from assay.core.registry import check_at_least, register
 from assay.explain.backgrounds import Background, Blur, Constant, background_scores
 from assay.explain.base import Explainer
-from assay.measure.base import Case, Measure, Order, orders
+from assay.measure.base import Measure, Order, orders
+from assay.models.case import Case
 from assay.models.passes import scores
 
 __all__ = ["Deletion", "Insertion"]

@@ -13,7 +13,8 @@ from assay.core.order import Inside, along
 from assay.core.registry import check_at_least, register
 from assay.errors import SpecError
 from assay.explain.base import Explainer
-from assay.measure.base import Case, Measure, Order, orders
+from assay.measure.base import Measure, Order, orders
+from assay.models.case import Case
 from assay.models.passes import scores
 
 __all__ = ["Road", "impute"]

@@ -11,7 +11,8 @@ from torch import Tensor
 from assay.core.registry import check_at_least, check_positive, register
 from assay.explain.base import Explainer
 from assay.explain.kernels import Gaussian, Uniform
-from assay.measure.base import Case, Measure
+from assay.measure.base import Measure
+from assay.models.case import Case
 
 __all__ = ["LocalLipschitz", "MaxSensitivity", "changes"]
 

@@ -15,7 +15,8 @@ from assay.errors import SpecError, TargetError
 from assay.explain.base import Explainer
 from assay.explain.kernels import Gaussian, Kernel
 from assay.explain.smooth import Smoothed
-from assay.measure.base import Case, Measure, pixel_values, unranked
+from assay.measure.base import Measure, pixel_values, unranked
+from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.models.randomised import layers, permuted, randomised
 

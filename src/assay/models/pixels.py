@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -25,6 +26,15 @@ class Passes:
 
     def __sub__(self, other: Passes) -> Passes:
         return Passes(self.forward - other.forward, self.backward - other.backward)
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """What happens within the block is not counted."""
+        before = self.copy()
+        try:
+            yield
+        finally:
+            self.forward, self.backward = before.forward, before.backward
 
     def copy(self) -> Passes:
         """The counts as they are now."""

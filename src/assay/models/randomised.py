@@ -53,10 +53,8 @@ def layers(model: Classifier, shape: Sequence[int] | None = None) -> list[tuple[
     if not own:
         raise ModelError(f"{model.name} has no parameters, so there is nothing to randomise")
     if shape is not None:
-        counted = model.passes.copy()
-        with _Uses(own) as uses, torch.no_grad():
+        with model.passes.uncounted(), _Uses(own) as uses, torch.no_grad():
             model.forward(torch.full((1, *shape), 0.5, device=model.device))
-        model.passes.forward = counted.forward
         own = {name: own[name] for name in uses.order()} or own
     groups: dict[str, list[str]] = {}
     for name in reversed(own):

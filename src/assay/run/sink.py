@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -39,14 +40,19 @@ class Memory:
 
     Attributes:
         blocks: How the images are cut; none for work by steps.
-        answers: The seven reproducibility answers.
+        record: Gives the seven reproducibility answers; asked when the work is done, which the model is known better by.
     """
 
-    blocks: Blocks
-    answers: Mapping[str, Any]
+    blocks: Blocks = Blocks(0, 1)  # noqa: RUF009  (frozen)
+    record: Callable[[], Mapping[str, Any]] = dict
     folder: ClassVar[Path | None] = None
     ranks: ClassVar[Ranks] = Ranks()
     _parts: dict[str, dict[int, pl.DataFrame]] = field(default_factory=dict, init=False)
+
+    @cached_property
+    def answers(self) -> Mapping[str, Any]:
+        """The seven reproducibility answers."""
+        return self.record()
 
     def share(self) -> list[int]:
         """All blocks."""

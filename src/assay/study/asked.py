@@ -17,7 +17,7 @@ from assay.data.base import Batch, Corrupt
 from assay.data.files.convert import as_batch
 from assay.errors import ModelError, ShapeError
 from assay.explain.base import check_model
-from assay.measure.base import Case
+from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.models.heads import HEADS
 from assay.models.randomised import randomised
@@ -61,6 +61,7 @@ class Asked:
     targets: Targeting = PREDICTED
     masks: Set[str] = frozenset()
     facts: Mapping[str, str] = field(default_factory=dict)
+    _twins: dict[tuple[int, ...], Twins] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def given(
@@ -143,13 +144,12 @@ class Asked:
 
     def twins(self, shape: Sequence[int]) -> Twins:
         """The model with random weights in all layers and in the last, for images of `shape` (C, H, W); made once."""
-        if "_twins" not in self.__dict__:
-            found: Twins = (None, None)
+        key = tuple(shape)
+        if key not in self._twins:
+            self._twins[key] = (None, None)
             with suppress(ModelError):
-                found = randomised(self.model, "all", self.seed), randomised(self.model, "last", self.seed, shape)
-            self.__dict__["_twins"] = found  # Where `cached_property` would keep it.
-        kept: Twins = self.__dict__["_twins"]
-        return kept
+                self._twins[key] = randomised(self.model, "all", self.seed), randomised(self.model, "last", self.seed, key)
+        return self._twins[key]
 
     def read(self, blocks: Iterable[range]) -> Iterator[Block]:
         """Each block of positions, in order, read ahead."""
@@ -196,13 +196,13 @@ class Block:
         images, index = batch.images.to(home), batch.index.to(home)
         logits = asked.model.unchecked_logits(images)
         targets = asked.targets.of(asked.model, logits, batch, self.at)
-        masks = (None if mask is None else mask.to(home) for mask in (batch.truth, batch.distractor))
-        return Case(asked.model, images, targets, index, asked.seed, *masks).knowing(logits)
+        truth, distractor = (None if mask is None else mask.to(home) for mask in (batch.truth, batch.distractor))
+        return Case(asked.model, images, targets, index, asked.seed, truth, distractor, logits)
 
-    @cached_property
+    @property
     def decision(self) -> Decision:
         """What the model decides about them."""
-        return self.case.model.decide(self.case.logits, self.case.targets)
+        return self.case.decision
 
     def states(self, maps: Mapping[str, Tensor]) -> list[str]:
         """Of each image in the batch: whether its output, and its maps (N, C, H, W) by name, are finite, or what is not."""

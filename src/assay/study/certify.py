@@ -17,14 +17,14 @@ from assay.attack.distances import Cosine, TopK
 from assay.attack.goals import MaximiseDistance
 from assay.attack.map_attack import MapAttack
 from assay.bounds.certificate import Certificate, sentence
-from assay.bounds.certify import certify, check_certifiable
+from assay.bounds.certify import certify_case, check_certifiable
 from assay.core.registry import short
 from assay.errors import SpecError
 from assay.explain.base import Explainer
 from assay.explain.smooth import Smoothed, SmoothGrad, with_copies
 from assay.explain.sparse import Sparsified
 from assay.measure.attacked import blind_like
-from assay.measure.base import Case
+from assay.models.case import Case
 from assay.report.figures.plots import Curve, curves, to_bytes
 from assay.report.page import Sentence
 from assay.report.study_page import render_study
@@ -180,9 +180,7 @@ def certified_table(study: CertifyStudy, case: Case, found: Certificate | None =
 
 
 def _certified(study: CertifyStudy, case: Case) -> Certificate:
-    return certify(
-        case.model, case.images, study.smoothing, study.radii, study.confidence, case.targets, study.samples, case.seed, index=case.index
-    )
+    return certify_case(case, study.smoothing, study.radii, study.confidence, study.samples)
 
 
 def _attacked(study: CertifyStudy, case: Case) -> Iterator[Tensor]:
@@ -194,7 +192,7 @@ def _attacked(study: CertifyStudy, case: Case) -> Iterator[Tensor]:
     for eps in study.radii:
         attack = study.attack_at(eps)
         assert attack is not None
-        images = attack.run(case.model, quick, case.images, *given, case.logits, clean).images
+        images = attack.run(case, quick, clean).images
         yield study.smoothing.attribute(case.model, images, *given)
 
 

@@ -281,7 +281,7 @@ def run(
     """
     study = study.settled(asked)
     if folder is None:
-        return study.work(asked, Memory(study.cut(asked, block), study.record(asked)), progress)()
+        return study.work(asked, Memory(study.cut(asked, block), lambda: study.record(asked)), progress)()
     with Run.open(
         folder,
         command=study.command,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tokenize
 import zlib
 from io import BytesIO
 from typing import Any
@@ -31,6 +32,9 @@ _UNREADABLE = (
     TypeError,
     struct.error,
     zlib.error,
+    tokenize.TokenError,
+    MemoryError,
+    OverflowError,
     Image.DecompressionBombError,
 )
 _DEEP = {"I;16": 65535.0, "I;16B": 65535.0, "I;16L": 65535.0}

@@ -141,8 +141,11 @@ def members(path: Path) -> Iterator[tuple[str, int, int, Callable[[], bytes]]]:
 
 
 def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = archive.extractfile(member)
-    return b"" if file is None else file.read()
+    try:
+        file = archive.extractfile(member)
+        return b"" if file is None else file.read()
+    except (tarfile.TarError, OSError, KeyError, RecursionError) as error:
+        raise DataError(f"cannot read {member.name} of the tar file {archive.name!s}: {error}") from error
 
 
 @lru_cache(maxsize=8)

@@ -133,10 +133,8 @@ def _lacks(cls: Any, options: dict[str, Any], name: str) -> bool:
 
 def _bound(model: Classifier, shape: torch.Size, value: float) -> Tensor:
     """What the network is given for an image of one grey, without counting the pass."""
-    counted = model.passes.copy()
-    with network_input(model) as seen, torch.no_grad():
+    with model.passes.uncounted(), network_input(model) as seen, torch.no_grad():
         model.forward(torch.full((1, *shape), value, device=model.device))
-    model.passes.forward = counted.forward
     return seen[-1].detach()
 
 

@@ -199,7 +199,7 @@ def _read_out(model: Classifier, shape: torch.Size) -> _ReadOut:
     """
     known = _FOUND.setdefault(model.module, {})
     if shape not in known:
-        counted, tokens = model.passes.copy(), dict[str, int]()
+        tokens = dict[str, int]()
         one = torch.zeros(1, dtype=torch.int64, device=model.device)
         pixels = noise.uniform(0, "attention", one, one, tuple(shape))
 
@@ -211,11 +211,10 @@ def _read_out(model: Classifier, shape: torch.Size) -> _ReadOut:
             return hook
 
         hooks = {name: note(name) for name, _ in model.module.named_modules() if name}
-        with watched(model, hooks), _watched(model, pixels) as seen:
+        with model.passes.uncounted(), watched(model, hooks), _watched(model, pixels) as seen:
             # Different weights, since the gradients of all logits may sum to zero.
             flat = seen.logits.flatten(1)
             slopes = seen.slopes((flat * torch.arange(1, flat.shape[1] + 1, device=flat.device)).sum())
-        model.passes.forward = counted.forward
         many = {one.shape[-1] for one in slopes}
         # Where each token lies is plainest before anything was mixed: in the first layer that gives all of them.
         first = next((name for name, count in tokens.items() if {count} == many), None)

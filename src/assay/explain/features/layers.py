@@ -228,12 +228,8 @@ def _pass(model: Classifier, shape: torch.Size, hooks: Mapping[str, Callable[[An
         )
         image[:, top:bottom, left:right] += 0.5
     pixels.requires_grad_(torch.is_grad_enabled())
-    counted = model.passes.copy()
-    with watched(model, hooks):
-        try:
-            return model.forward(pixels), pixels
-        finally:
-            model.passes.forward = counted.forward
+    with model.passes.uncounted(), watched(model, hooks):
+        return model.forward(pixels), pixels
 
 
 def _lay(output: Tensor, shape: torch.Size, least: float = 0.0) -> Layout | None:

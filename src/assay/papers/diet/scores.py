@@ -16,10 +16,11 @@ from assay.core.registry import short
 from assay.explain.backgrounds import Background, Constant
 from assay.explain.base import Explainer
 from assay.explain.refine import Refined
-from assay.measure.base import Case, Measure
+from assay.measure.base import Measure
 from assay.measure.erasure import erasure_agreement
 from assay.measure.keep import KeepTop
 from assay.measure.localisation import DistractorShare, MaskIoU
+from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.run.record import record
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell
@@ -161,7 +162,7 @@ class MasksStudy(Scored):
             ("another image's mask", model, case.images, halves.roll(1, 0)),
             ("the mask's shape alone", model, flat, halves),
         ):
-            erased = self._erased(judge, replace(case, images=images), left, wanted, self.backgrounds)
+            erased = self._erased(judge, replace(case, images=images, outputs=None), left, wanted, self.backgrounds)
             found.append(rows(block, what, {f"before {name}": value for name, value in erased.items()}))
         found += _alone(block, model)
         return Kept({"scores": pl.concat(found), "costs": pl.DataFrame([{"attribution": MASK, "images": len(masks), **cost}])})
@@ -223,7 +224,7 @@ def _maps(explainer: Explainer, case: Case) -> Tensor:
 def _judged(block: Block) -> Case:
     """The block's case with the labels as targets."""
     assert block.batch.labels is not None
-    return replace(block.case, targets=block.batch.labels.to(block.case.images.device)).knowing(block.case.logits)
+    return replace(block.case, targets=block.batch.labels.to(block.case.images.device))
 
 
 def _alone(block: Block, model: Classifier) -> list[pl.DataFrame]:

@@ -16,7 +16,7 @@ from assay.core.registry import short
 from assay.errors import SpecError
 from assay.explain.base import Explainer, check_explains, check_serves
 from assay.measure.attacked import blind_like, noise_like
-from assay.measure.base import Case
+from assay.models.case import Case
 from assay.report.attack import AttackView
 from assay.report.attack_page import render_attack
 from assay.report.text import plural
@@ -103,8 +103,7 @@ class AttackStudy(Study):
         for place, explainer in enumerate(self.explainer):
             tell(place * len(block.batch) // len(self.explainer))
             name, attack = short(explainer), self.of(explainer)
-            given = (part.model, explainer, part.images, part.targets, part.index, part.seed, part.logits, maps[name][fine])
-            hit, noise = attack.run(*given), noise_like(attack).run(*given)
+            hit, noise = (one.run(part, explainer, maps[name][fine]) for one in (attack, noise_like(attack)))
             rows.append(self._rows(part, names, explainer, hit, noise))
             for kind, values in (("attacked images", hit.images), ("maps", hit.maps), ("attacked maps", hit.attacked_maps)):
                 arrays[f"{name} {kind}"] = block.spread(values.cpu().numpy(), keep)

@@ -48,7 +48,7 @@ def _view(block: Block, explainer: Explainer, attack: Attack, distance: Distance
     if not block.fine({"": maps}):
         return None
     try:
-        result = attack.run(case.model, explainer, case.images, case.targets, case.index, case.seed, case.logits, maps)
+        result = attack.run(case, explainer, maps)
     except DerivativeError:  # The verdict says so.
         return None
     before, after = (case.model.decide(one, result.targets) for one in (result.logits, case.model.unchecked_logits(result.images)))

@@ -62,7 +62,11 @@ def judged(plan: Plan, asked: Asked, done: Done) -> Judged:
         for part in done.parts("scores"):
             yield part["value"].to_numpy().reshape(-1, len(explainers) + 1, len(ups))
 
-    summary = summarise_pieces(pieces, explainers, dict(zip(plan.labels, ups, strict=True)))
+    facts = {name: (one.category, one.statistic) for name, one in zip(plan.labels, plan.measures, strict=True)}
+    summary = summarise_pieces(pieces, explainers, dict(zip(plan.labels, ups, strict=True))).with_columns(
+        pl.col("measure").replace_strict({name: one[place] for name, one in facts.items()}, return_dtype=pl.String).alias(column)
+        for place, column in enumerate(("kind", "statistic"))
+    )
     notes = {
         name: MeasureNote(one.category, "higher is better" if one.higher_is_better else "lower is better", one.meaning, one.reference)
         for name, one in zip(plan.labels, plan.measures, strict=True)
@@ -73,7 +77,7 @@ def judged(plan: Plan, asked: Asked, done: Done) -> Judged:
     if not sound:
         told = replace(told, trusted=(), recommended=None)
     alike = pl.concat([pl.DataFrame(), *done.parts("agreement")]) if len(told.trusted) > 1 else None
-    return Judged(summary, notes, told, labels, verdict(summary, notes, done.tally.sound, told, first, alike), tuple(first))
+    return Judged(summary, notes, told, labels, verdict(summary, done.tally.sound, told, first, alike), tuple(first))
 
 
 def audit_page(plan: Plan, asked: Asked, done: Done, found: Judged) -> Page:

@@ -23,7 +23,8 @@ from assay.explain.base import Explainer
 from assay.explain.controls import Centre, ColourContrast, Edges
 from assay.explain.occlusion import Occlusion
 from assay.explain.superpixels.segments import Grid
-from assay.measure.base import Case, Measure, pixel_values
+from assay.measure.base import Measure, pixel_values
+from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.study.asked import Twins
 

@@ -110,7 +110,7 @@ def scores(plan: Plan, block: Block, tell: Tell) -> Scores:
         tell(count * place // steps)
         maps.append(explainer.attribute(case.model, case.images, case.targets, case.index, case.seed))
     clean = [one.nan_to_num(0.0, 0.0, 0.0) for one in maps]
-    lost = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]) | ~case.logits.flatten(1).isfinite().all(1)
+    lost = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]) | ~case.finite
     held = nulls.wanted(block.rows, block.asked.images)
     made, known = nulls.extra(case, clean[:-1], lost) if held else ([], lost)
     tell(count * len(maps) // steps)

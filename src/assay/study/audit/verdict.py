@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from assay.report.page import MeasureNote, Sentence, Tone
+from assay.measure.attacked import AFTER_NOISE, ATTACKED
+from assay.report.page import Sentence, Tone
 from assay.stats.dominance import dominated
 from assay.stats.intervals import LEVEL
 from assay.study.audit.answers import QUESTIONS, Answers
@@ -39,7 +40,6 @@ RULES = (
 
 def verdict(
     summary: pl.DataFrame,
-    notes: Mapping[str, MeasureNote],
     images: int,
     answers: Answers,
     model: Sequence[Sentence] = (),
@@ -49,8 +49,7 @@ def verdict(
     """Sentences for the top of the report, most important first.
 
     Args:
-        summary: As `summarise` makes it.
-        notes: A note for each measure.
+        summary: As `summarise` makes it, with each measure's kind and statistic.
         images: Number of images scored.
         answers: What the questions come to, nothing being trusted where the model is not sound.
         model: What must be known of the model before.
@@ -58,9 +57,9 @@ def verdict(
         costs: Passes that a map takes, by explainer, where they are known.
     """
     explainers = list(dict.fromkeys(summary["explainer"]))
-    found = [*model, *_first(answers), *_each(answers, explainers), *_measures(answers), *_front(summary, notes, answers, costs or {})]
+    found = [*model, *_first(answers), *_each(answers, explainers), *_measures(answers), *_front(summary, answers, costs or {})]
     found += _agreement(answers, alike)
-    rest = [*_localisation(summary, notes, answers), *_robustness(summary, notes), *_attacked(summary), *_not_attacked(summary, images)]
+    rest = [*_localisation(summary, answers), *_robustness(summary), *_attacked(summary), *_not_attacked(summary, images)]
     # Nothing reads as good news beside explainers that are not trusted.
     found += [Sentence("note", one.text) if one.tone == "good" and not answers.trusted else one for one in rest]
     if images < FEW:
@@ -189,11 +188,11 @@ def _measures(answers: Answers) -> list[Sentence]:
     return found
 
 
-def _front(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Answers, costs: Mapping[str, float]) -> list[Sentence]:
+def _front(summary: pl.DataFrame, answers: Answers, costs: Mapping[str, float]) -> list[Sentence]:
     """What is left to choose from among several trusted explainers, by means, and what each of the others loses to."""
     if len(answers.trusted) < 2:
         return []
-    rows = _rows(summary, notes, "robustness").filter(pl.col("explainer").is_in(answers.trusted))
+    rows = summary.filter((pl.col("kind") == "robustness") & pl.col("explainer").is_in(answers.trusted))
     measure = next(iter(rows["measure"]), None)
     robust = {row["explainer"]: row for row in rows.iter_rows(named=True) if row["measure"] == measure}
     goods, told = {}, {}
@@ -233,14 +232,10 @@ def _stand(value: float) -> str:
     return "n/a" if math.isnan(value) else f"{value:.2f}"
 
 
-def _rows(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], category: str) -> pl.DataFrame:
-    return summary.filter(pl.col("measure").is_in([name for name, note in notes.items() if note.category == category]))
-
-
-def _localisation(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Answers) -> list[Sentence]:
+def _localisation(summary: pl.DataFrame, answers: Answers) -> list[Sentence]:
     """Which explainers agree best with known evidence: those not shown to be worse than the top."""
     found = []
-    for (measure,), rows in _rows(summary, notes, "localisation").drop_nans("mean").group_by("measure", maintain_order=True):
+    for (measure,), rows in summary.filter(pl.col("kind") == "localisation").drop_nans("mean").group_by("measure", maintain_order=True):
         best = rows.sort("mean", descending=bool(rows["higher_is_better"][0])).row(0, named=True)
         names = [name for name in answers.best.get(str(measure), ()) if name != best["explainer"]]
         interval = "" if math.isnan(best["low"]) else f" ({best['low']:.2f} to {best['high']:.2f})"
@@ -255,8 +250,8 @@ def _localisation(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answe
     return found
 
 
-def _robustness(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[Sentence]:
-    rows = _rows(summary, notes, "robustness").filter(pl.col("measure").str.starts_with("MaxSensitivity")).drop_nans("mean")
+def _robustness(summary: pl.DataFrame) -> list[Sentence]:
+    rows = summary.filter(pl.col("statistic") == "MaxSensitivity").drop_nans("mean")
     if rows.is_empty():
         return []
     unstable = [f"{row['explainer']} ({row['mean']:.0%})" for row in rows.iter_rows(named=True) if row["mean"] > FRAGILE]
@@ -272,11 +267,11 @@ def _robustness(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list
 
 def _attacked(summary: pl.DataFrame) -> list[Sentence]:
     """Which explainers keep less of their maps under an attack than under noise of its size; intervals must not overlap."""
-    rows = summary.filter(pl.col("measure").str.starts_with("AttackedSimilarity")).drop_nans(["low", "high"])
-    noise = pl.col("measure").str.contains("attack=NoiseMapAttack", literal=True)
+    rows = summary.drop_nans(["low", "high"])
+    noise = pl.col("statistic") == AFTER_NOISE
     floor = {row["explainer"]: row["low"] for row in rows.filter(noise).sort("low", descending=True).iter_rows(named=True)}
     fragile: dict[str, float] = {}
-    for row in rows.filter(~noise).iter_rows(named=True):
+    for row in rows.filter(pl.col("statistic") == ATTACKED).iter_rows(named=True):
         name = row["explainer"]
         if row["high"] < floor.get(name, -math.inf):
             fragile[name] = min(row["mean"], fragile.get(name, math.inf))
@@ -292,9 +287,8 @@ def _attacked(summary: pl.DataFrame) -> list[Sentence]:
 
 def _not_attacked(summary: pl.DataFrame, images: int) -> list[Sentence]:
     """Which attacks could not be made on which explainers, for want of a gradient to climb; what stays then is not robust by that."""
-    own = (pl.col("measure").str.starts_with("AttackedSimilarity")) & ~pl.col("measure").str.contains("attack=NoiseMapAttack", literal=True)
     found = []
-    for row in summary.filter(own).iter_rows(named=True):
+    for row in summary.filter(pl.col("statistic") == ATTACKED).iter_rows(named=True):
         if row["count"] == images:
             continue
         some = "all images" if not row["count"] else f"{images - row['count']} of {_count(images, 'image')}"

@@ -15,7 +15,7 @@ from torch import Tensor
 from assay.attack.ball import Ball
 from assay.attack.base import Attack
 from assay.attack.distances import Distance
-from assay.bounds.certify import certify
+from assay.bounds.certify import certify_case
 from assay.core.noise import normal
 from assay.core.registry import short
 from assay.explain.base import Explainer
@@ -23,9 +23,11 @@ from assay.explain.gradient import Gradient
 from assay.explain.kernels import Kernel
 from assay.explain.smooth import Smoothed
 from assay.explain.sparse import Sparsified
-from assay.measure.attacked import AttackedSimilarity, with_floor
-from assay.measure.base import Case, Measure
+from assay.measure.attacked import AFTER_NOISE as NOISE
+from assay.measure.attacked import ATTACKED, AttackedSimilarity, with_floor
+from assay.measure.base import Measure
 from assay.measure.robustness import changes
+from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.run.record import record
 from assay.study.gallery import places
@@ -50,7 +52,6 @@ __all__ = [
 
 PLAIN = "none"
 """The kernel's name at width 0, where the explainer stands alone."""
-ATTACKED, NOISE = "attacked similarity", "similarity after noise"
 CHANGE, LARGEST, LIPSCHITZ = "mean change", "largest change", "local Lipschitz"
 CERTIFIED, CONFIDENCE = "certified cosine", 0.99
 CERTIFIABLE = (Gradient, Sparsified)
@@ -203,7 +204,7 @@ class Sweep:
         for rated in self.faithfulness:
             found.append(rated.evaluate(case, clean, everyone))
             step()
-        lost = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]) | ~case.logits.flatten(1).isfinite().all(1)
+        lost = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]) | ~case.finite
         values = torch.stack(found).masked_fill(lost, math.nan).cpu()
         told = {short(explainer): one.cpu() for explainer, one in zip(everyone, maps, strict=True)}
         return values.permute(2, 1, 0).reshape(count, len(self.explainers), len(self.kernels), -1), told
@@ -225,8 +226,8 @@ class Sweep:
         base = explainer.explainer if isinstance(explainer, Smoothed) else explainer
         if base is explainer or not isinstance(base, CERTIFIABLE):
             return torch.full((len(case.images),), 0.0 if isinstance(base, CERTIFIABLE) else math.nan, device=case.images.device)
-        found = certify(case.model, case.images, explainer, eps, CONFIDENCE, case.targets, seed=case.seed, index=case.index)
-        return found.cosine.clamp_min(0.0)
+        found = certify_case(case, explainer, (eps,), CONFIDENCE)
+        return found.cosine[0].clamp_min(0.0)
 
     def rows(self, index: Tensor, values: Tensor) -> pl.DataFrame:
         """A row for each image, explainer, width and quantity, in this order, so that blocks can be put one after another."""

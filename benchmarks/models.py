@@ -90,7 +90,7 @@ def rows_done(names: list[tuple[str, str]]) -> Iterator[dict[str, Any]]:
             yield pool.submit(run, group, name).result()
         except BrokenProcessPool:
             pool = None
-            yield {"group": group, "name": name, "cells": dict.fromkeys(COLUMNS, "fails: it ends Python"), "size": None, "layer": ""}
+            yield {"group": group, "name": name, "cells": dict.fromkeys(COLUMNS, "fails: its process ended"), "size": None, "layer": ""}
     if pool:
         pool.shutdown()
 

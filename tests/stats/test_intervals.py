@@ -74,6 +74,17 @@ def test_the_p_value_is_below_the_level_where_the_interval_lies_above():
     assert np.mean((found.above() < 0.025) == (low > 0)) > 0.99
 
 
+def test_p_values_go_on_falling_where_values_are_skewed_to_the_left():
+    """The cubic that takes skewness out is flat there; p is never further from Student's than the interval is."""
+    values = 1.5 - rng(1).gamma(2.0, 0.5, size=(40, 1))
+    found = Moments.of(np.concatenate([values + shift for shift in (0.0, 0.3, 0.7)], 1))
+    p = found.above()
+    assert found.skew[0] < -0.5
+    assert p[0] > p[1] > p[2]
+    for level in (1e-2, 1e-3, 1e-4):
+        assert ((p < level / 2) == (found.interval(level)[0] > 0)).all()
+
+
 def test_false_alarms_stay_at_the_level():
     assert np.mean(Moments.of(rng(6).normal(size=(16, 5000))).above() < 0.05) <= 0.055
 

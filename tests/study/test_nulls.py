@@ -104,8 +104,10 @@ def test_scores_of_nulls_are_those_of_the_maps_made_by_hand():
     }
     for kind, one in hand.items():
         place = nulls.items.index(("GradientXInput", kind))
-        torch.testing.assert_close(found[place], measure(model, images, one), rtol=1e-4, atol=1e-6)
-        assert known[place].all() or kind == ANOTHER
+        rows = slice(None, None, 2 if kind == LAST else 1)
+        torch.testing.assert_close(found[place][rows], measure(model, images, one)[rows], rtol=1e-4, atol=1e-6)
+        assert known[place][rows].all() or kind == ANOTHER
+        assert kind != LAST or not known[place][1::2].any()
     contrast = assay.ColourContrast()(model, images)
     others = torch.stack([contrast[torch.arange(5) != row].mean(0) for row in range(5)])
     place = nulls.items.index((f"control {MEAN}", OWN))
@@ -244,7 +246,7 @@ class OfAnother(Explainer):
 @pytest.fixture(scope="module")
 def digits():
     """Right and wrong explainers on Hard Digits with the shipped network."""
-    held = assay.data.read(assay.data.load("hard-digits"), range(32))
+    held = assay.data.read(assay.data.load("hard-digits"), range(64))
     wrong = [Flipped(), Shuffled(), Flat(), OfAnother(), assay.Edges(), assay.ColourContrast(), assay.Centre()]
     right = [assay.Gradient(), assay.IntegratedGradients(steps=5)]
     measures = [assay.Deletion(steps=8), assay.MaskIoU()]

@@ -146,6 +146,20 @@ def test_what_must_be_known_of_the_model_stands_first_and_no_good_news_beside_un
     found = told({"A": (YES, YES, YES, YES)}, rows=rows, model=[Sentence("bad", "It guesses.")])
     assert found[0] == ("bad", "It guesses.")
     assert all(tone != "good" for tone, _ in found)
+    assert any("is not shown to change any explainer's maps by more, or by less, than half" in text for _, text in found)
+
+
+def test_what_is_left_to_choose_from_is_told_with_what_the_others_lose_to():
+    names = ("A", "B", "C")
+    how = {"trusted": names, "standing": {("A", "Deletion"): 0.9, ("B", "Deletion"): 0.8, ("C", "Deletion"): 0.7}}
+    rows = [("A", "MaxSensitivity", 0.3, BETTER), ("B", "MaxSensitivity", 0.4, BETTER), ("C", "MaxSensitivity", 0.1, BETTER)]
+    found = told(dict.fromkeys(names, (YES,) * 4), rows=rows, how=how, costs={"A": 30.0, "B": 30.0, "C": 100.0})
+    (text,) = [text for _, text in found if text.startswith("Left to choose from")]
+    assert text == (
+        "Left to choose from by means of faithfulness, robustness (by MaxSensitivity) and cost: A (stands at 0.90, MaxSensitivity 0.30, "
+        "30 passes); C (stands at 0.70, MaxSensitivity 0.10, 100 passes). Dropped: B, which is better than A in none of them."
+    )
+    assert not any(text.startswith("Left") for _, text in told({"A": (YES,) * 4}, how={"trusted": ("A",)}))
 
 
 @pytest.mark.parametrize(("overlap", "tone", "words"), [(0.8, "note", "agree with each other"), (0.2, "caution", "disagree")])
@@ -202,4 +216,4 @@ def test_an_explainer_is_fragile_when_the_attack_takes_more_than_noise():
     text = "Fragile: attacks that keep the prediction take more than noise of their size of the maps of Weak (10% left)."
     assert ("bad", text) in [(one.tone, one.text) for one in verdict(pl.DataFrame(rows), 100, trusted)]
     firm = verdict(pl.DataFrame(rows[2:]), 100, trusted)
-    assert [one.text for one in firm if one.tone == "good"][-1].startswith("The attacks take no more")
+    assert [one.tone for one in firm if one.text.startswith("No attack is shown to take more")] == ["note"]

@@ -1,4 +1,4 @@
-"""`assay bench`: cost against the model's own passes and against peers."""
+"""`assay bench`: cost against the model's own passes and against peers; `assay bench verdict`: how often the verdict is right."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ from assay.cli.progress import bar
 
 if TYPE_CHECKING:
     from assay.bench.checks import Check
+    from assay.bench.exam.exam import ExamCase, ExamLine
     from assay.bench.speed import Bench
 
-__all__ = ["bench"]
+__all__ = ["bench", "verdict"]
 
 
-@app.command()
+benches = typer.Typer(invoke_without_command=True)
+app.add_typer(benches, name="bench")
+
+
+@benches.callback()
 def bench(
+    context: typer.Context,
     out: Annotated[Path | None, typer.Option(help="JSON file to write.", show_default=False)] = None,
     count: Annotated[int, typer.Option(min=1, help="Number of 32 x 32 images.")] = 16,
     repeats: Annotated[int, typer.Option(min=1, help="Times that everything is timed, in turn.")] = 3,
@@ -28,7 +34,12 @@ def bench(
     with_checks: Annotated[bool, typer.Option("--checks/--no-checks", help="Also check accuracy and memory.")] = True,
     seed: Annotated[int, typer.Option(help="Decides images and all randomness.")] = 0,
 ) -> None:
-    """Time every explainer and measure on an untrained ResNet-18 with a CIFAR stem, beside Captum and Quantus where installed."""
+    """Time every explainer and measure on an untrained ResNet-18 with a CIFAR stem, beside Captum and Quantus where installed.
+
+    `assay bench verdict` examines the verdict instead.
+    """
+    if context.invoked_subcommand is not None:
+        return
     import torch
 
     from assay.bench.checks import checks
@@ -72,6 +83,62 @@ def bench(
         with replacing(out) as draft:
             draft.write_text(json.dumps(content, indent=2) + "\n")
     _tell(found, judged, out)
+
+
+@benches.command("verdict")
+def verdict(
+    scores: Annotated[Path, typer.Option(help="Folder that keeps the scores; pairs that it holds are not run again.")],
+    out: Annotated[Path | None, typer.Option(help="JSON file to write.", show_default=False)] = None,
+    pair: Annotated[list[str] | None, typer.Option(help="Only this pair of model and data; may be given several times.")] = None,
+    half: Annotated[str, typer.Option(help="practice, aside (the cases kept back while rules are made) or all.")] = "all",
+    seed: Annotated[int, typer.Option(help="Decides images and all randomness.")] = 0,
+) -> None:
+    """Examine the verdict on maps of which it is known beforehand whether they are to be trusted (docs/verdict.md)."""
+    from assay.bench.exam.exam import HALVES, examined, judge, lines
+    from assay.bench.exam.pairs import PAIRS
+    from assay.core.environment import code
+    from assay.core.files import replacing
+    from assay.core.registry import nearest
+    from assay.errors import SpecError
+
+    known = {one.name: one for one in PAIRS}
+    for name in pair or ():
+        if name not in known:
+            raise SpecError(f"there is no pair {name!r}{nearest(name, known)} (known: {', '.join(known)})")
+    if half not in HALVES:
+        raise SpecError(f"--half must be one of {', '.join(HALVES)}, not {half!r}")
+    with bar() as progress:
+        found, left_out = examined([known[name] for name in pair or known], scores, seed, progress)
+    cases = [one for one in judge(found, seed) if HALVES[half] in (None, one.set_aside)]
+    table = lines(cases)
+    if out is not None:
+        content = {"code": code(), "seed": seed, "half": half, "left out": left_out, "lines": list(map(asdict, table))}
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(out) as draft:
+            draft.write_text(json.dumps(content | {"cases": list(map(asdict, cases))}, indent=1) + "\n")
+    _examined(table, cases, left_out)
+
+
+def _examined(table: list[ExamLine], cases: list[ExamCase], left_out: dict[str, str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    shown = Table(title="cases of which the answer is known beforehand: shares trusted, with 95 % intervals", title_justify="left")
+    shown.add_column("measures", overflow="fold")
+    for heading in ("images", "wrongly trusted", "of", "rightly trusted", "of"):
+        shown.add_column(heading, justify="right", overflow="fold")
+    for one in table:
+        if one.wrong_of or one.right_of:
+            wrong = f"{one.wrong.mean:.1%} (at most {one.wrong.high:.1%})"
+            right = f"{one.right.mean:.0%} ({one.right.low:.0%} - {one.right.high:.0%})" if one.right_of else ""
+            shown.add_row(one.subset, str(one.images), wrong, str(one.wrong_of), right, str(one.right_of))
+    console.print(shown)
+    for case in cases:
+        if case.trusted and not case.right:
+            console.print(f"wrongly trusted: {case.candidate} on {case.pair}, {case.images} images, by {case.subset}", markup=False)
+    for name, why in left_out.items():
+        console.print(f"left out: {name}: {why}", markup=False, soft_wrap=True)
 
 
 def _tell(found: Bench, judged: list[Check], out: Path | None) -> None:

@@ -155,7 +155,11 @@ def compare(first: Folder, second: Folder) -> None:
         for line in found.lines
     )
     head = ("explainer", "measure", "images", "first", "second", "difference")
-    grids = () if found.identical else (Grid("Means; the difference is second less first, image by image", head, rows),)
+    grids = (
+        ()
+        if found.identical
+        else (Grid("Means less the random map's, where there is one; the difference is second less first, image by image", head, rows),)
+    )
     tell(Told((), grids, tuple(map(printable, (*same, *asked, *found.wrong, *found.alone)))))
 
 

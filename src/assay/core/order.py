@@ -57,7 +57,8 @@ def along(before: Tensor, cuts: Tensor, index: Tensor, seed: int, run: Callable[
 
     A cut through equal values gets the mean over two orders of them, one the other's reverse: their expected outcome over all
     orders is that of a random order, and a sum over values has its exact mean along a group. The orders depend on the seed and
-    the image's number alone, so that maps with the same ties are treated alike.
+    the image's number alone, so that maps with the same ties are treated alike. Values that are all equal are no order: nothing is
+    run on the way from the first to the last.
 
     Args:
         before: (N, E, P) `larger` of the values.
@@ -71,8 +72,9 @@ def along(before: Tensor, cuts: Tensor, index: Tensor, seed: int, run: Callable[
     low, high = brackets(before, cuts)
     first = torch.arange(before[..., 0].numel(), device=before.device).view(before.shape[:2])[:, :, None] * (2 * count + 2)
     # At the ends of a group both orders are the same, and are run once, however many cuts need it.
-    forth = first + 2 * cuts
-    wanted, place = torch.stack([forth, torch.where(low == high, forth, forth + 1)]).unique(return_inverse=True)
+    flat = high - low == count
+    forth = first + torch.where(flat, 0, 2 * cuts)
+    wanted, place = torch.stack([forth, torch.where((low == high) | flat, forth, forth + 1)]).unique(return_inverse=True)
     pair, cut, back = wanted // (2 * count + 2), wanted % (2 * count + 2) // 2, (wanted % 2).bool()
     rows, kind = pair // kinds, pair % kinds
     orders = _strict(before, index, seed) if bool((low < high).any()) else before

@@ -21,10 +21,16 @@ __all__ = ["Comparison", "Line", "compare"]
 _SEPARATE = ("report.html",)
 """Results that say when and on which machine, and so differ between runs that are the same."""
 
+_FLOOR = "RandomMap"
+"""What tables call the random map, which each run's scores are held against."""
+
 
 @dataclass(frozen=True)
 class Line:
     """One explainer by one measure in both runs.
+
+    Scores are those above the random map's of the same image in the same run, where a run has one: raw scores of two models, or of two
+    sets of images, differ also where no explainer does better.
 
     Attributes:
         explainer: Its name.
@@ -118,12 +124,22 @@ def _scores(folder: Path) -> pl.LazyFrame:
 
 
 def _line(tables: tuple[pl.LazyFrame, pl.LazyFrame], explainer: str, measure: str) -> Line:
-    own = (pl.col("explainer") == explainer) & (pl.col("measure") == measure)
-    one, two = (table.filter(own).select("image", pl.col("value").alias(name)) for table, name in zip(tables, ("one", "two"), strict=True))
+    one, two = (_above(table, explainer, measure, name) for table, name in zip(tables, ("one", "two"), strict=True))
     values = one.join(two, on="image", maintain_order="left").select("one", "two").collect().to_numpy()
     with np.errstate(invalid="ignore"):  # infinity less infinity
         intervals = means(np.column_stack([values, values[:, 1] - values[:, 0]]))
     return Line(explainer, measure, len(values), *intervals)
+
+
+def _above(table: pl.LazyFrame, explainer: str, measure: str, name: str) -> pl.LazyFrame:
+    """Scores by image, as a column of that name, less the random map's; as they are of the random map, and where there is none."""
+    own, floor = (
+        table.filter((pl.col("explainer") == which) & (pl.col("measure") == measure)).select("image", pl.col("value").alias(column))
+        for which, column in ((explainer, name), (_FLOOR, "floor"))
+    )
+    if explainer == _FLOOR or floor.limit(1).collect().is_empty():
+        return own
+    return own.join(floor, on="image", how="left", maintain_order="left").select("image", pl.col(name) - pl.col("floor"))
 
 
 def _maps(first: Path, second: Path) -> Iterator[Line]:

@@ -107,6 +107,8 @@ class Moments:
             t = (self.mean - than) / (self.spread / np.sqrt(self.count))
             bend = self._bend()
             bent = t + bend / 3 * t**2 + bend**2 / 27 * t**3 + bend / 6
+            # As the interval's end is never further than so many times Student's.
+            bent = np.where(t > 0, np.maximum(bent, t / _WIDEST), bent)
             p = stats.t.sf(np.minimum(t, bent), np.maximum(self.count - 1, 1))
         equal = np.where(self.mean > than, 0.0, 1.0)
         p = np.where(self.spread == 0, equal, p)

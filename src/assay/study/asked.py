@@ -148,7 +148,7 @@ class Asked:
         if key not in self._twins:
             self._twins[key] = (None, None)
             with suppress(ModelError):
-                self._twins[key] = randomised(self.model, "all", self.seed, key), randomised(self.model, "last", self.seed, key)
+                self._twins[key] = randomised(self.model, "all", self.seed), randomised(self.model, "last", self.seed, key)
         return self._twins[key]
 
     def read(self, blocks: Iterable[range]) -> Iterator[Block]:

@@ -15,6 +15,7 @@ from assay.bench.exam.pairs import IMAGES, Pair, Seat
 from assay.core import noise
 from assay.core.files import replacing
 from assay.core.progress import Progress, silent
+from assay.errors import DataError
 from assay.measure.base import Measure
 from assay.measure.contribution import MarginalContribution, SingleDeletion
 from assay.measure.keep import KeepTop
@@ -29,9 +30,11 @@ from assay.study.audit.nulls import STEPS
 from assay.study.audit.scores import scores
 from assay.study.audit.study import AuditStudy
 
-__all__ = ["COUNTS", "MEASURES", "SUBSETS", "Case", "Line", "Scored", "judge", "lines", "scored"]
+__all__ = ["COUNTS", "HALVES", "MEASURES", "SUBSETS", "ExamCase", "ExamLine", "SeatScores", "examined", "judge", "lines", "scored"]
 
 COUNTS = (32, 64)
+HALVES: Mapping[str, bool | None] = {"practice": False, "aside": True, "all": None}
+"""Whether a half's cases are set aside, by its name."""
 _BLOCK = 32
 _PANEL = 6
 """Explainers audited together, as many as an audit has by default."""
@@ -58,7 +61,7 @@ SUBSETS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class SeatScores:
     """Scores of one seat.
 
     Attributes:
@@ -86,7 +89,7 @@ class Scored:
             np.savez_compressed(file, values=self.values, told=np.array(json.dumps(told | {"pair": self.pair, "draw": self.draw})))
 
     @classmethod
-    def load(cls, path: Path) -> Scored:
+    def load(cls, path: Path) -> SeatScores:
         """What `save` kept."""
         with np.load(path) as kept:
             told, values = json.loads(str(kept["told"])), kept["values"]
@@ -102,7 +105,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Case:
+class ExamCase:
     """One candidate in one audit, and what came of it."""
 
     pair: str
@@ -116,7 +119,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Line:
+class ExamLine:
     """What one subset of measures comes to with so many images."""
 
     subset: str
@@ -127,7 +130,32 @@ class Line:
     right_of: int
 
 
-def scored(pair: Pair, draw: int, seed: int = 0, progress: Progress = silent) -> Scored:
+def examined(pairs: Sequence[Pair], folder: Path, seed: int = 0, progress: Progress = silent) -> tuple[list[SeatScores], dict[str, str]]:
+    """Scores of all seats of the pairs, and which pairs are left out and why.
+
+    Args:
+        pairs: Pairs of model and data.
+        folder: Keeps the scores; what it holds is not run again.
+        seed: Decides all randomness.
+        progress: Told about images done.
+    """
+    found, left_out = [], {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for pair in pairs:
+        for draw in range(pair.draws):
+            path = folder / f"{pair.name.replace(' ', '-')}-{draw}-{seed}.npz"
+            try:
+                if not path.exists():
+                    scored(pair, draw, seed, progress).save(path)
+                found.append(SeatScores.load(path))
+            except DataError as error:
+                if not pair.needs_data:
+                    raise
+                left_out[pair.name] = str(error)
+    return found, left_out
+
+
+def scored(pair: Pair, draw: int, seed: int = 0, progress: Progress = silent) -> SeatScores:
     """Run one seat of the exam through the audit's own blocks.
 
     Args:
@@ -148,7 +176,7 @@ def scored(pair: Pair, draw: int, seed: int = 0, progress: Progress = silent) ->
     parts = [one["nulls"]["value"].to_numpy().reshape(-1, len(items), len(rated)) for one in tables]
     sound = {many: _sound(seat, tables[: many // _BLOCK], many, seed) for many in COUNTS}
     right = {one.short_name: one.right for one in seat.candidates}
-    return Scored(pair.name, draw, np.concatenate(parts), items, rated, right, sound)
+    return SeatScores(pair.name, draw, np.concatenate(parts), items, rated, right, sound)
 
 
 def _sound(seat: Seat, tables: Sequence[Mapping[str, pl.DataFrame]], images: int, seed: int) -> bool:
@@ -161,7 +189,7 @@ def _sound(seat: Seat, tables: Sequence[Mapping[str, pl.DataFrame]], images: int
     return model_sentences(seat.model, looks, right, images, seed)[1]
 
 
-def judge(found: Sequence[Scored], seed: int = 0) -> list[Case]:
+def judge(found: Sequence[SeatScores], seed: int = 0) -> list[ExamCase]:
     """What the verdict makes of every candidate, by every subset of measures, in panels of as many as an audit has by default.
 
     Half of each pair's candidates, of those to be trusted and of the others, are set aside: they share no audit with the rest.
@@ -173,7 +201,7 @@ def judge(found: Sequence[Scored], seed: int = 0) -> list[Case]:
     return [case for one in found for panel, aside in _panels(one, seed) for case in _judged(one, panel, aside)]
 
 
-def _panels(one: Scored, seed: int) -> Iterator[tuple[list[str], bool]]:
+def _panels(one: SeatScores, seed: int) -> Iterator[tuple[list[str], bool]]:
     # By the pair's name alone, so that a candidate is in the same half in every draw.
     row = torch.zeros(1, dtype=torch.long)
     drawn = noise.uniform(seed, f"exam {one.pair}", row, row, (len(one.right),))[0].argsort().tolist()
@@ -186,7 +214,7 @@ def _panels(one: Scored, seed: int) -> Iterator[tuple[list[str], bool]]:
             yield half[at::panels], aside
 
 
-def _judged(one: Scored, panel: list[str], aside: bool) -> Iterator[Case]:
+def _judged(one: SeatScores, panel: list[str], aside: bool) -> Iterator[ExamCase]:
     items = [at for at, (name, _) in enumerate(one.items) if name in panel or name not in one.right]
     for subset, names in SUBSETS.items():
         columns = [at for at, rated in enumerate(one.measures) if rated.name in names]
@@ -198,10 +226,10 @@ def _judged(one: Scored, panel: list[str], aside: bool) -> Iterator[Case]:
             found = answer(values, [one.items[at] for at in items], [one.measures[at] for at in columns], contestants)
             trusted = found.trusted if one.sound[images] else ()
             for name in panel:
-                yield Case(one.pair, one.draw, name, one.right[name], images, subset, name in trusted, aside)
+                yield ExamCase(one.pair, one.draw, name, one.right[name], images, subset, name in trusted, aside)
 
 
-def lines(cases: Sequence[Case]) -> list[Line]:
+def lines(cases: Sequence[ExamCase]) -> list[ExamLine]:
     """Shares wrongly and rightly trusted, with Wilson's 95 % intervals, by subset and number of images."""
     found = []
     for subset in SUBSETS:
@@ -209,5 +237,5 @@ def lines(cases: Sequence[Case]) -> list[Line]:
             own = [one for one in cases if one.subset == subset and one.images == images]
             shares = {kind: [one.trusted for one in own if one.right is kind] for kind in (False, True)}
             wrong, right = (share(sum(shares[kind]), len(shares[kind])) for kind in (False, True))
-            found.append(Line(subset, images, wrong, len(shares[False]), right, len(shares[True])))
+            found.append(ExamLine(subset, images, wrong, len(shares[False]), right, len(shares[True])))
     return found

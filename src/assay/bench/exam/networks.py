@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from assay.bench.exam.maps import Asked, Candidate
+from assay.bench.exam.maps import Call, Candidate
 from assay.core import noise
 from assay.data import choose, read
 from assay.data.base import Batch, Dataset
@@ -35,18 +35,18 @@ class Linear(nn.Module):
 
 
 class Cells(nn.Module):
-    """Logits that are sums over cells' mean values and over products of two cells'."""
+    """Logits that are sums over cells' mean values, less one half, and over products of two cells'."""
 
     def __init__(self, classes: int = 5, seed: int = 0) -> None:
         super().__init__()
         cells = _GRID**2
-        self.alone = nn.Parameter(6 * _drawn(seed, "alone", (classes, cells)))
+        self.alone = nn.Parameter(8 * _drawn(seed, "alone", (classes, cells)))
         pairs = _drawn(seed, "pairs", (classes, cells, cells))
-        self.pairs = nn.Parameter(2 * torch.triu(pairs, 1))
+        self.pairs = nn.Parameter(4 * torch.triu(pairs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits."""
-        means = _means(x)
+        means = _means(x) - 0.5
         return means @ self.alone.T + torch.einsum("ni,kij,nj->nk", means, torch.triu(self.pairs, 1), means)
 
 
@@ -56,7 +56,7 @@ class Colours(nn.Module):
     def __init__(self, classes: int = 5) -> None:
         super().__init__()
         angle = 2 * torch.pi * torch.arange(classes)[:, None] / classes + 2 * torch.pi * torch.arange(3) / 3
-        self.weight = nn.Parameter(0.2 * angle.cos())
+        self.weight = nn.Parameter(0.3 * angle.cos())
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits."""
@@ -66,21 +66,26 @@ class Colours(nn.Module):
 def pixel_values() -> Candidate:
     """Exact Shapley values of pixels of `Linear` and `Colours` against black: each pixel's own addend."""
 
-    def make(asked: Asked) -> Tensor:
-        own = dict(asked.model.module.named_parameters())["weight"][asked.targets].detach()
-        return (own if own.ndim == 4 else own[:, :, None, None]) * asked.images
+    def make(call: Call) -> Tensor:
+        own = dict(call.model.module.named_parameters())["weight"][call.targets].detach()
+        return (own if own.ndim == 4 else own[:, :, None, None]) * call.images
 
     return Candidate("exact Shapley values", make, right=True)
 
 
 def cell_values() -> Candidate:
-    """Exact Shapley values of cells of `Cells` against black: a cell's own addend and half of each of its products."""
+    """Exact Shapley values of cells of `Cells` against black.
 
-    def make(asked: Asked) -> Tensor:
-        weights = {name: one.detach() for name, one in asked.model.module.named_parameters()}
-        means, pairs = _means(asked.images), torch.triu(weights["pairs"], 1)[asked.targets]
-        values = means * (weights["alone"][asked.targets] + 0.5 * torch.einsum("nij,nj->ni", pairs + pairs.transpose(1, 2), means))
-        return F.interpolate(values.view(-1, 1, _GRID, _GRID), size=asked.images.shape[2:], mode="nearest")
+    A cell of mean m, u = m - 1/2, is worth its own addend and, of each product with another cell's v, `m (v - 1/2) / 2`: the mean of what
+    it adds while the other is black and while it is there.
+    """
+
+    def make(call: Call) -> Tensor:
+        weights = {name: one.detach() for name, one in call.model.module.named_parameters()}
+        means, pairs = _means(call.images), torch.triu(weights["pairs"], 1)[call.targets]
+        both = torch.einsum("nij,nj->ni", pairs + pairs.transpose(1, 2), means - 1)
+        values = means * (weights["alone"][call.targets] + 0.5 * both)
+        return F.interpolate(values.view(-1, 1, _GRID, _GRID), size=call.images.shape[2:], mode="nearest")
 
     return Candidate("exact Shapley values", make, right=True)
 
@@ -94,23 +99,23 @@ def textures(count: int, seed: int) -> Batch:
 
 
 def coloured(count: int, classes: int, seed: int) -> Batch:
-    """Grey noise with one square of the colour of a class, which is the truth, at a random place."""
+    """Dark grey noise with one square of the colour of a class, which is the truth, at a random place."""
     index = torch.arange(count)
     zero = torch.zeros_like(index)
-    grey = F.interpolate(noise.uniform(seed, "grey", index, zero, (1, 8, 8)), size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+    grey = 0.2 * F.interpolate(noise.uniform(seed, "grey", index, zero, (1, 8, 8)), size=(SIDE, SIDE), mode="bilinear", align_corners=False)
     drawn = noise.uniform(seed, "square", index, zero, (3,))
     top, left = ((drawn[:, at] * (SIDE - _PATCH + 1)).long() for at in range(2))
     label = (drawn[:, 2] * classes).long()
     at = torch.arange(SIDE)
     inside = [(at >= start[:, None]) & (at < start[:, None] + _PATCH) for start in (top, left)]
     truth = (inside[0][:, :, None] & inside[1][:, None])[:, None]
-    colour = 0.5 + 0.4 * (2 * torch.pi * label[:, None] / classes + 2 * torch.pi * torch.arange(3) / 3).cos()
+    colour = 0.6 + 0.4 * (2 * torch.pi * label[:, None] / classes + 2 * torch.pi * torch.arange(3) / 3).cos()
     images = torch.where(truth, colour[:, :, None, None], grey.expand(-1, 3, -1, -1))
     return Batch(images, label, truth, None, index, tuple(f"square {number}" for number in range(count)))
 
 
-def fitted(shape: Architecture, data: Dataset, count: int, seed: int, epochs: int = 6) -> Classifier:
-    """A network of that shape, trained for a minute on so many images of the data."""
+def fitted(shape: Architecture, data: Dataset, count: int, seed: int, epochs: int = 24) -> Classifier:
+    """A network of that shape, trained for a minute or two on so many images of the data."""
     batch = read(data, choose(data, count, seed))
     assert batch.labels is not None
     mean, std = channel_statistics((255 * batch.images).round().to(torch.uint8))

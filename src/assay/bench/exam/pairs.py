@@ -63,11 +63,11 @@ class Pair:
 
 
 def _right(explainer: Explainer, name: str) -> Candidate:
-    return Candidate(name, lambda asked: asked.of(explainer), right=True)
+    return Candidate(name, lambda call: call.of(explainer), right=True)
 
 
 def _wrong(explainer: Explainer, name: str) -> Candidate:
-    return Candidate(name, lambda asked: asked.of(explainer))
+    return Candidate(name, lambda call: call.of(explainer))
 
 
 def _closed(net: nn.Module, other: nn.Module, batch: Batch, right: Sequence[Candidate]) -> Seat:

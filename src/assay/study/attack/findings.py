@@ -12,7 +12,9 @@ from assay.core.registry import short
 from assay.report.attack import AttackView
 from assay.report.attack_page import AttackPage, AttackRow
 from assay.report.page import Sentence
-from assay.stats.intervals import means
+from assay.report.text import plural
+from assay.stats.intervals import LEVEL, Moments, means
+from assay.stats.tests import holm, images_needed
 from assay.study.study import Asked, Done, Grid
 
 if TYPE_CHECKING:
@@ -22,26 +24,35 @@ __all__ = ["attack_grid", "attack_page", "attack_summary"]
 
 _STEADY = 0.5
 """What noise leaves of a map below which it takes no attack to change it."""
+_MARGIN = 0.05
+"""What an attack may take of a map more than noise does, and still count as no more."""
 _KINDS = ("left_after_noise", "left", "gap")
 
 
 def attack_summary(table: pl.DataFrame) -> pl.DataFrame:
-    """One row per explainer: means and 95 % intervals after noise, after the attack and of the paired difference.
+    """One row per explainer: means and 95 % intervals after noise, after the attack and of the paired difference; and what that says.
 
-    An explainer is `fragile` when the interval of the difference lies above 0.
+    An explainer is `fragile` when the difference lies above 0, p below 0.05 after Holm's correction over the explainers. `outcome` is
+    "fragile", "steady" where the attack is shown to take less than 0.05 of a map more than noise does, else "undecided", where
+    `needed` says how many images would show a difference as large as that found, if any number would.
 
     Args:
         table: A row per image and explainer, with what is left after the attack and after noise.
     """
+    parts = table.group_by("explainer", "attack", maintain_order=True)
+    gaps = [(part["left_after_noise"] - part["left"]).to_numpy() for _, part in parts]
+    higher = holm([float(Moments.of(gap[:, None]).above()[0]) for gap in gaps])
+    less = holm([float(Moments.of(_MARGIN - gap[:, None]).above()[0]) for gap in gaps])
     rows = []
-    for (explainer, attack), part in table.group_by("explainer", "attack", maintain_order=True):
+    for ((explainer, attack), part), gap, up, down in zip(parts, gaps, higher, less, strict=True):
         noise, left = part["left_after_noise"].to_numpy(), part["left"].to_numpy()
-        found = means(np.stack([noise, left, noise - left], 1))
         row: dict[str, Any] = {"explainer": explainer, "attack": attack, "images": len(part)}
-        for kind, one in zip(_KINDS, found, strict=True):
+        for kind, one in zip(_KINDS, means(np.stack([noise, left, gap], 1)), strict=True):
             row |= {kind: one.mean, f"{kind}_low": one.low, f"{kind}_high": one.high}
-        rows.append(row | {"fragile": bool(found[2].low > 0), "kept": float(part["kept"].mean() or 0.0)})  # type: ignore[arg-type]
-    return pl.DataFrame(rows)
+        needed = images_needed(float(Moments.of(gap[:, None]).effect[0]), LEVEL / len(gaps))
+        said = {"fragile": up < LEVEL, "outcome": "fragile" if up < LEVEL else "steady" if down < LEVEL else "undecided", "needed": needed}
+        rows.append(row | said | {"kept": float(part["kept"].mean() or 0.0)})  # type: ignore[arg-type]
+    return pl.DataFrame(rows, schema_overrides={"needed": pl.Int64})
 
 
 def attack_grid(summary: pl.DataFrame) -> Grid:
@@ -95,7 +106,8 @@ def attack_page(study: AttackStudy, asked: Asked, done: Done, summary: pl.DataFr
             "for explainers without derivatives": repr(study.otherwise),
             "compared by": repr(study.compare),
             "seed": str(asked.seed),
-            "rule": "fragile: the 95 % interval of the paired difference between noise and attack lies above 0",
+            "rule": f"fragile: the paired difference between noise and attack lies above 0, one-sided p below {LEVEL:g} after Holm's "
+            f"correction over the explainers; no more than noise: it is shown in the same way to be below {_MARGIN:g}; else undecided",
         },
         record=done.answers,
         problems=tuple(done.tally.problems),
@@ -103,16 +115,17 @@ def attack_page(study: AttackStudy, asked: Asked, done: Done, summary: pl.DataFr
 
 
 def _sentence(row: Mapping[str, Any]) -> Sentence:
-    if not row["fragile"] and row["left_after_noise"] < _STEADY:
-        text = f"{row['explainer']} needs no attack: noise of the same size leaves {row['left_after_noise']:.2f} of a map."
-        return Sentence("bad", text)
-    if not row["fragile"]:
-        return Sentence("good", f"{row['explainer']}: the attack takes no more of the maps than noise of the same size does.")
-    return Sentence(
-        "bad",
-        f"{row['explainer']} is fragile: {row['left']:.2f} of a map is left after the attack, {row['left_after_noise']:.2f} after noise of "
-        "the same size, the prediction being kept.",
-    )
+    name, left, after = row["explainer"], row["left"], row["left_after_noise"]
+    if row["outcome"] == "fragile":
+        told = f"{left:.2f} of a map is left after the attack, {after:.2f} after noise of the same size, the prediction being kept"
+        return Sentence("bad", f"{name} is fragile: {told}.")
+    if after < _STEADY:
+        return Sentence("bad", f"{name} needs no attack: noise of the same size leaves {after:.2f} of a map.")
+    if row["outcome"] == "steady":
+        return Sentence("good", f"{name}: the attack takes no more of the maps than noise of the same size does, within {_MARGIN:g}.")
+    would = f"; about {row['needed']:,} images would show it" if row["needed"] and row["needed"] > row["images"] else ""
+    told = f"{left:.2f} of a map is left after the attack, {after:.2f} after noise of the same size"
+    return Sentence("caution", f"{name} is undecided: {told}, which {plural(row['images'], 'image')} cannot tell apart{would}.")
 
 
 def _interval(row: Mapping[str, Any], kind: str) -> str:

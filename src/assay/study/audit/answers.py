@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from assay.stats.intervals import LEVEL, Moments
-from assay.stats.tests import holm, holm_levels, images_needed, not_worse
+from assay.stats.tests import holm, images_needed, not_worse
 from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, LAST, OWN, RANDOM, TRUTH
 
 __all__ = ["QUESTIONS", "SMALLEST", "Answers", "Rated", "Status", "answer"]
@@ -23,6 +23,8 @@ SMALLEST = 0.2
 """The smallest effect that counts, unless the user says otherwise: a mean paired difference of that many standard deviations."""
 _FLAT = 0.01
 """An image on which all maps score the same within this share tells nothing."""
+_SAME = 1e-7
+"""Scores that differ by no more are the same but for rounding."""
 _FEW = 12
 """With fewer images nothing is said not to hold, unless there is no difference at all."""
 _SCHEMA: dict[str, pl.DataType] = {
@@ -66,7 +68,7 @@ class Answers:
         saturated: Images on which no map moves a measure, by measure.
         faithful: Measures of faithfulness among those that answer questions.
         images: Images that were held against nulls.
-        tests: How many tests the correction is for.
+        tests: How many claims, each that an explainer passes a question, the correction is for.
     """
 
     table: pl.DataFrame
@@ -83,12 +85,15 @@ class Answers:
     images: int = 0
     tests: int = 0
 
+    def asked_of(self, question: str) -> tuple[str, ...]:
+        """The live measures that answer a question; see `_asked_of`."""
+        return _asked_of(question, self.alive, self.faithful, self.blind)
+
     def status(self, explainer: str, question: str) -> Status:
-        """What the live measures say of one question: more than the image is asked of any that sees signs, the others of all."""
-        own = self.table.filter((pl.col("explainer") == explainer) & (pl.col("question") == question) & pl.col("measure").is_in(self.alive))
+        """What the measures that answer a question say of it: more than the image is asked of any, the others of all."""
+        own = self.table.filter((pl.col("explainer") == explainer) & (pl.col("question") == question))
+        own = own.filter(pl.col("measure").is_in(self.asked_of(question)))
         last = question == QUESTIONS[-1]
-        if last:
-            own = own.filter(pl.col("measure").is_in(self.seeing))
         holds, p = own["holds"].to_list(), own["p"]
         if not holds or (p.is_nan().all() if last else p.is_nan().any()):
             return "open"
@@ -99,7 +104,17 @@ class Answers:
     @property
     def seeing(self) -> tuple[str, ...]:
         """Live measures of faithfulness that notice flipped signs."""
-        return tuple(one for one in self.faithful if one in self.alive and one not in self.blind)
+        return self.asked_of(QUESTIONS[-1])
+
+
+def _asked_of(question: str, alive: Sequence[str], faithful: Sequence[str], blind: Sequence[str]) -> tuple[str, ...]:
+    """The live measures that answer a question.
+
+    Known evidence says where a map should lie whatever the model is, so that it is not asked whether a map is of this model; and what
+    would not notice flipped signs is not asked whether a map says more than the image.
+    """
+    own = [one for one in alive if one in faithful or question in QUESTIONS[:2]]
+    return tuple(one for one in own if one not in blind or question != QUESTIONS[-1])
 
 
 def answer(
@@ -126,34 +141,31 @@ def answer(
     alive, silent, blind = _alive(scores, measures, smallest)
     saturated = {one.name: _saturated(values[:, :, at]) for at, one in enumerate(measures) if one.category == "faithfulness"}
     asked = [(name, question, at) for name in contestants for question in QUESTIONS for at in range(len(measures))]
-    rows, tests = _tested(
-        scores, asked, measures, {one.name: one.name in blind for one in measures if one.name in alive}, contestants, smallest
-    )
-    table = pl.DataFrame([row for row, _ in rows], schema=_SCHEMA)
-    live = [(row, found) for row, found in rows if row["measure"] in alive]
-    columns = [at for at, one in enumerate(measures) if one.name in alive]
     faithful = tuple(one.name for one in measures if one.category == "faithfulness")
-    seeing = [name for name in faithful if name in alive and name not in blind]
+    counted = {question: _asked_of(question, alive, faithful, blind) for question in QUESTIONS}
+    tests = [_hardest(scores.against(name, question, at, measures[at].name in blind)) for name, question, at in asked]
+    named = [(name, question, measures[at].name) for name, question, at in asked]
+    rows, claims = _tested(named, tests, counted, alive, contestants, smallest)
+    table = pl.DataFrame([row for row, _ in rows], schema=_SCHEMA)
+    columns = [at for at, one in enumerate(measures) if one.name in alive]
     standing = {(name, measures[at].name): _standing(scores, name, at) for name in contestants for at in columns}
     found = Answers(
         table,
         silent=tuple(silent),
         alive=tuple(alive),
         blind=tuple(blind),
-        needed={name: _needed([one for one in live if one[0]["explainer"] == name], tests, seeing) for name in contestants},
+        needed={name: _needed([one for one in rows if one[0]["explainer"] == name], claims, counted) for name in contestants},
         standing=standing,
         best={measures[at].name: _best(scores, list(contestants), at) for at in range(len(measures))},
         saturated=saturated,
         faithful=faithful,
         images=images,
-        tests=tests,
+        tests=claims,
     )
     passed = (name for name, may in contestants.items() if may and all(found.status(name, one) == "yes" for one in QUESTIONS))
     trusted = tuple(passed)
-    seen = [at for at in columns if measures[at].name in found.seeing]
-    return replace(
-        found, trusted=trusted, recommended=_recommended(scores, trusted, columns, seen, [one.name in blind for one in measures])
-    )
+    places = {question: [at for at in columns if measures[at].name in counted[question]] for question in QUESTIONS}
+    return replace(found, trusted=trusted, recommended=_recommended(scores, trusted, places, [one.name in blind for one in measures]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,12 +203,17 @@ class _Found:
     count: int
     exact: bool
 
+    @property
+    def decided(self) -> float:
+        """p; infinite where there is none, or no difference at all."""
+        return math.inf if self.exact or math.isnan(self.p) else self.p
+
 
 def _hardest(differences: Sequence[np.ndarray]) -> _Found:
     found = []
     for one in differences:
         moments, known = Moments.of(one[:, None]), one[np.isfinite(one)]
-        same = len(known) > 1 and bool((np.abs(known) <= 1e-7).all())
+        same = len(known) > 1 and bool((np.abs(known) <= _SAME).all())
         found.append(_Found(moments, 1.0 if same else float(moments.above()[0]), len(known), same))
     return max(found, key=lambda one: (math.isnan(one.p), one.p, -float(np.nan_to_num(one.moments.effect[0]))))
 
@@ -230,32 +247,54 @@ def _alive(scores: _Scores, measures: Sequence[Rated], smallest: float) -> tuple
 
 
 def _tested(
-    scores: _Scores,
-    asked: Sequence[tuple[str, str, int]],
-    measures: Sequence[Rated],
-    alive: Mapping[str, bool],
+    asked: Sequence[tuple[str, str, str]],
+    tests: Sequence[_Found],
+    counted: Mapping[str, Sequence[str]],
+    alive: Sequence[str],
     contestants: Mapping[str, bool],
     smallest: float,
 ) -> tuple[list[tuple[dict[str, object], _Found]], int]:
-    """A row for each question with what was found, and how many tests the verdict rests on.
+    """A row for each question by each measure, and how many claims the correction is for.
 
-    These are the tests by live measures of explainers that may be trusted, save where there is no difference at all, which no test could
-    find. Holm's procedure holds them together; of controls p is multiplied by their number, and p of silent measures is shown as it is.
+    A claim is that an explainer passes a question. The first three ask all their measures, so that a claim is as weak as its weakest test
+    and each may be held at the claim's own level (an intersection-union test); the last asks any, at the level's share. Holm's procedure
+    holds the claims together: those of explainers that may be trusted, save where there is no difference at all, which no test could
+    find. What no claim rests on is multiplied by their number, of live measures; of silent ones it is shown as it is.
+
+    Args:
+        asked: (explainer, question, measure) of each test.
+        tests: What each found.
+        counted: The measures that answer each question.
+        alive: Live measures.
+        contestants: The explainers, and whether each may be trusted at all.
+        smallest: The smallest effect that counts.
+
+    Source: Berger, Technometrics 1982 (intersection-union tests).
     """
-    found = [_hardest(scores.against(name, question, at, alive.get(measures[at].name, False))) for name, question, at in asked]
-    live = np.array([measures[at].name in alive for _, _, at in asked], bool)
-    rested = live & np.array([contestants[name] and not one.exact for (name, _, _), one in zip(asked, found, strict=True)], bool)
-    p, tests = np.array([one.p for one in found]), int(rested.sum())
-    corrected, levels = np.where(live, np.minimum(1.0, p * max(tests, 1)), p), np.where(live, LEVEL / max(tests, 1), LEVEL)
-    corrected[rested], levels[rested] = holm(p[rested]), holm_levels(p[rested])
+    places: dict[tuple[str, str], list[int]] = {}
+    for at, (name, question, measure) in enumerate(asked):
+        if contestants[name] and measure in counted[question]:
+            places.setdefault((name, question), []).append(at)
+    any_of = {claim: claim[1] == QUESTIONS[-1] for claim in places}
+    weight = {claim: len(rows) if any_of[claim] else 1 for claim, rows in places.items()}
+    p = {claim: (min if any_of[claim] else max)(tests[at].decided for at in rows) for claim, rows in places.items()}
+    # What could not be asked, or has no difference, can be claimed by no test.
+    kept = [claim for claim in places if p[claim] <= 1]
+    kept.sort(key=lambda claim: weight[claim] * p[claim])
+    factor, least = np.where([one in alive for _, _, one in asked], float(max(len(kept), 1)), 1.0), np.zeros(len(asked))
+    before = 0.0
+    for place, claim in enumerate(kept):
+        factor[places[claim]], least[places[claim]] = (len(kept) - place) * weight[claim], before
+        before = max(before, min(1.0, p[claim] * (len(kept) - place) * weight[claim]))  # As in Holm's procedure, p never fall.
     rows = []
-    for (name, question, at), one, own, level, counted in zip(asked, found, corrected, levels, live, strict=True):
-        low, high = one.moments.interval(2 * level)
-        difference, effect = float(one.moments.mean[0]), float(one.moments.effect[0])
-        row: dict[str, object] = {"explainer": name, "question": question, "measure": measures[at].name, "difference": difference}
-        row |= {"low": float(low[0]), "high": float(high[0]), "effect": effect, "p": float(own)}
-        rows.append((row | {"holds": _holds(float(own), effect, one, smallest) if counted else None}, one))
-    return rows, tests
+    for at, (name, question, measure) in enumerate(asked):
+        one, low_high = tests[at], tests[at].moments.interval(2 * LEVEL / factor[at])
+        corrected = float(np.maximum(np.minimum(1.0, one.p * factor[at]), least[at]))
+        effect = float(one.moments.effect[0])
+        row: dict[str, object] = {"explainer": name, "question": question, "measure": measure, "difference": float(one.moments.mean[0])}
+        row |= {"low": float(low_high[0][0]), "high": float(low_high[1][0]), "effect": effect, "p": corrected}
+        rows.append((row | {"holds": _holds(corrected, effect, one, smallest) if measure in alive else None}, one))
+    return rows, len(kept)
 
 
 def _holds(p: float, effect: float, found: _Found, smallest: float) -> bool | None:
@@ -269,20 +308,20 @@ def _holds(p: float, effect: float, found: _Found, smallest: float) -> bool | No
     return None if found.count < _FEW or effect >= smallest else False
 
 
-def _needed(live: Sequence[tuple[Mapping[str, object], _Found]], tests: int, seeing: Sequence[str]) -> int | None:
+def _needed(rows: Sequence[tuple[Mapping[str, object], _Found]], claims: int, counted: Mapping[str, Sequence[str]]) -> int | None:
     """Images that would decide the undecided questions of an explainer, as far as they would; None where there is no such number."""
-    first, last = [], []
-    for row, one in live:
-        if row["holds"] is None and one.count > 1:
-            many = images_needed(float(one.moments.effect[0]), LEVEL / max(tests, 1))
-            if row["question"] != QUESTIONS[-1]:
-                first.append(many)
-            elif row["measure"] in seeing:
-                last.append(many)
-    if last and not any(row["holds"] and row["question"] == QUESTIONS[-1] and row["measure"] in seeing for row, _ in live):
-        # One of these measures is enough.
-        first.append(min((many for many in last if many is not None), default=None))
-    return None if not first or None in first else max(many for many in first if many is not None)
+    many: list[int | None] = []
+    for question in QUESTIONS:
+        own = [(row["holds"], one) for row, one in rows if row["question"] == question and row["measure"] in counted[question]]
+        last = question == QUESTIONS[-1]
+        level = LEVEL / max(claims, 1) / (max(len(own), 1) if last else 1)
+        each = [images_needed(float(one.moments.effect[0]), level) for holds, one in own if holds is None and one.count > 1]
+        if not last:
+            many += each
+        elif each and not any(holds for holds, _ in own):
+            # One of these measures is enough.
+            many.append(min((one for one in each if one is not None), default=None))
+    return None if not many or None in many else max(one for one in many if one is not None)
 
 
 def _best(scores: _Scores, names: Sequence[str], at: int) -> tuple[str, ...]:
@@ -299,20 +338,28 @@ def _standing(scores: _Scores, name: str, at: int) -> float:
         return float(parts[0][known].sum() / parts[1][known].sum()) if known.any() else math.nan
 
 
-def _recommended(
-    scores: _Scores, trusted: Sequence[str], columns: Sequence[int], seeing: Sequence[int], blind: Sequence[bool]
-) -> str | None:
-    """Of the trusted, the one of the best mean standing on every other image, where the rest of the images bear it out."""
+def _recommended(scores: _Scores, trusted: Sequence[str], places: Mapping[str, Sequence[int]], blind: Sequence[bool]) -> str | None:
+    """Of the trusted, the one of the best mean standing on every other image, where the rest of the images bear it out.
+
+    Args:
+        scores: All scores.
+        trusted: The trusted explainers.
+        places: The measures that answer each question.
+        blind: Which measures would not notice flipped signs.
+    """
     if not trusted:
         return None
     even = np.arange(len(scores.values)) % 2 == 0
     choosing, checking = scores.only(even), scores.only(~even)
-    best = max(trusted, key=lambda name: float(np.nan_to_num(np.mean([_standing(choosing, name, at) for at in seeing]), nan=-math.inf)))
+
+    def stand(name: str) -> float:
+        return float(np.nan_to_num(np.mean([_standing(choosing, name, at) for at in places[QUESTIONS[-1]]]), nan=-math.inf))
+
+    best = max(trusted, key=stand)
     for question in QUESTIONS:
-        last = question == QUESTIONS[-1]
-        p = [_hardest(checking.against(best, question, at, blind[at])).p for at in (seeing if last else columns)]
+        p = [_hardest(checking.against(best, question, at, blind[at])).p for at in places[question]]
         # All must hold, so that each may be tested at the level itself; more than the image by one of them, so that these are corrected.
-        if not (np.nanmin(holm(p)) < LEVEL if last else max(p) < LEVEL):
+        if not (np.nanmin(holm(p)) < LEVEL if question == QUESTIONS[-1] else max(p) < LEVEL):
             return None
     return best
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from assay.measure.attacked import AFTER_NOISE, ATTACKED
 from assay.report.page import Sentence, Tone
+from assay.stats.dominance import dominated
 from assay.stats.intervals import LEVEL
 from assay.study.audit.answers import QUESTIONS, Answers
 from assay.study.audit.nulls import STEPS
@@ -20,18 +21,20 @@ FRAGILE = 0.5
 FEW = 30
 ALIKE = 0.5
 RULES = (
-    "Four questions are asked of every explainer, by every measure of faithfulness and of known truth, image by image: does its "
-    "map say where (it is held against itself put elsewhere, and against itself with flipped signs), of this image (against its "
-    "own map of another image of another class), of this model (against its own map of the model with every weight in random "
-    "order), and more than the image alone shows (against edges, colour contrast and a blob in the middle; all must be beaten). A "
-    f"question is passed where the mean paired difference lies on the good side of zero, one-sided p below {LEVEL:g} after Holm's "
-    "correction over all tests that the verdict rests on, and is at least the smallest effect that counts. A measure that does not "
-    "tell a map made from the model's own answers (or the known evidence) from the same map elsewhere is silent here and counts "
-    "for nothing. An explainer is trusted where it passes the first three questions by every live measure, and the fourth by one "
-    "at least that notices flipped signs; controls never are. The recommended one is the trusted explainer of the best standing on "
-    f"every other image, if it passes on the rest. Curves are compared with {STEPS} steps. Maps are called unstable when noise too "
-    f"small to see changes them by more than {FRAGILE:.0%} of their size, fragile when less of them is left under an attack than "
-    "under noise of its size, the 95 % intervals being apart."
+    "Four questions are asked of every explainer, by every measure of faithfulness and of known truth, image by image: does its map "
+    "say where (it is held against itself put elsewhere, and against itself with flipped signs), of this image (against its own map "
+    "of another image of another class), of this model (against its own map of the model with the weights of all layers in random "
+    "order, and it must change when those of the last layer are; not asked of known truth), and more than the image alone shows "
+    "(against edges, colour contrast, the other images' mean contrast and a blob in the middle; all must be beaten). A question is "
+    f"passed where the mean paired difference lies on the good side of zero, one-sided p below {LEVEL:g}, and is at least the "
+    "smallest effect that counts. The first three must be passed by every live measure that they are asked of, and the fourth by "
+    "one at least that notices flipped signs, corrected for their number; Holm's procedure corrects for the number of claims, each "
+    "that an explainer passes a question. A measure that does not tell a map made from the model's own answers (or the known "
+    "evidence) from the same map elsewhere is silent here and counts for nothing. An explainer is trusted where it passes all four "
+    "questions; controls never are. The recommended one is the trusted explainer of the best standing on every other image, if it "
+    f"passes on the rest. Curves are compared with {STEPS} steps. Maps are called unstable when noise too small to see changes them "
+    f"by more than {FRAGILE:.0%} of their size, fragile when less of them is left under an attack than under noise of its size, the "
+    "95 % intervals being apart."
 )
 
 
@@ -41,6 +44,7 @@ def verdict(
     answers: Answers,
     model: Sequence[Sentence] = (),
     alike: pl.DataFrame | None = None,
+    costs: Mapping[str, float] | None = None,
 ) -> tuple[Sentence, ...]:
     """Sentences for the top of the report, most important first.
 
@@ -50,9 +54,11 @@ def verdict(
         answers: What the questions come to, nothing being trusted where the model is not sound.
         model: What must be known of the model before.
         alike: As `assay.study.audit.nulls.agreements` makes it.
+        costs: Passes that a map takes, by explainer, where they are known.
     """
     explainers = list(dict.fromkeys(summary["explainer"]))
-    found = [*model, *_first(answers), *_each(answers, explainers), *_measures(answers), *_agreement(answers, alike)]
+    found = [*model, *_first(answers), *_each(answers, explainers), *_measures(answers), *_front(summary, answers, costs or {})]
+    found += _agreement(answers, alike)
     rest = [*_localisation(summary, answers), *_robustness(summary), *_attacked(summary), *_not_attacked(summary, images)]
     # Nothing reads as good news beside explainers that are not trusted.
     found += [Sentence("note", one.text) if one.tone == "good" and not answers.trusted else one for one in rest]
@@ -108,7 +114,7 @@ def _sentence(answers: Answers, name: str) -> Sentence:
     start = f"{name}: it says {', and '.join(said)}" if said else f"{name}:"
     lost = [_FAILS[question] for question in QUESTIONS if status[question] == "no"]
     own = answers.table.filter(
-        (pl.col("explainer") == name) & (pl.col("question") == QUESTIONS[2]) & pl.col("measure").is_in(answers.alive)
+        (pl.col("explainer") == name) & (pl.col("question") == QUESTIONS[2]) & pl.col("measure").is_in(answers.asked_of(QUESTIONS[2]))
     )
     if status[QUESTIONS[2]] == "no" and (own["difference"].abs() > 0).any():
         lost[lost.index(_FAILS[QUESTIONS[2]])] = "its map of the model with random weights does as well: it does not explain this model"
@@ -182,6 +188,29 @@ def _measures(answers: Answers) -> list[Sentence]:
     return found
 
 
+def _front(summary: pl.DataFrame, answers: Answers, costs: Mapping[str, float]) -> list[Sentence]:
+    """What is left to choose from among several trusted explainers, by means, and what each of the others loses to."""
+    if len(answers.trusted) < 2:
+        return []
+    rows = summary.filter((pl.col("kind") == "robustness") & pl.col("explainer").is_in(answers.trusted))
+    measure = next(iter(rows["measure"]), None)
+    robust = {row["explainer"]: row for row in rows.iter_rows(named=True) if row["measure"] == measure}
+    goods, told = {}, {}
+    for name in answers.trusted:
+        stands = [answers.standing.get((name, one), math.nan) for one in answers.seeing]
+        stand, own, passes = sum(stands) / len(stands), robust.get(name, {"mean": math.nan, "higher_is_better": True}), costs.get(name)
+        goods[name] = (stand, own["mean"] if own["higher_is_better"] else -own["mean"], math.nan if passes is None else -passes)
+        parts = [f"stands at {_stand(stand)}", *([] if math.isnan(own["mean"]) else [f"{measure} {own['mean']:.2f}"])]
+        told[name] = ", ".join([*parts, *([] if passes is None else [f"{passes:g} passes"])])
+    lost = dominated(goods)
+    kept = "; ".join(f"{name} ({words})" for name, words in told.items() if name not in lost)
+    what = f"faithfulness, robustness (by {measure}) and cost" if measure else "faithfulness and cost (robustness was not measured)"
+    text = f"Left to choose from by means of {what}: {kept}."
+    if lost:
+        text += f" Dropped: {', '.join(f'{name}, which is better than {winner} in none of them' for name, winner in lost.items())}."
+    return [Sentence("note", text)]
+
+
 def _agreement(answers: Answers, alike: pl.DataFrame | None) -> list[Sentence]:
     """Whether the trusted explainers agree with each other."""
     if alike is None or len(answers.trusted) < 2:
@@ -223,10 +252,14 @@ def _localisation(summary: pl.DataFrame, answers: Answers) -> list[Sentence]:
 
 def _robustness(summary: pl.DataFrame) -> list[Sentence]:
     rows = summary.filter(pl.col("statistic") == "MaxSensitivity").drop_nans("mean")
-    unstable = [f"{row['explainer']} ({row['mean']:.0%})" for row in rows.iter_rows(named=True) if row["mean"] > FRAGILE]
     if rows.is_empty():
         return []
+    unstable = [f"{row['explainer']} ({row['mean']:.0%})" for row in rows.iter_rows(named=True) if row["mean"] > FRAGILE]
     if not unstable:
+        # Said only where the intervals' own ends say so.
+        if not all(row["high"] <= FRAGILE for row in rows.iter_rows(named=True)):
+            text = "Noise too small to see is not shown to change any explainer's maps by more, or by less, than half of their size."
+            return [Sentence("note", text)]
         return [Sentence("good", "Noise too small to see changes no explainer's maps by more than half of their size.")]
     text = f"Unstable: noise too small to see changes the maps of {_listed(unstable)} by more than half of their size."
     return [Sentence("caution", text)]
@@ -245,7 +278,7 @@ def _attacked(summary: pl.DataFrame) -> list[Sentence]:
     if not floor:
         return []
     if not fragile:
-        return [Sentence("good", "The attacks take no more of any explainer's maps than noise of their size does.")]
+        return [Sentence("note", "No attack is shown to take more of any explainer's maps than noise of its size does.")]
     left = [f"{name} ({mean:.0%} left)" for name, mean in fragile.items()]
     return [
         Sentence("bad", f"Fragile: attacks that keep the prediction take more than noise of their size of the maps of {_listed(left)}.")

@@ -11,20 +11,23 @@ import polars as pl
 
 from assay.report.page import Sentence, Tone
 from assay.report.text import number, plural
+from assay.stats.intervals import Moments
 from assay.study.frontier.statistics import LEVEL, TOLERANCE, Bend, Outcome, bend, holm, outcome, resampled, trend
 
 __all__ = ["RULES", "cube", "frontier_summary", "frontier_trends", "knee_of", "p_words", "sentences"]
 
 FEW = 30
 RULES = (
-    "Every width is compared with width 0, image by image. A quantity gains at a width when the 95 % bootstrap interval of the mean paired "
-    "difference lies on the good side of zero, costs when on the bad side, is free when the interval holds zero and no loss above "
-    f"{TOLERANCE:.0%} of the value at width 0, and is undecided otherwise. A quantity gets better (worse) with the width when its rank "
-    f"correlation with the width, image by image, is above (below) zero: two-sided p below {LEVEL:g}, the larger one of Page's test and of "
-    "a t test of these correlations, after Holm's correction over the explainer's quantities. Smoothing is a gain where the robustness "
-    "that is named first gains at the largest width and gets better with the width. A notion of faithfulness is free when it is free at "
-    "the largest width, has a cost when it costs there and gets worse with the width, gains when it gains there and gets better; else it "
-    "is undecided as a whole."
+    "Every width is compared with width 0, image by image. A quantity gains at a width when the 95 % interval of the mean paired "
+    "difference lies on the good side of zero, costs when on the bad side, is free when it holds zero and no loss above "
+    f"{TOLERANCE:.0%} of the value at width 0 (a one-sided test at 0.025), and is undecided otherwise. A quantity gets better (worse) "
+    f"over these widths when its rank correlation with the width, image by image, is above (below) zero: two-sided p below {LEVEL:g}, "
+    "the larger one of Page's test and of a t test of these correlations, after Holm's correction over the explainer's quantities. "
+    "That holds for other images at these widths. Images that move together are one witness of what widths do, so that a trend with "
+    "the width, for other widths too, is said only where the mean curve's steps differ from a random walk's as well. Smoothing is a "
+    "gain where the robustness that is named first gains at the largest width and gets better over the widths. A notion of "
+    "faithfulness is free when it is free at the largest width, has a cost when it costs there and gets worse over the widths, gains "
+    "when it gains there and gets better; else it is undecided as a whole."
 )
 
 
@@ -54,6 +57,7 @@ def frontier_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
         differences = (values - values[:, :1]) * signs
     columns = np.concatenate([values, differences], 1).reshape(images, -1)
     drawn = resampled(columns, seed).reshape(-1, 2, widths, many)
+    ends = np.stack(Moments.of(columns).interval(), -1).reshape(2, widths, many, 2)
     counts = np.isfinite(columns).sum(0).reshape(2, widths, many)
     with np.errstate(invalid="ignore", divide="ignore"):
         means = np.where(np.isfinite(columns), columns, 0.0).sum(0).reshape(2, widths, many) / counts
@@ -62,7 +66,7 @@ def frontier_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
     rows = []
     for at, head in enumerate(heads.iter_rows(named=True)):
         width, quantity = divmod(at, many)
-        low, high = (_ends(drawn[:, kind, width, quantity], counts[kind, width, quantity]) for kind in (0, 1))
+        low, high = (tuple(map(float, ends[kind, width, quantity])) for kind in (0, 1))
         mean, change, size = (float(one) for one in (*means[:, width, quantity], abs(means[0, 0, quantity])))
         share = _ends(shares[:, width, quantity], counts[1, width, quantity] if size else 0)
         losses = (0.0 - change / size if size else math.nan, *share)
@@ -71,7 +75,7 @@ def frontier_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
             {name: head[name] for name in ("explainer", "kernel", "width", "quantity", "kind", "higher_is_better")}
             | dict(zip(("mean", "low", "high", "change", "change_low", "change_high"), (mean, *low, change, *high), strict=True))
             | dict(zip(("loss", "loss_low", "loss_high"), losses, strict=True))
-            | {"outcome": outcome(*high, size) if known else "", "count": int(counts[0, width, quantity])}
+            | {"outcome": outcome(high[0], high[1], size) if known else "", "count": int(counts[0, width, quantity])}
         )
     return pl.DataFrame(rows)
 
@@ -85,18 +89,18 @@ def frontier_trends(table: pl.DataFrame) -> pl.DataFrame:
     Returns:
         Columns explainer, quantity, kind, rank_correlation (mean over images of Spearman's correlation of the width with the quantity,
         positive meaning better), page_p, p (for other images at these widths, `images_p` of `assay.stats.trends.trend`), p_holm
-        (corrected over the quantities),
+        (corrected over the quantities), widths_p (for other widths too, `p` of the same, corrected alike),
         trend ("better" with the width, "worse", "none"; empty where it could not be tested) and images.
     """
     values, signs, names = cube(table)
     found = [trend(values[:, :, at] * sign) for at, sign in enumerate(signs)]
-    corrected = holm([one.images_p for one in found])
+    corrected, wider = holm([one.images_p for one in found]), holm([one.p for one in found])
     rows = []
-    for head, one, p in zip(table.head(len(names)).iter_rows(named=True), found, corrected, strict=True):
+    for head, one, p, other in zip(table.head(len(names)).iter_rows(named=True), found, corrected, wider, strict=True):
         word = "" if math.isnan(p) else "none" if p >= LEVEL else "better" if one.rank_correlation > 0 else "worse"
         rows.append(
             {name: head[name] for name in ("explainer", "quantity", "kind")}
-            | {"rank_correlation": one.rank_correlation, "page_p": one.page_p, "p": one.images_p, "p_holm": p}
+            | {"rank_correlation": one.rank_correlation, "page_p": one.page_p, "p": one.images_p, "p_holm": p, "widths_p": other}
             | {"trend": word, "images": one.images}
         )
     return pl.DataFrame(rows)
@@ -206,9 +210,10 @@ def _cost(line: Mapping[str, Any]) -> str:
 
 
 def _trend_words(move: Mapping[str, Any]) -> str:
+    over = "with the width" if move["widths_p"] < LEVEL else "over these widths"
     words = {
-        "better": "it gets better with the width",
-        "worse": "it gets worse with the width",
+        "better": f"it gets better {over}",
+        "worse": f"it gets worse {over}",
         "none": "no steady trend",
         "": "no trend test",
     }

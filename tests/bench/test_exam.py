@@ -1,0 +1,116 @@
+"""The verdict's exam: its maps are what their names say, and its counting is right."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+import assay
+from assay.bench.exam.exam import COUNTS, SUBSETS, SeatScores, judge, lines
+from assay.bench.exam.maps import CELLS, Call, blind, flawed, foreign, worth
+from assay.bench.exam.networks import Cells, Colours, Linear, cell_values, coloured, pixel_values, textures
+from assay.bench.exam.pairs import PAIRS
+from assay.explain.superpixels.segments import Grid
+from assay.explain.superpixels.surrogate import KernelShap
+from assay.stats.intervals import share
+from assay.study.audit.answers import Rated
+
+
+def asked(net, batch, count=3):
+    model, images = assay.Classifier(net), batch.images[:count]
+    return Call(model, images, model.predict(images), batch.index[:count], 0)
+
+
+def test_closed_form_values_of_cells_are_those_of_all_coalitions():
+    one = asked(Cells(), textures(2, 0), 1)
+    exact = one.of(KernelShap(samples=2**16, segments=Grid(rows=4, columns=4)))
+    torch.testing.assert_close(cell_values().make(one), exact, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("net", "batch"), [(Linear(), textures(8, 0)), (Colours(), coloured(8, 5, 0))], ids=["pixels", "colours"])
+def test_closed_form_values_of_pixels_add_up_to_the_score_against_black(net, batch):
+    one = asked(net, batch)
+    total = one.score(one.images) - one.score(0 * one.images)
+    torch.testing.assert_close(pixel_values().make(one).sum((1, 2, 3)), total, atol=1e-3, rtol=1e-4)
+
+
+def test_networks_tell_the_pictures_apart():
+    batch = coloured(64, 5, 0)
+    assert torch.equal(assay.Classifier(Colours()).predict(batch.images), batch.labels)
+    for net in (Linear(), Cells()):
+        assert len(assay.Classifier(net).predict(textures(64, 0).images).unique()) == 5
+
+
+def test_spoilt_maps_are_spoilt_as_they_say():
+    one = asked(Linear(), textures(8, 0), 4)
+    sound, maps = one.of(CELLS), {each.short_name: each.make(one) for each in flawed(CELLS, "occlusion")}
+    assert torch.equal(maps["minus occlusion"], -sound)
+    assert torch.equal(maps["shuffled occlusion"].flatten(1).sort().values, sound.flatten(1).sort().values)
+    spectra = [torch.fft.rfft2(each).abs() for each in (maps["texture of occlusion"], sound)]
+    torch.testing.assert_close(*spectra, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(maps["occlusion of another image"], sound.roll(1, 0))
+    assert torch.equal(maps["mean occlusion of all images"][0], maps["mean occlusion of all images"][3])
+    least = assay.Occlusion(segments=Grid(4, 4))(one.model, one.images, one.model.logits(one.images).argmin(1))
+    torch.testing.assert_close(maps["occlusion of the least likely class"], least)
+
+
+def test_blind_and_foreign_maps_do_not_change_with_the_model_but_for_noise_drawn_by_it():
+    one, other = (asked(Linear(seed=seed), textures(8, 0), 4) for seed in (0, 1))
+    other = Call(other.model, one.images, one.targets, one.index, 0)
+    every = [*blind(), foreign(CELLS, "occlusion", one.model, "another")]
+    changed = [each.short_name for each in every if not torch.equal(each.make(one), each.make(other))]
+    assert changed == ["noise drawn by the model's output"]
+    assert not any(each.right for each in every)
+
+
+def test_known_evidence_is_worth_what_its_erasure_costs():
+    batch = coloured(4, 5, 0)
+    one = asked(Colours(), batch, 4)
+    found = worth(batch.truth, batch.index).make(one)
+    assert ((found != 0) == batch.truth).all()
+    assert (found.sum((1, 2, 3)) > 0).all()
+
+
+def made(names, trusted, images=64):
+    """Scores by one measure in which `trusted` pass everything, and the others nothing."""
+    generator, items, columns = np.random.default_rng(0), [], []
+    for name in [*names, "control A", "positive control"]:
+        for kind in ("own", "elsewhere", "signs flipped", "another image's", "random weights", "random last layer"):
+            items.append((name, kind))
+            up = kind == "own" and (name in trusted or name == "positive control")
+            columns.append(float(up) + 0.1 * generator.normal(size=images))
+    rated = Rated("Insertion", True, "faithfulness", False)
+    return SeatScores("pair", 0, np.stack(columns, 1)[:, :, None], tuple(items), (rated,), names, dict.fromkeys(COUNTS, True))
+
+
+def test_what_is_trusted_is_counted_by_kind_and_halves_share_no_case():
+    names = {f"right {n}": True for n in range(4)} | {f"wrong {n}": False for n in range(16)}
+    cases = judge([made(names, {"right 0", "right 1", "right 2", "wrong 3"})])
+    own = [one for one in cases if one.subset == "Insertion" and one.images == 64]
+    assert sorted(one.candidate for one in own) == sorted(names)
+    assert {one.candidate for one in own if one.trusted} == {"right 0", "right 1", "right 2", "wrong 3"}
+    halves = [{one.candidate for one in own if one.set_aside is half} for half in (False, True)]
+    assert not halves[0] & halves[1]
+    assert [sum(names[name] for name in half) for half in halves] == [2, 2]
+    (line,) = [one for one in lines(cases) if one.subset == "Insertion" and one.images == 64]
+    assert (line.wrong, line.wrong_of, line.right, line.right_of) == (share(1, 16), 16, share(3, 4), 4)
+
+
+def test_nothing_is_trusted_of_an_unsound_model(tmp_path):
+    found = made({"right": True}, {"right"})
+    kept = SeatScores("pair", 1, found.values, found.items, found.measures, found.right, {32: False, 64: True})
+    kept.save(tmp_path / "kept.npz")
+    again = SeatScores.load(tmp_path / "kept.npz")
+    assert (again.items, again.measures, again.sound) == (kept.items, kept.measures, kept.sound)
+    trusted = {one.images: one.trusted for one in judge([again]) if one.subset == "Insertion"}
+    assert trusted == {32: False, 64: True}
+
+
+def test_the_exam_has_cases_enough():
+    assert len(PAIRS) >= 6
+    assert "README (Deletion, MaskIoU)" in SUBSETS
+    assert all(a.name != b.name for a, b in itertools.combinations(PAIRS, 2))
+    seat = PAIRS[0].make(0, 0)
+    names = [one.short_name for one in seat.candidates]
+    assert len(names) == len(set(names))

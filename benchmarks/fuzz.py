@@ -26,7 +26,7 @@ import assay
 from assay.data.files.decode import decode
 from assay.data.files.tar_index import index_tars
 from assay.errors import AssayError
-from assay.run.blocks import Part
+from assay.run.blocks import ArrayPart
 from assay.run.log import read_log
 from assay.run.settings import read_settings
 
@@ -121,7 +121,7 @@ def kinds(home: Path) -> dict[str, Callable[[random.Random], tuple[object, Calla
 
     def part(chance: random.Random) -> tuple[object, Callable[[], object]]:
         text = "".join(chance.choices("0123456789/auto-+ .\x00é", k=chance.randrange(0, 9)))
-        return text, lambda: Part.read(text, {"SLURM_ARRAY_TASK_ID": text, "SLURM_ARRAY_TASK_COUNT": text[::-1]})
+        return text, lambda: ArrayPart.read(text, {"SLURM_ARRAY_TASK_ID": text, "SLURM_ARRAY_TASK_COUNT": text[::-1]})
 
     return {"spec": spec, "image": image, "tar": archive, "log": log, "settings": settings, "part": part}
 

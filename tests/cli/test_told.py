@@ -3,12 +3,12 @@ import json
 import pytest
 
 from assay.cli.told import fitted
-from assay.study.study import Grid
+from assay.study.study import TerminalTable
 
 HEAD = ("explainer", "Deletion ↓", "Insertion ↑", "AttackedSimilarity ↑", "MaxSensitivity ↓")
 ROWS = (
     ("Gradient", "0.082 +", "0.711 =", "0.210 -", "0.044 +"),
-    ("KernelShap(samples=100, segments=Grid(rows=7, columns=7))", "0.104 +", "0.655 +", "0.540 +", "0.310 +"),
+    ("KernelShap(samples=100, segments=TerminalTable(rows=7, columns=7))", "0.104 +", "0.655 +", "0.540 +", "0.310 +"),
 )
 AUDIT = (
     "audit",
@@ -59,7 +59,7 @@ def test_a_wide_terminal_gets_one_table():
 
 def test_specs_go_on_after_brackets_and_commas_and_no_word_is_broken():
     (_, rows), *_ = fitted(HEAD, ROWS, 80)
-    assert rows[1][0].split("\n") == ["KernelShap(samples=100,", "segments=Grid(rows=7,", "columns=7))"]
+    assert rows[1][0].split("\n") == ["KernelShap(samples=100,", "segments=TerminalTable(rows=7,", "columns=7))"]
 
 
 def test_a_word_that_is_wider_than_the_terminal_is_cut_and_loses_nothing():
@@ -111,5 +111,5 @@ def test_the_version_and_short_help_are_there(run):
 
 
 def test_a_grid_of_no_rows_is_drawn():
-    grid = Grid("nothing", ("a", "b"), ())
+    grid = TerminalTable("nothing", ("a", "b"), ())
     assert list(fitted(grid.head, grid.rows, 80)) == [(["a", "b"], [])]

@@ -8,7 +8,7 @@ import assay
 from assay.errors import DataError, SpecError
 from assay.papers.diet.presets import RIVALS, demo, preset
 from assay.papers.diet.settings import DIET, PAPER_RECIPE, DietSettings
-from assay.papers.diet.work import Form
+from assay.papers.diet.work import DataForm
 from assay.papers.settings import from_file, merged
 from assay.tune.choice import RoundK
 from reference.studies import tiny
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 @EVERY
 def test_every_spec_of_every_preset_builds(dataset, name):
     settings = preset(dataset, name)
-    form = Form(settings, next(iter(settings.variants)), CPU)
+    form = DataForm(settings, next(iter(settings.variants)), CPU)
     architecture, recipe = form.training
     assert architecture.classes == {"chest-xray": 2, "celeba": 3}.get(dataset, 10)
     assert recipe.epochs == (10 if name == "paper" else recipe.epochs)
@@ -34,7 +34,7 @@ def test_every_spec_of_every_preset_builds(dataset, name):
 
 @EVERY
 def test_both_recipes_get_as_many_settings_and_the_authors_no_limit(dataset, name):
-    methods = Form(preset(dataset, name), next(iter(preset(dataset, name).variants)), CPU).methods
+    methods = DataForm(preset(dataset, name), next(iter(preset(dataset, name).variants)), CPU).methods
     assert list(methods) == [DIET, PAPER_RECIPE]
     assert {len(tried) for tried in methods.values()} == {3}
     for one in methods[PAPER_RECIPE]:
@@ -48,7 +48,7 @@ def test_a_useless_cell_can_be_erased_by_every_setting_of_the_authors_recipe():
     for dataset in DATA:
         for name in ("small", "paper"):
             settings = preset(dataset, name)
-            form = Form(settings, next(iter(settings.variants)), CPU)
+            form = DataForm(settings, next(iter(settings.variants)), CPU)
             for one in form.methods[PAPER_RECIPE]:
                 assert not one.mask_stop.reached([1 - 0.01 * epoch for epoch in range(90)])
 
@@ -77,7 +77,7 @@ def test_chest_x_rays_are_studied_at_the_paper_s_strength_with_the_tag_reversed_
     for variant in variants.values():
         assert variant.test == 'ChestXray(split="test", size=112, tag="NORMAL", strength=0.05, tag_size=32)'
         assert 'tag="PNEUMONIA"' in variant.reversed
-    recipes = [Form(settings, name, CPU).training[1] for name in variants]
+    recipes = [DataForm(settings, name, CPU).training[1] for name in variants]
     assert [any(type(one).__name__ == "PixelDropout" for one in recipe.augment) for recipe in recipes] == [False, True]
 
 
@@ -133,4 +133,4 @@ def test_classes_that_do_not_match_are_refused(tmp_path):
     digits = "HardDigits(split='{}', size=32)"
     variants = {"x": {"train": digits.format("train"), "tune": folder, "test": digits.format("test")}}
     with pytest.raises(DataError, match="the tune images have classes a, b, the test images 0, 1"):
-        Form(tiny(variants=variants), "x", CPU).check()
+        DataForm(tiny(variants=variants), "x", CPU).check()

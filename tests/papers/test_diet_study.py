@@ -17,7 +17,7 @@ from assay.models.sources.card import from_json
 from assay.papers.diet.networks import tuned
 from assay.papers.diet.scores import IOU, MASK
 from assay.papers.diet.study import plan, publish, study
-from assay.papers.diet.work import Form
+from assay.papers.diet.work import DataForm
 from assay.papers.paper import Paper
 from assay.run.state import read_state
 from reference.studies import TINY, tiny
@@ -73,7 +73,7 @@ def test_every_map_and_mask_has_a_value_for_every_image_seed_and_measure(values)
 
 
 def test_the_values_are_those_of_the_explainer_and_the_measure_themselves(finished, values):
-    form = Form(tiny(), "hard-digits", torch.device("cpu"))
+    form = DataForm(tiny(), "hard-digits", torch.device("cpu"))
     state = read_state(finished.folder / "jobs" / "train" / "state" / "outcome.safetensors")
     net = form.training[0].make()
     net.load_state_dict(state[0])
@@ -107,7 +107,7 @@ def test_all_costs_are_in_a_table(finished):
 
 
 def test_a_finished_study_is_not_done_again(finished, monkeypatch):
-    monkeypatch.setattr("assay.papers.diet.work.Form.work", None)
+    monkeypatch.setattr("assay.papers.diet.work.DataForm.work", None)
     again = study(tiny(), finished.folder)
     assert again.over
     assert again.verdict == finished.verdict
@@ -148,7 +148,7 @@ def test_a_price_is_told_before_the_work_for_every_job_of_the_study(finished):
 
 
 def test_a_tuning_that_is_over_is_taken_as_it_is(finished):
-    form = Form(tiny(), "hard-digits", torch.device("cpu"))
+    form = DataForm(tiny(), "hard-digits", torch.device("cpu"))
     paper = Paper(finished.folder, lambda *_: pytest.fail("there is nothing to do"))
     images, _, _ = form._tune_images()
     base = form.training[0].make()

@@ -14,7 +14,7 @@ import torch
 
 from assay.errors import DataError
 from assay.report import MeasureNote, Sentence, render, write
-from assay.report.cards import Card
+from assay.report.cards import ScreenCard
 
 VOID = {"meta", "img", "input", "br", "wbr", "link", "hr"}
 
@@ -117,7 +117,7 @@ def test_untrusted_texts_are_escaped_everywhere(page, change):
         settings={ATTACK: ATTACK},
         record={ATTACK: {ATTACK: [ATTACK]}},
         problems=((ATTACK, ATTACK),),
-        cards=(Card(ATTACK, "bad", ATTACK, (ATTACK,)),),
+        cards=(ScreenCard(ATTACK, "bad", ATTACK, (ATTACK,)),),
     )
     text = render(hostile)
     document = Document(text)
@@ -137,7 +137,7 @@ def test_empty_verdict_is_said(page, change):
 
 
 def test_the_first_screen_stands_before_the_verdict(page, change):
-    cards = (Card("Which one?", "good", "Use Gradient.", ("Lime: not shown",)), Card("What not?", "note", "Much.", ()))
+    cards = (ScreenCard("Which one?", "good", "Use Gradient.", ("Lime: not shown",)), ScreenCard("What not?", "note", "Much.", ()))
     text = Document(render(change(page, cards=cards))).text
     places = [text.index(one) for one in ("Which one?", "Use Gradient.", "Lime: not shown", "What not?", "The verdict in full")]
     assert places == sorted(places)

@@ -5,7 +5,7 @@ import pytest
 
 from assay.errors import DataError
 from assay.report.page import Sentence
-from assay.report.study_page import Grid, Picture, Section, StudyPage, render_study, write_study
+from assay.report.study_page import Picture, Section, StudyPage, TextTable, render_study, write_study
 
 
 class Document(HTMLParser):
@@ -37,7 +37,7 @@ class Document(HTMLParser):
         return [attributes for tag, attributes in self.tags if tag == name]
 
 
-GRID = Grid("Overlap.", "A note.", ("map", "IoU"), (("<b>Gradient</b>", "0.25"), ("mask", "0.70")), (False, True))
+GRID = TextTable("Overlap.", "A note.", ("map", "IoU"), (("<b>Gradient</b>", "0.25"), ("mask", "0.70")), (False, True))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 import assay
 from assay.core.ranks import Ranks
 from assay.errors import DataError, SpecError
-from assay.run.blocks import Blocks, Part
+from assay.run.blocks import ArrayPart, Blocks
 from assay.run.folder import Run
 from assay.run.lock import Lock, held_parts
 from assay.run.log import FINISH, Entry, Pace, read_log
@@ -30,15 +30,15 @@ def opened(folder, part=None, seed=0):
 @pytest.mark.parametrize(
     ("text", "environment", "part"),
     [
-        ("3/8", {}, Part(3, 8)),
-        ("auto", {"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_COUNT": "8"}, Part(5, 8)),
-        ("auto", {"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_COUNT": "8"}, Part(1, 8)),
-        ("auto/4", {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_STEP": "2"}, Part(4, 4)),
-        ("auto/3", {"JOB_COMPLETION_INDEX": "2"}, Part(3, 3)),
+        ("3/8", {}, ArrayPart(3, 8)),
+        ("auto", {"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_COUNT": "8"}, ArrayPart(5, 8)),
+        ("auto", {"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_COUNT": "8"}, ArrayPart(1, 8)),
+        ("auto/4", {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_STEP": "2"}, ArrayPart(4, 4)),
+        ("auto/3", {"JOB_COMPLETION_INDEX": "2"}, ArrayPart(3, 3)),
     ],
 )
 def test_a_part_is_read_from_a_word_or_from_the_schedulers_variables(text, environment, part):
-    assert Part.read(text, environment) == part
+    assert ArrayPart.read(text, environment) == part
 
 
 @pytest.mark.parametrize(
@@ -55,15 +55,15 @@ def test_a_part_is_read_from_a_word_or_from_the_schedulers_variables(text, envir
 )
 def test_what_names_no_part_is_refused(text, environment, message):
     with pytest.raises(SpecError, match=message):
-        Part.read(text, environment)
+        ArrayPart.read(text, environment)
 
 
 @pytest.mark.parametrize(("blocks", "count"), [(10, 3), (2, 5), (7, 7)])
 def test_parts_have_every_block_once_whatever_was_done_before(blocks, count):
-    shares = [Part(number, count).share(range(blocks)) for number in range(1, count + 1)]
+    shares = [ArrayPart(number, count).share(range(blocks)) for number in range(1, count + 1)]
     assert sorted(block for share in shares for block in share) == list(range(blocks))
     left = list(range(0, blocks, 2))
-    assert [Part(number, count).share(left) for number in range(1, count + 1)] == [
+    assert [ArrayPart(number, count).share(left) for number in range(1, count + 1)] == [
         [one for one in share if one in left] for share in shares
     ]
 
@@ -72,13 +72,13 @@ def test_parts_in_any_order_and_twice_come_to_the_bits_of_one_run(model, images,
     pixels = images(7)
     explained(model, pixels, tmp_path / "whole")
     folder = tmp_path / "parts"
-    told = explained(model, pixels, folder, Part(2, 2))
+    told = explained(model, pixels, folder, ArrayPart(2, 2))
     assert told.said == ("part 2 of 2 is done: 2 of 4 blocks are missing",)
     with pytest.raises(DataError, match=r"cannot be merged: 2 of 4 blocks are missing, the first 0"):
         explained(model, pixels, folder, "merge")
-    assert explained(model, pixels, folder, Part(2, 2)).said == told.said
+    assert explained(model, pixels, folder, ArrayPart(2, 2)).said == told.said
     assert not any((folder / name).exists() for name in RESULTS)
-    assert "assay run merge" in explained(model, pixels, folder, Part(1, 2)).said[0]
+    assert "assay run merge" in explained(model, pixels, folder, ArrayPart(1, 2)).said[0]
     report = explained(model, pixels, folder, "merge")
     assert report.found() is not None
     for name in RESULTS:
@@ -88,7 +88,7 @@ def test_parts_in_any_order_and_twice_come_to_the_bits_of_one_run(model, images,
     assert all((tmp_path / "whole" / name).read_bytes() == content for name, content in parts.items())
     assert list(verify(folder)) == []
     assert sorted(path.name for path in (folder / "log").iterdir()) == ["part-1-of-2.jsonl", "part-2-of-2.jsonl", "rank-0.jsonl"]
-    assert explained(model, pixels, folder, Part(1, 2)).over
+    assert explained(model, pixels, folder, ArrayPart(1, 2)).over
 
 
 def test_what_a_killed_part_had_kept_is_not_done_again(model, images, tmp_path):
@@ -103,23 +103,23 @@ def test_what_a_killed_part_had_kept_is_not_done_again(model, images, tmp_path):
 
     pixels = images(7)
     with pytest.raises(KilledError):
-        explained(model, pixels, tmp_path, Part(1, 2), Fatal((assay.Gradient(),), overlays=False))
+        explained(model, pixels, tmp_path, ArrayPart(1, 2), Fatal((assay.Gradient(),), overlays=False))
     assert [line.block for line in read_log(tmp_path / "log")] == [0]
-    explained(model, pixels, tmp_path, Part(1, 2))
+    explained(model, pixels, tmp_path, ArrayPart(1, 2))
     assert [line.block for line in read_log(tmp_path / "log")] == [0, 2]
 
 
 def test_ranks_and_the_same_part_twice_and_a_run_of_all_are_kept_apart(tmp_path):
-    with opened(tmp_path, Part(1, 3)) as one, opened(tmp_path, Part(2, 3)) as two:
+    with opened(tmp_path, ArrayPart(1, 3)) as one, opened(tmp_path, ArrayPart(2, 3)) as two:
         assert (one.share(), two.share()) == ([0, 3, 6, 9], [1, 4, 7])
         assert [path.name for path in held_parts(tmp_path)] == ["lock-part-1-of-3", "lock-part-2-of-3"]
         assert status(tmp_path).parts == ("part-1-of-3", "part-2-of-3")
         assert status(tmp_path).running
-        with pytest.raises(DataError, match=r"in use by process \d+"), opened(tmp_path, Part(1, 3)):
+        with pytest.raises(DataError, match=r"in use by process \d+"), opened(tmp_path, ArrayPart(1, 3)):
             pass
         with pytest.raises(DataError, match="in use by part-1-of-3, part-2-of-3"), opened(tmp_path):
             pass
-        with pytest.raises(DataError, match="seed is 1, there 0"), opened(tmp_path, Part(3, 3), seed=1):
+        with pytest.raises(DataError, match="seed is 1, there 0"), opened(tmp_path, ArrayPart(3, 3), seed=1):
             pass
     assert not held_parts(tmp_path)
     assert not status(tmp_path).running
@@ -130,7 +130,7 @@ def test_ranks_and_the_same_part_twice_and_a_run_of_all_are_kept_apart(tmp_path)
 
 def test_a_part_is_refused_beside_a_run_of_all(tmp_path, monkeypatch):
     monkeypatch.setattr("assay.run.lock._GRACE", 0.0)
-    with opened(tmp_path), pytest.raises(DataError, match="in use by process"), opened(tmp_path, Part(1, 2)):
+    with opened(tmp_path), pytest.raises(DataError, match="in use by process"), opened(tmp_path, ArrayPart(1, 2)):
         pass
 
 
@@ -139,7 +139,7 @@ def test_parts_that_begin_at_once_wait_for_each_other(tmp_path):
 
     def begin(number):
         try:
-            with opened(tmp_path, Part(number, 6)) as run:
+            with opened(tmp_path, ArrayPart(number, 6)) as run:
                 starts.append(run.start)
         except BaseException as error:
             failed.append(error)
@@ -154,7 +154,7 @@ def test_parts_that_begin_at_once_wait_for_each_other(tmp_path):
 
 
 def test_a_failing_part_leaves_what_others_may_have_begun_in(tmp_path):
-    with pytest.raises(KeyboardInterrupt), opened(tmp_path / "out", Part(1, 2)):
+    with pytest.raises(KeyboardInterrupt), opened(tmp_path / "out", ArrayPart(1, 2)):
         raise KeyboardInterrupt
     assert (tmp_path / "out" / "run.toml").exists()
     lock = Lock(tmp_path / "out" / "lock")

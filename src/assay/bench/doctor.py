@@ -24,7 +24,7 @@ from assay.measure.perturbation import Deletion
 from assay.models.sources.checkpoint import load as shipped
 from assay.models.training.training import pick_device
 
-__all__ = ["Check", "examine", "self_test"]
+__all__ = ["KnownAnswer", "examine", "self_test"]
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "polars", "scikit-image", "matplotlib")
 _EXTRAS = ("captum", "zennit", "grad-cam", "pydicom", "ray", "gradio", "transformers", "pandas", "xarray")
@@ -32,7 +32,7 @@ _IMAGES = 16
 
 
 @dataclass(frozen=True)
-class Check:
+class KnownAnswer:
     """One known answer: whether it came out, and what was measured."""
 
     name: str
@@ -60,7 +60,7 @@ def examine(device: str | None = None) -> dict[str, Mapping[str, str]]:
     }
 
 
-def self_test(device: str | None = None, progress: Progress = silent) -> tuple[Check, ...]:
+def self_test(device: str | None = None, progress: Progress = silent) -> tuple[KnownAnswer, ...]:
     """Known answers on the shipped Hard Digits network, some 10 s on two cores.
 
     Args:
@@ -72,40 +72,42 @@ def self_test(device: str | None = None, progress: Progress = silent) -> tuple[C
     assert labels is not None
     maps = Gradient()(model, images)
 
-    def right() -> Check:
+    def right() -> KnownAnswer:
         share = float((model.predict(images).cpu() == labels).float().mean())
-        return Check("the shipped network knows its digits", share > 0.9, f"{share:.0%} of {_IMAGES} right, more than 90 % expected")
+        return KnownAnswer("the shipped network knows its digits", share > 0.9, f"{share:.0%} of {_IMAGES} right, more than 90 % expected")
 
-    def alone() -> Check:
+    def alone() -> KnownAnswer:
         apart = float((Gradient()(model, images[3:4]) - maps[3:4]).abs().max() / maps[3].abs().max())
-        return Check("an image's map does not depend on its company", apart < 1e-4, f"relative difference {apart:.1e}, below 1e-4 expected")
+        return KnownAnswer(
+            "an image's map does not depend on its company", apart < 1e-4, f"relative difference {apart:.1e}, below 1e-4 expected"
+        )
 
-    def complete() -> Check:
+    def complete() -> KnownAnswer:
         some, targets = images[:4], model.predict(images[:4])
         sums = IntegratedGradients(steps=100, complete=False)(model, some, targets).flatten(1).sum(1)
         logits = model.logits(some) - model.logits(torch.zeros_like(some))
         wanted = logits.gather(1, targets[:, None])[:, 0]
         gap = float((sums - wanted).abs().max() / wanted.abs().max())
-        return Check("integrated gradients add up to the logit", gap < 0.1, f"relative gap {gap:.1e}, below 1e-1 expected")
+        return KnownAnswer("integrated gradients add up to the logit", gap < 0.1, f"relative gap {gap:.1e}, below 1e-1 expected")
 
-    def finds() -> Check:
+    def finds() -> KnownAnswer:
         scores = [float(MaskIoU()(model, images, one, truth=batch.truth).mean()) for one in (maps, RandomMap()(model, images))]
-        return Check(
+        return KnownAnswer(
             "gradients find the digit, noise does not", scores[0] > 2 * scores[1], f"MaskIoU {scores[0]:.2f}, of noise {scores[1]:.2f}"
         )
 
-    def deletes() -> Check:
+    def deletes() -> KnownAnswer:
         scores = [float(Deletion()(model, images, one).mean()) for one in (maps, RandomMap()(model, images))]
-        return Check(
+        return KnownAnswer(
             "deleting what gradients name hurts more", scores[0] < scores[1], f"Deletion {scores[0]:.3f}, of noise {scores[1]:.3f}"
         )
 
-    tests: tuple[Callable[[], Check], ...] = (right, alone, complete, finds, deletes)
-    found: list[Check] = []
+    tests: tuple[Callable[[], KnownAnswer], ...] = (right, alone, complete, finds, deletes)
+    found: list[KnownAnswer] = []
     for test in tests:
         start = time.perf_counter()
         one = test()
-        found.append(Check(one.name, one.passed, f"{one.told} ({time.perf_counter() - start:.1f} s)"))
+        found.append(KnownAnswer(one.name, one.passed, f"{one.told} ({time.perf_counter() - start:.1f} s)"))
         progress("self-test", len(found), len(tests))
     return tuple(found)
 

@@ -39,7 +39,7 @@ def compare(
     from assay.study.compare.compare import EXPLAINERS, MEASURES
     from assay.study.compare.compare import compare as put
     from assay.study.compare.page import map_grid, score_grid
-    from assay.study.study import Grid
+    from assay.study.study import TerminalTable
 
     folders = [Path(one).is_dir() and (Path(one) / "run.toml").exists() for one in (first, second)]
     if images is None:
@@ -66,7 +66,7 @@ def compare(
                 progress=progress,
             )
     grids = [score_grid(found.table, found.names), *([map_grid(found.maps)] if found.maps.height else [])]
-    tables = [Grid(f"{one.title} {one.note}", one.headings, one.lines) for one in grids]
+    tables = [TerminalTable(f"{one.title} {one.note}", one.headings, one.lines) for one in grids]
     asked_apart = [f"{name}: {one} in the first, {other} in the second" for name, one, other in found.settings]
     place = None if out is None else ("report", str(found.to_html(out)))
     tell(Told(found.sentences, tables, asked_apart, place))

@@ -22,7 +22,7 @@ def doctor(
     """Tell versions, device, the precision that pays, where data lie, and test this installation; exit code 1 where a test fails."""
     from assay.bench.doctor import examine, self_test
     from assay.report import Sentence
-    from assay.study.study import Grid
+    from assay.study.study import TerminalTable
 
     with bar() as progress:
         parts = examine(device)
@@ -34,10 +34,10 @@ def doctor(
         sentence = Sentence("good", f"All is well: {len(checks)} of {len(checks)} known answers came out.")
     else:
         sentence = Sentence("note", "Nothing was tested.")
-    grids = [Grid(title, ("what", "found"), tuple(rows.items())) for title, rows in parts.items()]
+    grids = [TerminalTable(title, ("what", "found"), tuple(rows.items())) for title, rows in parts.items()]
     if checks:
         rows = tuple((one.name, "passed" if one.passed else "FAILED", one.told) for one in checks)
-        grids.append(Grid("Self-test", ("test", "outcome", "measured"), rows))
+        grids.append(TerminalTable("Self-test", ("test", "outcome", "measured"), rows))
     tell(Told((sentence,), grids))
     if failed:
         raise typer.Exit(1)

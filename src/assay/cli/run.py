@@ -140,7 +140,7 @@ def verify(folder: Folder) -> None:
 def compare(first: Folder, second: Folder) -> None:
     """Put two runs side by side: settings, means, and paired differences with 95 % intervals on the images that both have."""
     from assay.run.compare import compare as put
-    from assay.study.study import Grid
+    from assay.study.study import TerminalTable
 
     found = put(first, second)
     same = ["identical: every file of results is the same, bit by bit"] if found.identical else []
@@ -158,7 +158,11 @@ def compare(first: Folder, second: Folder) -> None:
     grids = (
         ()
         if found.identical
-        else (Grid("Means less the random map's, where there is one; the difference is second less first, image by image", head, rows),)
+        else (
+            TerminalTable(
+                "Means less the random map's, where there is one; the difference is second less first, image by image", head, rows
+            ),
+        )
     )
     tell(Told((), grids, tuple(map(printable, (*same, *asked, *found.wrong, *found.alone)))))
 

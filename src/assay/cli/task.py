@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from assay.core.ranks import Ranks
     from assay.data.files.reading import Reading
     from assay.models.classifier import Classifier
-    from assay.run.blocks import Part
+    from assay.run.blocks import ArrayPart
     from assay.study.study import Asked
 
 __all__ = ["Task"]
@@ -116,15 +116,15 @@ class Task:
             self.classes,
         )
 
-    def share(self) -> Part | Literal["merge"] | None:
+    def share(self) -> ArrayPart | Literal["merge"] | None:
         """The part of the run to do; None for all.
 
         Raises:
             SpecError: It is none.
         """
-        from assay.run.blocks import Part
+        from assay.run.blocks import ArrayPart
 
-        return "merge" if self.part == "merge" else None if self.part is None else Part.read(self.part)
+        return "merge" if self.part == "merge" else None if self.part is None else ArrayPart.read(self.part)
 
     def asked(self, ranks: Ranks) -> Asked:  # noqa: ARG002
         """What a study is about, but for the data's hash."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from assay.report import Sentence
-    from assay.study.study import Grid
+    from assay.study.study import TerminalTable
 
 __all__ = ["MANNER", "OVER", "Manner", "Told", "fitted", "put", "tell"]
 
@@ -61,7 +61,7 @@ class Told:
     """
 
     sentences: Sequence[Sentence] = ()
-    grids: Sequence[Grid] = ()
+    grids: Sequence[TerminalTable] = ()
     said: Sequence[str] = ()
     main: tuple[str, str] | None = None
 
@@ -93,7 +93,7 @@ def tell(told: Told) -> None:
         console.print(f"{told.main[0]}: {told.main[1]}", markup=False, soft_wrap=True)
 
 
-def put(grid: Grid, console: Console | None = None) -> None:
+def put(grid: TerminalTable, console: Console | None = None) -> None:
     """Print a table, in several parts where it is wider than the terminal."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from assay.core.files import replacing
 from assay.report.export import Table, cells, headings, write
 from assay.report.figures.plots import to_bytes
-from assay.report.study_page import Grid, Picture
+from assay.report.study_page import Picture, TextTable
 
 __all__ = ["RESULTS", "Drawing", "grid", "put", "write_drawings", "write_tables"]
 
@@ -72,8 +72,8 @@ def put(folder: Path, name: str, content: bytes) -> str:
     return name
 
 
-def grid(table: Table) -> Grid:
+def grid(table: Table) -> TextTable:
     """A table as the page shows it."""
     shown = headings(table)
     numeric = tuple(table.frame.schema[name].is_numeric() for name in shown)
-    return Grid(table.title, table.note, tuple(shown), tuple(map(tuple, cells(table))), numeric)
+    return TextTable(table.title, table.note, tuple(shown), tuple(map(tuple, cells(table))), numeric)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Card", "Tone"]
+__all__ = ["ScreenCard", "Tone"]
 
 Tone = Literal["good", "caution", "bad", "note"]
 
 
 @dataclass(frozen=True)
-class Card:
+class ScreenCard:
     """One question and its answer.
 
     Attributes:

@@ -17,7 +17,7 @@ from assay.report.figures.picture import photo
 from assay.report.figures.plots import sheet, to_bytes
 from assay.report.page import Sentence
 from assay.report.render import environment
-from assay.report.study_page import Grid, Picture
+from assay.report.study_page import Picture, TextTable
 from assay.report.text import number, plural
 from assay.tune.diet import Tuned
 
@@ -32,7 +32,7 @@ class Face:
 
     title: str
     sentences: tuple[Sentence, ...] = ()
-    grids: tuple[Grid, ...] = ()
+    grids: tuple[TextTable, ...] = ()
     pictures: tuple[Picture, ...] = ()
 
 
@@ -80,7 +80,7 @@ def certificate(found: Certificate) -> str:
     told = f"its pixels certified in the top (red) and out of it (blue) within {radii[least]:g}"
     caption = f"{_first(len(rows), len(found.maps))}: the map, and {told}"
     head = ("L2 distance", "images certified", "cosine, median bound", "top pixels that stay, median bound")
-    grid = Grid("Bounds.", f"Each image's hold at {found.confidence:.4g} confidence.", head, lines, (True,) * 4)
+    grid = TextTable("Bounds.", f"Each image's hold at {found.confidence:.4g} confidence.", head, lines, (True,) * 4)
     picture = _sheet(rows, ("map", "certified"), [""] * len(rows), caption)
     return fragment(Face(repr(found), (Sentence("note", found.sentence),), (grid,), (picture,)))
 
@@ -90,7 +90,7 @@ def tuned(found: Tuned) -> str:
     history = found.history
     heads = [name for name, value in history[0].items() if name != "chosen" and isinstance(value, int | float)]
     lines = tuple(tuple(_told(row[name]) + ("*" if name == "round" and row["chosen"] else "") for name in heads) for row in history)
-    grid = Grid("Rounds;", "* the one that was taken.", tuple(heads), lines, (True,) * len(heads))
+    grid = TextTable("Rounds;", "* the one that was taken.", tuple(heads), lines, (True,) * len(heads))
     masks = found.masks[:_SHOWN]
     rows = [[_photo(one) for one in masks]]
     caption = f"{_first(len(masks), len(found.masks))}: the mask, white where the model may look"

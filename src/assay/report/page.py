@@ -12,7 +12,7 @@ from torch import Tensor
 
 from assay.errors import DataError, EmptyBatchError, ImageTypeError, PixelRangeError, ShapeError
 from assay.report.attack import AttackView
-from assay.report.cards import Card, Tone
+from assay.report.cards import ScreenCard, Tone
 from assay.report.questions import QuestionRow
 
 __all__ = ["VERDICTS", "Gallery", "MeasureNote", "Page", "Sentence", "Tone"]
@@ -138,7 +138,7 @@ class Page:
     attacks: tuple[AttackView, ...] = ()
     questions: tuple[QuestionRow, ...] = ()
     best: Mapping[str, tuple[str, ...]] | None = None
-    cards: tuple[Card, ...] = ()
+    cards: tuple[ScreenCard, ...] = ()
 
     def __post_init__(self) -> None:
         missing = [name for name in _COLUMNS if name not in self.summary.columns]

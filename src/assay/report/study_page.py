@@ -15,11 +15,11 @@ from assay.report.answers import answers
 from assay.report.page import Sentence
 from assay.report.render import environment
 
-__all__ = ["Grid", "Picture", "Section", "StudyPage", "render_study", "write_study"]
+__all__ = ["Picture", "Section", "StudyPage", "TextTable", "render_study", "write_study"]
 
 
 @dataclass(frozen=True)
-class Grid:
+class TextTable:
     """A table of texts; `numeric` says of each column whether its texts are numbers."""
 
     title: str
@@ -50,7 +50,7 @@ class Section:
 
     heading: str
     text: str
-    grids: tuple[Grid, ...] = ()
+    grids: tuple[TextTable, ...] = ()
     pictures: tuple[Picture, ...] = ()
 
 

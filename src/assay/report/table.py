@@ -12,7 +12,7 @@ import polars as pl
 from assay.report.page import VERDICTS, MeasureNote
 from assay.report.text import decimals_for, number, plural
 
-__all__ = ["Cell", "Column", "Row", "Table", "by_measure", "cue_of", "summary_table"]
+__all__ = ["Cell", "Column", "Row", "SummaryTable", "by_measure", "cue_of", "summary_table"]
 
 Line = dict[str, Any]
 
@@ -49,7 +49,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class SummaryTable:
     """The columns with their categories' (name, width), and the rows in the order of the summary."""
 
     categories: tuple[tuple[str, int], ...]
@@ -69,7 +69,9 @@ def by_measure(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[
     return sorted(columns, key=lambda column: order.index(column[0].note.category))
 
 
-def summary_table(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], best: Mapping[str, Collection[str]] | None = None) -> Table:
+def summary_table(
+    summary: pl.DataFrame, notes: Mapping[str, MeasureNote], best: Mapping[str, Collection[str]] | None = None
+) -> SummaryTable:
     """Lay out the summary; of the means that beat a random map, those are marked that `best` names for their measure."""
     explainers = list(dict.fromkeys(summary["explainer"]))
     columns = by_measure(summary, notes)
@@ -78,7 +80,7 @@ def summary_table(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], best:
     for column, _ in columns:
         widths[column.note.category] = widths.get(column.note.category, 0) + 1
     rows = tuple(_row(explainer, tuple(column.get(explainer) for column in cells)) for explainer in explainers)
-    return Table(tuple(widths.items()), tuple(column for column, _ in columns), rows)
+    return SummaryTable(tuple(widths.items()), tuple(column for column, _ in columns), rows)
 
 
 def cue_of(line: Line) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from assay.core.files import check_destination, is_draft, remove_drafts, write_all
 from assay.core.ranks import Ranks
 from assay.errors import DataError
-from assay.run.blocks import Blocks, Part
+from assay.run.blocks import ArrayPart, Blocks
 from assay.run.lock import Lock, held_parts, is_part_lock
 from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS, read_environment
 from assay.run.settings import differences, plain, read_settings, settings_text
@@ -50,7 +50,7 @@ def _is_ours(folder: Path, name: str) -> bool:
 
 
 @contextmanager
-def claimed(folder: Path, lock: Lock, document: Mapping[str, Any], part: Part | None) -> Iterator[bool]:
+def claimed(folder: Path, lock: Lock, document: Mapping[str, Any], part: ArrayPart | None) -> Iterator[bool]:
     """Take the folder for this process; True when it begins here, False when a run like this is in it.
 
     A part takes its own lock, and the folder's for the length of the block alone, so that it begins beside other parts but beside
@@ -103,7 +103,7 @@ def begin(
     given: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
     ranks: Ranks,
     made: dict[str, None] | None,
-    part: Part | None,
+    part: ArrayPart | None,
 ) -> tuple[int, Mapping[str, Any]]:
     """Write down this start, and in `made`, if it is the first, what it made; its number, and the answers of the first."""
     if made is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from assay.errors import SpecError
 
-__all__ = ["BLOCK", "Blocks", "Part"]
+__all__ = ["BLOCK", "ArrayPart", "Blocks"]
 
 BLOCK = 64
 """Images in a block at most, unless the user says otherwise: explainers' chunks are full and the maps take bounded memory."""
@@ -56,7 +56,7 @@ class Blocks:
 
 
 @dataclass(frozen=True)
-class Part:
+class ArrayPart:
     """One of several parts of a run: every so-many-th block, done by a job that never meets the others, as in a scheduler's array.
 
     Args:
@@ -72,7 +72,7 @@ class Part:
             raise SpecError(f"a part is number 1 to N of N, such as 3/8, not {self.number}/{self.count}")
 
     @classmethod
-    def read(cls, text: str, environment: Mapping[str, str] | None = None) -> Part:
+    def read(cls, text: str, environment: Mapping[str, str] | None = None) -> ArrayPart:
         """The part that a text names: `3/8`, `auto` for that of a Slurm array, or `auto/8`, whose number the scheduler tells.
 
         Args:

@@ -12,7 +12,7 @@ import polars as pl
 
 from assay.errors import DataError
 from assay.report.page import Sentence
-from assay.report.study_page import Grid, Section, StudyPage, render_study
+from assay.report.study_page import Section, StudyPage, TextTable, render_study
 from assay.report.text import number, plural
 from assay.run.paths import ENVIRONMENT
 from assay.run.status import read_document, status, written
@@ -81,11 +81,11 @@ class RunCard:
         """The card as one self-contained HTML page."""
         sections = []
         for place, (heading, pairs) in enumerate(self.parts):
-            grids = [Grid("", "", ("what", "value"), tuple(pairs), (False, False))]
+            grids = [TextTable("", "", ("what", "value"), tuple(pairs), (False, False))]
             if place == _RESULTS and self.results:
                 head = tuple(self.results[0])
                 grids.append(
-                    Grid(
+                    TextTable(
                         "Summary.",
                         "95 % intervals.",
                         head,

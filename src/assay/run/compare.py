@@ -16,7 +16,7 @@ from assay.run.settings import differences
 from assay.run.status import read_document, written
 from assay.stats.intervals import Interval, means
 
-__all__ = ["Comparison", "Line", "compare"]
+__all__ = ["Pairing", "RunComparison", "compare"]
 
 _SEPARATE = ("report.html",)
 """Results that say when and on which machine, and so differ between runs that are the same."""
@@ -26,7 +26,7 @@ _FLOOR = "RandomMap"
 
 
 @dataclass(frozen=True)
-class Line:
+class Pairing:
     """One explainer by one measure in both runs.
 
     Scores are those above the random map's of the same image in the same run, where a run has one: raw scores of two models, or of two
@@ -50,7 +50,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Two runs side by side.
 
     Attributes:
@@ -63,12 +63,12 @@ class Comparison:
 
     identical: bool
     settings: tuple[tuple[str, str, str], ...]
-    lines: tuple[Line, ...]
+    lines: tuple[Pairing, ...]
     alone: tuple[str, ...]
     wrong: tuple[str, ...] = ()
 
 
-def compare(first: Path, second: Path) -> Comparison:
+def compare(first: Path, second: Path) -> RunComparison:
     """Compare two runs of `assay audit`, of `assay frontier` or of `assay explain`.
 
     Args:
@@ -87,7 +87,7 @@ def compare(first: Path, second: Path) -> Comparison:
         raise DataError(f"cannot compare {first} and {second}: a file cannot be read: {told}; `assay run verify` tells more") from error
 
 
-def _compare(first: Path, second: Path) -> Comparison:
+def _compare(first: Path, second: Path) -> RunComparison:
     documents = [read_document(folder) for folder in (first, second)]
     asked = [{"assay": one["assay"], **one["settings"]} for one in documents]
     if documents[0]["command"] != documents[1]["command"]:
@@ -102,7 +102,7 @@ def _compare(first: Path, second: Path) -> Comparison:
         keys = [dict.fromkeys(table.select("explainer", "measure").unique(maintain_order=True).collect().rows()) for table in tables]
         lines = [_line(tables, explainer, measure) for explainer, measure in keys[0] if (explainer, measure) in keys[1]]
         alone = _alone(*map(set, keys))
-    return Comparison(hashes[0] == hashes[1] and bool(hashes[0]) and not told, changed, tuple(lines), alone, tuple(told))
+    return RunComparison(hashes[0] == hashes[1] and bool(hashes[0]) and not told, changed, tuple(lines), alone, tuple(told))
 
 
 def _results(folder: Path) -> tuple[dict[str, str], list[str]]:
@@ -123,12 +123,12 @@ def _scores(folder: Path) -> pl.LazyFrame:
     raise DataError(f"{folder} holds no scores and no maps yet")
 
 
-def _line(tables: tuple[pl.LazyFrame, pl.LazyFrame], explainer: str, measure: str) -> Line:
+def _line(tables: tuple[pl.LazyFrame, pl.LazyFrame], explainer: str, measure: str) -> Pairing:
     one, two = (_above(table, explainer, measure, name) for table, name in zip(tables, ("one", "two"), strict=True))
     values = one.join(two, on="image", maintain_order="left").select("one", "two").collect().to_numpy()
     with np.errstate(invalid="ignore"):  # infinity less infinity
         intervals = means(np.column_stack([values, values[:, 1] - values[:, 0]]))
-    return Line(explainer, measure, len(values), *intervals)
+    return Pairing(explainer, measure, len(values), *intervals)
 
 
 def _above(table: pl.LazyFrame, explainer: str, measure: str, name: str) -> pl.LazyFrame:
@@ -142,7 +142,7 @@ def _above(table: pl.LazyFrame, explainer: str, measure: str, name: str) -> pl.L
     return own.join(floor, on="image", how="left", maintain_order="left").select("image", pl.col(name) - pl.col("floor"))
 
 
-def _maps(first: Path, second: Path) -> Iterator[Line]:
+def _maps(first: Path, second: Path) -> Iterator[Pairing]:
     """The distance 1 - cosine of the two runs' maps; each run's own column holds the mean size (L2) of its maps."""
     groups = open_maps(first), open_maps(second)
     numbers = [np.asarray(group["index"]).tolist() for group in groups]
@@ -152,7 +152,7 @@ def _maps(first: Path, second: Path) -> Iterator[Line]:
         if name in _names(second):
             rows = [_apart(groups[0][name], groups[1][name], *pair) for pair in pairs]
             values = np.array(rows).reshape(-1, 3)
-            yield Line(name, "cosine distance", int(np.isfinite(values[:, 2]).sum()), *means(values))
+            yield Pairing(name, "cosine distance", int(np.isfinite(values[:, 2]).sum()), *means(values))
 
 
 def _apart(one: Any, two: Any, here: int, there: int) -> tuple[float, float, float]:

@@ -22,7 +22,7 @@ from assay.errors import DataError
 from assay.report.text import plural
 from assay.run.arrays import chunk_files
 from assay.run.begin import begin, claimed, document_of
-from assay.run.blocks import Blocks, Part
+from assay.run.blocks import ArrayPart, Blocks
 from assay.run.lock import Lock
 from assay.run.log import FINISH, Entry, append, mend, read_log
 from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS, finished_blocks
@@ -56,7 +56,7 @@ class Run:
     answers: Mapping[str, Any]
     done: frozenset[int]
     over: bool
-    part: Part | None
+    part: ArrayPart | None
     _lock: Lock
     _made: dict[str, None] = field(default_factory=dict)
     _since: float = field(default_factory=time.monotonic)
@@ -72,7 +72,7 @@ class Run:
         answers: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         blocks: Blocks | None = None,
         ranks: Ranks | None = None,
-        part: Part | None = None,
+        part: ArrayPart | None = None,
     ) -> Iterator[Run]:
         """Begin a run, or go on with the one in the folder.
 
@@ -283,7 +283,7 @@ def _writing(folder: Path, done: Callable[[], int], total: int) -> Iterator[None
         raise DataError(f"cannot write in the folder {folder}: {reason}{hint}") from error
 
 
-def _log(folder: Path, ranks: Ranks, part: Part | None) -> Path:
+def _log(folder: Path, ranks: Ranks, part: ArrayPart | None) -> Path:
     return folder / LOGS / (f"rank-{ranks.rank}.jsonl" if part is None else part.log)
 
 

@@ -32,7 +32,7 @@ from assay.report.text import plural
 from assay.run.record import record
 from assay.stats.intervals import means
 from assay.study.certify_page import certified_page, unrelated
-from assay.study.study import Asked, Block, Done, Grid, Kept, Report, Study, Tell
+from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, TerminalTable
 
 __all__ = ["CertifyStudy", "certified_figure", "certified_summary", "certified_table"]
 
@@ -245,9 +245,9 @@ def certified_figure(summary: pl.DataFrame, confidence: float) -> bytes:
     return to_bytes(lambda: curves({title: group for title, group in panels.items() if group}, "L2 distance eps"), "svg")
 
 
-def _grid(summary: pl.DataFrame) -> Grid:
+def _grid(summary: pl.DataFrame) -> TerminalTable:
     shown = [name for name in _MEANS if summary[name].is_finite().any()]
-    return Grid(
+    return TerminalTable(
         "certified and attacked: means; a bound that says nothing counts as 0",
         ("eps", "certified", *(name.replace("_", " ") for name in shown), "copies needed (images)"),
         tuple(

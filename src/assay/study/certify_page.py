@@ -15,12 +15,12 @@ from torch import Tensor
 from assay.core.registry import short
 from assay.report.figures.picture import certified, enlarge, overlay, photo, png_bytes
 from assay.report.page import Sentence
-from assay.report.study_page import Grid as Table
 from assay.report.study_page import Picture, Section, StudyPage
+from assay.report.study_page import TextTable as Table
 from assay.run.arrays import open_maps
 from assay.run.blocks import Blocks
 from assay.study.gallery import places
-from assay.study.study import Asked, Done, Grid
+from assay.study.study import Asked, Done, TerminalTable
 
 if TYPE_CHECKING:
     from assay.study.certify import CertifyStudy
@@ -35,7 +35,9 @@ _RULES = (
 )
 
 
-def certified_page(study: CertifyStudy, asked: Asked, done: Done, grid: Grid, verdict: Sentence, figure: bytes, apart: float) -> StudyPage:
+def certified_page(
+    study: CertifyStudy, asked: Asked, done: Done, grid: TerminalTable, verdict: Sentence, figure: bytes, apart: float
+) -> StudyPage:
     """The report.
 
     Args:

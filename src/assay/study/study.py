@@ -19,13 +19,27 @@ from assay.core.registry import short
 from assay.errors import DataError, EmptyBatchError, NotFiniteError, SpecError
 from assay.explain.base import Explainer
 from assay.report.page import Sentence
-from assay.run.blocks import Blocks, Part
+from assay.run.blocks import ArrayPart, Blocks
 from assay.run.folder import Run
 from assay.run.sink import Memory, Sink
 from assay.study.asked import Asked, Block
 from assay.study.tally import Tally, tally
 
-__all__ = ["Asked", "Block", "Done", "Experiment", "Grid", "Kept", "Report", "Study", "Tell", "Training", "check_distinct", "result", "run"]
+__all__ = [
+    "Asked",
+    "Block",
+    "Done",
+    "Experiment",
+    "Kept",
+    "Report",
+    "Study",
+    "Tell",
+    "TerminalTable",
+    "TrainingStudy",
+    "check_distinct",
+    "result",
+    "run",
+]
 
 Tell = Callable[[int], None]
 """Called with the images of a block done so far, where one half done counts by halves."""
@@ -85,7 +99,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Grid:
+class TerminalTable:
     """A table of texts for the terminal."""
 
     title: str
@@ -117,7 +131,7 @@ class Report:
     streams: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
     groups: tuple[Callable[[], Mapping[str, bytes]], ...] = ()
     moved: Mapping[str, Path] = field(default_factory=dict)
-    grids: tuple[Grid, ...] = ()
+    grids: tuple[TerminalTable, ...] = ()
     sentences: tuple[Sentence, ...] = ()
     said: tuple[str, ...] = ()
     main: tuple[str, str] = ("results", "")
@@ -222,7 +236,7 @@ class Study(Experiment):
             progress(self.command, done, total)
 
 
-class Training(Experiment):
+class TrainingStudy(Experiment):
     """Base of what is done step by step, by all processes together, from the last state that was kept."""
 
     @abstractmethod
@@ -257,7 +271,7 @@ def run(
     settings: Mapping[str, Any] | None = None,
     block: int | None = None,
     ranks: Ranks | None = None,
-    part: Part | Literal["merge"] | None = None,
+    part: ArrayPart | Literal["merge"] | None = None,
     progress: Progress = silent,
 ) -> Report | None:
     """Do a study or training, or what is left of it: in memory or in a folder, in one process or many.
@@ -289,7 +303,7 @@ def run(
         answers=lambda: study.record(asked),
         blocks=study.cut(asked, block),
         ranks=ranks,
-        part=part if isinstance(part, Part) else None,
+        part=part if isinstance(part, ArrayPart) else None,
     ) as kept:
         if part == "merge" and (missing := kept.missing()):
             raise DataError(
@@ -297,7 +311,7 @@ def run(
                 f"parts that have them again, or do them here by `assay run resume {folder}`"
             )
         concluded = study.work(asked, kept, progress)
-        if isinstance(part, Part):
+        if isinstance(part, ArrayPart):
             return _told(part, kept)
         with kept.ranks.together():
             if not kept.ranks.first:
@@ -328,7 +342,7 @@ def _plain(value: Any) -> Any:
     return repr(value) if is_dataclass(value) else value
 
 
-def _told(part: Part, kept: Run) -> Report:
+def _told(part: ArrayPart, kept: Run) -> Report:
     """That a part is done, and what is still missing."""
     missing, where = kept.missing(), kept.folder
     rest = (

@@ -1,4 +1,4 @@
-"""Training that survives a kill, and the robust accuracy of what was trained."""
+"""TrainingStudy that survives a kill, and the robust accuracy of what was trained."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from assay.models.training.training import Trained, check_fit, pick_device, trai
 from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run
 from assay.run.settings import command_line
-from assay.study.study import Report, Training
+from assay.study.study import Report, TrainingStudy
 
 __all__ = ["ATTACKED", "ToTrain", "TrainStudy", "robust_accuracy", "usual_attack"]
 
@@ -76,7 +76,7 @@ class ToTrain:
 
 
 @dataclass(frozen=True)
-class TrainStudy(Training):
+class TrainStudy(TrainingStudy):
     """Train a classifier, measure it on the test images, and write a checkpoint with its card.
 
     With the same seed, machine, number of threads and of processes, the weights come out the same bit by bit. A run that

@@ -28,7 +28,7 @@ from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run
 from assay.run.settings import command_line
 from assay.run.state import State
-from assay.study.study import Grid, Report, Training
+from assay.study.study import Report, TerminalTable, TrainingStudy
 from assay.tune.diet import PAPER, DiET, Tuned
 from assay.tune.network import PixelNet
 from assay.tune.predictions import probabilities
@@ -96,7 +96,7 @@ class ToTune:
 
 
 @dataclass(frozen=True)
-class TuneStudy(Training):
+class TuneStudy(TrainingStudy):
     """Tune a network with DiET: masks.zarr, rounds.csv, epochs.csv and the tuned network, in a run folder that can be resumed.
 
     Labels are not used. The network given is not changed.
@@ -153,7 +153,7 @@ class TuneStudy(Training):
             found=lambda: tuned,
             files={name: partial(_csv, table) for name, table in tables.items()},
             groups=(lambda: _masks(tuned, asked.images.index), lambda: _network(tuned, asked, self._line(asked), seconds)),
-            grids=(Grid("Rounds; * the one that was taken", ("round", *(_HEADS[name] for name in shown)), tuple(rows)),),
+            grids=(TerminalTable("Rounds; * the one that was taken", ("round", *(_HEADS[name] for name in shown)), tuple(rows)),),
             main=("masks.zarr, rounds.csv, epochs.csv and tuned.safetensors", ""),
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from assay.bench.exam.pairs import IMAGES, Pair, Seat
+from assay.bench.exam.pairs import IMAGES, ExamPair, Seat
 from assay.core import noise
 from assay.core.files import replacing
 from assay.core.progress import Progress, silent
@@ -130,7 +130,9 @@ class ExamLine:
     right_of: int
 
 
-def examined(pairs: Sequence[Pair], folder: Path, seed: int = 0, progress: Progress = silent) -> tuple[list[SeatScores], dict[str, str]]:
+def examined(
+    pairs: Sequence[ExamPair], folder: Path, seed: int = 0, progress: Progress = silent
+) -> tuple[list[SeatScores], dict[str, str]]:
     """Scores of all seats of the pairs, and which pairs are left out and why.
 
     Args:
@@ -155,7 +157,7 @@ def examined(pairs: Sequence[Pair], folder: Path, seed: int = 0, progress: Progr
     return found, left_out
 
 
-def scored(pair: Pair, draw: int, seed: int = 0, progress: Progress = silent) -> SeatScores:
+def scored(pair: ExamPair, draw: int, seed: int = 0, progress: Progress = silent) -> SeatScores:
     """Run one seat of the exam through the audit's own blocks.
 
     Args:

@@ -25,7 +25,7 @@ from assay.models.nets.resnet import SmallResNet
 from assay.models.randomised import randomised
 from assay.models.sources import checkpoint
 
-__all__ = ["IMAGES", "PAIRS", "Pair", "Seat"]
+__all__ = ["IMAGES", "PAIRS", "ExamPair", "Seat"]
 
 IMAGES = 64
 """Of each draw."""
@@ -46,7 +46,7 @@ class Seat:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ExamPair:
     """A model and data.
 
     Attributes:
@@ -178,14 +178,14 @@ def _untrained(draw: int, seed: int) -> Seat:
 
 
 PAIRS = (
-    Pair("sums of pixels", _linear, 2),
-    Pair("sums and products of cells", _cells, 2),
-    Pair("a coloured square", _colours, 2),
-    Pair("untrained network", _untrained),
-    Pair("planted shortcut", _shortcut, 2),
-    Pair("hard-digits", _digits),
-    Pair("resnet-cifar10", _cifar("resnet-cifar10", "convmixer-cifar10"), needs_data=True),
-    Pair("convmixer-cifar10", _cifar("convmixer-cifar10", "resnet-cifar10"), needs_data=True),
-    Pair("resnet-cifar10-robust", _cifar("resnet-cifar10-robust", "convmixer-cifar10"), needs_data=True),
-    Pair("chest X-rays", _xrays, needs_data=True),
+    ExamPair("sums of pixels", _linear, 2),
+    ExamPair("sums and products of cells", _cells, 2),
+    ExamPair("a coloured square", _colours, 2),
+    ExamPair("untrained network", _untrained),
+    ExamPair("planted shortcut", _shortcut, 2),
+    ExamPair("hard-digits", _digits),
+    ExamPair("resnet-cifar10", _cifar("resnet-cifar10", "convmixer-cifar10"), needs_data=True),
+    ExamPair("convmixer-cifar10", _cifar("convmixer-cifar10", "resnet-cifar10"), needs_data=True),
+    ExamPair("resnet-cifar10-robust", _cifar("resnet-cifar10-robust", "convmixer-cifar10"), needs_data=True),
+    ExamPair("chest X-rays", _xrays, needs_data=True),
 )

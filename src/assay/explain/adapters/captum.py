@@ -14,7 +14,7 @@ from assay.core.registry import library, nearest, stand_in
 from assay.errors import SpecError
 from assay.explain.adapters.common import (
     Options,
-    Scores,
+    ScoreModule,
     as_maps,
     by_chunks,
     check_options,
@@ -109,7 +109,7 @@ class Captum(Explainer):
         return by_chunks(model, images, maps_of)
 
     def _maps(self, model: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        scores = Scores(model).eval()
+        scores = ScoreModule(model).eval()
         method = self._method(model, scores)
         given = {name: _value(value, images) for name, value in self._attribute_options().items()}
         own = self._parameters(self._class().attribute)
@@ -161,7 +161,7 @@ class Captum(Explainer):
     def _random(self) -> bool:
         return self.method in _RANDOM
 
-    def _method(self, model: Classifier, scores: Scores) -> Any:
+    def _method(self, model: Classifier, scores: ScoreModule) -> Any:
         if self.made is not None:
             return _rewired(self.made, model, scores, f"captum:{self.method}")
         cls = self._class()
@@ -184,7 +184,7 @@ def is_captum(obj: object) -> bool:
     return any(cls.__module__.startswith("captum.") and cls.__name__ == "Attribution" for cls in type(obj).__mro__)
 
 
-def _rewired(made: Any, model: Classifier, scores: Scores, who: str) -> Any:
+def _rewired(made: Any, model: Classifier, scores: ScoreModule, who: str) -> Any:
     """A copy of a Captum object that explains the Classifier instead of its own network."""
     new = copy.copy(made)
     own = made.forward_func

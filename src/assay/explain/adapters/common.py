@@ -24,7 +24,7 @@ from assay.models.seeded import seeded
 __all__ = [
     "Logits",
     "Options",
-    "Scores",
+    "ScoreModule",
     "as_maps",
     "by_chunks",
     "check_options",
@@ -41,7 +41,7 @@ Options = tuple[tuple[str, Any], ...]
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_modules")
 
 
-class Scores(nn.Module):
+class ScoreModule(nn.Module):
     """A Classifier as a module from pixels (n, C, H, W) and targets (n,) to what is explained (n,)."""
 
     def __init__(self, model: Classifier) -> None:
@@ -50,7 +50,7 @@ class Scores(nn.Module):
         self._model = model
 
     def forward(self, pixels: Tensor, targets: Tensor) -> Tensor:
-        """Scores (n,); one target stands for all."""
+        """ScoreModule (n,); one target stands for all."""
         targets = targets.expand(len(pixels)) if targets.ndim == 0 else targets
         return self._model.score(self._model.forward(pixels), targets)
 

@@ -28,7 +28,7 @@ from assay.tune.backgrounds import DatasetMean
 from assay.tune.explainer import LearnedMask
 from assay.tune.predictions import probabilities
 
-__all__ = ["IOU", "KEEP", "MASK", "WHITE", "ClassesStudy", "MapsStudy", "MasksStudy", "Scored", "refined"]
+__all__ = ["IOU", "KEEP", "MASK", "WHITE", "ClassesStudy", "MapsStudy", "MasksStudy", "ScoredStudy", "refined"]
 
 IOU, WHITE, KEEP, MASK = "IoU", "IoU, white pixels", "keep {:g} %", "mask"
 _COLOUR = DatasetMean((0.527, 0.447, 0.403))
@@ -43,7 +43,7 @@ def refined(name: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored(Study):
+class ScoredStudy(Study):
     """What the studies of this paper share: tables "scores" (image, attribution, measure, value) and "costs".
 
     Attributes:
@@ -94,7 +94,7 @@ class Scored(Study):
 
 
 @dataclass(frozen=True)
-class MapsStudy(Scored):
+class MapsStudy(ScoredStudy):
     """Explainers of the baseline, each as it is and drawn along the images' edges."""
 
     explainers: tuple[Explainer, ...] = ()
@@ -116,7 +116,7 @@ class MapsStudy(Scored):
 
 
 @dataclass(frozen=True)
-class MasksStudy(Scored):
+class MasksStudy(ScoredStudy):
     """Masks of new images, learned for a tuned model, and what it says of what they leave.
 
     All images are one block, since the authors' rule looks at the loss of all of them.
@@ -135,7 +135,7 @@ class MasksStudy(Scored):
 
     @property
     def explainers(self) -> tuple[Explainer, ...]:
-        """See `Scored.explainers`."""
+        """See `ScoredStudy.explainers`."""
         return (self.explainer,)
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
@@ -173,7 +173,7 @@ class MasksStudy(Scored):
 
 
 @dataclass(frozen=True)
-class ClassesStudy(Scored):
+class ClassesStudy(ScoredStudy):
     """Classes of whole images: right by the labels, and as the baseline, which is the model asked about, has them.
 
     Attributes:

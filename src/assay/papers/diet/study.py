@@ -22,7 +22,7 @@ from assay.papers.diet.scores import IOU, MASK, refined
 from assay.papers.diet.settings import DietSettings
 from assay.papers.diet.tables import summary, tables
 from assay.papers.diet.verdict import RULES, verdict
-from assay.papers.diet.work import Form, Found
+from assay.papers.diet.work import DataForm, Found
 from assay.papers.files import RESULTS, Drawing, grid, put, write_drawings, write_tables
 from assay.papers.pages import publish_study
 from assay.papers.paper import Paper, price, speed
@@ -154,8 +154,8 @@ def _head(said: Mapping[str, Any], settings: DietSettings) -> list[str]:
     ]
 
 
-def _forms(settings: DietSettings, device: torch.device | str | None) -> list[Form]:
-    forms = [Form(settings, name, pick_device(device)) for name in settings.variants]
+def _forms(settings: DietSettings, device: torch.device | str | None) -> list[DataForm]:
+    forms = [DataForm(settings, name, pick_device(device)) for name in settings.variants]
     for form in forms:
         form.check()
     return forms
@@ -168,7 +168,7 @@ def _flat(settings: DietSettings, file: Path | None) -> dict[str, Any]:
     return source | plain | {f"variant {name}": one.model_dump(mode="json", exclude_none=True) for name, one in settings.variants.items()}
 
 
-def _answers(forms: Sequence[Form]) -> dict[str, Any]:
+def _answers(forms: Sequence[DataForm]) -> dict[str, Any]:
     """The seven answers, as far as they are known before the work."""
     first = forms[0]
     methods = [diet for tried in first.methods.values() for diet in tried]

@@ -17,7 +17,7 @@ from assay.report.text import plural
 from assay.stats.intervals import LEVEL, Interval, Moments, listed, means
 from assay.stats.tests import holm, holm_levels
 
-__all__ = ["RULES", "Comparison", "compared", "verdict"]
+__all__ = ["RULES", "AgainstRival", "compared", "verdict"]
 
 CLOSE, MOVED, RELIES = 0.02, 0.05, 0.2
 RULES = (
@@ -34,7 +34,7 @@ RULES = (
 
 
 @dataclass(frozen=True)
-class Comparison:
+class AgainstRival:
     """A mask against one rival: the paired difference of their overlaps with the evidence.
 
     Attributes:
@@ -50,7 +50,7 @@ class Comparison:
     worse: bool
 
 
-def compared(mask: np.ndarray, rivals: dict[str, np.ndarray]) -> list[Comparison]:
+def compared(mask: np.ndarray, rivals: dict[str, np.ndarray]) -> list[AgainstRival]:
     """A mask's overlaps (images,) against those of each rival, two-sided, with Holm's correction over all of them."""
     apart = Moments.of(mask[:, None] - np.stack(list(rivals.values()), 1))
     turned = Moments(apart.count, -apart.mean, apart.spread, -apart.skew)
@@ -58,7 +58,7 @@ def compared(mask: np.ndarray, rivals: dict[str, np.ndarray]) -> list[Comparison
     sure = [one < LEVEL for one in holm(p)]
     gaps = listed(apart, holm_levels(p))
     return [
-        Comparison(name, gap, known and gap.low > 0, known and gap.high < 0) for name, gap, known in zip(rivals, gaps, sure, strict=True)
+        AgainstRival(name, gap, known and gap.low > 0, known and gap.high < 0) for name, gap, known in zip(rivals, gaps, sure, strict=True)
     ]
 
 

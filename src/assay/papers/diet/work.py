@@ -25,7 +25,7 @@ from assay.models.nets.architecture import Architecture
 from assay.models.training.recipe import Recipe
 from assay.papers.diet.choose import choose as taken
 from assay.papers.diet.networks import Outcome, classifier, given, passes, trained, tuned
-from assay.papers.diet.scores import ClassesStudy, MapsStudy, MasksStudy, Scored, refined
+from assay.papers.diet.scores import ClassesStudy, MapsStudy, MasksStudy, ScoredStudy, refined
 from assay.papers.diet.settings import DietSettings, Variant
 from assay.papers.paper import Job, Paper
 from assay.study.source import Held
@@ -37,7 +37,7 @@ from assay.tune.network import PixelNet
 from assay.tune.schedules import Converged, Stop
 from assay.tune.simplify import cells, upsampling
 
-__all__ = ["BASELINE", "Form", "Found"]
+__all__ = ["BASELINE", "DataForm", "Found"]
 
 BASELINE = "f_b"
 """What the tables call the baseline."""
@@ -80,7 +80,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Form:
+class DataForm:
     """One form of the data.
 
     Attributes:
@@ -267,7 +267,7 @@ class Form:
         return self.settings.dataset == "hard-mnist"
 
     def _scored(
-        self, paper: Paper, kind: str, whose: tuple[str, int], model: Classifier, study: Scored, test: Batch
+        self, paper: Paper, kind: str, whose: tuple[str, int], model: Classifier, study: ScoredStudy, test: Batch
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Long scores and costs of a study of the scored images."""
         method, seed = whose
@@ -291,7 +291,7 @@ class Form:
                 found.append(one.select("part", *keys, "image", pl.lit("").alias("attribution"), "measure", "value"))
         return found
 
-    def _run(self, paper: Paper, name: str, model: Classifier, study: Scored, images: Batch, block: int) -> Path:
+    def _run(self, paper: Paper, name: str, model: Classifier, study: ScoredStudy, images: Batch, block: int) -> Path:
         folder = paper.place(name)
         asked = Asked(model, Held(images), self.settings.seed, name, {"name": self.data["test"].name})
         settings = {"job": name, "study": type(study).__name__}

@@ -33,7 +33,7 @@ from assay.study.certify import CertifyStudy
 from assay.study.source import Held
 from assay.study.study import Study
 
-__all__ = ["Job", "Jobs", "Step"]
+__all__ = ["Jobs", "NetworkStudy", "StudyStep"]
 
 
 _BYTES = 60
@@ -41,7 +41,7 @@ _BYTES = 60
 
 
 @dataclass(frozen=True)
-class Job:
+class NetworkStudy:
     """A study of one network's explanations.
 
     Attributes:
@@ -65,10 +65,10 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Step:
+class StudyStep:
     """The unit that is done, kept and resumed: some images of a job."""
 
-    job: Job
+    job: NetworkStudy
     rows: range
 
 
@@ -113,17 +113,17 @@ class Jobs:
         return {one.name: one for one in networks(self.settings.models, None if folder is None else Path(folder))}
 
     @cached_property
-    def table(self) -> tuple[Job, ...]:
+    def table(self) -> tuple[NetworkStudy, ...]:
         """All jobs, network by network."""
         return tuple(job for name in self.networks for job in self._jobs(name))
 
     @cached_property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[StudyStep, ...]:
         """All steps, in order."""
         cut = ((job, Blocks.even(job.images, self.settings.block)) for job in self.table)
-        return tuple(Step(job, blocks.rows(block)) for job, blocks in cut for block in range(len(blocks)))
+        return tuple(StudyStep(job, blocks.rows(block)) for job, blocks in cut for block in range(len(blocks)))
 
-    def asked(self, job: Job) -> Asked:
+    def asked(self, job: NetworkStudy) -> Asked:
         """What a job's study is about; the classifier is made anew."""
         one = self.networks[job.network]
         model = Classifier(
@@ -186,7 +186,7 @@ class Jobs:
             found.append(price.Job(name, sum(job.images * each.get((job.part, job.output), 0) for job in own), _BYTES * rows))
         return tuple(found)
 
-    def _passes(self, job: Job) -> int:
+    def _passes(self, job: NetworkStudy) -> int:
         """Passes per image, forward or backward, that a job will take, counted on one image and a network of one layer."""
         with seeded(0):
             net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(self.batch.images.shape[1:]), len(self.data.classes)))
@@ -195,17 +195,17 @@ class Jobs:
         job.study.block(asked, one, lambda _: None)
         return asked.model.passes.forward + asked.model.passes.backward
 
-    def _jobs(self, name: str) -> Iterator[Job]:
+    def _jobs(self, name: str) -> Iterator[NetworkStudy]:
         settings = self.settings
         for word, part in settings.parts.items():
             if part.networks == "standard" and self.networks[name].robust:
                 continue
             explainers, measures = built("explainer", part.explainers, Explainer), built("measure", part.measures, Measure)
             for output in part.outputs:
-                yield Job(name, word, output, part.images, Measured(tuple(explainers), tuple(measures), part.score))
+                yield NetworkStudy(name, word, output, part.images, Measured(tuple(explainers), tuple(measures), part.score))
         if settings.certified:
             smoothing = SmoothGrad(sigma=0.25, samples=100)
-            yield Job(
+            yield NetworkStudy(
                 name,
                 "certificates",
                 "probability",

@@ -14,10 +14,10 @@ from assay.papers.robustness.networks import default_models
 from assay.papers.settings import Many, Preset, Strict, merged
 from assay.study.audit.standard import PAPER
 
-__all__ = ["Part", "RobustnessSettings", "chosen", "preset"]
+__all__ = ["RobustnessSettings", "StudyPart", "chosen", "preset"]
 
 
-class Part(Strict):
+class StudyPart(Strict):
     """Explainers and measures on some of the images.
 
     Attributes:
@@ -60,7 +60,7 @@ class RobustnessSettings(Strict):
     images: Annotated[int, Field(ge=2)]
     models: Annotated[tuple[str, ...], Field(min_length=1)]
     weights: str | None = None
-    parts: Annotated[dict[str, Part], Field(min_length=1)]
+    parts: Annotated[dict[str, StudyPart], Field(min_length=1)]
     certified: Annotated[int, Field(ge=0)] = 0
     radii: tuple[float, ...] = (0.01, 0.02, 0.04)
     precision: Precision = "float32"
@@ -102,7 +102,7 @@ def chosen(name: Preset, changes: dict[str, Any]) -> RobustnessSettings:
 
 def _preset(name: Preset, seed: int, **images: int) -> RobustnessSettings:
     both: dict[str, tuple[Output, tuple[str, ...]]] = {"probability": ("probability", _FAITHFUL), "logit": ("logit", _ON_LOGITS)}
-    parts: dict[str, Part] = {}
+    parts: dict[str, StudyPart] = {}
     for word, (output, faithful) in both.items():
         measures = (_LIPSCHITZ, *faithful)
         parts[f"gradients, {word}"] = _part(_GRADIENTS, measures, images["gradients"], output, score=True)
@@ -127,5 +127,5 @@ def _smoothed(sigma: float, name: Preset, most: int) -> str:
     return short(SmoothGrad(sigma, most if few else None, antithetic=False))
 
 
-def _part(explainers: tuple[str, ...], measures: tuple[str, ...], images: int, output: Output, *, score: bool = False) -> Part:
-    return Part(explainers=explainers, measures=measures, images=images, outputs=(output,), score=score)
+def _part(explainers: tuple[str, ...], measures: tuple[str, ...], images: int, output: Output, *, score: bool = False) -> StudyPart:
+    return StudyPart(explainers=explainers, measures=measures, images=images, outputs=(output,), score=score)

@@ -19,7 +19,7 @@ from assay.papers.files import RESULTS, grid, put, write_drawings, write_tables
 from assay.papers.paper import price, speed
 from assay.papers.robustness.claims import RULES, Claim, cells, claims
 from assay.papers.robustness.figures import figures
-from assay.papers.robustness.jobs import Job, Jobs
+from assay.papers.robustness.jobs import Jobs, NetworkStudy
 from assay.papers.robustness.measured import VALUES
 from assay.papers.robustness.settings import RobustnessSettings
 from assay.papers.robustness.tables import tables
@@ -156,7 +156,7 @@ def do_steps(jobs: Jobs, sink: Sink, share: Iterable[int], progress: Progress = 
     """
     todo = [(number, jobs.steps[number]) for number in share]
     total, done = sum(len(step.rows) for _, step in todo), 0
-    held: tuple[Job, Asked] | None = None
+    held: tuple[NetworkStudy, Asked] | None = None
     for number, step in todo:
         job, rows = step.job, step.rows
         if held is None or held[0] is not job:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from assay.report.figures.plots import COLOURS, blank, plain
 
-__all__ = ["Axis", "Line", "Point", "trade_offs"]
+__all__ = ["PlotAxis", "Point", "WidthCurve", "trade_offs"]
 
 _MARKERS, _DASHES = "osD^vPX", ("-", "--", ":", "-.")
 _COLUMNS, _WIDTH, _HEIGHT = 3, 3.7, 3.1
@@ -24,7 +24,7 @@ _OFFSETS = ((5, 4), (5, -10), (-5, 4), (-5, -10))
 
 
 @dataclass(frozen=True)
-class Axis:
+class PlotAxis:
     """What an axis measures, and whether higher is better."""
 
     name: str
@@ -41,7 +41,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Line:
+class WidthCurve:
     """One curve, widths ascending; lines of one `colour` share their colour, lines of one `style` their dashes and markers."""
 
     label: str
@@ -50,7 +50,7 @@ class Line:
     points: tuple[Point, ...]
 
 
-def trade_offs(across: Axis, panels: Mapping[str, tuple[Axis, Sequence[Line]]], width: str) -> Figure:
+def trade_offs(across: PlotAxis, panels: Mapping[str, tuple[PlotAxis, Sequence[WidthCurve]]], width: str) -> Figure:
     """Draw the panels; axes run so that the upper right corner is always the better one.
 
     Args:
@@ -94,7 +94,7 @@ def trade_offs(across: Axis, panels: Mapping[str, tuple[Axis, Sequence[Line]]], 
     return figure
 
 
-def _draw(panel: Axes, line: Line, colour: str, style: int) -> None:
+def _draw(panel: Axes, line: WidthCurve, colour: str, style: int) -> None:
     """The means, joined in the order of the widths, with whiskers both ways; a hollow first point is the explainer alone."""
     x, y = (np.array([getattr(point, axis) for point in line.points]) for axis in ("x", "y"))
     for low, high, fixed, draw in ((x[:, 1], x[:, 2], y[:, 0], panel.hlines), (y[:, 1], y[:, 2], x[:, 0], panel.vlines)):
@@ -114,7 +114,7 @@ def _draw(panel: Axes, line: Line, colour: str, style: int) -> None:
     panel.plot(x[:1, 0], y[:1, 0], marker=marker, color=colour, markerfacecolor="white", markersize=4.5)
 
 
-def _name(panel: Axes, lines: Sequence[Line], colours: Sequence[str]) -> None:
+def _name(panel: Axes, lines: Sequence[WidthCurve], colours: Sequence[str]) -> None:
     """Label points in the colour of their line where neither a point nor another label is in the way, the ends of the lines first."""
     spans = [(limits[0], limits[1] - limits[0]) for limits in (panel.get_xlim(), panel.get_ylim())]
     inches = (_WIDTH - 0.8, _HEIGHT - 0.9)
@@ -148,5 +148,5 @@ def _name(panel: Axes, lines: Sequence[Line], colours: Sequence[str]) -> None:
                 break
 
 
-def _told(axis: Axis) -> str:
+def _told(axis: PlotAxis) -> str:
     return f"{axis.name} ({'higher is better' if axis.higher_is_better else 'lower is better, reversed'})"

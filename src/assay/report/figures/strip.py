@@ -12,7 +12,7 @@ from assay.report.page import MeasureNote
 from assay.report.table import Column, Line, by_measure, cue_of
 from assay.report.text import number
 
-__all__ = ["Axis", "Mark", "Strip", "axis_of", "strips"]
+__all__ = ["Axis", "Strip", "StripMark", "axis_of", "strips"]
 
 _KEYS = ("mean", "low", "high", "floor", "floor_low", "floor_high")
 _LOG_FROM = 50.0
@@ -34,7 +34,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Mark:
+class StripMark:
     """One explainer's places in per cent: dot, interval and the random map's band (from, to); None where a value is missing."""
 
     explainer: str
@@ -51,7 +51,7 @@ class Strip:
 
     column: Column
     axis: Axis
-    marks: tuple[Mark, ...]
+    marks: tuple[StripMark, ...]
 
 
 def strips(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> tuple[Strip, ...]:
@@ -89,14 +89,14 @@ def _known(lines: Mapping[str, Line], *keys: str) -> list[float]:
     return [line[key] for line in lines.values() for key in keys if line[key] is not None and math.isfinite(line[key])]
 
 
-def _mark(axis: Axis, line: Line) -> Mark:
+def _mark(axis: Axis, line: Line) -> StripMark:
     at = {key: axis.place(line[key]) if line[key] is not None and math.isfinite(line[key]) else None for key in _KEYS}
 
     def span(low: str, high: str) -> tuple[float, float] | None:
         start, end = at[low], at[high]
         return None if start is None or end is None else (start, end)
 
-    return Mark(line["explainer"], at["mean"], span("low", "high"), at["floor"], span("floor_low", "floor_high"), cue_of(line))
+    return StripMark(line["explainer"], at["mean"], span("low", "high"), at["floor"], span("floor_low", "floor_high"), cue_of(line))
 
 
 def _ticks(low: float, high: float) -> list[tuple[float, str]]:

@@ -16,7 +16,7 @@ from assay.report.outline import outline_path
 from assay.report.page import Gallery
 from assay.report.text import number, percent
 
-__all__ = ["Case", "Tile", "Wall", "display_side", "wall"]
+__all__ = ["Tile", "TileRow", "Wall", "display_side", "wall"]
 
 _BUDGET = 2_600_000
 """Pixels (bytes before compression) that all pictures of a page may have together; keeps a full page below about 5 MB."""
@@ -33,7 +33,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Case:
+class TileRow:
     """One image: picture, outlines as SVG paths, caption, tiles.
 
     `correct` is None where the label is unknown; `scores` are those of all tiles as JSON, for the script that sorts.
@@ -57,7 +57,7 @@ class Case:
 class Wall:
     """All cases; H, W of the images, the pictures' longer side, the colour limit of each explainer, tiles in a row."""
 
-    cases: tuple[Case, ...]
+    cases: tuple[TileRow, ...]
     height: int
     width: int
     side: int
@@ -83,7 +83,7 @@ def wall(gallery: Gallery) -> Wall:
     photos = [data_uri(photo(image)) for image in _shrink(gallery.images, side)]
     truth, distractor = _outlines(gallery.truth, count), _outlines(gallery.distractor, count)
     cases = tuple(
-        Case(
+        TileRow(
             gallery.names[i],
             gallery.labels[i],
             gallery.predictions[i],

@@ -15,7 +15,7 @@ from assay.report.page import Sentence
 from assay.report.text import plural
 from assay.stats.intervals import LEVEL, Moments, means
 from assay.stats.tests import holm, images_needed
-from assay.study.study import Asked, Done, Grid
+from assay.study.study import Asked, Done, TerminalTable
 
 if TYPE_CHECKING:
     from assay.study.attack.attack import AttackStudy
@@ -55,7 +55,7 @@ def attack_summary(table: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides={"needed": pl.Int64})
 
 
-def attack_grid(summary: pl.DataFrame) -> Grid:
+def attack_grid(summary: pl.DataFrame) -> TerminalTable:
     """The summary as a table for the terminal."""
     rows = (
         (
@@ -67,7 +67,7 @@ def attack_grid(summary: pl.DataFrame) -> Grid:
         for row in summary.iter_rows(named=True)
     )
     head = ("explainer", "after noise", "after the attack", "fragile", "prediction kept")
-    return Grid("what is left of the maps: mean and 95 % interval", head, tuple(rows))
+    return TerminalTable("what is left of the maps: mean and 95 % interval", head, tuple(rows))
 
 
 def attack_page(study: AttackStudy, asked: Asked, done: Done, summary: pl.DataFrame, views: tuple[AttackView, ...]) -> AttackPage:

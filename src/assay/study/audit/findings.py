@@ -16,7 +16,7 @@ from assay.report.questions import QuestionCell, QuestionRow
 from assay.study.attack.views import shown_attacks
 from assay.study.audit.answers import QUESTIONS, Answers, answer
 from assay.study.audit.looks import looked, model_sentences
-from assay.study.audit.scores import Plan
+from assay.study.audit.scores import AuditPlan
 from assay.study.audit.screen import screen
 from assay.study.audit.shown import shown
 from assay.study.audit.statistics import summarise_pieces
@@ -53,7 +53,7 @@ class Judged:
     model: tuple[Sentence, ...]
 
 
-def judged(plan: Plan, asked: Asked, done: Done) -> Judged:
+def judged(plan: AuditPlan, asked: Asked, done: Done) -> Judged:
     """What the tables of all blocks come to."""
     assert done.tally.first is not None
     explainers, ups = list(map(short, plan.explainers)), [one.higher_is_better for one in plan.measures]
@@ -80,7 +80,7 @@ def judged(plan: Plan, asked: Asked, done: Done) -> Judged:
     return Judged(summary, notes, told, labels, verdict(summary, done.tally.sound, told, first, alike), tuple(first))
 
 
-def audit_page(plan: Plan, asked: Asked, done: Done, found: Judged) -> Page:
+def audit_page(plan: AuditPlan, asked: Asked, done: Done, found: Judged) -> Page:
     """The report, ready to be written."""
     counted, model, explainers = done.tally, asked.model, list(map(short, plan.explainers))
     images, why = shown(plan, asked, done, found.answers, found.labels)
@@ -102,7 +102,7 @@ def audit_page(plan: Plan, asked: Asked, done: Done, found: Judged) -> Page:
     )
 
 
-def _answered(plan: Plan, done: Done) -> Answers:
+def _answered(plan: AuditPlan, done: Done) -> Answers:
     """Answers to the questions, from the tables of maps and what they are held against."""
     items, rated = plan.nulls.items, plan.rated
     parts = [part["value"].to_numpy().reshape(-1, len(items), len(rated)) for part in done.parts("nulls")]
@@ -141,14 +141,14 @@ def _questions(told: Answers, explainers: Sequence[str]) -> tuple[QuestionRow, .
     )
 
 
-def _attacked(plan: Plan, asked: Asked, first: int, labels: Labels) -> tuple[AttackView, ...]:
+def _attacked(plan: AuditPlan, asked: Asked, first: int, labels: Labels) -> tuple[AttackView, ...]:
     """A few images of the gallery under each attack; attacks on so few again are cheaper than keeping all that they found."""
     wanted = sorted({first, *places(min(plan.gallery, _ATTACKED), asked.images)})
     each = (shown_attacks(asked, wanted, plan.explainers, one.chosen, one.distance, labels) for one in plan.attacked)
     return tuple(view for views in each for view in views)
 
 
-def _settings(plan: Plan, asked: Asked, counted: Tally) -> dict[str, str]:
+def _settings(plan: AuditPlan, asked: Asked, counted: Tally) -> dict[str, str]:
     lost = f" of {counted.images}; the others could not be read" if counted.read < counted.images else ""
     model = asked.model
     return {

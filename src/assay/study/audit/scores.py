@@ -22,11 +22,11 @@ from assay.study.audit.standard import FLOOR
 from assay.study.gallery import GalleryImage, show
 from assay.study.study import Tell
 
-__all__ = ["Plan", "Scores", "scores"]
+__all__ = ["AuditPlan", "BlockScores", "scores"]
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class AuditPlan:
     """What an audit does, all of it.
 
     Attributes:
@@ -64,7 +64,7 @@ class Plan:
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
+class BlockScores:
     """What a block of images scores.
 
     Attributes:
@@ -96,7 +96,7 @@ class Scores:
         return found
 
 
-def scores(plan: Plan, block: Block, tell: Tell) -> Scores:
+def scores(plan: AuditPlan, block: Block, tell: Tell) -> BlockScores:
     """Explain a block of images and measure the maps.
 
     Args:
@@ -129,10 +129,10 @@ def scores(plan: Plan, block: Block, tell: Tell) -> Scores:
         tables["nulls"] = nulls.table(block.batch.index, found, [one.name for one in plan.rated])
         tables["agreement"] = agreements(block.batch.index, named)
     tables["scores"] = _table(plan, block.batch.index, values)
-    return Scores(block, {short(one): each.cpu() for one, each in zip(everyone, maps, strict=True)}, values, tables)
+    return BlockScores(block, {short(one): each.cpu() for one, each in zip(everyone, maps, strict=True)}, values, tables)
 
 
-def _table(plan: Plan, index: Tensor, values: Tensor) -> pl.DataFrame:
+def _table(plan: AuditPlan, index: Tensor, values: Tensor) -> pl.DataFrame:
     """A row for each image, explainer and measure, in this order, so that blocks can be put one after another."""
     names = [short(one) for one in plan.everyone]
     directions = ["higher" if one.higher_is_better else "lower" for one in plan.measures]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from assay.report.cards import Card
+from assay.report.cards import ScreenCard
 from assay.report.page import MeasureNote, Sentence
 from assay.report.text import number, plural
 from assay.study.audit.answers import QUESTIONS, Answers
@@ -28,7 +28,7 @@ _CLASSES = 3
 
 def screen(
     summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Answers, tally: Tally, labels: Labels, model: Sequence[Sentence]
-) -> tuple[Card, Card, Card]:
+) -> tuple[ScreenCard, ScreenCard, ScreenCard]:
     """The cards, from what an audit found.
 
     Args:
@@ -59,15 +59,15 @@ def plain_names(specs: Sequence[str]) -> dict[str, str]:
     return {spec: plain_name(spec) if short[plain_name(spec)] == 1 else spec for spec in specs}
 
 
-def _use(answers: Answers, names: Mapping[str, str]) -> Card:
+def _use(answers: Answers, names: Mapping[str, str]) -> ScreenCard:
     lines = tuple(f"{names[spec]}: {_passes(answers, spec)}" for spec in names if answers.alive)
     if answers.recommended:
         text = f"Use {names[answers.recommended]}. It was chosen on one half of the images and confirmed on the other."
-        return Card(_USE, "good", text, lines)
+        return ScreenCard(_USE, "good", text, lines)
     if answers.trusted:
         text = f"{_listed([names[one] for one in answers.trusted])} passed every question, but no choice among them was confirmed."
-        return Card(_USE, "caution", text, lines)
-    return Card(_USE, "bad", "None of these is shown to be trustworthy on these images. Do not decide anything by these maps.", lines)
+        return ScreenCard(_USE, "caution", text, lines)
+    return ScreenCard(_USE, "bad", "None of these is shown to be trustworthy on these images. Do not decide anything by these maps.", lines)
 
 
 def _passes(answers: Answers, spec: str) -> str:
@@ -89,18 +89,20 @@ def _looks(
     labels: Labels,
     model: Sequence[Sentence],
     names: Mapping[str, str],
-) -> Card:
+) -> ScreenCard:
     bad = [one.text for one in model if one.tone == "bad"]
     share, known = labels.accuracy(tally.pairs) if tally.pairs else (0.0, 0)
     if bad:
-        return Card(_MODEL, "bad", bad[0], tuple(bad[1:]))
+        return ScreenCard(_MODEL, "bad", bad[0], tuple(bad[1:]))
     lines = [*_failures(tally, labels), *_places(summary, notes, answers, names)]
     if not known:
-        return Card(_MODEL, "note", "Whether it is right cannot be said: the images have no labels that the model knows.", tuple(lines))
+        return ScreenCard(
+            _MODEL, "note", "Whether it is right cannot be said: the images have no labels that the model knows.", tuple(lines)
+        )
     wrong = known - round(share * known)
     text = f"It is right on {known - wrong} of {plural(known, 'labelled image')}"
     text += "; failures stand first in the gallery below." if wrong else ", so no failure could be looked at."
-    return Card(_MODEL, "note" if share > 0.5 else "caution", text, tuple(lines))
+    return ScreenCard(_MODEL, "note" if share > 0.5 else "caution", text, tuple(lines))
 
 
 def _failures(tally: Tally, labels: Labels) -> list[str]:
@@ -139,7 +141,9 @@ def _places(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: An
     return found
 
 
-def _unknown(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Answers, tally: Tally, names: Mapping[str, str]) -> Card:
+def _unknown(
+    summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Answers, tally: Tally, names: Mapping[str, str]
+) -> ScreenCard:
     lines = []
     if answers.silent:
         lines.append(f"{_listed(list(answers.silent))}: cannot tell good maps from bad ones on these images, and was not counted")
@@ -159,7 +163,7 @@ def _unknown(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: A
     lines.append("Other images, other classes and other models: what holds here need not hold there")
     methods = plural(summary["explainer"].n_unique(), "explanation method")
     text = f"This page speaks of {plural(tally.sound, 'image')} and {methods}, and of nothing else."
-    return Card(_UNKNOWN, "note", text, tuple(lines))
+    return ScreenCard(_UNKNOWN, "note", text, tuple(lines))
 
 
 def _listed(names: Sequence[str]) -> str:

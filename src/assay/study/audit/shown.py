@@ -8,7 +8,7 @@ from dataclasses import replace
 import polars as pl
 
 from assay.study.audit.answers import Answers
-from assay.study.audit.scores import Plan, scores
+from assay.study.audit.scores import AuditPlan, scores
 from assay.study.gallery import GalleryImage, places, unpack
 from assay.study.labels import Labels
 from assay.study.study import Asked, Done
@@ -20,7 +20,7 @@ _ROOM = 6
 """A gallery of fewer images than this shows failures and typical images only."""
 
 
-def shown(plan: Plan, asked: Asked, done: Done, answers: Answers, labels: Labels) -> tuple[list[GalleryImage], list[str]]:
+def shown(plan: AuditPlan, asked: Asked, done: Done, answers: Answers, labels: Labels) -> tuple[list[GalleryImage], list[str]]:
     """The gallery's images in order, and why each is there.
 
     Half of the gallery at most is for wrong predictions, the surest of those shown first; these and the one worst image are explained
@@ -82,7 +82,7 @@ def _apart(done: Done, answers: Answers) -> tuple[int | None, str]:
     return (int(mean["image"][0]), DISAGREE) if mean.height else (None, "")
 
 
-def _again(plan: Plan, asked: Asked, wanted: Sequence[int]) -> list[tuple[int, GalleryImage]]:
+def _again(plan: AuditPlan, asked: Asked, wanted: Sequence[int]) -> list[tuple[int, GalleryImage]]:
     """The images at these positions, explained and measured again, without what they were held against."""
     alone = replace(plan, nulls=replace(plan.nulls, measures=()))
     found = []
@@ -92,7 +92,7 @@ def _again(plan: Plan, asked: Asked, wanted: Sequence[int]) -> list[tuple[int, G
     return found
 
 
-def _typical(plan: Plan, asked: Asked, done: Done) -> list[GalleryImage]:
+def _typical(plan: AuditPlan, asked: Asked, done: Done) -> list[GalleryImage]:
     """Images evenly spaced; where no block had a sound image at or after its positions, the first sound image of all."""
     found = [one for part in done.parts("gallery") for one in unpack(part)]
     if not found:

@@ -32,7 +32,7 @@ from assay.study.audit.answers import SMALLEST
 from assay.study.audit.audit import Audit
 from assay.study.audit.findings import audit_page, judged
 from assay.study.audit.nulls import Nulls, judges
-from assay.study.audit.scores import Plan, scores
+from assay.study.audit.scores import AuditPlan, scores
 from assay.study.audit.standard import EXPLAINERS, FLOOR, MEASURES, PAPER
 from assay.study.audit.terminal import scores_grid
 from assay.study.gallery import pack, places
@@ -91,12 +91,12 @@ class AuditStudy(Study):
         fixed = any(map(is_fixed, self.explained(asked)))
         return tuple(one for one in MEASURES if _MASKS & one.needs <= asked.masks and not (fixed and "explainer" in one.needs))
 
-    def plan(self, asked: Asked) -> Plan:
+    def plan(self, asked: Asked) -> AuditPlan:
         """All that is to be done."""
         measures, hit = self.measures(asked), tuple(with_floor(one)[0] for one in self.attack)
         held = judges(measures)
         nulls = Nulls(self.explained(asked), held, asked.seed, asked.twins, "truth" in asked.masks)
-        return Plan(self.explained(asked), measures, hit, nulls, self.gallery, self.smallest_effect)
+        return AuditPlan(self.explained(asked), measures, hit, nulls, self.gallery, self.smallest_effect)
 
     def check(self, asked: Asked) -> None:
         """See `Study.check`.

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from assay.study.study import Grid
+from assay.study.study import TerminalTable
 
 __all__ = ["scores_grid"]
 
@@ -16,7 +16,7 @@ _SIGNS = {"better than random": " +", "worse than random": " -", "no better than
 _TITLE = "Mean scores; + better than the random map, - worse, = no better; ↑ higher is better, ↓ lower"
 
 
-def scores_grid(summary: pl.DataFrame) -> Grid:
+def scores_grid(summary: pl.DataFrame) -> TerminalTable:
     """Explainers down, measures across, the random map last: means with their 95 % intervals.
 
     Args:
@@ -34,7 +34,7 @@ def scores_grid(summary: pl.DataFrame) -> Grid:
         for explainer in summary["explainer"].unique(maintain_order=True)
     ]
     floor = ("random map", *(_cell(next(iter(rows[name].values())), "floor_") for name in measures))
-    return Grid(_TITLE, ("explainer", *head), (*lines, floor))
+    return TerminalTable(_TITLE, ("explainer", *head), (*lines, floor))
 
 
 def _short(measure: str) -> str:

@@ -13,7 +13,7 @@ from assay.report.export import to_pandas
 from assay.report.faces import Face, drawn, fragment
 from assay.report.figures.plots import Dot, dots
 from assay.report.page import Page
-from assay.report.study_page import Grid
+from assay.report.study_page import TextTable
 from assay.study.audit.answers import QUESTIONS, Answers
 
 __all__ = ["AuditViews"]
@@ -76,5 +76,5 @@ class AuditViews:
         names = self.summary["explainer"].unique(maintain_order=True).to_list()
         asked = bool(self._answers.table.height)
         lines = tuple((name, *(self._answers.status(name, question) for question in QUESTIONS)) for name in names if asked)
-        grid = Grid("Does its map say", "…", ("explainer", *QUESTIONS), lines, (False,) * (1 + len(QUESTIONS)))
+        grid = TextTable("Does its map say", "…", ("explainer", *QUESTIONS), lines, (False,) * (1 + len(QUESTIONS)))
         return fragment(Face(repr(self), self.page.verdict, (grid,) if lines else (), (drawn(self.plot(), _CAPTION),)))

@@ -13,7 +13,7 @@ from assay.report.figures.colour import colourise, robust_limit
 from assay.report.figures.picture import photo
 from assay.report.figures.plots import sheet, to_bytes
 from assay.report.page import Sentence, Tone
-from assay.report.study_page import Grid, Picture, Section, StudyPage
+from assay.report.study_page import Picture, Section, StudyPage, TextTable
 from assay.report.text import number, plural
 from assay.study.compare.scores import BETTER, SAME, WORSE
 
@@ -71,7 +71,7 @@ def sentences(table: pl.DataFrame, maps: pl.DataFrame, counts: Mapping[str, int]
     return tuple(found)
 
 
-def score_grid(table: pl.DataFrame, names: tuple[str, str]) -> Grid:
+def score_grid(table: pl.DataFrame, names: tuple[str, str]) -> TextTable:
     """A line for each explainer and measure."""
     lines = tuple(
         (
@@ -98,10 +98,10 @@ def score_grid(table: pl.DataFrame, names: tuple[str, str]) -> Grid:
         "difference",
         "outcome",
     )
-    return Grid("Scores.", "Over random: better than a random map by so much.", head, lines, (False, False, *(True,) * 6, False))
+    return TextTable("Scores.", "Over random: better than a random map by so much.", head, lines, (False, False, *(True,) * 6, False))
 
 
-def map_grid(maps: pl.DataFrame) -> Grid:
+def map_grid(maps: pl.DataFrame) -> TextTable:
     """A line for each explainer."""
     lines = tuple(
         (
@@ -114,7 +114,7 @@ def map_grid(maps: pl.DataFrame) -> Grid:
         for row in maps.iter_rows(named=True)
     )
     head = ("explainer", "images", "between the two", "by seed", "by noise", "more than both by", "outcome")
-    return Grid("Maps.", "Cosine distances: 0 is the same map, 1 has nothing in common.", head, lines, (False, *(True,) * 5, False))
+    return TextTable("Maps.", "Cosine distances: 0 is the same map, 1 has nothing in common.", head, lines, (False, *(True,) * 5, False))
 
 
 def comparison_page(
@@ -142,7 +142,7 @@ def comparison_page(
     if maps.height:
         sections.append(Section("What became of the maps", "", (map_grid(maps),), tuple(_pictures(both, images, names))))
     if asked:
-        grid = Grid("Settings", "that are not the same.", ("setting", *names), tuple(asked), (False, False, False))
+        grid = TextTable("Settings", "that are not the same.", ("setting", *names), tuple(asked), (False, False, False))
         sections.append(Section("What was asked differently", "", (grid,)))
     return StudyPage(
         title=f"{names[0]} and {names[1]}, side by side",

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from assay.report.figures.frontier_plot import Axis, Line, Point, trade_offs
+from assay.report.figures.frontier_plot import PlotAxis, Point, WidthCurve, trade_offs
 from assay.report.figures.plots import to_bytes
-from assay.report.study_page import Grid, Picture, Section, StudyPage
+from assay.report.study_page import Picture, Section, StudyPage, TextTable
 from assay.report.text import number
 from assay.study.frontier.findings import RULES, p_words
 
@@ -47,7 +47,7 @@ def frontier_page(frontiers: Sequence[Frontier], problems: Sequence[tuple[str, s
     sections.append(Section("What is measured", "", (_meanings(first),)))
     if problems:
         lines = tuple((name, text) for name, text in problems)
-        sections.append(Section("Problems", "", (Grid("Images with problems", "", ("image", "what"), lines, (False, False)),)))
+        sections.append(Section("Problems", "", (TextTable("Images with problems", "", ("image", "what"), lines, (False, False)),)))
     return StudyPage(
         title="What does the robustness of these explanations cost?",
         lead=_LEAD,
@@ -67,7 +67,7 @@ def frontier_page(frontiers: Sequence[Frontier], problems: Sequence[tuple[str, s
 
 def lines_of_plot(
     frontiers: Sequence[Frontier], labels: Sequence[str] | None, robustness: str
-) -> tuple[Axis, dict[str, tuple[Axis, list[Line]]], str]:
+) -> tuple[PlotAxis, dict[str, tuple[PlotAxis, list[WidthCurve]]], str]:
     """What `assay.report.figures.frontier_plot.trade_offs` draws of frontiers with the same quantities.
 
     Args:
@@ -86,7 +86,7 @@ def lines_of_plot(
     panels = {}
     for notion in frontiers[0].notions:
         lines = [
-            Line(label, one.explainer, model, _points(one, robustness, notion))
+            WidthCurve(label, one.explainer, model, _points(one, robustness, notion))
             for label, one, model in zip(told, frontiers, models, strict=True)
         ]
         panels[notion] = (_axis(frontiers[0], notion), lines)
@@ -94,8 +94,8 @@ def lines_of_plot(
     return across, panels, kernels.pop() if len(kernels) == 1 else "width"
 
 
-def _axis(frontier: Frontier, quantity: str) -> Axis:
-    return Axis(quantity.partition("(")[0], bool(_rows(frontier, quantity)["higher_is_better"][0]))
+def _axis(frontier: Frontier, quantity: str) -> PlotAxis:
+    return PlotAxis(quantity.partition("(")[0], bool(_rows(frontier, quantity)["higher_is_better"][0]))
 
 
 def _points(frontier: Frontier, robustness: str, notion: str) -> tuple[Point, ...]:
@@ -107,7 +107,7 @@ def _rows(frontier: Frontier, quantity: str) -> pl.DataFrame:
     return frontier.summary.filter(pl.col("quantity") == quantity)
 
 
-def _widths(frontier: Frontier) -> Grid:
+def _widths(frontier: Frontier) -> TextTable:
     """A line for each width, a column for each quantity."""
     quantities = frontier.trends["quantity"].to_list()
     parts = {name: _rows(frontier, name).to_dicts() for name in quantities}
@@ -116,7 +116,7 @@ def _widths(frontier: Frontier) -> Grid:
         (head["kernel"], *(_mean(parts[name][place]) + _SIGNS[parts[name][place]["outcome"]] for name in quantities))
         for place, head in enumerate(parts[quantities[0]])
     )
-    return Grid(
+    return TextTable(
         f"{frontier.explainer}, width by width.",
         "Means with 95 % intervals; ↑ higher is better, ↓ lower. Against width 0: + gains, = free, − costs, ? undecided.",
         ("kernel", *(f"{name} {arrows[name]}" for name in quantities)),
@@ -125,7 +125,7 @@ def _widths(frontier: Frontier) -> Grid:
     )
 
 
-def _trends(frontier: Frontier) -> Grid:
+def _trends(frontier: Frontier) -> TextTable:
     """A line for each quantity: from width 0 to the largest, its trend, and its knee."""
     lines = []
     for move in frontier.trends.iter_rows(named=True):
@@ -143,7 +143,7 @@ def _trends(frontier: Frontier) -> Grid:
                 f"{bent.width:g} ({bent.support:.0%} of resamples)" if bent else "none",
             )
         )
-    return Grid(
+    return TextTable(
         f"{frontier.explainer}, trends.",
         "Loss at the largest width against width 0, as a share of the value at width 0, with its 95 % interval (below zero: a gain). The "
         "trend's rank correlation is positive where the quantity gets better with the width; p is corrected by Holm. The knee is the width "
@@ -154,9 +154,11 @@ def _trends(frontier: Frontier) -> Grid:
     )
 
 
-def _meanings(frontier: Frontier) -> Grid:
+def _meanings(frontier: Frontier) -> TextTable:
     lines = tuple((move["quantity"], move["kind"], frontier.meanings[move["quantity"]]) for move in frontier.trends.iter_rows(named=True))
-    return Grid("Quantities.", "The measures' parameters are among the settings.", ("quantity", "asks for", "meaning"), lines, (False,) * 3)
+    return TextTable(
+        "Quantities.", "The measures' parameters are among the settings.", ("quantity", "asks for", "meaning"), lines, (False,) * 3
+    )
 
 
 def _mean(row: Mapping[str, Any]) -> str:

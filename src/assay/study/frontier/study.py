@@ -34,7 +34,7 @@ from assay.study.frontier.frontier import FIGURE, Frontier, frontiers_of, plot_f
 from assay.study.frontier.page import frontier_page
 from assay.study.frontier.plan import FAITHFULNESS, plan_sweep
 from assay.study.frontier.sweep import Sweep, sweep_block
-from assay.study.study import Asked, Block, Done, Grid, Kept, Report, Study, Tell, result
+from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, TerminalTable, result
 
 __all__ = ["FrontierStudy", "frontier"]
 
@@ -220,14 +220,14 @@ def frontier(
     return found[0]
 
 
-def _grid(found: Frontier) -> Grid:
+def _grid(found: Frontier) -> TerminalTable:
     """A column for each width, a line for each quantity."""
     rows = list(found.summary.iter_rows(named=True))
     lines = []
     for name in dict.fromkeys(row["quantity"] for row in rows):
         own = [row for row in rows if row["quantity"] == name]
         lines.append((f"{name} {'↑' if own[0]['higher_is_better'] else '↓'}", *map(_cell, own)))
-    return Grid(
+    return TerminalTable(
         f"{found.explainer}: mean and 95 % interval; against width 0: + gains, = free, - costs, ? undecided",
         ("", *(f"{width:g}" for width in dict.fromkeys(row["width"] for row in rows))),
         tuple(lines),

@@ -8,6 +8,7 @@ from assay.attack.ball import ball
 from assay.attack.forms.form import form
 from assay.attack.forms.softened import Softened
 from assay.attack.judge import Judge, Scene, Seen
+from assay.models.case import Case
 from reference.nets import plain
 
 EPS = 0.5
@@ -22,18 +23,18 @@ def scene(explainer=None, goal=None, **more):
     maps = explainer.attribute(model, IMAGES, targets, index, 0)
     goal = goal or assay.MaximiseDistance(assay.L2())
     given = {"keep_class": True, "tolerance": None} | more
-    return Scene(model, explainer, IMAGES, targets, index, 0, logits, maps, ball("l2", EPS), goal, **given)
+    return Scene(Case(model, IMAGES, targets, index, 0, outputs=logits), explainer, maps, ball("l2", EPS), goal, **given)
 
 
 def test_an_unsafe_prediction_is_worth_less_by_its_weight_and_a_safe_one_costs_nothing():
     one, rows = scene(), torch.arange(4)
-    best = one.logits.max(1).values
-    tie = one.logits.scatter(1, one.logits.topk(2).indices[:, 1:], best[:, None])
+    best = one.case.logits.max(1).values
+    tie = one.case.logits.scatter(1, one.case.logits.topk(2).indices[:, 1:], best[:, None])
     free = one.goal.climb(one.maps, one.maps + 1)
     lost = one.lost(tie, rows, 0.25)
     torch.testing.assert_close(lost, torch.full((4,), 0.25))
     torch.testing.assert_close(one.worth(Seen(one.maps + 1, tie), rows, 0.25, 3.0), free - 3.0 * 0.25)
-    sure = one.logits.scatter_add(1, one.logits.argmax(1, keepdim=True), torch.full((4, 1), 100.0))
+    sure = one.case.logits.scatter_add(1, one.case.logits.argmax(1, keepdim=True), torch.full((4, 1), 100.0))
     assert torch.equal(one.lost(sure, rows, 0.25), torch.zeros(4))
 
 
@@ -61,11 +62,11 @@ BOTH = [assay.Gradient(), assay.Lime(12, assay.Grid(2, 2)), assay.KernelShap(12,
 def test_the_defence_raises_the_lead_of_the_predicted_class(explainer):
     attack = assay.MapAttack(EPS, "l2", goal=assay.MaximiseDistance(assay.L2()), margin=50.0, weight=1e6)
     one, rows = scene(explainer), torch.arange(4)
-    soft, shape = Softened(one.model, attack.beta), form(explainer)
+    soft, shape = Softened(one.case.model, attack.beta), form(explainer)
     pull = attack._climb(one, soft, shape, IMAGES, rows, 0)
     pixels = IMAGES.clone().requires_grad_()
-    logits = one.model.forward(pixels)
-    ids = one.logits.argmax(1)
+    logits = one.case.model.forward(pixels)
+    ids = one.case.logits.argmax(1)
     lead = logits.gather(1, ids[:, None])[:, 0] - logits.scatter(1, ids[:, None], -torch.inf).amax(1)
     (slope,) = torch.autograd.grad(lead.sum(), pixels)
     agree = torch.nn.functional.cosine_similarity(pull.flatten(1), slope.flatten(1))

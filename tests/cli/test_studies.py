@@ -20,7 +20,11 @@ WHOLE = ("--attack", "MapAttack(eps=0.01, steps=2)")
 @pytest.mark.parametrize("name", KINDS)
 def test_the_options_of_a_command_are_the_fields_of_its_study_and_the_shared_ones(run, name):
     told = run(name, "--help").out
-    wanted = {field.name.replace("_", "-") for kind in (KINDS[name], TASKS.get(name, Task)) for field in dataclasses.fields(kind)}
+    wanted = {
+        "import" if field.name == "imports" else field.name.replace("_", "-")
+        for kind in (KINDS[name], TASKS.get(name, Task))
+        for field in dataclasses.fields(kind)
+    }
     found = set(re.findall(r"^\W*\*?\s*--([a-z][a-z-]*)", told, re.MULTILINE)) - {"help"}
     assert found == wanted
 

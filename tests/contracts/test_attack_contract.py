@@ -46,8 +46,8 @@ def same(one, other):
 def test_every_explainer_with_a_gradient_or_a_surrogate_can_be_attacked_through():
     attacked = {type(explainer).__name__ for explainer in differentiable()}
     wanted = {cls.__name__ for cls in own(assay.Explainer) if {"gradient", "segments"} & getattr(cheap(cls), "needs", set())}
-    # These are attacked black-box: marks that jump, backward passes that are no gradient, and sums that are not over single passes.
-    assert attacked == wanted - {"LearnedMask", "Sparsified", "GuidedBackprop", "AttentionRelevance", "VarGrad"}
+    # These are attacked black-box: marks that jump, edges of the image, backward passes that are no gradient, sums not over single passes.
+    assert attacked == wanted - {"LearnedMask", "Sparsified", "GuidedBackprop", "AttentionRelevance", "VarGrad", "Refined"}
 
 
 @EXPLAINERS

@@ -105,7 +105,7 @@ def _check_harmless(folder: Path, settings: Mapping[str, Any]) -> None:
         (one for part in (settings.get("imports"), settings) for one in _texts(part) if part is not settings or "python:" in one), None
     )
     if code is not None:
-        raise DataError(f"{folder} says to import code, {code[0]}: look at that code, then give --trust, or give the command itself again")
+        raise DataError(f"{folder} says to import code, {code}: look at that code, then give --trust, or give the command itself again")
     for path in (folder, folder / "run.toml"):
         if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
             raise DataError(f"{path} is another user's: look at its settings, then give --trust, or give the command itself again")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from torch import Tensor
 
 from assay.core.inputs import check_images, check_index, check_masks, check_seed
@@ -150,6 +151,12 @@ class Asked:
             with suppress(ModelError):
                 self._twins[key] = randomised(self.model, "all", self.seed), randomised(self.model, "last", self.seed, key)
         return self._twins[key]
+
+    @property
+    def shape(self) -> torch.Size | None:
+        """(C, H, W) of the first image; None where it cannot be read."""
+        first = next(iter(self.source.read([range(1)])))
+        return first.images.shape[1:] if len(first) else None
 
     def read(self, blocks: Iterable[range]) -> Iterator[Block]:
         """Each block of positions, in order, read ahead."""

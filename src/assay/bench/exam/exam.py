@@ -168,7 +168,7 @@ def scored(pair: ExamPair, draw: int, seed: int = 0, progress: Progress = silent
     """
     seat = pair.make(draw, seed)
     batch = seat.batch
-    asked = Asked.given(seat.model, batch.images, seed=seed).beside(batch.labels, batch.truth)
+    asked = Asked.given(seat.model, batch.images, seed=seed, index=batch.index).beside(batch.labels, batch.truth)
     measures = tuple(one for one in MEASURES if not (one.needs & {"truth"}) - asked.masks)
     plan = AuditStudy(explainer=seat.candidates, measure=measures, gallery=1).plan(asked)
     tables = []

@@ -52,8 +52,8 @@ class AuditStudy(Study):
         explainer: Spec of an explainer; may be given several times. The paper's six by default.
         measure: Spec of a measure; may be given several times. All that the data allow by default.
         preset: The six explainers at their best, or as the robustness paper ran them.
-        maps: Maps made elsewhere, as NAME=FILE (.npz, .npy, zarr, a folder), judged beside the explainers; may be given several times.
         attack: Spec of an attack on the maps, such as MapAttack(eps=4/255); may be given several times.
+        maps: Maps made elsewhere, as NAME=FILE (.npz, .npy, zarr, a folder), judged beside the explainers; may be given several times.
         gallery: Images shown in the report.
         smallest_effect: The smallest mean difference to a null that counts, in standard deviations of the paired differences.
     """
@@ -128,8 +128,7 @@ class AuditStudy(Study):
             for explainer in explainers:
                 check_explains(explainer, short(asker))
         for given in self.maps:
-            first = next(iter(asked.source.read([range(1)])))
-            given.check(asked.source.indices, first.images.shape[1:] if len(first) else None)
+            given.check(asked.source.indices, asked.shape)
         self.measures(asked)  # A distance that is no similarity is refused here.
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:

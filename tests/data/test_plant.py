@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 import assay
 from assay.core.registry import build, registered
-from assay.data import CIFAR10, Batch, HardDigits, ImageFolder, load, read
-from assay.data.truth import plant
+from assay.data import CIFAR10, Batch, HardDigits, ImageFolder, load, plant, read
 from assay.data.truth.plant_marks import PLACES, Glyph, Mark, NoisePatch, Patch, Stripe
 from assay.errors import DataError, SpecError
 

@@ -22,7 +22,7 @@ def explained(model, source, folder, explainers=TWO, seed=0, block=64, progress=
     study = ExplainStudy(tuple(explainers), form, overlays)
     asked = Asked(model, source, seed, data={"name": "mine"}, classes=classes)
     study.check(asked)
-    return run(study, asked, folder, block=block, progress=progress)[0].found
+    return run(study, asked, folder, block=block, progress=progress).found()
 
 
 def read(folder, form):

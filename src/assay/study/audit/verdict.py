@@ -117,7 +117,9 @@ def _sentence(answers: Answers, name: str) -> Sentence:
         (pl.col("explainer") == name) & (pl.col("question") == QUESTIONS[2]) & pl.col("measure").is_in(answers.asked_of(QUESTIONS[2]))
     )
     if status[QUESTIONS[2]] == "no" and (own["difference"].abs() > 0).any():
-        lost[lost.index(_FAILS[QUESTIONS[2]])] = "its map of the model with random weights does as well: it does not explain this model"
+        lost[lost.index(_FAILS[QUESTIONS[2]])] = (
+            "is not shown to beat its map of the model with random weights: it is not shown to explain this model"
+        )
     if lost:
         tone: Tone = "caution" if [one for one in QUESTIONS if status[one] != "yes"] == [QUESTIONS[-1]] else "bad"
         return Sentence(tone, f"{start}{', but ' if said else ' '}{'; '.join(lost)}.")

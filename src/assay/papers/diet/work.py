@@ -16,6 +16,7 @@ from assay.core.precision import settled
 from assay.core.registry import build, short
 from assay.data import Dataset, batches, choose, read
 from assay.data.base import Batch
+from assay.data.source import Held
 from assay.errors import DataError, SpecError
 from assay.explain.backgrounds import Background
 from assay.explain.base import Explainer
@@ -27,7 +28,6 @@ from assay.papers.diet.networks import Outcome, classifier, given, passes, train
 from assay.papers.diet.scores import ClassesStudy, MapsStudy, MasksStudy, ScoredStudy
 from assay.papers.diet.settings import DietSettings, Variant
 from assay.papers.paper import Job, Paper
-from assay.study.source import Held
 from assay.study.study import Asked, run
 from assay.tune.backgrounds import fitted
 from assay.tune.diet import DiET

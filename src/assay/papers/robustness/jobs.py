@@ -17,6 +17,7 @@ from assay.core.listed import built
 from assay.core.precision import Precision, settled
 from assay.core.registry import build
 from assay.data import Batch, Dataset, choose, read
+from assay.data.source import Held
 from assay.errors import DataError, SpecError
 from assay.explain.base import Explainer
 from assay.explain.smooth import SmoothGrad
@@ -32,7 +33,6 @@ from assay.papers.robustness.settings import RobustnessSettings
 from assay.run.blocks import Blocks
 from assay.study.asked import Asked
 from assay.study.certify import CertifyStudy
-from assay.study.source import Held
 from assay.study.study import Study
 
 __all__ = ["Jobs", "NetworkStudy", "StudyStep"]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from assay.cli import options
 from assay.cli.app import app
 from assay.cli.progress import bar
+from assay.cli.tasks import options
 from assay.cli.told import Told
 from assay.cli.told import tell as say
 

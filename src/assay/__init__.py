@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.attack.predictions.square import SquareAttack as SquareAttack
     from assay.bounds.certificate import Certificate as Certificate
     from assay.bounds.certify import certify as certify
+    from assay.comparison.compare import compare as compare
     from assay.core.registry import build as build
     from assay.core.registry import register as register
     from assay.core.registry import registered as registered
@@ -55,6 +56,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.controls import Centre as Centre
     from assay.explain.controls import ColourContrast as ColourContrast
     from assay.explain.controls import Edges as Edges
+    from assay.explain.controls import RandomMap as RandomMap
     from assay.explain.expected import ExpectedGradients as ExpectedGradients
     from assay.explain.expected import VarGrad as VarGrad
     from assay.explain.features.attention import AttentionRelevance as AttentionRelevance
@@ -74,7 +76,6 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.kernels import Uniform as Uniform
     from assay.explain.occlusion import Occlusion as Occlusion
     from assay.explain.path import IntegratedGradients as IntegratedGradients
-    from assay.explain.random import RandomMap as RandomMap
     from assay.explain.references import References as References
     from assay.explain.refine import Refined as Refined
     from assay.explain.smooth import Smoothed as Smoothed
@@ -124,7 +125,6 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.report.figures.show import show as show
     from assay.study.audit.audit import Audit as Audit
     from assay.study.audit.study import audit as audit
-    from assay.study.compare.compare import compare as compare
     from assay.study.frontier.frontier import Frontier as Frontier
     from assay.study.frontier.frontier import Knee as Knee
     from assay.study.frontier.frontier import plot_frontiers as plot_frontiers
@@ -220,7 +220,7 @@ _HOMES = {
     "Posterior": "assay.explain.superpixels.posterior",
     "PushOutTopK": "assay.attack.goals",
     "Quickshift": "assay.explain.superpixels.segments",
-    "RandomMap": "assay.explain.random",
+    "RandomMap": "assay.explain.controls",
     "Refined": "assay.explain.refine",
     "RandomTarget": "assay.measure.sanity",
     "ReachMap": "assay.attack.goals",
@@ -248,7 +248,7 @@ _HOMES = {
     "audit": "assay.study.audit.study",
     "build": "assay.core.registry",
     "certify": "assay.bounds.certify",
-    "compare": "assay.study.compare.compare",
+    "compare": "assay.comparison.compare",
     "data": "assay.data",
     "erasure_agreement": "assay.measure.erasure",
     "errors": "assay.errors",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from assay.cli import options
+from assay.cli.tasks import options
 from assay.core.files import expanded
 
 if TYPE_CHECKING:
@@ -143,8 +143,8 @@ class Task:
         """What a study is about, but for the data's hash."""
         import torch
 
+        from assay.models.targeting import PREDICTED, Targeting, targeting
         from assay.study.study import Asked
-        from assay.study.targeting import PREDICTED, Targeting, targeting
 
         chosen, model = self.inputs(), self.network()
         chosen.check_labels(model)

@@ -70,9 +70,9 @@ Boxes = Annotated[str | None, typer.Option(help="COCO file with boxes of the evi
 Mosaic = Annotated[
     str | None,
     typer.Option(
-        help="Join the images that the model is sure of into mosaics of so many rows and columns (2x2), each of another class: truth without "
-        "annotation. What is explained is the class of the target, whose cell is the truth. Sure is a probability of 0.99, or as in 2x2@0.9; "
-        "all images are run once to find out. --count counts mosaics.",
+        help="Join the images that the model is sure of into mosaics of so many rows and columns (2x2), each of another class: truth "
+        "without annotation. What is explained is the class of the target, whose cell is the truth. Sure is a probability of 0.99, or as "
+        "in 2x2@0.9; all images are run once to find out. --count counts mosaics.",
         show_default=False,
     ),
 ]

@@ -146,7 +146,7 @@ MEASURE = _of(
 BOUNDS = _of(
     "bounds",
     ("half of ln(1/alpha)", "budget = math.log(1 / alpha)", "budget = 0.5 * math.log(1 / alpha)", "test_second_opinion.py test_concentration.py"),
-    ("all of alpha for each bound", "alpha = (1 - confidence) / 4", "alpha = 1 - confidence", "test_second_opinion.py test_gradient_certificate.py"),
+    ("all of alpha for each bound", "smoothing.kernel.spread, (1 - confidence) / 4", "smoothing.kernel.spread, 1 - confidence", "test_second_opinion.py test_gradient_certificate.py"),
     ("a quarter also of independent copies", "share = 0.25 if smoothing.antithetic else 0.5", "share = 0.25", "test_second_opinion.py test_gradient_certificate.py"),
     ("the seen map bounded without its move", "seen=_angle(moved + error, size)", "seen=_angle(0 * moved + error, size)", "test_second_opinion.py test_votes_certificate.py"),
     ("antithetic copies count as independent", "count = values.shape[1] // 2 if smoothing.antithetic else values.shape[1]", "count = values.shape[1]", "test_second_opinion.py test_gradient_certificate.py"),
@@ -164,7 +164,7 @@ BOUNDS = _of(
 
 TUNE = _of(
     "tune",
-    ("masks averaged over the wrong rounds", "self.rounds[first : self.chosen + 1]", "self.rounds[first:]", "test_diet.py::test_the_masks_are_the_mean_of_the_rounds_up_to_the_chosen_one"),
+    ("masks averaged over the wrong rounds", "0 if self.average else chosen : chosen + 1]", "0 if self.average else chosen :]", "test_diet.py::test_the_masks_are_the_mean_of_the_rounds_up_to_the_chosen_one"),
     ("sparsity falls by another line", "self.start * (1 - self.fall * number / rounds)", "self.start * (1 - self.fall * number / max(1, rounds - 1))", "test_schedules.py"),
     ("the lift grows", "self.lift * (1 - number / rounds)", "self.lift * number / rounds", "test_schedules.py"),
     ("convergence against the epoch before", "len(losses) > 2 and self.low * losses[-3] <= last <= self.high * losses[-3]", "len(losses) > 2 and self.low * losses[-2] <= last <= self.high * losses[-2]", "test_schedules.py"),

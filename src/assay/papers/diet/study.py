@@ -119,6 +119,7 @@ def study(
             with run.writing():
                 files = _write(settings, found, paper.seconds, run)
             run.finish(files)
+            run.drop_states()
         said = json.loads((run.folder / RESULTS).read_text("utf-8"))
         return DietStudy(run.folder, tuple(Sentence(**sentence) for sentence in said["verdict"]), run.over)
 

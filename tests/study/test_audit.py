@@ -13,10 +13,10 @@ from assay.data import Batch
 from assay.errors import AssayError, EmptyBatchError, ModelError, NotFiniteError, PixelRangeError, ShapeError, SpecError, TargetError
 from assay.explain.base import Explainer
 from assay.measure.base import Measure
+from assay.models.targeting import PREDICTED, Targeting
 from assay.study.audit.standard import EXPLAINERS, FLOOR, MEASURES
 from assay.study.audit.study import AuditStudy
 from assay.study.study import Asked, run
-from assay.study.targeting import PREDICTED, Targeting
 from reference.guards import snapshot
 from reference.nets import normed, plain
 from reference.sources import Broken, batch

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 import assay
+from assay.models.labels import match
 from assay.report.page import MeasureNote, Sentence
 from assay.study.audit.answers import QUESTIONS, Answers
 from assay.study.audit.screen import plain_names, screen
 from assay.study.audit.shown import TYPICAL, WRONG
-from assay.study.labels import match
 from assay.study.tally import Tally
 from reference.specs import SMALL
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ import polars as pl
 
 from assay.core.registry import short
 from assay.models.classifier import Classifier
+from assay.models.labels import Labels
 from assay.report import MeasureNote, Page, Sentence
 from assay.report.attack import AttackView
 from assay.report.questions import QuestionCell, QuestionRow
@@ -22,7 +24,6 @@ from assay.study.audit.shown import shown
 from assay.study.audit.statistics import summarise_pieces
 from assay.study.audit.verdict import RULES, verdict
 from assay.study.gallery import gallery, places
-from assay.study.labels import Labels
 from assay.study.study import Asked, Done
 from assay.study.tally import Tally
 
@@ -113,6 +114,8 @@ def _answered(plan: AuditPlan, done: Done) -> Answers:
 def _model(asked: Asked, done: Done, labels: Labels) -> tuple[list[Sentence], bool]:
     """What must be known of the model first, and whether its maps may be trusted."""
     looks = looked(done.parts("classes"), done.parts("flat"))
+    if asked.mixed:
+        looks.confidence = math.nan
     share, known = labels.accuracy(done.tally.pairs) if done.tally.pairs else (0.0, 0)
     return model_sentences(asked.model, looks, round(share * known) if known else None, known, asked.seed)
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import assay
-from assay.report.page import MeasureNote, Sentence
+from assay.report.page import Sentence
+from assay.report.summary import MeasureNote
 from assay.study.audit.answers import QUESTIONS, Answers
 from assay.study.audit.screen import plain_names, screen
 from assay.study.audit.shown import TYPICAL, WRONG

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from assay.data.base import Batch
 from assay.models.targets import Decision
-from assay.report import Gallery
+from assay.report.gallery import Gallery
 from assay.study.labels import Labels
 
 __all__ = ["GalleryImage", "gallery", "pack", "places", "show", "unpack"]

@@ -13,11 +13,11 @@ from assay.data import Batch
 from assay.errors import AssayError, EmptyBatchError, ModelError, NotFiniteError, PixelRangeError, ShapeError, SpecError, TargetError
 from assay.explain.base import Explainer
 from assay.measure.base import Measure
+from assay.models.targeting import PREDICTED, Targeting
 from assay.report import Gallery
 from assay.study.audit.standard import EXPLAINERS, FLOOR, MEASURES
 from assay.study.audit.study import AuditStudy
 from assay.study.study import Asked, run
-from assay.study.targeting import PREDICTED, Targeting
 from reference.guards import snapshot
 from reference.nets import normed, plain
 from reference.sources import Broken, batch
@@ -90,7 +90,7 @@ def test_scores_are_those_of_the_explainer_and_the_measure_called_alone(whole, m
 def test_the_summary_has_a_row_for_each_explainer_and_measure(whole):
     found = whole[0]
     columns = "explainer measure higher_is_better mean low high floor floor_low floor_high verdict count kind statistic"
-    assert found.summary.columns == columns.split()
+    assert found.summary.columns == [*columns.split(), "standing", "standing_low", "standing_high"]
     assert len(found.summary) == 36
     assert "RandomMap" not in set(found.summary["explainer"])
     row = found.summary.row(by_predicate=(pl.col("explainer") == "Gradient") & (pl.col("measure") == "MaskIoU"), named=True)

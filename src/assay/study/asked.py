@@ -16,18 +16,18 @@ from torch import Tensor
 from assay.core.inputs import check_images, check_index, check_masks, check_seed
 from assay.data.base import Batch, Corrupt
 from assay.data.files.convert import as_batch
+from assay.data.source import Held, Source, placed
 from assay.errors import ModelError, ShapeError
 from assay.explain.base import check_model
 from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.models.heads import HEADS
+from assay.models.labels import Labels, match
 from assay.models.randomised import randomised
+from assay.models.targeting import PREDICTED, Targeting, given_targets
 from assay.models.targets import Decision, Targets, check_labels
 from assay.run.paths import UNREAD
-from assay.study.labels import Labels, match
-from assay.study.source import Held, Source, placed
 from assay.study.tally import OK
-from assay.study.targeting import PREDICTED, Targeting, given_targets
 
 __all__ = ["Asked", "Block", "Twins"]
 

@@ -27,10 +27,13 @@ from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell
 from assay.tune.backgrounds import DatasetMean
 from assay.tune.explainer import LearnedMask
 from assay.tune.predictions import probabilities
+from assay.tune.simplify import drawn
 
-__all__ = ["IOU", "KEEP", "MASK", "WHITE", "ClassesStudy", "MapsStudy", "MasksStudy", "ScoredStudy", "refined"]
+__all__ = ["IOU", "KEEP", "MASK", "PLAIN", "WHITE", "ClassesStudy", "MapsStudy", "MasksStudy", "ScoredStudy", "refined"]
 
-IOU, WHITE, KEEP, MASK = "IoU", "IoU, white pixels", "keep {:g} %", "mask"
+IOU, WHITE, KEEP = "IoU", "IoU, white pixels", "keep {:g} %"
+MASK, PLAIN = "mask", "mask, without edges"
+"""A recipe's own mask, and the same before it is drawn along the image's edges, where the recipe does so."""
 _COLOUR = DatasetMean((0.527, 0.447, 0.403))
 """What the authors' pixel perturbation fills with."""
 _BRIGHT = 2.99
@@ -143,10 +146,12 @@ class MasksStudy(ScoredStudy):
         del tell
         assert self.base is not None
         model, case = asked.model, block.case
-        masks, cost = timed(model, lambda: _maps(self.explainer, case))
-        finer = Refined(self.explainer)
+        learned, cost = timed(model, lambda: _maps(replace(self.explainer, edges=False), case))
+        # The recipe's own mask is judged by everything; the other form by its place alone.
+        edges = self.explainer.edges
+        masks, other = (drawn(learned, case.images, one) for one in (edges, not edges))
         found = [*self.located(block, MASK, masks, self.explainer)]
-        found += self.located(block, refined(MASK), finer.along(masks, case.images), finer)
+        found += self.located(block, PLAIN if edges else refined(MASK), other, replace(self.explainer, edges=not edges))
         wanted, labels = self.base.predict(case.images), _judged(block).targets
         halves = (masks >= 0.5).float()
         whole = case.logits.argmax(1)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from assay.papers.diet.choose import SAME
-from assay.papers.diet.scores import IOU, MASK, refined
+from assay.papers.diet.scores import IOU, MASK, PLAIN, refined
 from assay.papers.diet.tables import images, interval, values
 from assay.papers.diet.work import BASELINE, Found
 from assay.report.page import Sentence
@@ -25,7 +25,8 @@ RULES = (
     f"images, by the lower end of Wilson's interval, and its accuracy is within {100 * CLOSE:.0f} points of the baseline's. Better located "
     "than a rival: the paired difference of the overlaps with the known evidence, test image by test image, masks averaged over seeds, "
     "has its whole interval above zero, at Holm's level over all rivals; better than every map is said only where that holds for each. "
-    "Masks as they are learned are held against maps as they are made; refined masks against all of these and all refined maps too. "
+    "Masks as they are learned are held against maps as they are made; masks drawn along the images' edges, by the recipe itself or by "
+    "the filter of the refined maps, against all of these and all refined maps too. "
     f"Robust to erasure: no background lowers the agreement by more than {100 * MOVED:.0f} points below that of the background tuned with; "
     "other images as background are left out, since they bring evidence for other classes. A spurious signal is relied on when moving "
     f"it to the other class costs at least {100 * RELIES:.0f} points of accuracy. A control is failed when the tuned model gives the "
@@ -124,12 +125,13 @@ def _located(found: Found, method: str) -> list[Sentence]:
     raw = [name for name in names if not name.endswith(finer)]
     passes = _passes(found)
     said = []
-    for attribution, rivals in ((MASK, raw), (refined(MASK), names)):
+    edges = found.finals[method][0].diet.edges
+    for attribution, rivals in ((MASK, names), (PLAIN, raw)) if edges else ((MASK, raw), (refined(MASK), names)):
         mask = images(values(overlaps, model=method, attribution=attribution))
         held = compared(mask, {name: images(values(base, attribution=name)) for name in rivals})
         own = means(mask[:, None])[0]
         price = passes[method, MASK]
-        finely = ", refined," if attribution != MASK else ""
+        finely = {PLAIN: ", before they are drawn along the images' edges,", refined(MASK): ", refined,"}.get(attribution, "")
         text = f"{method}'s masks{finely} overlap the known evidence by {_shown(own)} at {price:.0f} passes an image, after tuning"
         close = min(held, key=lambda one: (one.better, one.difference.low))
         told = f"{text}; the closest rival is {close.rival}, a difference of {_shown(close.difference)}"

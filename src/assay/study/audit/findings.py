@@ -10,6 +10,7 @@ import polars as pl
 
 from assay.core.registry import short
 from assay.models.classifier import Classifier
+from assay.models.labels import Labels
 from assay.report.attack import Attacks, AttackView
 from assay.report.page import Page, Section, Sentence
 from assay.report.questions import QuestionCell, QuestionRow, Questions
@@ -25,7 +26,6 @@ from assay.study.audit.shown import shown
 from assay.study.audit.statistics import summarise_pieces
 from assay.study.audit.verdict import RULES, verdict
 from assay.study.gallery import gallery, places
-from assay.study.labels import Labels
 from assay.study.study import Asked, Done
 from assay.study.tally import Tally
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay.cli import options
+from assay.cli.tasks import options
 
 if TYPE_CHECKING:
     from assay.core.progress import Progress

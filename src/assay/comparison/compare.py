@@ -12,6 +12,9 @@ from typing import Any
 import polars as pl
 from torch import Tensor
 
+from assay.comparison.maps import Changes, changes
+from assay.comparison.page import comparison_page, map_grid, score_grid, sentences
+from assay.comparison.scores import paired, predictions
 from assay.core.inputs import check_images
 from assay.core.listed import built
 from assay.core.progress import Progress, silent
@@ -33,9 +36,6 @@ from assay.run.status import read_document
 from assay.study.audit.audit import Audit
 from assay.study.audit.standard import FLOOR
 from assay.study.audit.study import audit
-from assay.study.compare.maps import Changes, changes
-from assay.study.compare.page import comparison_page, map_grid, score_grid, sentences
-from assay.study.compare.scores import paired, predictions
 
 __all__ = ["EXPLAINERS", "MEASURES", "Comparison", "compare"]
 
@@ -50,9 +50,9 @@ class Comparison:
 
     Attributes:
         names: What the two are called.
-        table: Scores: a row for each explainer and measure; see `assay.study.compare.scores.paired`.
-        maps: Map changes: a row for each explainer; see `assay.study.compare.maps.Changes`; empty where there were no models.
-        counts: How the predictions go together; see `assay.study.compare.scores.predictions`.
+        table: Scores: a row for each explainer and measure; see `assay.comparison.scores.paired`.
+        maps: Map changes: a row for each explainer; see `assay.comparison.maps.Changes`; empty where there were no models.
+        counts: How the predictions go together; see `assay.comparison.scores.predictions`.
         settings: What the two runs were asked differently: name, first, second.
         page: The report, ready to be written.
     """

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from assay.cli import options
 from assay.cli.app import app
+from assay.cli.commands.study import tell as tell_study
 from assay.cli.progress import bar
 from assay.cli.studies import tell
-from assay.cli.study import tell as tell_study
+from assay.cli.tasks import options
 
 __all__ = ["demo"]
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from assay.cli import options
 from assay.cli.app import app
 from assay.cli.progress import bar
+from assay.cli.tasks import options
 from assay.cli.told import Told
 from assay.cli.told import tell as say
 
@@ -100,6 +100,9 @@ def robustness(
     weights: Annotated[
         Path | None, typer.Option(help="Folder with NAME.safetensors of the networks, looked at first.", show_default=False)
     ] = None,
+    graded: Annotated[
+        Path | None, typer.Option(help="Folder of figure 3's networks, as `assay study graded` makes them.", show_default=False)
+    ] = None,
     images: Annotated[int | None, typer.Option(min=2, help="Images that are chosen at random by the seed.", show_default=False)] = None,
     seed: Seed = None,
     device: options.Device = None,
@@ -116,7 +119,7 @@ def robustness(
 
     with join(device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
         with ranks.together():
-            settings = chosen(preset, _changes(study, seed=seed, models=models, weights=weights, images=images))
+            settings = chosen(preset, _changes(study, seed=seed, models=models, weights=weights, graded=graded, images=images))
         if dry_run:
             if ranks.first:
                 _tell_price(foreseen(settings, device))
@@ -126,6 +129,25 @@ def robustness(
         if docs is not None:
             publish(out, docs, settings)
         tell(found)
+
+
+@study.command()
+def graded(
+    out: Annotated[Path, typer.Option(help="Folder of the networks; those that are there already are left as they are.")],
+    start: Annotated[str, typer.Option(help="Shipped network or checkpoint that each goes on from.")] = "resnet-cifar10",
+    images: Annotated[int, typer.Option(min=2, help="Training images that take part, chosen by the seed.")] = 10_000,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over them.")] = 1,
+    tested: Annotated[int, typer.Option(min=2, help="Test images on which the cards' accuracies are measured.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Decides all randomness.")] = 0,
+    device: options.Device = None,
+) -> None:
+    """Fine-tune a CIFAR-10 network for a short time against Linf balls of ten radii, for figure 3 of the robustness paper."""
+    from assay.papers.robustness.graded import make_graded
+
+    data = ('CIFAR10(split="train")', 'CIFAR10(split="test")')
+    with bar() as progress:
+        made = make_graded(out, data, start, images=images, tested=tested, epochs=epochs, seed=seed, progress=progress, device=device)
+    say(Told((), said=(f"{len(made)} networks of graded robustness: assay study robustness --graded {out} takes them",)))
 
 
 def _tell_price(table: pl.DataFrame) -> None:

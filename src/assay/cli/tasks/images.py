@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from assay.cli import options
+from assay.cli.tasks import options
 from assay.core.files import expanded
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ class Task:
 
     def asked(self, ranks: Ranks) -> Asked:  # noqa: ARG002
         """What a study is about, but for the data's hash."""
+        from assay.models.targeting import PREDICTED, targeting
         from assay.study.study import Asked
-        from assay.study.targeting import PREDICTED, targeting
 
         chosen, model = self.inputs(), self.network()
         chosen.check_labels(model)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from assay.cli import options
 from assay.cli.app import app
+from assay.cli.tasks import options
 
 __all__ = ["view"]
 
@@ -29,7 +29,7 @@ def view(
     port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1; a free one by default.", show_default=False)] = None,
 ) -> None:
     """Look at images, maps and attacks in a browser: on 127.0.0.1 only, behind a random password, without analytics; needs assay[view]."""
-    from assay.cli.viewer import SPECS, Viewer, app, serve
+    from assay.cli.commands.viewer import SPECS, Viewer, app, serve
     from assay.core.registry import build
     from assay.data import read
     from assay.explain.base import Explainer

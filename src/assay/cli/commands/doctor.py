@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from assay.cli import options
 from assay.cli.app import app
 from assay.cli.progress import bar
+from assay.cli.tasks import options
 from assay.cli.told import Told, tell
 
 __all__ = ["doctor"]

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from assay.cli import options
 from assay.cli.app import app
 from assay.cli.progress import bar
+from assay.cli.tasks import options
 from assay.cli.told import Told, tell
 
 __all__ = ["compare"]
@@ -35,10 +35,10 @@ def compare(
 
     Maps are compared where models are given: whether they differ by more than one model's own maps do by seed and invisible noise.
     """
+    from assay.comparison.compare import EXPLAINERS, MEASURES
+    from assay.comparison.compare import compare as put
+    from assay.comparison.page import map_grid, score_grid
     from assay.errors import SpecError
-    from assay.study.compare.compare import EXPLAINERS, MEASURES
-    from assay.study.compare.compare import compare as put
-    from assay.study.compare.page import map_grid, score_grid
     from assay.study.study import TerminalTable
 
     folders = [Path(one).is_dir() and (Path(one) / "run.toml").exists() for one in (first, second)]

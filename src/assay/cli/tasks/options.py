@@ -158,9 +158,9 @@ class Inputs:
         """Refuse, before any work, labels that cannot be matched with the model's classes for certain.
 
         Raises:
-            DataError: See `assay.study.labels.match`.
+            DataError: See `assay.models.labels.match`.
         """
-        from assay.study.labels import match
+        from assay.models.labels import match
 
         classes = self.dataset.classes
         first = self.dataset.read(self.indices[:1]) if classes and all(name.isdecimal() for name in classes) else None

@@ -12,8 +12,8 @@ from assay.core.registry import build, nearest, registered
 from assay.data.base import Batch
 from assay.errors import TargetError
 from assay.models.classifier import Classifier
+from assay.models.labels import match
 from assay.models.targets import Contrast, Target, Targets, aim
-from assay.study.labels import match
 
 __all__ = ["PREDICTED", "Targeting", "given_targets", "targeting"]
 

@@ -9,12 +9,12 @@ from typing import Any
 import polars as pl
 from torch import Tensor
 
+from assay.comparison.scores import BETTER, SAME, WORSE
 from assay.report.figures.colour import colourise, robust_limit
 from assay.report.figures.picture import photo
 from assay.report.figures.plots import sheet, to_bytes
 from assay.report.page import Page, Picture, Section, Sentence, TextTable, Tone
 from assay.report.text import number, plural
-from assay.study.compare.scores import BETTER, SAME, WORSE
 
 __all__ = ["comparison_page", "map_grid", "score_grid", "sentences"]
 
@@ -35,9 +35,9 @@ def sentences(table: pl.DataFrame, maps: pl.DataFrame, counts: Mapping[str, int]
     """The verdict.
 
     Args:
-        table: As `assay.study.compare.scores.paired` makes it.
-        maps: As `assay.study.compare.maps.changes` makes it, or empty.
-        counts: As `assay.study.compare.scores.predictions` makes it.
+        table: As `assay.comparison.scores.paired` makes it.
+        maps: As `assay.comparison.maps.changes` makes it, or empty.
+        counts: As `assay.comparison.scores.predictions` makes it.
         names: What the two are called.
     """
     first, second = names

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from assay.cli import options
 from assay.cli.app import app
+from assay.cli.tasks import options
 
 __all__ = ["list_things"]
 
@@ -27,7 +27,7 @@ def list_things(
     """List explainers, measures, attacks or data sets: what each needs and costs in passes, its source and its pitfalls."""
     from rich.console import Console
 
-    from assay.cli.data import list_data
+    from assay.cli.commands.data import list_data
     from assay.core.plugins import import_code
 
     for name in imports or ():

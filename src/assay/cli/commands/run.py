@@ -139,7 +139,7 @@ def verify(folder: Folder) -> None:
 @run.command()
 def compare(first: Folder, second: Folder) -> None:
     """Put two runs side by side: settings, means, and paired differences with 95 % intervals on the images that both have."""
-    from assay.run.compare import compare as put
+    from assay.comparison.runs import compare as put
     from assay.study.study import TerminalTable
 
     found = put(first, second)

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from assay.cli import options
 from assay.cli.app import app
+from assay.cli.tasks import options
 from assay.errors import DataError
 
 if TYPE_CHECKING:

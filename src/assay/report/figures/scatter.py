@@ -44,15 +44,17 @@ def scatter(part: TradeOffs) -> tuple[tuple[str, ...], tuple[Panel, ...]]:
 
 def _panel(panel: TradeOff, names: tuple[str, ...], trusted: tuple[str, ...]) -> Panel:
     shown = [one for one in panel.points if math.isfinite(one[1][0]) and math.isfinite(one[2][0])]
-    across, up = (_axis([one[at] for one in shown]) for at in (1, 2))
+    across, up = _axis([x for _, x, _ in shown]), _axis([y for _, _, y in shown])
     marks = []
     for name, x, y in shown:
         right, high = (_placed(axis, ends, better) for axis, ends, better in ((across, x, panel.across[1]), (up, y, panel.up[1])))
         words = TradeOffs.told(name, x, y)
         mark = ScatterMark(names.index(name) + 1, name in trusted, right[0], 100 - high[0], right[1], high[1], words)
         marks.append(mark)
+    titles = [f"{name} {'↑' if higher else '↓'}" for name, higher in (panel.across, panel.up)]
     return Panel(
-        *(f"{name} {'↑' if higher else '↓'}" for name, higher in (panel.across, panel.up)),
+        titles[0],
+        titles[1],
         tuple((at if panel.across[1] else 100 - at, text) for at, text in across.ticks),
         tuple((100 - at if panel.up[1] else at, text) for at, text in up.ticks),
         tuple(marks),

@@ -56,6 +56,7 @@ class Task:
     labels: options.Labels = None
     masks: options.Masks = None
     boxes: options.Boxes = None
+    mosaic: options.Mosaic = None
     range: options.Range = None
     window: options.Window = None
     split: options.Split = None
@@ -81,8 +82,20 @@ class Task:
 
     def inputs(self) -> options.Inputs:
         """The images."""
+        if self.mosaic is not None:
+            self._check_mosaic()
+        count = self.count if self.mosaic is None else None  # Which counts mosaics then.
         beside = {"labels": self.labels, "masks": self.masks, "boxes": self.boxes}
-        return options.inputs(self.images, self.split, self.size, self.count, self.seed, self.workers, self.reading(), **beside)
+        return options.inputs(self.images, self.split, self.size, count, self.seed, self.workers, self.reading(), **beside)
+
+    def _check_mosaic(self) -> None:
+        from assay.errors import SpecError
+
+        for name, given in (("masks", self.masks), ("boxes", self.boxes)):
+            if given is not None:
+                raise SpecError(f"--mosaic brings evidence of its own, the target's cell; leave --{name} out")
+        if self.target:
+            raise SpecError("--mosaic explains the class of each mosaic's target; leave --target out")
 
     def reading(self) -> Reading | None:
         """How pictures are prepared: as the options say, else as the source of the model says; None where nobody does."""
@@ -128,11 +141,20 @@ class Task:
 
     def asked(self, ranks: Ranks) -> Asked:  # noqa: ARG002
         """What a study is about, but for the data's hash."""
-        from assay.models.targeting import PREDICTED, targeting
+        import torch
+
+        from assay.models.targeting import PREDICTED, Targeting, targeting
         from assay.study.study import Asked
 
         chosen, model = self.inputs(), self.network()
         chosen.check_labels(model)
+        if self.mosaic is not None:
+            chosen, kinds = options.mosaics(chosen, model, self.mosaic, self.count, self.seed)
+            told = {
+                "mosaics": f"{self.mosaic} images that the model is sure of; the target's cell is the truth, and its class is explained"
+            }
+            targets = Targeting("target", given=torch.tensor(kinds))
+            return Asked(model, chosen, self.seed, self.model, targets=targets, masks=chosen.dataset.mask_kinds, facts=told, mixed=True)
         data = chosen.dataset
         targets = targeting(self.target, model, chosen.shape, data.classes) if self.target else PREDICTED
         return Asked(model, chosen, self.seed, self.model, classes=data.classes, targets=targets, masks=data.mask_kinds)

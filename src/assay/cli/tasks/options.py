@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from assay.models.classifier import Classifier
     from assay.models.heads import HeadName
 
-__all__ = ["Inputs", "inputs", "network", "numbers", "reading", "side"]
+__all__ = ["Inputs", "inputs", "mosaics", "network", "numbers", "reading", "side"]
 
 Model = Annotated[
     str,
@@ -66,6 +67,15 @@ Labels = Annotated[
 ]
 Masks = Annotated[str | None, typer.Option(help="Folder of masks of the evidence, named like the images.", show_default=False)]
 Boxes = Annotated[str | None, typer.Option(help="COCO file with boxes of the evidence.", show_default=False)]
+Mosaic = Annotated[
+    str | None,
+    typer.Option(
+        help="Join the images that the model is sure of into mosaics of so many rows and columns (2x2), each of another class: truth "
+        "without annotation. What is explained is the class of the target, whose cell is the truth. Sure is a probability of 0.99, or as "
+        "in 2x2@0.9; all images are run once to find out. --count counts mosaics.",
+        show_default=False,
+    ),
+]
 Split = Annotated[str | None, typer.Option(help="Part of a named data set; the test images by default.", show_default=False)]
 Size = Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.", show_default=False)]
 Workers = Annotated[
@@ -110,6 +120,8 @@ class Inputs:
     dataset: Dataset
     indices: Sequence[int]
     workers: int | None = None
+    labelled: bool = True
+    """Whether labels say what an image shows as a whole."""
 
     def blocks(self, size: int = _READ) -> list[range]:
         """Positions in `indices`, in even blocks of at most `size`."""
@@ -121,7 +133,8 @@ class Inputs:
         """One batch per block of positions, in order, read ahead; see `assay.data.reader.read_blocks`."""
         from assay.data.reader import read_blocks
 
-        return read_blocks(self.dataset, map(self._numbers, blocks), self.workers)
+        found = read_blocks(self.dataset, map(self._numbers, blocks), self.workers)
+        return found if self.labelled else (replace(one, labels=None) for one in found)
 
     def _numbers(self, block: Sequence[int]) -> Sequence[int]:
         if isinstance(block, range) and block.step == 1:
@@ -279,6 +292,34 @@ def inputs(
     if count is not None and count > len(dataset):
         raise DataError(f"--count {count} asks for more images than the {len(dataset)} of {images}")
     return Inputs(dataset, sorted(choose(dataset, count, seed)) if count is not None else range(len(dataset)), workers)
+
+
+def mosaics(given: Inputs, model: Classifier, grid: str, count: int | None, seed: int) -> tuple[Inputs, list[int]]:
+    """Mosaics of the given images, chosen as they would be, and the model's class of each one's target.
+
+    Args:
+        given: The images.
+        model: What must be sure of them.
+        grid: Rows and columns, and the least confidence, such as "2x2" or "2x2@0.9".
+        count: How many mosaics; all where None.
+        seed: Decides cells and choice.
+
+    Raises:
+        SpecError: The grid is none, or the images bring evidence of their own.
+        DataError: There are fewer mosaics, or the model is sure of too few images.
+    """
+    from assay.data import Mosaic, choose
+    from assay.errors import DataError, SpecError
+
+    found = re.fullmatch(r"(\d+)x(\d+)(?:@(0?\.\d+|[01]))?", grid.strip())
+    if found is None:
+        raise SpecError(f"--mosaic takes rows and columns, such as 2x2, and if wanted the least confidence, 2x2@0.9, not {grid!r}")
+    sure = {} if found[3] is None else {"confidence": float(found[3])}
+    made = Mosaic(given.dataset, int(found[1]), int(found[2]), model=model, seed=seed, **sure)
+    if count is not None and count > len(made):
+        raise DataError(f"--count {count} asks for more mosaics than the {len(made)} that the model is sure of; ask for fewer")
+    chosen = range(len(made)) if count is None else sorted(choose(made, count, seed))
+    return replace(given, dataset=made, indices=chosen, labelled=False), [made.target(number) for number in chosen]
 
 
 def network(

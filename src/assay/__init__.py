@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.attack.predictions.square import SquareAttack as SquareAttack
     from assay.bounds.certificate import Certificate as Certificate
     from assay.bounds.certify import certify as certify
+    from assay.comparison.compare import compare as compare
     from assay.core.registry import build as build
     from assay.core.registry import register as register
     from assay.core.registry import registered as registered
@@ -55,6 +56,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.controls import Centre as Centre
     from assay.explain.controls import ColourContrast as ColourContrast
     from assay.explain.controls import Edges as Edges
+    from assay.explain.controls import RandomMap as RandomMap
     from assay.explain.expected import ExpectedGradients as ExpectedGradients
     from assay.explain.expected import VarGrad as VarGrad
     from assay.explain.features.attention import AttentionRelevance as AttentionRelevance
@@ -74,7 +76,6 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.explain.kernels import Uniform as Uniform
     from assay.explain.occlusion import Occlusion as Occlusion
     from assay.explain.path import IntegratedGradients as IntegratedGradients
-    from assay.explain.random import RandomMap as RandomMap
     from assay.explain.references import References as References
     from assay.explain.refine import Refined as Refined
     from assay.explain.smooth import Smoothed as Smoothed
@@ -124,18 +125,45 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.report.figures.show import show as show
     from assay.study.audit.audit import Audit as Audit
     from assay.study.audit.study import audit as audit
-    from assay.study.compare.compare import compare as compare
     from assay.study.frontier.frontier import Frontier as Frontier
     from assay.study.frontier.frontier import Knee as Knee
     from assay.study.frontier.frontier import plot_frontiers as plot_frontiers
     from assay.study.frontier.study import frontier as frontier
+    from assay.tune.amortised import MaskTraining as MaskTraining
+    from assay.tune.backgrounds import DatasetMean as DatasetMean
+    from assay.tune.backgrounds import GaussianNoise as GaussianNoise
+    from assay.tune.backgrounds import OneOf as OneOf
+    from assay.tune.backgrounds import OtherImages as OtherImages
+    from assay.tune.backgrounds import RandomColour as RandomColour
+    from assay.tune.choice import LastRound as LastRound
+    from assay.tune.choice import LastSound as LastSound
+    from assay.tune.choice import RoundK as RoundK
     from assay.tune.diet import DiET as DiET
     from assay.tune.diet import Tuned as Tuned
     from assay.tune.explainer import LearnedMask as LearnedMask
+    from assay.tune.schedules import Carried as Carried
+    from assay.tune.schedules import Converged as Converged
+    from assay.tune.schedules import Epochs as Epochs
+    from assay.tune.schedules import Falling as Falling
+    from assay.tune.schedules import Rounded as Rounded
 
 __version__ = version("assay")
 
 _HOMES = {
+    "Carried": "assay.tune.schedules",
+    "Converged": "assay.tune.schedules",
+    "Epochs": "assay.tune.schedules",
+    "Falling": "assay.tune.schedules",
+    "Rounded": "assay.tune.schedules",
+    "LastRound": "assay.tune.choice",
+    "LastSound": "assay.tune.choice",
+    "RoundK": "assay.tune.choice",
+    "MaskTraining": "assay.tune.amortised",
+    "DatasetMean": "assay.tune.backgrounds",
+    "GaussianNoise": "assay.tune.backgrounds",
+    "OneOf": "assay.tune.backgrounds",
+    "OtherImages": "assay.tune.backgrounds",
+    "RandomColour": "assay.tune.backgrounds",
     "APGD": "assay.attack.predictions.apgd",
     "L2": "assay.attack.distances",
     "PGD": "assay.attack.predictions.pgd",
@@ -220,7 +248,7 @@ _HOMES = {
     "Posterior": "assay.explain.superpixels.posterior",
     "PushOutTopK": "assay.attack.goals",
     "Quickshift": "assay.explain.superpixels.segments",
-    "RandomMap": "assay.explain.random",
+    "RandomMap": "assay.explain.controls",
     "Refined": "assay.explain.refine",
     "RandomTarget": "assay.measure.sanity",
     "ReachMap": "assay.attack.goals",
@@ -248,7 +276,7 @@ _HOMES = {
     "audit": "assay.study.audit.study",
     "build": "assay.core.registry",
     "certify": "assay.bounds.certify",
-    "compare": "assay.study.compare.compare",
+    "compare": "assay.comparison.compare",
     "data": "assay.data",
     "erasure_agreement": "assay.measure.erasure",
     "errors": "assay.errors",

@@ -10,7 +10,7 @@ from assay.cli.studies import STUDIES, add_studies
 
 @pytest.fixture(scope="module")
 def root():
-    from assay.cli import bench, compare, data, demo, doctor, listing, run, study, view  # noqa: F401
+    from assay.cli.commands import bench, compare, data, demo, doctor, listing, run, study, view  # noqa: F401
 
     add_studies(list(STUDIES))
     return typer.main.get_command(app)

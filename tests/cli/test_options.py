@@ -8,8 +8,8 @@ import pytest
 import torch
 import zarr
 
-from assay.cli import options
-from assay.cli.options import Inputs
+from assay.cli.tasks import options
+from assay.cli.tasks.options import Inputs
 from assay.data import HardDigits, read
 from assay.errors import DataError
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from assay.cli.task import Task
+from assay.cli.tasks.images import Task
 from assay.core.ranks import Ranks
 from assay.data.files.reading import Reading
 from assay.errors import DataError, SpecError

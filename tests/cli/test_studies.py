@@ -9,7 +9,7 @@ import pytest
 
 import assay
 from assay.cli.studies import STUDIES, TASKS
-from assay.cli.task import Task
+from assay.cli.tasks.images import Task
 
 SOURCE = Path(assay.__file__).parent
 KINDS = {name: getattr(import_module(module), kind) for name, (module, kind) in STUDIES.items()}

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-import assay.cli.data
-import assay.cli.run  # noqa: F401  (registers the command)
+import assay.cli.commands.data
+import assay.cli.commands.run  # noqa: F401  (registers the command)
 from assay.attack.predictions.ensemble import AttackEnsemble
 from assay.cli.app import app
 from assay.cli.studies import add_studies

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import assay
-from assay.cli.viewer import Viewer
+from assay.cli.commands.viewer import Viewer
 from assay.data.files.convert import as_batch
 from assay.explain.smooth import Smoothed
 from reference.nets import plain
@@ -64,7 +64,7 @@ def test_without_gradio_the_command_says_how_to_get_it(place, run, monkeypatch):
 
 BUILT = """
 import json, torch, assay
-from assay.cli.viewer import Viewer, app
+from assay.cli.commands.viewer import Viewer, app
 from assay.data.files.convert import as_batch
 from reference.nets import plain
 viewer = Viewer(assay.Classifier(plain()), as_batch(torch.rand(3, 3, 8, 8)), ("Gradient", "Occlusion(size=4)"))

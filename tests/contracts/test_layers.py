@@ -20,6 +20,7 @@ ORDER = [
     "report",
     "run",
     "study",
+    "comparison",
     "papers",
     "bench",
     "ray",

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-import assay.cli.data  # noqa: F401  (registers the commands)
+import assay.cli.commands.data  # noqa: F401  (registers the commands)
 from assay.cli.app import app
 from assay.errors import DataError
 

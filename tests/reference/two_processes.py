@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import torch
 from torch import distributed, nn
 
-import assay.cli.data  # noqa: F401  (two commands, for one alone takes no name)
+import assay.cli.commands.data  # noqa: F401  (two commands, for one alone takes no name)
 from assay.attack.predictions.adversary import PGDTraining
 from assay.cli.app import app
 from assay.cli.studies import add_studies

@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 import assay
+from assay.comparison.runs import compare
 from assay.errors import DataError
 from assay.run.blocks import Blocks
-from assay.run.compare import compare
 from assay.run.folder import Run
 from assay.run.status import first_start, status, verify
 from assay.study.audit.study import AuditStudy

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import assay
+from assay.comparison.maps import changes
+from assay.comparison.scores import paired, predictions
 from assay.errors import AssayError, DataError, ImageTypeError
 from assay.stats.intervals import means
-from assay.study.compare.maps import changes
-from assay.study.compare.scores import paired, predictions
 from reference.nets import plain
 from reference.specs import SMALL
 

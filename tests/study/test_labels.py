@@ -1,7 +1,7 @@
 import pytest
 
 from assay.errors import DataError
-from assay.study.labels import match
+from assay.models.labels import match
 
 
 def test_labels_without_names_are_the_models_numbers():

@@ -16,9 +16,9 @@ from assay.core.progress import Progress, silent
 from assay.data import CIFAR10, CelebA, ChestXray, HardMNIST, load, read
 from assay.data.root import VARIABLE
 from assay.errors import DataError
+from assay.explain.controls import RandomMap
 from assay.explain.gradient import Gradient
 from assay.explain.path import IntegratedGradients
-from assay.explain.random import RandomMap
 from assay.measure.localisation import MaskIoU
 from assay.measure.perturbation import Deletion
 from assay.models.sources.checkpoint import load as shipped

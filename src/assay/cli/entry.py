@@ -34,7 +34,7 @@ def main() -> None:
     warnings.showwarning = lambda text, kind, *where: _note(str(text)) if issubclass(kind, AssayWarning) else usual(text, kind, *where)
     try:
         # Imported here, so that an interruption while torch loads ends with its message too.
-        from assay.cli import bench, compare, data, demo, doctor, listing, run, study, view  # noqa: F401
+        from assay.cli.commands import bench, compare, data, demo, doctor, listing, run, study, view  # noqa: F401
         from assay.cli.examples import add_examples
         from assay.cli.studies import STUDIES, add_studies
 

@@ -19,11 +19,11 @@ import typer
 
 from assay.cli.app import app
 from assay.cli.progress import bar
-from assay.cli.task import Task
+from assay.cli.tasks.images import Task
+from assay.cli.tasks.train import TrainTask
+from assay.cli.tasks.tune import TuneTask
 from assay.cli.told import OVER, Told
 from assay.cli.told import tell as say
-from assay.cli.train import TrainTask
-from assay.cli.tune import TuneTask
 
 if TYPE_CHECKING:
     from assay.study.study import Experiment, Report

@@ -31,7 +31,7 @@ _PREFIXED = re.compile(r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|\b([a-z]+):(?=[
 """A text, which stays as it is, or the library before a name, as in `captum:Occlusion`."""
 _OF = "__of__"
 _WHOLE, _LONG = 1 << 63, 120
-_WITHOUT = ("stats", "report", "run", "study", "papers", "bench", "cli")
+_WITHOUT = ("stats", "report", "run", "study", "comparison", "papers", "bench", "cli")
 """Folders of the package that define nothing for specs and take long to import."""
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from assay.core import noise
 from assay.core.registry import register
 from assay.explain.base import Cost, Explainer
 from assay.models.classifier import Classifier
 
-__all__ = ["Centre", "ColourContrast", "Edges"]
+__all__ = ["Centre", "ColourContrast", "Edges", "RandomMap"]
 
 _NEIGHBOURS = 5
 
@@ -91,3 +92,25 @@ class Centre(Explainer):
         """See `Explainer.attribute`."""
         down, across = ((2 * torch.arange(side, device=images.device) + 1 - side) / side for side in images.shape[2:])
         return torch.exp(-2 * (down[:, None] ** 2 + across**2)).expand(len(images), 1, -1, -1).clone()
+
+
+@register
+class RandomMap(Explainer):
+    """Independent normal pixels that know nothing of the model, and change altogether with the smallest change of the image."""
+
+    category: ClassVar[str] = "control"
+    reference: ClassVar[str] = "none: the floor of every table"
+    pitfalls: ClassVar[str] = "Knows nothing of the model."
+    finds_targets: ClassVar[bool] = True
+
+    @property
+    def cost(self) -> Cost:
+        """See `Explainer.cost`."""
+        return Cost(0)
+
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+        """See `Explainer.attribute`."""
+        content = images.flatten(1).view(torch.int32).to(torch.int64)
+        places = torch.arange(1, content.shape[1] + 1, device=images.device)
+        stamp = (content * (2 * places + 1)).sum(1)
+        return noise.normal(seed, "RandomMap", index, stamp, tuple(images.shape[1:]))

@@ -16,18 +16,18 @@ from torch import Tensor
 from assay.core.inputs import check_images, check_index, check_masks, check_seed
 from assay.data.base import Batch, Corrupt
 from assay.data.files.convert import as_batch
+from assay.data.source import Held, Source, placed
 from assay.errors import ModelError, ShapeError
 from assay.explain.base import check_model
 from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.models.heads import HEADS
+from assay.models.labels import Labels, match
 from assay.models.randomised import randomised
+from assay.models.targeting import PREDICTED, Targeting, given_targets
 from assay.models.targets import Decision, Targets, check_labels
 from assay.run.paths import UNREAD
-from assay.study.labels import Labels, match
-from assay.study.source import Held, Source, placed
 from assay.study.tally import OK
-from assay.study.targeting import PREDICTED, Targeting, given_targets
 
 __all__ = ["Asked", "Block", "Twins"]
 
@@ -51,6 +51,7 @@ class Asked:
         targets: What is explained of each image.
         masks: Which masks the images bring: "truth", "distractor".
         facts: What else is known beforehand, for a report.
+        mixed: Whether each image shows several classes on purpose, so that a model that is unsure of one is not to blame.
     """
 
     model: Classifier
@@ -62,6 +63,7 @@ class Asked:
     targets: Targeting = PREDICTED
     masks: Set[str] = frozenset()
     facts: Mapping[str, str] = field(default_factory=dict)
+    mixed: bool = False
     _twins: dict[tuple[int, ...], Twins] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod

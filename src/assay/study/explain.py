@@ -14,13 +14,13 @@ from torch import Tensor
 from assay.core.registry import short
 from assay.data.base import Batch
 from assay.explain.base import Explainer, check_serves
+from assay.models.labels import match
 from assay.report import overlay, robust_limit
 from assay.report.figures.plots import to_bytes
 from assay.report.figures.show import show
 from assay.report.text import percent, plural
 from assay.run.arrays import write_npz
 from assay.run.record import record
-from assay.study.labels import match
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
 
 __all__ = ["ExplainStudy", "Explained"]

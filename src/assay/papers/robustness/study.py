@@ -23,8 +23,8 @@ from assay.papers.robustness.jobs import Jobs, NetworkStudy
 from assay.papers.robustness.measured import VALUES
 from assay.papers.robustness.settings import RobustnessSettings
 from assay.papers.robustness.tables import tables
-from assay.report.page import Sentence, Tone
-from assay.report.study_page import Section, StudyPage, write_study
+from assay.report.page import Page, Section, Sentence, Tone
+from assay.report.render import write
 from assay.run.blocks import Blocks
 from assay.run.folder import Run
 from assay.run.sink import Sink
@@ -43,7 +43,7 @@ _LEAD = (
 _SECTIONS = (
     ("Printed in the paper, measured here", ("claims", "networks"), ()),
     ("Table 1: local Lipschitz constants", ("table1-",), ()),
-    ("Figures 4, 5 and 6", ("faithfulness-",), ("fig",)),
+    ("Figures 3, 4, 5 and 6", ("fig3-", "faithfulness-", "condition"), ("fig",)),
     ("Ours: attacks, other notions of faithfulness, certificates", ("ours", "certified"), ()),
     ("What it took", ("steps",), ()),
 )
@@ -199,18 +199,20 @@ def _finish(jobs: Jobs, run: Run) -> None:
         sections = []
         for heading, grids, beginnings in _SECTIONS:
             chosen = tuple(picture for name, picture in pictures.items() if beginnings and name.startswith(beginnings))
-            sections.append(Section(heading, "", tuple(one for name, one in shown.items() if name.startswith(grids)), chosen))
-        page = StudyPage(
+            own = tuple(one for name, one in shown.items() if name.startswith(grids))
+            sections.append(Section(heading, "", (*own, *chosen)))
+        page = Page(
             title=_TITLE,
+            kind="study",
             lead=_LEAD,
             facts=_facts(jobs, costs),
             verdict=tuple(said),
             rules=RULES,
-            sections=tuple(one for one in sections if one.grids or one.pictures),
+            sections=tuple(one for one in sections if one.parts),
             settings={key: _text(value) for key, value in jobs.settings.model_dump(mode="json").items()},
             record=run.answers,
         )
-        write_study(page, run.folder / "report.html")
+        write(page, run.folder / "report.html")
         result = {"verdict": [asdict(one) for one in said], "claims": [asdict(one) for one in found]}
         files.append(put(run.folder, RESULTS, (json.dumps(result, indent=2) + "\n").encode()))
     run.finish([*files, *drawn, "report.html", *(f"{name}.parquet" for name in kept)])

@@ -11,9 +11,9 @@ from assay.attack.distances import Distance
 from assay.core.registry import short
 from assay.errors import DerivativeError
 from assay.explain.base import Explainer
+from assay.models.labels import Labels
 from assay.report.attack import AttackView
 from assay.study.asked import Asked, Block
-from assay.study.labels import Labels
 
 __all__ = ["shown_attacks"]
 

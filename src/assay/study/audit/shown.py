@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import polars as pl
 
+from assay.models.labels import Labels
 from assay.study.audit.answers import Answers
 from assay.study.audit.scores import AuditPlan, scores
 from assay.study.gallery import GalleryImage, places, unpack
-from assay.study.labels import Labels
 from assay.study.study import Asked, Done
 
 __all__ = ["DISAGREE", "TYPICAL", "WRONG", "shown"]

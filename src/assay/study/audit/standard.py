@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from assay.explain.base import Explainer
+from assay.explain.controls import RandomMap
 from assay.explain.gradient import Gradient, GradientXInput
 from assay.explain.path import IntegratedGradients
-from assay.explain.random import RandomMap
 from assay.explain.smooth import SmoothGrad
 from assay.explain.superpixels.segments import Quickshift
 from assay.explain.superpixels.surrogate import KernelShap, Lime

@@ -21,8 +21,8 @@ from assay.measure.base import Measure
 from assay.measure.linearity import Infidelity, LocalLinearError
 from assay.measure.perturbation import Deletion, Insertion
 from assay.models.classifier import Classifier
+from assay.models.targeting import Targeting
 from assay.study.frontier.sweep import CERTIFIABLE, CONFIDENCE, Sweep, width_of
-from assay.study.targeting import Targeting
 
 __all__ = ["FAITHFULNESS", "SIGMAS", "plan_sweep"]
 

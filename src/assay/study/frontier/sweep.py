@@ -29,10 +29,10 @@ from assay.measure.base import Measure
 from assay.measure.robustness import changes
 from assay.models.case import Case
 from assay.models.classifier import Classifier
+from assay.models.targeting import PREDICTED, Targeting
 from assay.run.record import record
 from assay.study.gallery import places
 from assay.study.study import Block, Kept, Tell
-from assay.study.targeting import PREDICTED, Targeting
 
 __all__ = [
     "ATTACKED",

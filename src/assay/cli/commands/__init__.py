@@ -1,0 +1,1 @@
+"""Commands that no study makes, one module each."""

@@ -1,0 +1,177 @@
+"""`assay study`: the experiments of the two papers."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from assay.cli.app import app
+from assay.cli.progress import bar
+from assay.cli.tasks import options
+from assay.cli.told import Told
+from assay.cli.told import tell as say
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from assay.papers.diet.study import DietStudy
+    from assay.papers.robustness.study import RobustnessStudy
+
+__all__ = ["study", "tell"]
+
+study = typer.Typer(help="The experiments of the two papers, and what they do not ask.", no_args_is_help=True)
+app.add_typer(study, name="study")
+
+Out = Annotated[Path, typer.Option(help="Run folder; the same command goes on with what is in it.")]
+Preset = Annotated[Literal["small", "paper"], typer.Option(help="The paper's setting, or the same sized for two cores.")]
+File = Annotated[Path | None, typer.Option("--study", help="TOML file of settings in place of the preset's.", show_default=False)]
+Seed = Annotated[int | None, typer.Option(help="Decides all randomness; 0 unless a study file says otherwise.", show_default=False)]
+Docs = Annotated[
+    Path | None, typer.Option(help="Folder that gets a page of numbers and plots, without images of the data.", show_default=False)
+]
+
+
+@study.callback()
+def _group() -> None:
+    """The experiments of the two papers, and what they do not ask."""
+
+
+@study.command()
+def diet(
+    out: Annotated[Path, typer.Option(help="Run folder; the same command goes on with what is in it.")] = Path("study-diet"),
+    dataset: Annotated[
+        Literal["hard-digits", "hard-mnist", "chest-xray", "celeba"], typer.Option(help="Whose study it is.")
+    ] = "hard-digits",
+    preset: Preset = "small",
+    study: File = None,
+    model: Annotated[
+        str | None, typer.Option(help="Start from this model instead of training one; see `assay audit --help`.", show_default=False)
+    ] = None,
+    weights: options.Weights = None,
+    pretrained: options.Pretrained = False,
+    tune_images: Annotated[int | None, typer.Option(min=2, help="Images that DiET is tuned on.", show_default=False)] = None,
+    scored_images: Annotated[int | None, typer.Option(min=2, help="Test images whose maps are scored.", show_default=False)] = None,
+    seed: Seed = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Tunings of each recipe, each with a seed of its own.", show_default=False)
+    ] = None,
+    device: options.Device = None,
+    docs: Docs = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would take, at this machine's speed, and do nothing.")] = False,
+) -> None:
+    """Tune a classifier by DiET and hold its masks against the truth, beside the usual explainers: report, tables, figures."""
+    from assay.papers.diet.presets import chosen
+    from assay.papers.diet.study import plan, publish
+    from assay.papers.diet.study import study as run
+
+    asked = {
+        "seed": seed,
+        "seeds": seeds,
+        "model": model,
+        "weights": None if weights is None else str(weights),
+        "pretrained": pretrained or None,
+    }
+    settings = chosen(dataset, preset, _changes(study, **asked, tune_images=tune_images, scored_images=scored_images))
+    if dry_run:
+        _tell_price(plan(settings, device))
+        return
+    with bar() as progress:
+        found = run(settings, out, progress, device=device, file=study)
+    if docs is not None:
+        publish(out, docs, settings)
+    tell(found)
+
+
+@study.command()
+def robustness(
+    out: Out,
+    preset: Preset = "small",
+    study: File = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Shipped network or checkpoint; several times. NAME-linf and NAME-robust are NAME's robust twins. All shipped by default.",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Folder with NAME.safetensors of the networks, looked at first.", show_default=False)
+    ] = None,
+    graded: Annotated[
+        Path | None, typer.Option(help="Folder of figure 3's networks, as `assay study graded` makes them.", show_default=False)
+    ] = None,
+    images: Annotated[int | None, typer.Option(min=2, help="Images that are chosen at random by the seed.", show_default=False)] = None,
+    seed: Seed = None,
+    device: options.Device = None,
+    docs: Docs = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will take on this machine, and do nothing.")] = False,
+) -> None:
+    """Make the figures and tables of the robustness paper again on standard and robust twins, beside what it prints."""
+    from assay.core.progress import silent
+    from assay.core.ranks import join
+    from assay.papers.robustness.docs import publish
+    from assay.papers.robustness.settings import chosen
+    from assay.papers.robustness.study import foreseen
+    from assay.papers.robustness.study import study as run
+
+    with join(device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
+        with ranks.together():
+            settings = chosen(preset, _changes(study, seed=seed, models=models, weights=weights, graded=graded, images=images))
+        if dry_run:
+            if ranks.first:
+                _tell_price(foreseen(settings, device))
+            return
+        found = run(settings, out, progress, device=device, file=study, ranks=ranks)
+    if found is not None:
+        if docs is not None:
+            publish(out, docs, settings)
+        tell(found)
+
+
+@study.command()
+def graded(
+    out: Annotated[Path, typer.Option(help="Folder of the networks; those that are there already are left as they are.")],
+    start: Annotated[str, typer.Option(help="Shipped network or checkpoint that each goes on from.")] = "resnet-cifar10",
+    images: Annotated[int, typer.Option(min=2, help="Training images that take part, chosen by the seed.")] = 10_000,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over them.")] = 1,
+    tested: Annotated[int, typer.Option(min=2, help="Test images on which the cards' accuracies are measured.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Decides all randomness.")] = 0,
+    device: options.Device = None,
+) -> None:
+    """Fine-tune a CIFAR-10 network for a short time against Linf balls of ten radii, for figure 3 of the robustness paper."""
+    from assay.papers.robustness.graded import make_graded
+
+    data = ('CIFAR10(split="train")', 'CIFAR10(split="test")')
+    with bar() as progress:
+        made = make_graded(out, data, start, images=images, tested=tested, epochs=epochs, seed=seed, progress=progress, device=device)
+    say(Told((), said=(f"{len(made)} networks of graded robustness: assay study robustness --graded {out} takes them",)))
+
+
+def _tell_price(table: pl.DataFrame) -> None:
+    """Print what jobs will take."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title="what it would take; passes are of one image, forward or backward", title_justify="left")
+    for name in table.columns:
+        shown.add_column(name, justify="left" if name == "job" else "right", overflow="fold")
+    for job, passes, minutes, size in table.iter_rows():
+        shown.add_row(job, f"{passes:,}", f"{minutes:.1f}", f"{size:.0f}")
+    Console(highlight=False).print(shown)
+
+
+def tell(found: DietStudy | RobustnessStudy) -> None:
+    """Print the verdict and the report's place."""
+    before = [f"{found.folder} holds the finished study; this is what it found"] if found.over else []
+    say(Told(found.verdict, said=tuple(before), main=("report", str(found.report))))
+
+
+def _changes(file: Path | None, **asked: Any) -> dict[str, Any]:
+    """What a study file says, and over it what the command line does."""
+    from assay.papers.settings import from_file
+
+    told = {name: value for name, value in asked.items() if value is not None}
+    return ({} if file is None else from_file(file)) | told

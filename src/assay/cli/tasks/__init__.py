@@ -1,0 +1,1 @@
+"""What commands are told: fields that are options of the command line."""

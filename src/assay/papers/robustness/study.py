@@ -23,15 +23,9 @@ from assay.papers.robustness.jobs import Jobs, NetworkStudy
 from assay.papers.robustness.measured import VALUES
 from assay.papers.robustness.settings import RobustnessSettings
 from assay.papers.robustness.tables import tables
-<<<<<<< HEAD
-from assay.report.page import Sentence, Tone
-from assay.report.study_page import Section, StudyPage, write_study
-from assay.run.blocks import ArrayPart, Blocks
-=======
 from assay.report.page import Page, Section, Sentence, Tone
 from assay.report.render import write
-from assay.run.blocks import Blocks
->>>>>>> main
+from assay.run.blocks import ArrayPart, Blocks
 from assay.run.folder import Run
 from assay.run.sink import Sink
 from assay.study.asked import Asked

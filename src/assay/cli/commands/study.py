@@ -11,6 +11,7 @@ import typer
 from assay.cli.app import app
 from assay.cli.progress import bar
 from assay.cli.tasks import options
+from assay.cli.tasks.images import PartOption, share
 from assay.cli.told import Told
 from assay.cli.told import tell as say
 
@@ -107,25 +108,33 @@ def robustness(
     seed: Seed = None,
     device: options.Device = None,
     docs: Docs = None,
+    part: PartOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will take on this machine, and do nothing.")] = False,
 ) -> None:
     """Make the figures and tables of the robustness paper again on standard and robust twins, beside what it prints."""
     from assay.core.progress import silent
     from assay.core.ranks import join
+    from assay.errors import SpecError
     from assay.papers.robustness.docs import publish
     from assay.papers.robustness.settings import chosen
     from assay.papers.robustness.study import foreseen
     from assay.papers.robustness.study import study as run
+    from assay.run.blocks import ArrayPart
 
     with join(device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
         with ranks.together():
+            mine = share(part, ranks)
+            if docs is not None and isinstance(mine, ArrayPart):
+                raise SpecError("--docs needs the whole study; give it without --part when `assay run merge` has ended the run")
             settings = chosen(preset, _changes(study, seed=seed, models=models, weights=weights, graded=graded, images=images))
         if dry_run:
             if ranks.first:
                 _tell_price(foreseen(settings, device))
             return
-        found = run(settings, out, progress, device=device, file=study, ranks=ranks)
-    if found is not None:
+        found = run(settings, out, progress, device=device, file=study, ranks=ranks, part=mine)
+    if isinstance(found, str):
+        say(Told((), said=(found,), main=("run folder", str(out))))
+    elif found is not None:
         if docs is not None:
             publish(out, docs, settings)
         tell(found)

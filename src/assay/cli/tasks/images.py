@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from assay.run.blocks import ArrayPart
     from assay.study.study import Asked
 
-__all__ = ["Task"]
+__all__ = ["PartOption", "Task", "share"]
 
 Block = Annotated[
     int | None,
@@ -34,6 +34,20 @@ PartOption = Annotated[
 ]
 _NO_SETTING = ("out", "workers", "part")
 """What cannot change a result."""
+
+
+def share(part: str | None, ranks: Ranks) -> ArrayPart | Literal["merge"] | None:
+    """The part of the run that --part names; None for all.
+
+    Raises:
+        SpecError: It is none, or processes are joined.
+    """
+    from assay.errors import SpecError
+    from assay.run.blocks import ArrayPart
+
+    if part is not None and ranks.world > 1:
+        raise SpecError("--part is for jobs that never meet, torchrun for processes that do; give one of them")
+    return "merge" if part == "merge" else None if part is None else ArrayPart.read(part)
 
 
 @dataclass(frozen=True)
@@ -128,16 +142,6 @@ class Task:
             options.numbers("std", self.std, 4),
             self.classes,
         )
-
-    def share(self) -> ArrayPart | Literal["merge"] | None:
-        """The part of the run to do; None for all.
-
-        Raises:
-            SpecError: It is none.
-        """
-        from assay.run.blocks import ArrayPart
-
-        return "merge" if self.part == "merge" else None if self.part is None else ArrayPart.read(self.part)
 
     def asked(self, ranks: Ranks) -> Asked:  # noqa: ARG002
         """What a study is about, but for the data's hash."""

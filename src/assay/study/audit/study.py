@@ -34,7 +34,7 @@ from assay.study.audit.findings import audit_page, judged
 from assay.study.audit.nulls import Null, Nulls, judges
 from assay.study.audit.scores import AuditPlan, scores
 from assay.study.audit.standard import EXPLAINERS, FLOOR, MEASURES, PAPER
-from assay.study.audit.terminal import scores_grid
+from assay.study.audit.views import scores_grid
 from assay.study.gallery import pack, places
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, result
 
@@ -56,7 +56,7 @@ class AuditStudy(Study):
         maps: Maps made elsewhere, as NAME=FILE (.npz, .npy, zarr, a folder), judged beside the explainers; may be given several times.
         gallery: Images shown in the report.
         smallest_effect: The smallest mean difference to a null that counts, in standard deviations of the paired differences.
-        null: How a map is put elsewhere: moved in a circle (shift), or its frequencies at random phases (phase), which keeps its texture alone.
+        null: How a map is put elsewhere: moved in a circle (shift), or its frequencies at random phases (phase), which keeps texture alone.
     """
 
     explainer: tuple[Explainer, ...] | None = None

@@ -188,7 +188,9 @@ def _measures(answers: Answers) -> list[Sentence]:
         found.append(Sentence("caution", f"{text} scores no better than the same map put elsewhere. {it} for nothing here."))
     if answers.faint:
         verb, it = ("is", "It is") if len(answers.faint) == 1 else ("are", "They are")
-        text = f"{_listed(list(answers.faint))} {verb} too weak for {_count(answers.images, 'image')}: by so many, a map as good as one made "
+        text = (
+            f"{_listed(list(answers.faint))} {verb} too weak for {_count(answers.images, 'image')}: by so many, a map as good as one made "
+        )
         text += f"of the model's own answers would not be shown to pass. {it} not asked; more images would make a difference."
         found.append(Sentence("caution", text))
     if answers.alive and not answers.seeing:

@@ -10,7 +10,6 @@ import sys
 import assay
 from assay.core.registry import short
 from assay.data.known.cifar10 import CIFAR10
-from assay.papers.robustness.measured import Score
 from assay.study.audit.standard import PAPER
 
 
@@ -23,14 +22,13 @@ def main(images: int, draws: int) -> None:
     for name in ("resnet-cifar10", "resnet-cifar10-linf"):
         models = [assay.model(name, precision=one, output="probability") for one in ("float32", "bfloat16")]
         targets = models[0].predict(batch.images)
-        for explainer in (Score(), *PAPER):
+        for explainer in PAPER:
             found = []
             for model in models:
                 maps = explainer(model, batch.images, targets, index=batch.index)
                 found.append(measure(model, batch.images, maps, targets, explainer=explainer, index=batch.index))
             change = ((found[1] - found[0]).abs() / found[0]).max()
-            said = "model" if isinstance(explainer, Score) else short(explainer)
-            print(f"{name} {said}: {found[0].mean():.4f} {found[1].mean():.4f} {change:.1%}", flush=True)
+            print(f"{name} {short(explainer)}: {found[0].mean():.4f} {found[1].mean():.4f} {change:.1%}", flush=True)
 
 
 if __name__ == "__main__":

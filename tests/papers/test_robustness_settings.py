@@ -77,10 +77,10 @@ def test_the_papers_preset_takes_a_thousand_images_and_the_papers_samples():
     }
 
 
-def test_the_small_preset_takes_what_is_shipped_but_for_other_balls():
-    assert set(default_models("small")) == {
-        name for name in checkpoint.shipped() if name.endswith(("cifar10", TWINS)) and not name.endswith(ROBUST)
-    }
+def test_the_small_preset_takes_the_shipped_pairs_in_the_papers_ball():
+    pairs = {name for name in checkpoint.shipped() if backbone(name) + TWINS in TRAININGS}
+    assert set(default_models("small")) == {name for name in pairs if not name.endswith((FIRST, ROBUST))}
+    assert not {"vit-cifar10", "convmixer-cifar10", "resnet-cifar10-robust"} & set(default_models("small"))
 
 
 @pytest.mark.parametrize("name", TRAININGS)

@@ -18,8 +18,8 @@ from assay.core.files import replacing
 from assay.core.progress import Progress, silent
 from assay.models.classifier import Classifier
 from assay.models.training.training import pick_device
-from assay.papers.diet.scores import IOU, MASK, refined
 from assay.papers.diet.presets import preset
+from assay.papers.diet.scores import IOU, MASK, refined
 from assay.papers.diet.settings import DietSettings
 from assay.papers.diet.tables import summary, tables
 from assay.papers.diet.verdict import RULES, verdict

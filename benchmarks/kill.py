@@ -52,7 +52,11 @@ def start(arguments: tuple[str, ...]) -> subprocess.Popen[str]:
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file but those that say when it ran and on which commit."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name not in ("environment.json", "report.html")]
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.parent.name != "log" and "lock" not in path.name}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if path.parent.name != "log" and "lock" not in path.name
+    }
 
 
 def main(kills: int, seed: int) -> int:

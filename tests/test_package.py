@@ -59,6 +59,11 @@ def test_the_names_are_listed():
     assert {*assay.__all__, "__version__"} <= set(dir(assay))
 
 
+def test_whatever_an_explainer_a_measure_or_diet_is_made_of_is_public():
+    parts = {name for name, cls in assay.registered(object).items() if cls.__module__.split(".")[1] in ("explain", "measure", "tune")}
+    assert parts <= set(assay.__all__)
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'assay' has no attribute 'Gradiant'"):
         assay.Gradiant  # noqa: B018

@@ -129,13 +129,41 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.study.frontier.frontier import Knee as Knee
     from assay.study.frontier.frontier import plot_frontiers as plot_frontiers
     from assay.study.frontier.study import frontier as frontier
+    from assay.tune.amortised import MaskTraining as MaskTraining
+    from assay.tune.backgrounds import DatasetMean as DatasetMean
+    from assay.tune.backgrounds import GaussianNoise as GaussianNoise
+    from assay.tune.backgrounds import OneOf as OneOf
+    from assay.tune.backgrounds import OtherImages as OtherImages
+    from assay.tune.backgrounds import RandomColour as RandomColour
+    from assay.tune.choice import LastRound as LastRound
+    from assay.tune.choice import LastSound as LastSound
+    from assay.tune.choice import RoundK as RoundK
     from assay.tune.diet import DiET as DiET
     from assay.tune.diet import Tuned as Tuned
     from assay.tune.explainer import LearnedMask as LearnedMask
+    from assay.tune.schedules import Carried as Carried
+    from assay.tune.schedules import Converged as Converged
+    from assay.tune.schedules import Epochs as Epochs
+    from assay.tune.schedules import Falling as Falling
+    from assay.tune.schedules import Rounded as Rounded
 
 __version__ = version("assay")
 
 _HOMES = {
+    "Carried": "assay.tune.schedules",
+    "Converged": "assay.tune.schedules",
+    "Epochs": "assay.tune.schedules",
+    "Falling": "assay.tune.schedules",
+    "Rounded": "assay.tune.schedules",
+    "LastRound": "assay.tune.choice",
+    "LastSound": "assay.tune.choice",
+    "RoundK": "assay.tune.choice",
+    "MaskTraining": "assay.tune.amortised",
+    "DatasetMean": "assay.tune.backgrounds",
+    "GaussianNoise": "assay.tune.backgrounds",
+    "OneOf": "assay.tune.backgrounds",
+    "OtherImages": "assay.tune.backgrounds",
+    "RandomColour": "assay.tune.backgrounds",
     "APGD": "assay.attack.predictions.apgd",
     "L2": "assay.attack.distances",
     "PGD": "assay.attack.predictions.pgd",

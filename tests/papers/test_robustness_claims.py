@@ -111,10 +111,26 @@ def test_figure_6_goes_over_the_explainers_in_order_of_their_constants():
     assert lines(across(inside | {"SHAP": 5.0}), "Fig. 6")[1].agrees == "no"
 
 
-def test_what_was_not_measured_is_not_run_and_figure_3_never_is():
+def test_what_was_not_measured_is_not_run():
     found = claims(cells(curve((1.0, 1.0, 1.0, 1.0), "Deletion")))
     assert {one.agrees for one in found} == {"not run"}
     assert [one.agrees for one in claims(cells(lipschitz())) if one.where == "Fig. 3"] == ["not run"]
+
+
+@pytest.mark.parametrize(("order", "agrees"), [(1, "yes"), (-1, "no")])
+def test_figure_3_correlates_model_and_explanation_over_the_graded_networks_alone(order, agrees):
+    rows = []
+    for place in range(10):
+        name, constant = f"resnet-cifar10-eps{place}", 10.0 - place
+        rows.append(table(name, "score", "LocalLipschitz", constant, place))
+        rows += [table(name, SPECS[one], "LocalLipschitz", constant**order, 20 + place) for one in ("Grad", "GI")]
+    found = claims(cells(pl.concat([lipschitz(), *rows])))
+    (third,) = (one for one in found if one.where == "Fig. 3")
+    assert third.agrees == agrees
+    assert third.measured.startswith(f"10 networks: Grad {order:.2f}")
+    # They take no part in table 1.
+    assert found[0].measured == "30 of 30 cells confirmed, 0 the other way"
+    assert "5 networks" in next(one for one in found if one.printed.startswith("rank correlation")).measured
 
 
 def test_cells_that_two_parts_measured_count_once():

@@ -32,7 +32,9 @@ def jobs(settings):
 def test_every_spec_of_the_small_preset_builds():
     settings = preset("small")
     table = jobs(settings).table
-    assert len(table) == len(settings.models) * (len(settings.parts) + 1)
+    graded = [name for name, part in settings.parts.items() if part.networks == "graded"]
+    # Beside them the theorem's condition and certificates; graded networks are there only where a folder of them is given.
+    assert len(table) == len(settings.models) * (len(settings.parts) - len(graded) + 2)
     assert all(job.images <= settings.images == 1000 for job in table)
     try:
         assert len(build(settings.data, Dataset).classes) == 10
@@ -44,12 +46,23 @@ def test_every_spec_of_the_small_preset_builds():
 def test_the_papers_six_explainers_are_measured_as_in_the_paper_on_probability_and_logit(name):
     settings = preset(name)
     for output in ("probability", "logit"):
-        parts = [settings.parts[f"{kind}, {output}"] for kind in ("gradients", "SmoothGrad", "surrogates")]
-        assert [spec for part in parts for spec in part.explainers] == [short(one) for one in PAPER]
-        for part in parts:
-            assert part.outputs == (output,)
-            assert part.measures[0] == "LocalLipschitz(draws=50, sigma=0.03)"
-            assert sum(one.startswith("MarginalContribution(groups=100") for one in part.measures) == 3
+        parts = [settings.parts[f"{kind}, {output}"] for kind in ("gradients", "paths", "SmoothGrad", "surrogates")]
+        faithful = settings.parts[f"faithfulness, {output}"]
+        assert [spec for part in parts for spec in part.explainers] == list(faithful.explainers) == [short(one) for one in PAPER]
+        assert {part.outputs for part in (*parts, faithful)} == {(output,)}
+        assert {part.measures for part in parts} == {("LocalLipschitz(draws=50, sigma=0.03)",)}
+        assert sum(one.startswith("MarginalContribution(groups=100") for one in faithful.measures) == 3
+
+
+def test_sixteen_bits_are_for_local_lipschitz_constants_of_the_small_preset_alone():
+    for part in preset("small").parts.values():
+        assert (part.precision == "auto") == all(one.startswith("LocalLipschitz") for one in part.measures)
+    assert {part.precision for part in preset("paper").parts.values()} == {None}
+
+
+def test_the_small_preset_takes_a_thousand_images_for_the_gradient_and_its_product_with_the_image():
+    part = preset("small").parts["gradients, probability"]
+    assert (part.explainers, part.images) == (("Gradient", "GradientXInput"), 1000)
 
 
 def test_the_papers_preset_takes_a_thousand_images_and_the_papers_samples():
@@ -132,4 +145,4 @@ def test_two_processes_take_as_many_steps_of_each_part():
     assert sorted(shares[0] + shares[1]) == pending
     one, other = (Counter(plan.steps[number].job.part for number in share) for share in shares)
     assert all(abs(one[part] - other[part]) <= 1 for part in one | other)
-    assert all(isinstance(step.job.study, Measured) for step in plan.steps if step.job.part != "certificates")
+    assert all(isinstance(step.job.study, Measured) for step in plan.steps if step.job.part not in ("certificates", "condition"))

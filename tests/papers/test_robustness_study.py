@@ -100,6 +100,36 @@ def test_parts_of_standard_networks_and_of_logits_are_measured_as_they_say(value
     assert set(values.filter(pl.col("part") == "widths")["model"]) == set(NAMES)
 
 
+def test_a_folder_of_graded_networks_is_studied_in_its_own_part_and_no_other(weights, tmp_path):
+    folder = make_weights(tmp_path, [f"tiny-eps{eps}" for eps in (0, 2, 10)])
+    found = study(tiny(weights, graded=str(folder)), tmp_path / "run")
+    rows = pl.read_parquet(found.folder / "values.parquet")
+    graded = rows.filter(pl.col("model").str.contains("-eps"))
+    assert graded["model"].unique(maintain_order=True).to_list() == ["tiny-eps0", "tiny-eps2", "tiny-eps10"]
+    assert set(graded["part"]) == set(rows.filter(pl.col("part") == "graded")["part"]) == {"graded"}
+    assert (found.folder / "tables" / "fig3-probability.csv").exists()
+    assert (found.folder / "figures" / "fig3.svg").exists()
+    assert "-eps" not in (found.folder / "tables" / "faithfulness-pearson-probability.csv").read_text()
+
+
+def test_too_few_graded_networks_are_told_with_the_command_that_makes_them(weights, tmp_path):
+    with pytest.raises(WeightsError, match=r"has 0 networks of graded robustness; make them by assay study graded --out"):
+        study(tiny(weights, graded=str(tmp_path)), tmp_path / "run")
+
+
+def test_the_condition_of_the_theorem_is_that_of_the_maps_and_contributions(finished, values, weights):
+    model = assay.load(str(weights / "tiny.safetensors"), output="probability")
+    own = of(values, model="tiny", part="condition", explainer="Gradient")
+    batch = assay.data.read(assay.build(DATA, assay.data.Dataset), own["image"].unique().sort().to_list())
+    maps = assay.Gradient()(model, batch.images, index=batch.index)
+    nothing = assay.MarginalContribution(groups=100)(model, batch.images, 0 * maps, index=batch.index)
+    close = assay.MarginalContribution(groups=100)(model, batch.images, maps, index=batch.index)
+    along = of(own, measure="p . map / |map|^2")["value"]
+    assert ((along > 0.5).to_numpy() == (close > nothing).numpy()).all()
+    line = pl.read_csv(finished.folder / "tables" / "condition.csv").filter(pl.col("network") == "tiny")
+    assert line["|p| / |grad|"].item() == pytest.approx(of(own, measure="|p| / |map|")["value"].mean())
+
+
 def test_the_price_is_foreseen_in_passes(finished, weights):
     steps = pl.read_csv(finished.folder / "tables" / "steps.csv")
     price = foreseen(tiny(weights), "cpu")

@@ -261,7 +261,7 @@ def test_masks_are_the_mean_over_the_rounds_up_to_the_one_taken_and_no_others(ba
 def test_the_masks_are_the_mean_of_the_rounds_up_to_the_chosen_one():
     shrinking = [torch.full((2, 1, 2, 2), share) for share in (0.9, 0.5, 0.1)]
     rounds = tuple(Round(masks, {}, {"round": number}) for number, masks in enumerate(shrinking))
-    made = Tuned(nn.Identity(), DiET(rounds=3), rounds, 1, (), (4, 4), assay.Classifier(normed()))
+    made = Tuned(nn.Identity(), DiET(rounds=3), rounds, 1, (), torch.zeros(2, 3, 4, 4), assay.Classifier(normed()))
     torch.testing.assert_close(made.grid, torch.full((2, 1, 2, 2), 0.7))
     torch.testing.assert_close(made.masks, torch.full((2, 1, 4, 4), 0.7))
     assert torch.equal(made.rounded, torch.ones(2, 1, 4, 4))

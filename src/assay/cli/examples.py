@@ -12,6 +12,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "audit": (
         "assay audit --model hard-digits --images hard-digits --count 40 --out audit/",
         "assay audit --model timm:resnet18 --weights mine.safetensors --images photos/ --explainer GradCAM --out audit/",
+        "assay audit --model resnet-cifar10 --images cifar10 --mosaic 2x2 --count 40 --measure PointingGame --out mosaics/",
     ),
     "explain": ("assay explain --model resnet-cifar10 --images photos/ --size 32 --explainer 'SmoothGrad(sigma=0.05)' --out maps/",),
     "attack": ("assay attack --model resnet-cifar10 --images cifar10 --count 20 --explainer Gradient --out attack/",),
@@ -31,6 +32,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "compare": ("assay compare audit-old/ audit-new/ --out compare.html",),
     "view": ("assay view --model hard-digits --images hard-digits",),
     "study diet": ("assay study diet --dataset hard-digits --out study/",),
+    "study graded": ("assay study graded --out graded/", "assay study robustness --graded graded/ --out robustness/"),
     "study robustness": ("assay study robustness --preset small --out robustness/",),
     "data list": ("assay data list",),
     "data check": ("assay data check photos/",),

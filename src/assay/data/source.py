@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -42,11 +42,13 @@ class Selection:
         dataset: The data set.
         indices: The images' numbers within it.
         workers: Processes that read ahead; by default none where reading takes seconds.
+        labelled: Whether labels say what an image shows as a whole.
     """
 
     dataset: Dataset
     indices: Sequence[int]
     workers: int | None = None
+    labelled: bool = True
 
     def blocks(self, size: int = _READ) -> list[range]:
         """Positions in `indices`, in even blocks of at most `size`."""
@@ -56,7 +58,8 @@ class Selection:
 
     def read(self, blocks: Iterable[Sequence[int]]) -> Iterator[Batch]:
         """One batch per block of positions, in order, read ahead; see `assay.data.reader.read_blocks`."""
-        return read_blocks(self.dataset, map(self._numbers, blocks), self.workers)
+        found = read_blocks(self.dataset, map(self._numbers, blocks), self.workers)
+        return found if self.labelled else (replace(one, labels=None) for one in found)
 
     def _numbers(self, block: Sequence[int]) -> Sequence[int]:
         if isinstance(block, range) and block.step == 1:

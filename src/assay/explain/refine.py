@@ -12,7 +12,7 @@ from assay.core.registry import check_at_least, check_positive, register
 from assay.explain.base import Cost, Explainer, check_explains
 from assay.models.classifier import Classifier
 
-__all__ = ["Refined", "guided"]
+__all__ = ["Refined", "guided", "refine"]
 
 _SHARE = 16
 """The default radius is the shorter side over this."""
@@ -49,6 +49,12 @@ def guided(maps: Tensor, images: Tensor, radius: int, edge: float) -> Tensor:
     found = torch.cat([along(one) for one in maps.split(1, 1)], 1)
     low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
     return torch.where(low == high, maps, found)  # A flat map ranks nothing, and rounding must not make it.
+
+
+def refine(maps: Tensor, images: Tensor, radius: int | None = None, edge: float = 1e-3) -> Tensor:
+    """Magnitudes (N, 1, H, W) drawn along the edges of the images, at least 0; see `Refined` for the arguments."""
+    near = radius or max(1, min(images.shape[2:]) // _SHARE)
+    return guided(maps.abs().sum(1, keepdim=True), images, near, edge).clamp_(min=0)
 
 
 @register
@@ -104,7 +110,6 @@ class Refined(Explainer):
 
     def along(self, maps: Tensor, images: Tensor) -> Tensor:
         """Maps (N, C, H, W) that are there already, refined."""
-        radius = self.radius or max(1, min(images.shape[2:]) // _SHARE)
         if self.of == "signed":
-            return guided(maps, images, radius, self.edge)
-        return guided(maps.abs().sum(1, keepdim=True), images, radius, self.edge).clamp_(min=0)
+            return guided(maps, images, self.radius or max(1, min(images.shape[2:]) // _SHARE), self.edge)
+        return refine(maps, images, self.radius, self.edge)

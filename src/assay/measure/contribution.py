@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -18,7 +19,7 @@ from assay.measure.base import Measure, pixel_values
 from assay.models.case import Case
 from assay.models.classifier import Output
 
-__all__ = ["MarginalContribution", "SingleDeletion"]
+__all__ = ["Contributions", "MarginalContribution", "SingleDeletion", "contributions"]
 
 
 @register
@@ -54,6 +55,41 @@ class SingleDeletion(Measure):
         return torch.stack([_correlation(each, lost, own, ranked=True) for each in sums])
 
 
+@dataclass(frozen=True, eq=False)
+class Contributions:
+    """Marginal contributions of the groups of some images.
+
+    Attributes:
+        slopes: p (N, groups), 0 for a group that is black already.
+        own: Which groups count.
+        labels: (N, H, W) the group of each pixel.
+        sizes: (N, groups) how many pixels each has.
+    """
+
+    slopes: Tensor
+    own: Tensor
+    labels: Tensor
+    sizes: Tensor
+
+    def pooled(self, maps: Tensor) -> Tensor:
+        """Maps (N, C, H, W) as the means of their values over each group, (N, groups)."""
+        return segment_sums(maps.mean(1), self.labels, self.slopes.shape[1]) / self.sizes
+
+
+def contributions(case: Case, groups: int = 100, score: Literal["probability", "output"] = "probability") -> Contributions:
+    """Marginal contributions of about so many groups; see `MarginalContribution`."""
+    height, width = case.images.shape[2:]
+    rows = min(height, max(1, round(math.sqrt(groups * height / width))))
+    labels = Grid(rows, min(width, max(1, round(groups / rows)))).labels(case.images)
+    output: Output | None = "probability" if score == "probability" else None
+    full = case.model.score(case.logits, case.targets, output)
+    lost, own = losses(case.model, case.images, case.targets, labels, torch.zeros_like(case.images), full, output)
+    values = segment_sums(case.images.sum(1), labels, lost.shape[1])
+    own = own & (values != 0)
+    sizes = segment_sums(torch.ones_like(case.images[:, 0]), labels, lost.shape[1])
+    return Contributions((lost / values).masked_fill(~own, 0.0), own, labels, sizes)
+
+
 @register
 class MarginalContribution(Measure):
     """Likeness of the map and the marginal contributions `p_i = (f(x) - f(x with group i black)) / x_i`, over groups of pixels.
@@ -87,19 +123,8 @@ class MarginalContribution(Measure):
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
         """See `Measure.evaluate`."""
-        labels = self._grid(*case.images.shape[2:]).labels(case.images)
-        output: Output | None = "probability" if self.score == "probability" else None
-        full = case.model.score(case.logits, case.targets, output)
-        lost, own = losses(case.model, case.images, case.targets, labels, torch.zeros_like(case.images), full, output)
-        width = segment_sums(case.images.sum(1), labels, lost.shape[1])
-        own = own & (width != 0)
-        slopes = (lost / width).masked_fill(~own, 0.0)
-        sizes = segment_sums(torch.ones_like(case.images[:, 0]), labels, lost.shape[1])
-        return torch.stack([self._like(segment_sums(one.mean(1), labels, lost.shape[1]) / sizes, slopes, own) for one in maps])
-
-    def _grid(self, height: int, width: int) -> Grid:
-        rows = min(height, max(1, round(math.sqrt(self.groups * height / width))))
-        return Grid(rows, min(width, max(1, round(self.groups / rows))))
+        found = contributions(case, self.groups, self.score)
+        return torch.stack([self._like(found.pooled(one), found.slopes, found.own) for one in maps])
 
     def _like(self, values: Tensor, slopes: Tensor, own: Tensor) -> Tensor:
         if self.similarity == "inverse_l2":

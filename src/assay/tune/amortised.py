@@ -20,7 +20,7 @@ from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
 from assay.models.seeded import seeded
 from assay.models.training.recipe import Recipe
-from assay.tune.simplify import cells, enlarge, pixels
+from assay.tune.simplify import cells, drawn, pixels
 
 __all__ = ["MaskNet", "MaskTraining", "PredictedMask"]
 
@@ -141,9 +141,11 @@ class PredictedMask(Explainer):
 
     Attributes:
         net: The network.
+        edges: Whether its masks are drawn along the images' edges; see `assay.DiET`.
     """
 
     net: MaskNet
+    edges: bool = False
     category: ClassVar[str] = "mask"
     reference: ClassVar[str] = "Bhalla, Srinivas, Lakkaraju: Discriminative Feature Attributions, NeurIPS 2023; amortised here"
     finds_targets: ClassVar[bool] = True
@@ -159,4 +161,4 @@ class PredictedMask(Explainer):
         net = self.net.to(model.device)
         with torch.no_grad():
             found = torch.cat([net(part).sigmoid() for part in images.split(_CHUNK)])
-        return enlarge(found, *images.shape[2:])
+        return drawn(found, images, self.edges)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -27,7 +27,7 @@ from assay.tune.masks import MaskRule
 from assay.tune.model import ModelRule
 from assay.tune.network import original, trainable, wrapped
 from assay.tune.schedules import Carried, Converged, Epochs, Falling, Rounded, Rounding, Sparsity, Stop
-from assay.tune.simplify import TOLERANCE, cells, enlarge, upsampling
+from assay.tune.simplify import TOLERANCE, cells, drawn, upsampling
 from assay.tune.tuning import Plan, Round, Row, Tuning
 
 __all__ = ["PAPER", "DiET", "Tuned"]
@@ -66,6 +66,8 @@ class DiET:
         choice: Which round is taken.
         average: Whether the masks are the mean over the rounds up to the one taken, or that round's alone, as the authors take them.
         tolerance: What of a difference of probabilities does not count, see `assay.tune.simplify.gap`; the authors' script has 0.
+        edges: Whether masks are drawn along the images' edges, as `assay.Refined` does, before they are rounded for the model and wherever
+            they are shown. Right where evidence is a whole thing; the model learns to bear the erasure by that very mask.
 
     Source: Bhalla, Srinivas, Lakkaraju, Discriminative Feature Attributions, NeurIPS 2023, Algorithm 1 (`PAPER` is its recipe).
     """
@@ -90,6 +92,7 @@ class DiET:
     choice: Choice = LastSound()
     average: bool = True
     tolerance: float = TOLERANCE
+    edges: bool = False
     reference: ClassVar[str] = "Bhalla, Srinivas, Lakkaraju: Discriminative Feature Attributions, NeurIPS 2023"
 
     def __post_init__(self) -> None:
@@ -144,8 +147,7 @@ class DiET:
             raise ShapeError(f"{len(images)} images cannot be shared by {ranks.world} processes")
         copied, base = trainable(net), original(net)
         plan = self.plan(images, settled(self.precision, base.device))
-        own = images[ranks.rank :: ranks.world]
-        return Tuning(plan, copied, base, own, total=len(images), validation=validation, seed=seed, progress=progress, ranks=ranks)
+        return Tuning(plan, copied, base, images, validation=validation, seed=seed, progress=progress, ranks=ranks)
 
     def plan(self, images: Tensor, precision: Precision) -> Plan:
         """What is done with these images."""
@@ -162,6 +164,7 @@ class DiET:
             rounding=self.rounding,
             mask_stop=self.mask_stop,
             model_stop=self.model_stop,
+            edges=self.edges,
             judges=tuple(fitted(judge, images) for judge in self.judges),
         )
 
@@ -199,6 +202,7 @@ class DiET:
             background=background,
             sparsity=self.sparsity,
             tolerance=self.tolerance,
+            edges=self.edges,
         )
 
     def finish(self, tuning: Tuning) -> Tuned:
@@ -207,8 +211,7 @@ class DiET:
         chosen = self.choice.pick(facts)
         tuning.net.load_state_dict(tuning.rounds[chosen].weights)
         rounds = tuple(Round(tuning.gathered(one.masks).cpu(), one.weights, one.facts) for one in tuning.rounds)
-        size = (int(tuning.images.shape[2]), int(tuning.images.shape[3]))
-        return Tuned(tuning.net.eval(), self, rounds, chosen, tuple(tuning.history), size, tuning.base)
+        return Tuned(tuning.net.eval(), self, rounds, chosen, tuple(tuning.history), tuning.whole, tuning.base)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +224,7 @@ class Tuned(Shown):
         rounds: Masks (N, 1, rows, columns), weights and facts of every round.
         chosen: Number of the round that was taken, from 0.
         epochs: One row per epoch: round, phase, epoch, mean loss and its parts.
-        size: Height and width of the images.
+        images: (N, C, H, W) what it was tuned on, as given.
         base: The model f_b that was tuned.
     """
 
@@ -230,14 +233,15 @@ class Tuned(Shown):
     rounds: tuple[Round, ...]
     chosen: int
     epochs: tuple[Row, ...]
-    size: tuple[int, int]
+    images: Tensor
     base: Classifier
 
     face: ClassVar[str] = "assay.report.faces:tuned"
 
     def __repr__(self) -> str:
+        height, width = self.images.shape[2:]
         rounds = f"round {self.chosen + 1} of {len(self.rounds)} taken"
-        return f"Tuned({len(self.grid)} masks of {self.size[0]} x {self.size[1]}, {rounds}, mean size {float(self.grid.mean()):.3f})"
+        return f"Tuned({len(self.grid)} masks of {height} x {width}, {rounds}, mean size {float(self.grid.mean()):.3f})"
 
     @property
     def grid(self) -> Tensor:
@@ -250,14 +254,16 @@ class Tuned(Shown):
 
     @property
     def masks(self) -> Tensor:
-        """`grid` at the images' size, (N, 1, H, W) in [0, 1]; see `rounded` for what the model was tuned with."""
-        return enlarge(self.grid, *self.size)
+        """`grid` at the images' size, (N, 1, H, W) in [0, 1], along their edges with `DiET.edges`; see `rounded` for what the model met."""
+        return drawn(self.grid, self.images, self.settings.edges)
 
     @property
     def rounded(self) -> Tensor:
         """The chosen round's rounded masks, with which the model was tuned, at the images' size."""
-        rule = self.settings.rounding
-        return enlarge(rule.rounded(self.rounds[self.chosen].masks, self.chosen, self.settings.rounds), *self.size)
+        rule, masks = self.settings.rounding, self.rounds[self.chosen].masks
+        if self.settings.edges:
+            return rule.rounded(drawn(masks, self.images, True), self.chosen, self.settings.rounds)
+        return drawn(rule.rounded(masks, self.chosen, self.settings.rounds), self.images, False)
 
     @property
     def history(self) -> tuple[Row, ...]:
@@ -286,7 +292,8 @@ class Tuned(Shown):
         """
         images = _checked(images, "images")
         training = training or MaskTraining()
-        return training(images, self.grid.to(images.device), upsampling(*self.size, self.settings.upsample), seed, progress)
+        cell = upsampling(int(images.shape[2]), int(images.shape[3]), self.settings.upsample)
+        return replace(training(images, self.grid.to(images.device), cell, seed, progress), edges=self.settings.edges)
 
 
 PAPER = DiET(

@@ -19,7 +19,7 @@ from assay.tune.masks import Learned, MaskRule, batch_sizes, learn
 from assay.tune.model import shuffled
 from assay.tune.predictions import probabilities
 from assay.tune.schedules import Epochs, Falling, Sparsity, Stop
-from assay.tune.simplify import TOLERANCE, cells, enlarge, upsampling
+from assay.tune.simplify import TOLERANCE, cells, drawn, upsampling
 
 __all__ = ["LearnedMask"]
 
@@ -45,6 +45,7 @@ class LearnedMask(Explainer):
         background: What erased pixels are replaced by, drawn anew for each image and epoch.
         sparsity: Weight of the masks' size, step by step.
         tolerance: What of a difference of probabilities does not count.
+        edges: Whether the masks are drawn along the images' edges, as `assay.Refined` does; see `assay.DiET`.
 
     Source: Bhalla, Srinivas, Lakkaraju, NeurIPS 2023.
     """
@@ -60,6 +61,7 @@ class LearnedMask(Explainer):
     background: Backdrop = RandomColour()
     sparsity: Sparsity = Falling(start=10.0)
     tolerance: float = TOLERANCE
+    edges: bool = False
     category: ClassVar[str] = "mask"
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
     reference: ClassVar[str] = "Bhalla, Srinivas, Lakkaraju: Discriminative Feature Attributions, NeurIPS 2023"
@@ -110,4 +112,4 @@ class LearnedMask(Explainer):
                 if not math.isfinite(losses[-1]):
                     raise NotFiniteError(f"{model.name} gives NaN or infinity for images that are partly erased, so no mask can be learned")
             total = total + learned.masks / self.rounds
-        return enlarge(total, height, width)
+        return drawn(total, images, self.edges)

@@ -7,9 +7,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from assay.errors import ShapeError
+from assay.explain.refine import refine
 
-__all__ = ["TOLERANCE", "cells", "enlarge", "gap", "pixels", "roughness", "simplify", "upsampling"]
+__all__ = ["TOLERANCE", "cells", "drawn", "enlarge", "gap", "pixels", "roughness", "simplify", "upsampling"]
 
+_CHUNK = 64
+"""Images whose masks are drawn at once, which bounds the memory."""
 _CELLS = 30
 """Cells along the shorter side that `upsampling` comes close to."""
 TOLERANCE = 1e-5
@@ -40,6 +43,21 @@ def enlarge(masks: Tensor, height: int, width: int) -> Tensor:
     if masks.shape[2:] == (height, width):
         return masks
     return interpolate(masks, (height, width), mode="bilinear", align_corners=False)
+
+
+def drawn(masks: Tensor, images: Tensor, edges: bool) -> Tensor:
+    """Masks (n, 1, rows, columns) as they are shown, (n, 1, H, W) in [0, 1].
+
+    Args:
+        masks: On their grid.
+        images: (n, C, H, W), bytes or floats.
+        edges: Whether they are drawn along the edges of the images, see `assay.explain.refine`; else they are enlarged alone.
+    """
+    large = enlarge(masks, *images.shape[2:])
+    if not edges:
+        return large
+    parts = zip(large.split(_CHUNK), images.split(_CHUNK), strict=True)
+    return torch.cat([refine(part, pixels(image, masks.device)) for part, image in parts]).clamp_(max=1)
 
 
 def simplify(images: Tensor, masks: Tensor, backgrounds: Tensor) -> Tensor:

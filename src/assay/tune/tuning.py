@@ -21,7 +21,7 @@ from assay.tune.model import ModelRule, parallel, shuffled, tune
 from assay.tune.network import wrapped
 from assay.tune.predictions import agreement, probabilities
 from assay.tune.schedules import Rounding, Sparsity, Stop
-from assay.tune.simplify import gap
+from assay.tune.simplify import drawn, gap
 
 __all__ = ["Plan", "Round", "Tuning"]
 
@@ -43,6 +43,7 @@ class Plan:
     rounding: Rounding
     mask_stop: Stop
     model_stop: Stop
+    edges: bool
     judges: tuple[Backdrop, ...]
 
 
@@ -71,8 +72,7 @@ class Tuning:
         plan: What is done.
         net: f_v, changed in place.
         base: f_b.
-        images: (n, C, H, W) this process's images, bytes or floats: every `world`-th of all.
-        total: Images of all processes.
+        whole: (N, C, H, W) the images of all processes, bytes or floats; each has every `world`-th.
         validation: Images to measure the agreement of f_v with f_b on, or None.
         seed: Decides all randomness.
         progress: Told about every epoch's images.
@@ -84,17 +84,17 @@ class Tuning:
         plan: Plan,
         net: nn.Module,
         base: Classifier,
-        images: Tensor,
+        whole: Tensor,
         *,
-        total: int,
         validation: Tensor | None,
         seed: int,
         progress: Progress,
         ranks: Ranks,
     ) -> None:
-        self.plan, self.net, self.base, self.images, self.total = plan, net, base, images, total
+        self.plan, self.net, self.base, self.whole, self.total = plan, net, base, whole, len(whole)
+        images = self.images = whole[ranks.rank :: ranks.world]
         self.validation, self.seed, self.progress, self.ranks = validation, seed, progress, ranks
-        self.index = torch.arange(ranks.rank, total, ranks.world, device=base.device)
+        self.index = torch.arange(ranks.rank, len(whole), ranks.world, device=base.device)
         self.wanted = probabilities(base, images)
         self.validation_wanted = None if validation is None else probabilities(base, validation).argmax(1)
         self._check_classes()
@@ -189,7 +189,7 @@ class Tuning:
         """What stays the same through a phase: for the masks the model and what it says of the images; for the model the masks."""
         number = len(self.rounds)
         if self.phase == "model":
-            return (self.plan.rounding.rounded(self.learned.masks, number, self.plan.rounds),)
+            return (self._rounded(number),)
         if not self.losses:
             self.learned.forget()
         model = wrapped(self.net, self.base, self.plan.model.precision)
@@ -250,10 +250,15 @@ class Tuning:
             self.learned.masks.copy_(self.plan.rounding.rounded(masks, number, self.plan.rounds))
         self.phase = "masks"
 
+    def _rounded(self, number: int) -> Tensor:
+        """The masks as the model meets them: on their grid, or at the images' size where they are drawn along edges."""
+        masks = drawn(self.learned.masks, self.images, True) if self.plan.edges else self.learned.masks
+        return self.plan.rounding.rounded(masks, number, self.plan.rounds)
+
     def _judge(self, number: int) -> Row:
         """What a round came to, as far as it can be known without ground truth."""
         model = wrapped(self.net, self.base)
-        rounded = self.plan.rounding.rounded(self.learned.masks, number, self.plan.rounds)
+        rounded = self._rounded(number)
         seed = derive(self.seed, f"DiET round {number}")
         sums = Sums()
         sums.add(

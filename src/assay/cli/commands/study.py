@@ -109,11 +109,13 @@ class Robustness(PaperTask):
     Attributes:
         models: Shipped network or checkpoint; several times. NAME-linf and NAME-robust are NAME's robust twins. All shipped by default.
         weights: Folder with NAME.safetensors of the networks, looked at first.
+        graded: Folder of figure 3's networks, as `assay study graded` makes them.
     """
 
     out: Out
     models: tuple[str, ...] = ()
     weights: Path | None = None
+    graded: Path | None = None
     images: Annotated[int | None, typer.Option(min=2, help="Images that are chosen at random by the seed.", show_default=False)] = None
 
     def run(self) -> None:
@@ -127,7 +129,7 @@ class Robustness(PaperTask):
 
         with join(self.device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
             with ranks.together():
-                settings = chosen(self.preset, self.changes("models", "weights", "images"))
+                settings = chosen(self.preset, self.changes("models", "weights", "graded", "images"))
             if self.dry_run:
                 if ranks.first:
                     _tell_price(foreseen(settings, self.device))
@@ -137,6 +139,25 @@ class Robustness(PaperTask):
             if self.docs is not None:
                 publish(self.out, self.docs, settings)
             tell(found)
+
+
+@study.command()
+def graded(
+    out: Annotated[Path, typer.Option(help="Folder of the networks; those that are there already are left as they are.")],
+    start: Annotated[str, typer.Option(help="Shipped network or checkpoint that each goes on from.")] = "resnet-cifar10",
+    images: Annotated[int, typer.Option(min=2, help="Training images that take part, chosen by the seed.")] = 10_000,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over them.")] = 1,
+    tested: Annotated[int, typer.Option(min=2, help="Test images on which the cards' accuracies are measured.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Decides all randomness.")] = 0,
+    device: options.Device = None,
+) -> None:
+    """Fine-tune a CIFAR-10 network for a short time against Linf balls of ten radii, for figure 3 of the robustness paper."""
+    from assay.papers.robustness.graded import make_graded
+
+    data = ('CIFAR10(split="train")', 'CIFAR10(split="test")')
+    with bar() as progress:
+        made = make_graded(out, data, start, images=images, tested=tested, epochs=epochs, seed=seed, progress=progress, device=device)
+    say(Told((), said=(f"{len(made)} networks of graded robustness: assay study robustness --graded {out} takes them",)))
 
 
 def _tell_price(table: pl.DataFrame) -> None:

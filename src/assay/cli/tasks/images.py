@@ -52,6 +52,15 @@ class Task(options.Network, options.Pictures):
             show_default=False,
         ),
     ] = None
+    mosaic: Annotated[
+        str | None,
+        typer.Option(
+            help="Join the images that the model is sure of into mosaics of so many rows and columns (2x2), each of another class: truth "
+            "without annotation. What is explained is the class of the target, whose cell is the truth. Sure is a probability of 0.99, or "
+            "as in 2x2@0.9; all images are run once to find out. --count counts mosaics.",
+            show_default=False,
+        ),
+    ] = None
     imports: options.Imports = None
     block: Block = None
     workers: Annotated[
@@ -69,8 +78,19 @@ class Task(options.Network, options.Pictures):
 
     def selection(self) -> Selection:
         """The images."""
-        dataset = self.dataset(self.images, self.reading())
-        return options.selection(dataset, self.images, self.count, self.seed, self.workers)
+        if self.mosaic is not None:
+            self._check_mosaic()
+        count = self.count if self.mosaic is None else None  # Which counts mosaics then.
+        return options.selection(self.dataset(self.images, self.reading()), self.images, count, self.seed, self.workers)
+
+    def _check_mosaic(self) -> None:
+        from assay.errors import SpecError
+
+        for name, given in (("masks", self.masks), ("boxes", self.boxes)):
+            if given is not None:
+                raise SpecError(f"--mosaic brings evidence of its own, the target's cell; leave --{name} out")
+        if self.target:
+            raise SpecError("--mosaic explains the class of each mosaic's target; leave --target out")
 
     def reading(self) -> Reading | None:
         """How pictures are prepared: as the options say, else as the source of the model says; None where nobody does."""
@@ -99,11 +119,20 @@ class Task(options.Network, options.Pictures):
 
     def asked(self, ranks: Ranks) -> Asked:  # noqa: ARG002
         """What a study is about, but for the data's hash."""
-        from assay.models.targeting import PREDICTED, targeting
+        import torch
+
+        from assay.models.targeting import PREDICTED, Targeting, targeting
         from assay.study.study import Asked
 
         chosen, model = self.selection(), self.network()
         _check_labels(chosen, model)
+        if self.mosaic is not None:
+            chosen, kinds = options.mosaics(chosen, model, self.mosaic, self.count, self.seed)
+            told = {
+                "mosaics": f"{self.mosaic} images that the model is sure of; the target's cell is the truth, and its class is explained"
+            }
+            targets = Targeting("target", given=torch.tensor(kinds))
+            return Asked(model, chosen, self.seed, self.model, targets=targets, masks=chosen.dataset.mask_kinds, facts=told, mixed=True)
         data = chosen.dataset
         targets = targeting(self.target, model, chosen.shape, data.classes) if self.target else PREDICTED
         return Asked(model, chosen, self.seed, self.model, classes=data.classes, targets=targets, masks=data.mask_kinds)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from assay.data.source import Selection
     from assay.models.classifier import Classifier
 
-__all__ = ["Network", "Pictures", "numbers", "selection", "side"]
+__all__ = ["Network", "Pictures", "mosaics", "numbers", "selection", "side"]
 
 Model = Annotated[
     str,
@@ -246,6 +247,34 @@ def selection(dataset: Dataset, images: str, count: int | None, seed: int, worke
     if count is not None and count > len(dataset):
         raise DataError(f"--count {count} asks for more images than the {len(dataset)} of {images}")
     return Selection(dataset, sorted(choose(dataset, count, seed)) if count is not None else range(len(dataset)), workers)
+
+
+def mosaics(given: Selection, model: Classifier, grid: str, count: int | None, seed: int) -> tuple[Selection, list[int]]:
+    """Mosaics of the given images, chosen as they would be, and the model's class of each one's target.
+
+    Args:
+        given: The images.
+        model: What must be sure of them.
+        grid: Rows and columns, and the least confidence, such as "2x2" or "2x2@0.9".
+        count: How many mosaics; all where None.
+        seed: Decides cells and choice.
+
+    Raises:
+        SpecError: The grid is none, or the images bring evidence of their own.
+        DataError: There are fewer mosaics, or the model is sure of too few images.
+    """
+    from assay.data import Mosaic, choose
+    from assay.errors import DataError, SpecError
+
+    found = re.fullmatch(r"(\d+)x(\d+)(?:@(0?\.\d+|[01]))?", grid.strip())
+    if found is None:
+        raise SpecError(f"--mosaic takes rows and columns, such as 2x2, and if wanted the least confidence, 2x2@0.9, not {grid!r}")
+    sure = {} if found[3] is None else {"confidence": float(found[3])}
+    made = Mosaic(given.dataset, int(found[1]), int(found[2]), model=model, seed=seed, **sure)
+    if count is not None and count > len(made):
+        raise DataError(f"--count {count} asks for more mosaics than the {len(made)} that the model is sure of; ask for fewer")
+    chosen = range(len(made)) if count is None else sorted(choose(made, count, seed))
+    return replace(given, dataset=made, indices=chosen, labelled=False), [made.target(number) for number in chosen]
 
 
 def _check_device(name: str) -> None:

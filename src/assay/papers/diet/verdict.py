@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from assay.papers.diet.choose import SAME
-from assay.papers.diet.scores import IOU, MASK, refined
+from assay.papers.diet.scores import IOU, MASK, PLAIN, WIDE, refined
 from assay.papers.diet.tables import images, interval, values
 from assay.papers.diet.work import BASELINE, Found
 from assay.report.page import Sentence
@@ -22,10 +22,13 @@ __all__ = ["RULES", "AgainstRival", "compared", "verdict"]
 CLOSE, MOVED, RELIES = 0.02, 0.05, 0.2
 RULES = (
     f"Faithful: on every seed the tuned model's class is the baseline's on at least {SAME:.0%} of what its rounded masks leave of test "
-    f"images, by the lower end of Wilson's interval, and its accuracy is within {100 * CLOSE:.0f} points of the baseline's. Better located "
+    "images, before colours as the authors evaluate (a tenth as wide as tuned with), by the lower end of Wilson's interval, and its "
+    f"accuracy is within {100 * CLOSE:.0f} points of the baseline's; the agreement before colours as wide as tuned with is told beside it. "
+    "Better located "
     "than a rival: the paired difference of the overlaps with the known evidence, test image by test image, masks averaged over seeds, "
     "has its whole interval above zero, at Holm's level over all rivals; better than every map is said only where that holds for each. "
-    "Masks as they are learned are held against maps as they are made; refined masks against all of these and all refined maps too. "
+    "Masks as they are learned are held against maps as they are made; masks drawn along the images' edges, by the recipe itself or by "
+    "the filter of the refined maps, against all of these and all refined maps too. "
     f"Robust to erasure: no background lowers the agreement by more than {100 * MOVED:.0f} points below that of the background tuned with; "
     "other images as background are left out, since they bring evidence for other classes. A spurious signal is relied on when moving "
     f"it to the other class costs at least {100 * RELIES:.0f} points of accuracy. A control is failed when the tuned model gives the "
@@ -99,14 +102,15 @@ def _faithful(found: Found, method: str) -> list[Sentence]:
     right = [interval(values(own, attribution="", measure="accuracy", part="test").filter(pl.col("seed") == seed)).mean for seed in seeds]
     base = interval(values(found.long, model=BASELINE, attribution="", measure="accuracy", part="test")).mean
     least = min(agreed, key=lambda one: one.low)
+    wide = interval(values(own, attribution=MASK, measure=f"agreement, rounded masks, {WIDE}"))
     kept = interval(values(own, attribution=MASK, measure="kept")).mean
     text = (
         f"{method}'s model gives the baseline's class for {least.mean:.1%} ({least.low:.1%} to {least.high:.1%}) of what its rounded masks "
-        f"leave of test images{_on_the_worst(seeds)}, which keep {kept:.1%} of them; its accuracy is {min(right):.1%}, the baseline's "
-        f"{base:.1%}"
+        f"leave of test images{_on_the_worst(seeds)}, which keep {kept:.1%} of them, and for {wide.mean:.1%} before colours as wide as it "
+        f"was tuned with; its accuracy is {min(right):.1%}, the baseline's {base:.1%}"
     )
     if least.low >= SAME and min(right) >= base - CLOSE:
-        return [Sentence("good", f"{text}: it can stand in for the baseline.")]
+        return [Sentence("good", f"{text}: it can stand in for the baseline, as the authors judge it.")]
     if least.mean >= SAME and min(right) >= base - CLOSE:
         return [
             Sentence("caution", f"{text}: {SAME:.0%} is not shown by the interval's lower end, so its masks are said to explain it alone.")
@@ -124,12 +128,13 @@ def _located(found: Found, method: str) -> list[Sentence]:
     raw = [name for name in names if not name.endswith(finer)]
     passes = _passes(found)
     said = []
-    for attribution, rivals in ((MASK, raw), (refined(MASK), names)):
+    edges = found.finals[method][0].diet.edges
+    for attribution, rivals in ((MASK, names), (PLAIN, raw)) if edges else ((MASK, raw), (refined(MASK), names)):
         mask = images(values(overlaps, model=method, attribution=attribution))
         held = compared(mask, {name: images(values(base, attribution=name)) for name in rivals})
         own = means(mask[:, None])[0]
         price = passes[method, MASK]
-        finely = ", refined," if attribution != MASK else ""
+        finely = {PLAIN: ", before they are drawn along the images' edges,", refined(MASK): ", refined,"}.get(attribution, "")
         text = f"{method}'s masks{finely} overlap the known evidence by {_shown(own)} at {price:.0f} passes an image, after tuning"
         close = min(held, key=lambda one: (one.better, one.difference.low))
         told = f"{text}; the closest rival is {close.rival}, a difference of {_shown(close.difference)}"
@@ -170,7 +175,7 @@ def _robust(found: Found, method: str) -> list[Sentence]:
     rows = found.long.filter((pl.col("model") == method) & pl.col("measure").str.starts_with("before "))
     if rows.is_empty():
         return []
-    own = interval(values(found.long, model=method, attribution=MASK, measure="agreement, rounded masks")).mean
+    own = interval(values(found.long, model=method, attribution=MASK, measure=f"agreement, rounded masks, {WIDE}")).mean
     found_ = {
         what: {
             str(name).removeprefix("before "): interval(values(rows, attribution=what, measure=str(name))).mean

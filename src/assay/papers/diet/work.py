@@ -20,13 +20,12 @@ from assay.data.source import Held
 from assay.errors import DataError, SpecError
 from assay.explain.backgrounds import Background
 from assay.explain.base import Explainer
-from assay.explain.refine import Refined
 from assay.models.classifier import Classifier
 from assay.models.nets.architecture import Architecture
 from assay.models.training.recipe import Recipe
 from assay.papers.diet.choose import choose as taken
 from assay.papers.diet.networks import Outcome, classifier, given, passes, trained, tuned
-from assay.papers.diet.scores import ClassesStudy, MapsStudy, MasksStudy, ScoredStudy, refined
+from assay.papers.diet.scores import ClassesStudy, MapsStudy, MasksStudy, ScoredStudy
 from assay.papers.diet.settings import DietSettings, Variant
 from assay.papers.paper import Job, Paper
 from assay.study.study import Asked, run
@@ -254,10 +253,7 @@ class DataForm:
         images, index = test.images[: self.settings.gallery].to(self.device), test.index[: self.settings.gallery].to(self.device)
         made = {**masks, **{short(one): (base, one) for one in self.explainers}}
         found = {name: one(model, images, index=index, seed=self.settings.seed) for name, (model, one) in made.items()}
-        drawn = {name: one.sum(1, keepdim=True).cpu() for name, one in found.items()}
-        first = next(iter(masks))
-        finer = Refined(masks[first][1]).along(found[first], images).cpu()
-        return {first: drawn.pop(first), refined(first): finer, **drawn}
+        return {name: one.sum(1, keepdim=True).cpu() for name, one in found.items()}
 
     def _maps(self) -> MapsStudy:
         return MapsStudy(keep=self.settings.keep, white=self._white, explainers=self.explainers)

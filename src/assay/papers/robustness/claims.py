@@ -15,6 +15,7 @@ from assay.explain.base import Explainer
 from assay.explain.smooth import SmoothGrad
 from assay.measure.robustness import LocalLipschitz
 from assay.models.sources.trainings import TWINS, is_robust
+from assay.papers.robustness.networks import GRADED
 from assay.papers.robustness.printed import EXPLAINERS, RANKS, TABLE_1, named
 from assay.report.text import number
 from assay.stats.intervals import LEVEL, Moments
@@ -23,7 +24,7 @@ from assay.stats.tests import holm
 from assay.stats.trends import trend
 from assay.study.audit.standard import PAPER
 
-__all__ = ["PAPERS", "RULES", "Claim", "cells", "claims", "images_by", "is_faithful", "is_lipschitz", "widths"]
+__all__ = ["PAPERS", "RULES", "Claim", "cells", "claims", "graded", "images_by", "is_faithful", "is_lipschitz", "widths"]
 
 Agrees = Literal["yes", "no", "undecided", "not run"]
 RULES = (
@@ -32,7 +33,8 @@ RULES = (
     "standard above robust: yes when every cell (backbone and explainer) is confirmed, no when one is confirmed the other way. Order of "
     "the explainers: Spearman's correlation of our means with the paper's mean ranks, exact permutation test, yes when confirmed on "
     "every network, no when negative on one. Backbones: the same correlation between the model's own constant and that of the gradient "
-    "explainers over the networks, yes when confirmed for all four, no when one is not positive. Figure 4: yes when the constant falls "
+    "explainers over the networks, yes when confirmed for all four, no when one is not positive. Figure 3: the same within one backbone, "
+    "over its networks of graded robustness, for the gradient explainers that were measured. Figure 4: yes when the constant falls "
     "with the width on every network by the test of `assay.stats.trends`, no when it rises on one. Figure 5: a network supports it when "
     "some inner width is above both 0 and the widest, by an intersection-union test, and refutes it when 0 or the widest is above every "
     "inner width; yes when every network supports it, no when one refutes it. Figure 6: the same across the explainers in order of "
@@ -41,6 +43,8 @@ RULES = (
 PAPERS = short(LocalLipschitz())
 """The local Lipschitz constant as the paper measures it: 50 draws."""
 _SG = short(PAPER[3])
+_GRADIENTS = tuple(name for name, rank in zip(EXPLAINERS, RANKS["standard"], strict=True) if rank == 1.0)
+"""Those whose correlation over the backbones the paper prints as 1."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,11 @@ class Claim:
 def cells(values: pl.DataFrame) -> pl.DataFrame:
     """Values with each cell once: what several parts measured of the same images is the same."""
     return values.unique(["network", "output", "explainer", "measure", "image"], keep="first", maintain_order=True)
+
+
+def graded() -> pl.Expr:
+    """Rows of figure 3's networks."""
+    return pl.col("network").str.contains(GRADED, literal=True)
 
 
 def is_lipschitz() -> pl.Expr:
@@ -102,14 +111,15 @@ def claims(values: pl.DataFrame) -> list[Claim]:
     Args:
         values: As `cells` gives them.
     """
-    own = values.filter(pl.col("output") == "probability")
+    own = values.filter((pl.col("output") == "probability") & ~graded())
     usual = (pl.col("explainer") == _SG) | ~pl.col("explainer").str.starts_with("SmoothGrad")
     table = own.filter((pl.col("measure") == PAPERS) & usual)
+    doses = values.filter((pl.col("output") == "probability") & graded() & (pl.col("measure") == PAPERS) & usual)
     return [
         _above(table),
         *_orders(table),
         *_backbones(table),
-        Claim("Fig. 3", "ten ResNets of graded robustness: correlation near 1", "the ten networks are not trained here", "not run"),
+        _doses(doses),
         _falls(own.filter(is_lipschitz())),
         *(_optimum(own.filter(is_faithful(one)), one) for one in ("inverse_l2", "pearson", "spearman")),
         *(_across(table, own.filter(is_faithful(one)), one) for one in ("inverse_l2", "pearson", "spearman")),
@@ -171,23 +181,37 @@ def _orders(table: pl.DataFrame) -> Iterator[Claim]:
 def _backbones(table: pl.DataFrame) -> Iterator[Claim]:
     for kind, printed in RANKS.items():
         names = [name for name in _networks(table) if is_robust(name) == (kind == "robust")]
-        by = {name: table.filter(pl.col("network") == name) for name in names}
-        model = {name: rows.filter(pl.col("explainer") == "score")["value"].to_numpy().mean() for name, rows in by.items()}
-        means = {name: _means(rows) for name, rows in by.items()}
-        told, rhos, p = [], [], []
-        for place, explainer in enumerate(EXPLAINERS):
-            known = [name for name in names if explainer in means[name] and np.isfinite(model[name])]
-            rho, chance = rank_correlation([means[name][explainer] for name in known], [model[name] for name in known])
-            if math.isfinite(rho):
-                told.append(f"{explainer} {rho:.2f} (p {number(chance, 2)})")
-                if printed[place] == 1.0:
-                    rhos.append(rho)
-                    p.append(chance)
+        told, agrees = _together(table.filter(pl.col("network").is_in(names)))
         said = f"rank correlation of model and explanation over the backbones, {kind}: " + ", ".join(
             f"{name} {value:g}" for name, value in zip(EXPLAINERS, printed, strict=True)
         )
-        agrees: Agrees = "not run" if not p else "yes" if max(holm(p)) < LEVEL else "no" if min(rhos) <= 0 else "undecided"
-        yield Claim("Table 1", said, f"{len(names)} networks: {', '.join(told)}" if told else "fewer than three networks", agrees)
+        yield Claim("Table 1", said, told, agrees)
+
+
+def _together(table: pl.DataFrame) -> tuple[str, Agrees]:
+    """How the constants of the explanations go with the models' own over networks: in words, and whether the gradient explainers' do."""
+    by = {name: table.filter(pl.col("network") == name) for name in _networks(table)}
+    model = {name: rows.filter(pl.col("explainer") == "score")["value"].to_numpy() for name, rows in by.items()}
+    means = {name: _means(rows) for name, rows in by.items()}
+    told, rhos, p = [], [], []
+    for explainer in EXPLAINERS:
+        known = [name for name in by if explainer in means[name] and len(model[name])]
+        rho, chance = rank_correlation([means[name][explainer] for name in known], [model[name].mean() for name in known])
+        if math.isfinite(rho):
+            told.append(f"{explainer} {rho:.2f} (p {number(chance, 2)})")
+            if explainer in _GRADIENTS:
+                rhos.append(rho)
+                p.append(chance)
+    agrees: Agrees = "not run" if not p else "yes" if max(holm(p)) < LEVEL else "no" if min(rhos) <= 0 else "undecided"
+    return f"{len(by)} networks: {', '.join(told)}" if told else "fewer than three networks", agrees
+
+
+def _doses(rows: pl.DataFrame) -> Claim:
+    said = "ten ResNets of graded robustness: rank correlation of model and explanation near 1"
+    if rows.is_empty():
+        return Claim("Fig. 3", said, "no networks of graded robustness were given", "not run")
+    told, agrees = _together(rows)
+    return Claim("Fig. 3", said, told, agrees)
 
 
 def _falls(rows: pl.DataFrame) -> Claim:

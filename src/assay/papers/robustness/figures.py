@@ -10,8 +10,8 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from assay.papers.files import Drawing
-from assay.papers.robustness.claims import PAPERS, images_by, is_faithful, is_lipschitz, widths
-from assay.papers.robustness.printed import named
+from assay.papers.robustness.claims import PAPERS, graded, images_by, is_faithful, is_lipschitz, widths
+from assay.papers.robustness.printed import EXPLAINERS, named
 from assay.report.figures.plots import Curve, curves
 from assay.stats.intervals import means
 
@@ -26,6 +26,15 @@ def figures(values: pl.DataFrame) -> Iterator[Drawing]:
     Args:
         values: Those of the probability, as `assay.papers.robustness.claims.cells` gives them.
     """
+    doses = list(_doses(values.filter(graded() & (pl.col("measure") == PAPERS))))
+    values = values.filter(~graded())
+    if doses:
+        caption = (
+            "After the paper's Fig. 3: the local Lipschitz constants of explanations against that of the model, over networks of one "
+            "backbone and graded robustness."
+        )
+        axis = "local Lipschitz constant of the model"
+        yield Drawing("fig3", caption, partial(curves, {"local Lipschitz constant": doses}, axis, "log"), False)
     falling = {"local Lipschitz constant": _over_widths(values.filter(is_lipschitz()))}
     if falling["local Lipschitz constant"]:
         caption = "After the paper's Fig. 4: the local Lipschitz constant of SmoothGrad over sigma; bands are 95 % intervals."
@@ -46,6 +55,16 @@ def figures(values: pl.DataFrame) -> Iterator[Drawing]:
             "largest; a line for each network, the most robust explainer on the left."
         )
         yield Drawing("fig6", caption, partial(_log_curves, across), False)
+
+
+def _doses(rows: pl.DataFrame) -> Iterator[Curve]:
+    found = [*rows.group_by("network", "explainer").agg(pl.col("value").mean()).iter_rows()]
+    model = dict(sorted(((name, value) for name, spec, value in found if spec == "score"), key=lambda one: one[1]))
+    for explainer in EXPLAINERS:
+        known = {name: value for name, spec, value in found if named(spec) == explainer and name in model}
+        if len(known) > 2:
+            order = [name for name in model if name in known]
+            yield Curve(explainer, tuple(model[name] for name in order), tuple(known[name] for name in order))
 
 
 def _log_curves(panels: dict[str, list[Curve]]) -> Figure:

@@ -14,6 +14,7 @@ from torch import nn
 
 from assay.core.environment import code, machine, packages
 from assay.core.listed import built
+from assay.core.precision import Precision, settled
 from assay.core.registry import build
 from assay.data import Batch, Dataset, choose, read
 from assay.data.source import Held
@@ -25,8 +26,9 @@ from assay.models.classifier import Classifier
 from assay.models.heads import Output
 from assay.models.seeded import seeded
 from assay.papers import paper as price
+from assay.papers.robustness.condition import ConditionStudy
 from assay.papers.robustness.measured import Measured
-from assay.papers.robustness.networks import Network, networks
+from assay.papers.robustness.networks import Network, graded, networks
 from assay.papers.robustness.settings import RobustnessSettings
 from assay.run.blocks import Blocks
 from assay.study.asked import Asked
@@ -36,6 +38,8 @@ from assay.study.study import Study
 __all__ = ["Jobs", "NetworkStudy", "StudyStep"]
 
 
+_SIGMAS = (0.03, 0.1, 0.4)
+"""Widths at which the theorem's condition is looked at."""
 _BYTES = 60
 """Of a row of values on the disk: its part's, the whole table's, and its share of the log."""
 
@@ -50,6 +54,7 @@ class NetworkStudy:
         output: What is explained.
         images: How many of the chosen images.
         study: What is done with them.
+        precision: What it is computed in.
     """
 
     network: str
@@ -57,6 +62,7 @@ class NetworkStudy:
     output: Output
     images: int
     study: Study
+    precision: Precision = "float32"
 
     @property
     def facts(self) -> dict[str, str]:
@@ -109,8 +115,9 @@ class Jobs:
     @cached_property
     def networks(self) -> dict[str, Network]:
         """The networks by name."""
-        folder = self.settings.weights
-        return {one.name: one for one in networks(self.settings.models, None if folder is None else Path(folder))}
+        folder, own = self.settings.weights, self.settings.graded
+        found = (*networks(self.settings.models, None if folder is None else Path(folder)), *(() if own is None else graded(Path(own))))
+        return {one.name: one for one in found}
 
     @cached_property
     def table(self) -> tuple[NetworkStudy, ...]:
@@ -126,9 +133,7 @@ class Jobs:
     def asked(self, job: NetworkStudy) -> Asked:
         """What a job's study is about; the classifier is made anew."""
         one = self.networks[job.network]
-        model = Classifier(
-            one.net, one.card.mean, one.card.std, self.settings.precision, job.output, classes=one.card.classes, device=self.device
-        )
+        model = Classifier(one.net, one.card.mean, one.card.std, job.precision, job.output, classes=one.card.classes, device=self.device)
         return Asked(model, Held(self.batch), self.settings.seed, one.name)
 
     def check(self) -> None:
@@ -149,10 +154,8 @@ class Jobs:
         for name in self.networks:
             first = next(job for job in self.table if job.network == name)
             self.asked(first).model.count_classes(self.batch.images.shape[1:])
-        name = next(iter(self.networks))
-        for job in self.table:
-            if job.network == name:
-                job.study.check(self.asked(job))
+        for job in {job.part: job for job in reversed(self.table)}.values():
+            job.study.check(self.asked(job))
 
     def answers(self, hashed: str) -> dict[str, Any]:
         """The seven answers, as far as they are known before the work; `hashed` is the data's content hash."""
@@ -178,7 +181,8 @@ class Jobs:
 
     def priced(self) -> tuple[price.Job, ...]:
         """Every network's work, and what it will leave on the disk."""
-        each = {(job.part, job.output): self._passes(job) for job in self.table if job.network == self.table[0].network}
+        firsts = {(job.part, job.output): job for job in reversed(self.table)}
+        each = {key: self._passes(job) for key, job in firsts.items()}
         found = []
         for name in self.networks:
             own = [job for job in self.table if job.network == name]
@@ -198,11 +202,18 @@ class Jobs:
     def _jobs(self, name: str) -> Iterator[NetworkStudy]:
         settings = self.settings
         for word, part in settings.parts.items():
-            if part.networks == "standard" and self.networks[name].robust:
+            if part.networks not in self._kinds(name):
                 continue
+            precision = settled(part.precision or settings.precision, self.device)
             explainers, measures = built("explainer", part.explainers, Explainer), built("measure", part.measures, Measure)
             for output in part.outputs:
-                yield NetworkStudy(name, word, output, part.images, Measured(tuple(explainers), tuple(measures), part.score))
+                yield NetworkStudy(name, word, output, part.images, Measured(tuple(explainers), tuple(measures), part.score), precision)
+        if self.networks[name].graded:
+            return
+        if settings.condition:
+            widths = ("Gradient", *(f"SmoothGrad(sigma={sigma}, samples=20)" for sigma in _SIGMAS))
+            own = ConditionStudy(tuple(built("explainer", widths, Explainer)))
+            yield NetworkStudy(name, "condition", "probability", settings.condition, own, settings.precision)
         if settings.certified:
             smoothing = SmoothGrad(sigma=0.25, samples=100)
             yield NetworkStudy(
@@ -211,7 +222,15 @@ class Jobs:
                 "probability",
                 settings.certified,
                 CertifyStudy(smoothing, settings.radii, samples=1000, attack="none"),
+                settings.precision,
             )
+
+    def _kinds(self, name: str) -> tuple[str, ...]:
+        """The kinds of networks, of `StudyPart.networks`, that a network is of."""
+        one = self.networks[name]
+        if one.graded:
+            return ("graded",)
+        return ("all",) if one.robust else ("all", "standard")
 
 
 def _rows(study: Study) -> int:

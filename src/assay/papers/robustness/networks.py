@@ -14,7 +14,12 @@ from assay.models.sources.card import Card
 from assay.models.sources.trainings import FIRST, ROBUST, TRAININGS, backbone, is_robust, lineage, training_command
 from assay.papers.settings import Preset
 
-__all__ = ["Network", "default_models", "networks"]
+__all__ = ["GRADED", "Network", "default_models", "graded", "networks"]
+
+GRADED = "-eps"
+"""What stands before the radius in the name of a network of figure 3; see `assay.papers.robustness.graded`."""
+_FEWEST = 3
+"""Networks of graded robustness that a rank correlation needs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +45,11 @@ class Network:
     def robust(self) -> bool:
         """Whether it was trained against an adversary."""
         return is_robust(self.name)
+
+    @property
+    def graded(self) -> bool:
+        """Whether it is one of figure 3's."""
+        return GRADED in self.name
 
 
 def default_models(preset: Preset) -> tuple[str, ...]:
@@ -69,6 +79,18 @@ def networks(models: Sequence[str], weights: Path | None) -> tuple[Network, ...]
     if missing:
         raise WeightsError(_message(missing, weights))
     return tuple(Network(name, *checkpoint.read(place)) for name, place in places.items() if place is not None)
+
+
+def graded(folder: Path) -> tuple[Network, ...]:
+    """Figure 3's networks, in the order of their radii.
+
+    Raises:
+        WeightsError: There are fewer than three, or one cannot be used.
+    """
+    found = sorted(folder.glob(f"*{GRADED}*{checkpoint.SUFFIX}"), key=lambda path: float(path.stem.rpartition(GRADED)[2]))
+    if len(found) < _FEWEST:
+        raise WeightsError(f"{folder} has {len(found)} networks of graded robustness; make them by assay study graded --out {folder}")
+    return tuple(Network(path.stem, *checkpoint.read(path)) for path in found)
 
 
 def _stem(spec: str) -> str:

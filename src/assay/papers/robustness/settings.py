@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from assay.core.precision import Precision
+from assay.core.precision import AnyPrecision, Precision
 from assay.core.registry import short
 from assay.explain.smooth import SmoothGrad, samples_for
 from assay.models.heads import Output
@@ -25,7 +25,9 @@ class StudyPart(Strict):
         measures: Specs of the measures.
         images: How many of the chosen images: the first ones.
         outputs: What is explained: the class "probability", its "logit".
-        networks: Which networks: "all", or only the "standard" ones.
+        networks: Which networks: "all" but figure 3's, of these only the "standard" ones, or figure 3's "graded" ones.
+        precision: What the part is computed in, "auto" for the faster one; None for the study's. Contributions of groups are small
+            differences, which 16 bits cannot tell.
         score: Whether measures of robustness are asked of the model's own score too.
     """
 
@@ -33,7 +35,8 @@ class StudyPart(Strict):
     measures: Annotated[tuple[str, ...], Field(min_length=1)]
     images: Annotated[int, Field(ge=2)]
     outputs: Annotated[tuple[Output, ...], Field(min_length=1)] = ("probability",)
-    networks: Literal["all", "standard"] = "all"
+    networks: Literal["all", "standard", "graded"] = "all"
+    precision: AnyPrecision | None = None
     score: bool = False
 
 
@@ -47,7 +50,9 @@ class RobustnessSettings(Strict):
         images: How many are chosen at random by the seed, for parts to take from.
         models: Shipped names or checkpoints; the robust twins of NAME are NAME-linf and NAME-robust.
         weights: Folder with NAME.safetensors of the models, looked at first.
+        graded: Folder of figure 3's networks, as `assay study graded` makes them; without it that figure is not run.
         parts: What is explained and measured, by name.
+        condition: Images on which the lengths and directions of maps and contributions are held against each other; none for none.
         certified: Images of certificates of the smoothed gradient, and L2 radii; no images for none.
         radii: The L2 radii of these certificates.
         precision: What everything is computed in.
@@ -60,7 +65,9 @@ class RobustnessSettings(Strict):
     images: Annotated[int, Field(ge=2)]
     models: Annotated[tuple[str, ...], Field(min_length=1)]
     weights: str | None = None
+    graded: str | None = None
     parts: Annotated[dict[str, StudyPart], Field(min_length=1)]
+    condition: Annotated[int, Field(ge=0)] = 0
     certified: Annotated[int, Field(ge=0)] = 0
     radii: tuple[float, ...] = (0.01, 0.02, 0.04)
     precision: Precision = "float32"
@@ -70,7 +77,30 @@ class RobustnessSettings(Strict):
 _LIPSCHITZ = "LocalLipschitz(draws=50, sigma=0.03)"
 _FAITHFUL = tuple(f"MarginalContribution(groups=100, similarity='{one}')" for one in ("inverse_l2", "pearson", "spearman"))
 _ON_LOGITS = tuple(one.replace(")", ", score='output')") for one in _FAITHFUL)
-_GRADIENTS, _SMOOTHGRAD, _SURROGATES = tuple(map(short, PAPER[:3])), short(PAPER[3]), tuple(map(short, PAPER[4:]))
+_SIX = tuple(map(short, PAPER))
+_GROUPS = {"gradients": _SIX[:2], "paths": _SIX[2:3], "SmoothGrad": _SIX[3:4], "surrogates": _SIX[4:]}
+"""Explainers that cost about the same."""
+_SMALL = {
+    "gradients": 1000,
+    "paths": 60,
+    "SmoothGrad": 16,
+    "surrogates": 8,
+    "faithfulness": 100,
+    "gradients, logit": 100,
+    "paths, logit": 10,
+    "SmoothGrad, logit": 4,
+    "surrogates, logit": 2,
+    "faithfulness, logit": 50,
+    "gradients, graded": 64,
+    "paths, graded": 16,
+    "SmoothGrad, graded": 4,
+    "surrogates, graded": 2,
+    "wide": 64,
+    "moved": 16,
+    "ours": 16,
+    "attacked": 4,
+}
+"""Images of each part of the preset "small"."""
 _SIGMAS = (0.01, 0.03, 0.1, 0.2, 0.4)
 _OURS = ("Deletion(steps=16)", "Insertion(steps=16)", "Infidelity(samples=50, scaled=True, relative=True)")
 _ATTACKED = "AttackedSimilarity(attack=MapAttack(eps=0.00784313725490196, steps=10), distance=Cosine())"
@@ -80,14 +110,14 @@ def preset(name: Preset, seed: int = 0) -> RobustnessSettings:
     """The settings of a preset.
 
     Args:
-        name: "paper" is the paper's setting: 1000 images, all six explainers, networks of its sizes; "small" is the same experiment on
-            subsets, sized for two cores.
+        name: "paper" is the paper's setting: 1000 images, all six explainers, networks of its sizes; "small" is the same experiment sized
+            for two cores: 1000 images for the gradient and its product with the image, fewer for what costs more, and 16 bits, where the
+            machine has them, for local Lipschitz constants alone.
         seed: Decides all randomness.
     """
     if name == "paper":
-        everyone = dict.fromkeys(("gradients", "smooth", "surrogates", "wide", "moved"), 1000)
-        return _preset(name, seed, **everyone, ours=100, attacked=100, certified=100)
-    return _preset(name, seed, gradients=16, smooth=6, surrogates=6, wide=64, moved=8, ours=8, attacked=4, certified=4)
+        return _preset(name, seed, dict.fromkeys(_SMALL, 1000) | {"ours": 100, "attacked": 100}, certified=100)
+    return _preset(name, seed, _SMALL, certified=4)
 
 
 def chosen(name: Preset, changes: dict[str, Any]) -> RobustnessSettings:
@@ -100,25 +130,30 @@ def chosen(name: Preset, changes: dict[str, Any]) -> RobustnessSettings:
     return merged(preset("paper" if wanted["preset"] == "paper" else "small"), wanted)
 
 
-def _preset(name: Preset, seed: int, **images: int) -> RobustnessSettings:
-    both: dict[str, tuple[Output, tuple[str, ...]]] = {"probability": ("probability", _FAITHFUL), "logit": ("logit", _ON_LOGITS)}
+def _preset(name: Preset, seed: int, images: dict[str, int], certified: int) -> RobustnessSettings:
+    fast: AnyPrecision | None = "auto" if name == "small" else None
     parts: dict[str, StudyPart] = {}
-    for word, (output, faithful) in both.items():
-        measures = (_LIPSCHITZ, *faithful)
-        parts[f"gradients, {word}"] = _part(_GRADIENTS, measures, images["gradients"], output, score=True)
-        parts[f"SmoothGrad, {word}"] = _part((_SMOOTHGRAD,), measures, images["smooth"], output)
-        parts[f"surrogates, {word}"] = _part(_SURROGATES, measures, images["surrogates"], output)
+    for group, explainers in _GROUPS.items():
+        parts[f"{group}, probability"] = _part(explainers, (_LIPSCHITZ,), images[group], "probability", fast, score=group == "gradients")
+    parts["faithfulness, probability"] = _part(_SIX, _FAITHFUL, images["faithfulness"], "probability")
+    for group, explainers in _GROUPS.items():
+        parts[f"{group}, logit"] = _part(explainers, (_LIPSCHITZ,), images[f"{group}, logit"], "logit", fast, score=group == "gradients")
+    parts["faithfulness, logit"] = _part(_SIX, _ON_LOGITS, images["faithfulness, logit"], "logit")
     # The paper's rule takes 400 samples at the widest.
     wide, moved = (("Gradient", *(_smoothed(sigma, name, most) for sigma in _SIGMAS)) for most in (60, 20))
     parts["widths, faithfulness"] = _part(wide, _FAITHFUL, images["wide"], "probability")
     lipschitz = _LIPSCHITZ if name == "paper" else "LocalLipschitz(draws=10, sigma=0.03)"
-    parts["widths, robustness"] = _part(moved, (lipschitz,), images["moved"], "probability")
-    everyone = (*_GRADIENTS, _SMOOTHGRAD, *_SURROGATES, "RandomMap")
-    parts["ours, faithfulness"] = _part(everyone, _OURS, images["ours"], "probability")
+    parts["widths, robustness"] = _part(moved, (lipschitz,), images["moved"], "probability", fast)
+    for group, explainers in _GROUPS.items():
+        own = _part(explainers, (_LIPSCHITZ,), images[f"{group}, graded"], "probability", fast, score=group == "gradients")
+        parts[f"{group}, graded"] = own.model_copy(update={"networks": "graded"})
+    parts["ours, faithfulness"] = _part((*_SIX, "RandomMap"), _OURS, images["ours"], "probability")
     parts["ours, attacked"] = _part(
         ("Gradient", "SmoothGrad(sigma=0.1, samples=10)", "RandomMap"), (_ATTACKED,), images["attacked"], "logit"
     )
-    return RobustnessSettings(preset=name, seed=seed, images=1000, models=default_models(name), parts=parts, certified=images["certified"])
+    return RobustnessSettings(
+        preset=name, seed=seed, images=1000, models=default_models(name), parts=parts, condition=images["faithfulness"], certified=certified
+    )
 
 
 def _smoothed(sigma: float, name: Preset, most: int) -> str:
@@ -127,5 +162,13 @@ def _smoothed(sigma: float, name: Preset, most: int) -> str:
     return short(SmoothGrad(sigma, most if few else None, antithetic=False))
 
 
-def _part(explainers: tuple[str, ...], measures: tuple[str, ...], images: int, output: Output, *, score: bool = False) -> StudyPart:
-    return StudyPart(explainers=explainers, measures=measures, images=images, outputs=(output,), score=score)
+def _part(
+    explainers: tuple[str, ...],
+    measures: tuple[str, ...],
+    images: int,
+    output: Output,
+    precision: AnyPrecision | None = None,
+    *,
+    score: bool = False,
+) -> StudyPart:
+    return StudyPart(explainers=explainers, measures=measures, images=images, outputs=(output,), precision=precision, score=score)

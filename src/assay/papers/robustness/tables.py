@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from assay.papers.robustness.claims import PAPERS, Claim, is_faithful
+from assay.papers.robustness.claims import PAPERS, Claim, graded, is_faithful
+from assay.papers.robustness.condition import ALONG, LONG
 from assay.papers.robustness.networks import Network
 from assay.papers.robustness.printed import EXPLAINERS, TABLE_1, named
 from assay.report.export import HIGH, LOW, Table, wide
@@ -41,17 +42,32 @@ def tables(
     ]
     yield Table("claims", "Printed in the paper, measured here.", "By the rules above.", pl.DataFrame(lines))
     yield _networks(networks, values)
+    doses = _of_six(values.filter(graded() & (pl.col("output") == "probability") & (pl.col("measure") == PAPERS)))
+    values = values.filter(~graded())
     constants = values.filter(pl.col("measure") == PAPERS)
     for output in constants["output"].unique(maintain_order=True):
         rows = _of_six(constants.filter(pl.col("output") == output))
         if rows.height:
             yield Table(f"table1-{output}", f"Local Lipschitz constants, of the {output}.", _TABLE_1, _with_printed(rows), decimals=3)
+    if doses.height:
+        note = "Means over the images with 95 % intervals. One backbone, fine-tuned for a short time against Linf balls of so many 255ths."
+        yield Table("fig3-probability", "Networks of graded robustness (Fig. 3), of the probability.", note, doses, decimals=3)
     for similarity in ("inverse_l2", "pearson", "spearman"):
         for output in values["output"].unique(maintain_order=True):
             rows = _of_six(values.filter((pl.col("output") == output) & is_faithful(similarity)))
             if rows.height:
                 title = f"Marginal contributions, likeness by {similarity}, of the {output}."
                 yield Table(f"faithfulness-{similarity}-{output}", title, "Means with 95 % intervals; higher is better.", rows, decimals=3)
+    condition = _condition(values.filter(pl.col("measure").is_in((LONG, ALONG))))
+    if condition.height:
+        note = (
+            "What the theorem on faithfulness (5.2) asks of a network, over the groups of pixels: the length of the contributions p over "
+            "that of the gradient, the paper's bound for its nu; then, for the gradient and widths of SmoothGrad, the share where "
+            "1 / |map - p| is larger than 1 / |p|, where it ends as the map vanishes (p . map > |map|^2 / 2). Where few do, "
+            "1 / |map - p| cannot fall at the end. How long p is, is our scaling of a group, which the paper leaves open."
+        )
+        shares = frozenset(name for name in condition.columns if "%" in name)
+        yield Table("condition", "The condition of the theorem on faithfulness, by network.", note, condition, shares, decimals=3)
     ours = values.filter(pl.col("part").str.starts_with("ours"))
     if ours.height:
         plain = pl.col("explainer", "measure").str.replace(r"\(.*", "")
@@ -93,6 +109,25 @@ def _networks(networks: Mapping[str, Network], values: pl.DataFrame) -> Table:
         lines.append(row)
     note = "Accuracies of the cards in %, on test images; L is the mean local Lipschitz constant of the output (definition 3.2)."
     return Table("networks", "The networks.", note, pl.DataFrame(lines), frozenset({"accuracy", "under attack"}))
+
+
+def _condition(rows: pl.DataFrame) -> pl.DataFrame:
+    """A line for each network."""
+    lines = []
+    for (network,), own in rows.group_by("network", maintain_order=True):
+        long = own.filter((pl.col("measure") == LONG) & (pl.col("explainer") == "Gradient"))["value"]
+        one = means(long.to_numpy()[:, None])[0]
+        line: dict[str, object] = {
+            "network": network,
+            "|p| / |grad|": one.mean,
+            f"|p| / |grad|{LOW}": one.low,
+            f"|p| / |grad|{HIGH}": one.high,
+        }
+        along = own.filter(pl.col("measure") == ALONG)
+        for (explainer,), each in along.group_by("explainer", maintain_order=True):
+            line[f"{explainer}, %"] = (each["value"] > 0.5).mean()
+        lines.append(line)
+    return pl.DataFrame(lines, infer_schema_length=None)
 
 
 def _summary(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -113,6 +114,8 @@ def _answered(plan: AuditPlan, done: Done) -> Answers:
 def _model(asked: Asked, done: Done, labels: Labels) -> tuple[list[Sentence], bool]:
     """What must be known of the model first, and whether its maps may be trusted."""
     looks = looked(done.parts("classes"), done.parts("flat"))
+    if asked.mixed:
+        looks.confidence = math.nan
     share, known = labels.accuracy(done.tally.pairs) if done.tally.pairs else (0.0, 0)
     return model_sentences(asked.model, looks, round(share * known) if known else None, known, asked.seed)
 

@@ -1,0 +1,67 @@
+"""How long maps and marginal contributions are, and how they lie to each other: what the theorem on faithfulness asks of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import polars as pl
+
+from assay.core.registry import short
+from assay.explain.base import Explainer
+from assay.measure.contribution import contributions
+from assay.papers.robustness.measured import VALUES
+from assay.run.record import record
+from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
+
+__all__ = ["ALONG", "LONG", "ConditionStudy"]
+
+LONG, ALONG = "|p| / |map|", "p . map / |map|^2"
+"""What is kept of each image and explainer."""
+
+
+@dataclass(frozen=True)
+class ConditionStudy(Study):
+    """Hold maps against the marginal contributions p of definition 3.4, by length and by direction.
+
+    Attributes:
+        explainer: What makes the maps.
+        groups: About how many groups of pixels.
+    """
+
+    explainer: tuple[Explainer, ...]
+    groups: int = 100
+
+    command: ClassVar[str] = "condition"
+
+    def check(self, asked: Asked) -> None:
+        """See `Study.check`."""
+        check_distinct(self.explainer)
+        asked.model.count_classes(next(asked.read([range(1)])).batch.images.shape[1:])
+
+    def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
+        """`|p| / |map|`, and `p . map / |map|^2`: below one half, `1 / |map - p|` is smaller there than at an endless width, `1 / |p|`."""
+        del asked, tell
+        case = block.case
+        found = contributions(case, self.groups)
+        rows = []
+        for explainer in self.explainer:
+            maps = found.pooled(explainer(case.model, case.images, case.targets, seed=case.seed, index=case.index)) * found.own
+            size = maps.norm(dim=1)
+            kept = {LONG: found.slopes.norm(dim=1) / size, ALONG: (found.slopes * maps).sum(1) / size**2}
+            rows += [
+                pl.DataFrame({"image": case.index.cpu().numpy(), "value": values.double().cpu().numpy()}).select(
+                    "image", pl.lit(short(explainer)).alias("explainer"), pl.lit(name).alias("measure"), "value"
+                )
+                for name, values in kept.items()
+            ]
+        return Kept({VALUES: pl.concat(rows)})
+
+    def conclude(self, asked: Asked, done: Done) -> Report:
+        """`values.parquet`."""
+        del asked
+        return Report(found=lambda: done.table(VALUES), merged={f"{VALUES}.parquet": VALUES})
+
+    def record(self, asked: Asked) -> dict[str, Any]:
+        """The seven reproducibility answers."""
+        return record(asked.model, self.explainer, (), asked.data, asked.source.indices, asked.seed, {"targets": asked.explained})

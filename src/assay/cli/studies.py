@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from assay.cli.app import app
 from assay.cli.fields import built, parameters, register_command
 from assay.cli.progress import bar
-from assay.cli.tasks.images import Task
+from assay.cli.tasks.images import Task, share
 from assay.cli.tasks.train import TrainTask
 from assay.cli.tasks.tune import TuneTask
 from assay.cli.told import OVER, Told
@@ -89,7 +89,6 @@ def tell(report: Report, folder: Path) -> None:
 def _run(kind: type[Experiment], task: Task | TrainTask | TuneTask, given: Mapping[str, Any]) -> None:
     from assay.core.progress import silent
     from assay.core.ranks import join
-    from assay.errors import SpecError
     from assay.run.begin import check_folder
     from assay.study.study import run
 
@@ -97,9 +96,7 @@ def _run(kind: type[Experiment], task: Task | TrainTask | TuneTask, given: Mappi
         with ranks.together():
             if isinstance(task, Task):
                 task.import_code()
-            part = task.share() if isinstance(task, Task) else None
-            if part is not None and ranks.world > 1:
-                raise SpecError("--part is for jobs that never meet, torchrun for processes that do; give one of them")
+            part = share(task.part, ranks) if isinstance(task, Task) else None
             study = built(kind, given)
             asked: Any = task.asked(ranks)
             study.check(asked)

@@ -13,6 +13,7 @@ from assay.cli.app import app
 from assay.cli.fields import command
 from assay.cli.progress import bar
 from assay.cli.tasks import options
+from assay.cli.tasks.images import PartOption, share
 from assay.cli.told import Told
 from assay.cli.told import tell as say
 
@@ -116,26 +117,34 @@ class Robustness(PaperTask):
     models: tuple[str, ...] = ()
     weights: Path | None = None
     graded: Path | None = None
+    part: PartOption = None
     images: Annotated[int | None, typer.Option(min=2, help="Images that are chosen at random by the seed.", show_default=False)] = None
 
     def run(self) -> None:
         """See `assay.cli.fields.Command`."""
         from assay.core.progress import silent
         from assay.core.ranks import join
+        from assay.errors import SpecError
         from assay.papers.robustness.docs import publish
         from assay.papers.robustness.settings import chosen
         from assay.papers.robustness.study import foreseen
         from assay.papers.robustness.study import study as run
+        from assay.run.blocks import ArrayPart
 
         with join(self.device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
             with ranks.together():
+                mine = share(self.part, ranks)
+                if self.docs is not None and isinstance(mine, ArrayPart):
+                    raise SpecError("--docs needs the whole study; give it without --part when `assay run merge` has ended the run")
                 settings = chosen(self.preset, self.changes("models", "weights", "graded", "images"))
             if self.dry_run:
                 if ranks.first:
                     _tell_price(foreseen(settings, self.device))
                 return
-            found = run(settings, self.out, progress, device=self.device, file=self.study, ranks=ranks)
-        if found is not None:
+            found = run(settings, self.out, progress, device=self.device, file=self.study, ranks=ranks, part=mine)
+        if isinstance(found, str):
+            say(Told((), said=(found,), main=("run folder", str(self.out))))
+        elif found is not None:
             if self.docs is not None:
                 publish(self.out, self.docs, settings)
             tell(found)

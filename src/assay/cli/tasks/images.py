@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from assay.run.blocks import ArrayPart
     from assay.study.study import Asked
 
-__all__ = ["Task"]
+__all__ = ["PartOption", "Task", "share"]
 
 Block = Annotated[
     int | None,
@@ -35,6 +35,20 @@ PartOption = Annotated[
 ]
 _NO_SETTING = ("out", "workers", "part")
 """What cannot change a result."""
+
+
+def share(part: str | None, ranks: Ranks) -> ArrayPart | Literal["merge"] | None:
+    """The part of the run that --part names; None for all.
+
+    Raises:
+        SpecError: It is none, or processes are joined.
+    """
+    from assay.errors import SpecError
+    from assay.run.blocks import ArrayPart
+
+    if part is not None and ranks.world > 1:
+        raise SpecError("--part is for jobs that never meet, torchrun for processes that do; give one of them")
+    return "merge" if part == "merge" else None if part is None else ArrayPart.read(part)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,16 +120,6 @@ class Task(options.Network, options.Pictures):
         if own is None or given is None:
             return given if own is None else own
         return replace(own, **{name: value for name, value in vars(given).items() if value != getattr(type(given), name)})
-
-    def share(self) -> ArrayPart | Literal["merge"] | None:
-        """The part of the run to do; None for all.
-
-        Raises:
-            SpecError: It is none.
-        """
-        from assay.run.blocks import ArrayPart
-
-        return "merge" if self.part == "merge" else None if self.part is None else ArrayPart.read(self.part)
 
     def asked(self, ranks: Ranks) -> Asked:  # noqa: ARG002
         """What a study is about, but for the data's hash."""

@@ -158,7 +158,7 @@ def test_several_maps_at_once_score_as_they_do_alone(measure, batch, maps):
 
 
 @pytest.mark.parametrize(
-    ("measure", "each"), [(assay.Infidelity(samples=8), 0), (assay.LocalLinearError(samples=8), 0), (assay.Deletion(5), 4)]
+    ("measure", "each"), [(assay.Infidelity(samples=8), 0), (assay.LocalLinearError(samples=8), 0), (assay.Deletion(5, cuts="equal"), 4)]
 )
 def test_passes_that_no_map_changes_are_shared(measure, each, batch, maps):
     def used(count):

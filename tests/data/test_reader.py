@@ -32,6 +32,10 @@ def test_blocks_come_in_order_one_batch_each(classes_folder, workers):
     assert [batch.index.tolist() for batch in found] == BLOCKS
 
 
+def test_no_block_gives_no_batch_also_with_worker_processes(classes_folder):
+    assert list(read_blocks(ImageFolder(str(classes_folder)), [], 2)) == []
+
+
 def test_worker_processes_change_nothing(classes_folder):
     (classes_folder / "dog" / "c.jpeg").write_text("no picture")
     dataset = ImageFolder(str(classes_folder))

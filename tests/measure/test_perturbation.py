@@ -33,8 +33,8 @@ def test_areas_are_their_slow_twins(order, steps, channels, background, images):
     net, batch = plain(nn.GELU), images()
     maps = images(channels=channels, seed=1) - 0.5
     filled = background.fill(batch, torch.arange(3), 0)
-    deleted = assay.Deletion(steps, background, order)(assay.Classifier(net), batch, maps, TARGETS)
-    inserted = assay.Insertion(steps, background, order)(assay.Classifier(net), batch, maps, TARGETS)
+    deleted = assay.Deletion(steps, background, order, "equal")(assay.Classifier(net), batch, maps, TARGETS)
+    inserted = assay.Insertion(steps, background, order, "equal")(assay.Classifier(net), batch, maps, TARGETS)
     for i in range(3):
         assert float(deleted[i]) == pytest.approx(curve_area(net, batch[i], filled[i], maps[i], TARGETS[i], steps, order), abs=1e-5)
         assert float(inserted[i]) == pytest.approx(curve_area(net, filled[i], batch[i], maps[i], TARGETS[i], steps, order), abs=1e-5)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 
-from assay.papers.diet.scores import IOU, MASK, PLAIN, refined
+from assay.papers.diet.scores import IOU, MASK, PLAIN, WIDE, refined
 from assay.papers.diet.tables import interval, values
 from assay.papers.diet.verdict import RULES, compared, verdict
 from assay.papers.diet.work import BASELINE, Found
@@ -40,6 +40,7 @@ def found(
     fine=0.95,
     rivals=None,
     agreement=1.0,
+    wide=0.9625,
     accuracy=0.98,
     control=0.1,
     background=1.0,
@@ -63,6 +64,7 @@ def found(
                 frame(method, MASK, IOU, spread(own, seed=seed), seed),
                 frame(method, PLAIN if edges else refined(MASK), IOU, spread(fine, seed=seed), seed),
                 frame(method, MASK, "agreement, rounded masks", hits(agreement), seed),
+                frame(method, MASK, f"agreement, rounded masks, {WIDE}", hits(wide), seed),
                 frame(method, MASK, "kept", spread(0.05, 0.001), seed),
                 frame(method, MASK, "before Blur", hits(background), seed),
                 frame(method, MASK, "before OtherImages", hits(0.2), seed),
@@ -162,6 +164,7 @@ def test_97_percent_is_asked_of_the_lower_end(agreement, tone, words):
     assert found_ == tone
     assert words in text
     assert "on the worst of 2 seeds" in text
+    assert "for 96.2% before colours as wide as it was tuned with" in text
     assert "keep 5.0% of them" in text
 
 

@@ -12,6 +12,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "audit": (
         "assay audit --model hard-digits --images hard-digits --count 40 --out audit/",
         "assay audit --model timm:resnet18 --weights mine.safetensors --images photos/ --explainer GradCAM --out audit/",
+        "assay audit --model resnet-cifar10 --images cifar10 --mosaic 2x2 --count 40 --measure PointingGame --out mosaics/",
     ),
     "explain": ("assay explain --model resnet-cifar10 --images photos/ --size 32 --explainer 'SmoothGrad(sigma=0.05)' --out maps/",),
     "attack": ("assay attack --model resnet-cifar10 --images cifar10 --count 20 --explainer Gradient --out attack/",),

@@ -55,7 +55,7 @@ def read_blocks(dataset: Dataset, blocks: Iterable[Sequence[int]], workers: int 
             yield batch
             away = time.perf_counter() - began - took
         workers = spare_cores() if left and took * len(left) > _WORTH and took > _SHARE * away else 0
-    if not workers:
+    if not workers or not left:
         for block in left:
             yield read(dataset, block)
         return

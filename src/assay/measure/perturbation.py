@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from assay.core.inputs import check_maps
 from assay.core.order import Inside, along
 from assay.core.registry import check_at_least, register
+from assay.core.surroundings import undisturbed
 from assay.explain.backgrounds import Background, Blur, Constant, background_scores
-from assay.explain.base import Explainer
+from assay.explain.base import Explainer, check_case
 from assay.measure.base import Measure, Order, orders
+from assay.measure.curves import Curve, Placing, placed
 from assay.models.case import Case
+from assay.models.classifier import Classifier
 from assay.models.passes import scores
+from assay.models.targets import Targets
 
 __all__ = ["Deletion", "Insertion"]
 
@@ -26,17 +32,20 @@ class Deletion(Measure):
     all their orders. A map whose pixels are all equal has no score (NaN).
 
     Args:
-        steps: Equal shares of the pixels that are deleted one after another.
+        steps: Parts of the curve, each of which takes a pass.
         background: What shows where a pixel is deleted.
         order: Rank pixels by the channels' sum ("signed") or by their summed magnitudes ("magnitude").
+        cuts: Where parts end. "moving": up to eight equal shares of the pixels first, of which those are halved in which the curve moves
+            most, and so on; "equal": equal shares only.
 
-    Source: Petsiuk, Das, Saenko 2018 (RISE); deviation: `steps` shares instead of one step per image row, ends included,
+    Source: Petsiuk, Das, Saenko 2018 (RISE); deviations: `steps` parts instead of one step per image row, ends included,
     trapezoid rule.
     """
 
     steps: int = 32
     background: Background = Constant(0.0)
     order: Order = "signed"
+    cuts: Placing = "moving"
     category: ClassVar[str] = "faithfulness"
     higher_is_better: ClassVar[bool] = False
     reference: ClassVar[str] = "Petsiuk, Das, Saenko: RISE, BMVC 2018"
@@ -49,8 +58,14 @@ class Deletion(Measure):
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
         """See `Measure.evaluate`."""
-        filled = self.background.fill(case.images, case.index, case.seed)
-        return _area(case, maps, case.images, filled, self.background, self.steps, self.order)
+        found, flat = _curves(case, maps, self)
+        return (found.area + flat).T
+
+    def curve(
+        self, model: Classifier, images: Any, maps: Tensor, targets: Targets | None = None, *, seed: int = 0, index: Tensor | None = None
+    ) -> Curve:
+        """The curves (N,) of one explainer's maps: `area` is the score, `error` its standard error; arguments as for a call."""
+        return _curve(self, check_case(model, images, targets, seed, index), maps)
 
 
 @register
@@ -60,9 +75,10 @@ class Insertion(Measure):
     Ties as for `Deletion`.
 
     Args:
-        steps: Equal shares of the pixels that are inserted one after another.
+        steps: Parts of the curve, each of which takes a pass.
         background: What the curve starts from.
         order: See `Deletion`.
+        cuts: See `Deletion`.
 
     Source: Petsiuk, Das, Saenko 2018 (RISE); deviations as for `Deletion`.
     """
@@ -70,6 +86,7 @@ class Insertion(Measure):
     steps: int = 32
     background: Background = Blur(5.0)
     order: Order = "signed"
+    cuts: Placing = "moving"
     category: ClassVar[str] = "faithfulness"
     higher_is_better: ClassVar[bool] = True
     reference: ClassVar[str] = "Petsiuk, Das, Saenko: RISE, BMVC 2018"
@@ -84,17 +101,24 @@ class Insertion(Measure):
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
         """See `Measure.evaluate`."""
-        filled = self.background.fill(case.images, case.index, case.seed)
-        return _area(case, maps, filled, case.images, self.background, self.steps, self.order)
+        found, flat = _curves(case, maps, self)
+        return (found.area + flat).T
+
+    def curve(
+        self, model: Classifier, images: Any, maps: Tensor, targets: Targets | None = None, *, seed: int = 0, index: Tensor | None = None
+    ) -> Curve:
+        """See `Deletion.curve`."""
+        return _curve(self, check_case(model, images, targets, seed, index), maps)
 
 
-def _area(case: Case, maps: list[Tensor], before: Tensor, after: Tensor, background: Background, steps: int, order: Order) -> Tensor:
-    """Areas (E, N) under the probability while pixels turn from `before` to `after`; the two ends are run once for all maps."""
-    images, pixels = case.images, case.images[0, 0].numel()
+def _curves(case: Case, maps: Sequence[Tensor], measure: Deletion | Insertion) -> tuple[Curve, Tensor]:
+    """The curves (N, E) of E maps, whose two ends are run once for all, and NaN (N, E) for maps that rank nothing, else 0."""
+    images, pixels, background = case.images, case.images[0, 0].numel(), measure.background
+    filled = background.fill(images, case.index, case.seed)
     clean = case.model.score(case.logits, case.targets, "probability")
-    other = background_scores(case.model, background, before if after is images else after, case.targets, "probability")
-    ends = (other, clean) if after is images else (clean, other)
-    places, flat = orders(maps, order)
+    other = background_scores(case.model, background, filled, case.targets, "probability")
+    before, after, ends = (images, filled, (clean, other)) if isinstance(measure, Deletion) else (filled, images, (other, clean))
+    places, flat = orders(maps, measure.order)
 
     def run(rows: Tensor, turned: Tensor, inside: Inside) -> Tensor:
         found = torch.where(turned == 0, ends[0][rows], ends[1][rows])
@@ -108,5 +132,13 @@ def _area(case: Case, maps: list[Tensor], before: Tensor, after: Tensor, backgro
         found[inner] = scores(case.model, case.targets, rows[inner], images.shape[1:], make, "probability")
         return found
 
-    cuts = torch.linspace(0, pixels, steps + 1, device=images.device).round().long()
-    return torch.trapezoid(along(places, cuts, case.index, case.seed, run), dx=1 / steps).T + flat
+    def heights(cuts: Tensor) -> Tensor:
+        return along(places, cuts, case.index, case.seed, run)
+
+    return placed(pixels, measure.steps, measure.cuts, heights, places[..., 0]), flat.T
+
+
+@undisturbed()
+def _curve(measure: Deletion | Insertion, case: Case, maps: Tensor) -> Curve:
+    found, flat = _curves(case, [check_maps(maps, case.images)], measure)
+    return Curve(found.shares[:, 0], found.heights[:, 0] + flat)

@@ -51,6 +51,7 @@ class Asked:
         targets: What is explained of each image.
         masks: Which masks the images bring: "truth", "distractor".
         facts: What else is known beforehand, for a report.
+        mixed: Whether each image shows several classes on purpose, so that a model that is unsure of one is not to blame.
     """
 
     model: Classifier
@@ -62,6 +63,7 @@ class Asked:
     targets: Targeting = PREDICTED
     masks: Set[str] = frozenset()
     facts: Mapping[str, str] = field(default_factory=dict)
+    mixed: bool = False
     _twins: dict[tuple[int, ...], Twins] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod

@@ -41,6 +41,9 @@ class RandomColour(Background):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
+    STD: ClassVar[tuple[float, ...]] = _STD
+    """The paper's standard deviations."""
+
     def __post_init__(self) -> None:
         if self.std is not None and (not self.std or min(self.std) < 0):
             raise SpecError(f"RandomColour: std must be at least 0, not {self.std!r}")

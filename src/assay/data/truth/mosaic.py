@@ -136,6 +136,10 @@ class Mosaic(Dataset):
         cell = int(draws[-1] * cells)
         return [*found[:cell], self._places[index], *found[cell:]], cell
 
+    def target(self, index: int) -> int:
+        """The model's class of the target of mosaic `index`."""
+        return self._kinds[index]
+
     def __getitem__(self, index: int) -> Item:
         index = self.check_index(index)
         places, cell = self.tiles(index)

@@ -24,20 +24,31 @@ from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.run.record import record
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell
-from assay.tune.backgrounds import DatasetMean
+from assay.tune.backgrounds import DatasetMean, RandomColour
 from assay.tune.explainer import LearnedMask
 from assay.tune.predictions import probabilities
 from assay.tune.simplify import drawn
 
-__all__ = ["IOU", "KEEP", "MASK", "PLAIN", "WHITE", "ClassesStudy", "MapsStudy", "MasksStudy", "ScoredStudy", "refined"]
+__all__ = ["IOU", "KEEP", "MASK", "PLAIN", "WHITE", "WIDE", "ClassesStudy", "MapsStudy", "MasksStudy", "ScoredStudy", "faint", "refined"]
 
 IOU, WHITE, KEEP = "IoU", "IoU, white pixels", "keep {:g} %"
 MASK, PLAIN = "mask", "mask, without edges"
 """A recipe's own mask, and the same before it is drawn along the image's edges, where the recipe does so."""
 _COLOUR = DatasetMean((0.527, 0.447, 0.403))
 """What the authors' pixel perturbation fills with."""
+WIDE = "wide colours"
+"""Said of agreement before the colours that were tuned with; the authors' evaluation draws them ten times closer to their mean."""
+_FAINT = 0.1
 _BRIGHT = 2.99
 """Least sum of the channels of a pixel of the authors' truth of Hard MNIST."""
+
+
+def faint(background: Background, channels: int) -> Background:
+    """The colours before which the authors judge what masks leave: as tuned with, of a tenth of the standard deviation."""
+    if not isinstance(background, RandomColour):
+        return background
+    usual = RandomColour.STD if channels == len(RandomColour.STD) else (sum(RandomColour.STD) / len(RandomColour.STD),)
+    return replace(background, std=tuple(_FAINT * one for one in background.std or usual))
 
 
 def refined(name: str) -> str:
@@ -127,7 +138,7 @@ class MasksStudy(ScoredStudy):
     Attributes:
         explainer: Learns the masks.
         base: The baseline f_b.
-        behind: What erased pixels were replaced by while tuning.
+        behind: What erased pixels were replaced by while tuning; see `faint`.
         backgrounds: Others, by name.
     """
 
@@ -156,9 +167,11 @@ class MasksStudy(ScoredStudy):
         halves = (masks >= 0.5).float()
         whole = case.logits.argmax(1)
         values = {"agreement, images": whole == wanted, "accuracy, images": whole == labels, "kept": halves.mean((1, 2, 3))}
+        behind = {"": faint(self.behind, case.images.shape[1]), f", {WIDE}": self.behind}
         for kind, left in (("rounded", halves), ("soft", masks)):
             for measure, targets in (("agreement", wanted), ("accuracy", labels)):
-                values[f"{measure}, {kind} masks"] = self._erased(model, case, left, targets, {"": self.behind})[""]
+                for end, agreed in self._erased(model, case, left, targets, behind).items():
+                    values[f"{measure}, {kind} masks{end}"] = agreed
         found.append(rows(block, MASK, values))
         flat = case.images.mean((2, 3), keepdim=True).expand_as(case.images)
         for what, judge, images, left in (

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from assay.papers.diet.choose import SAME
-from assay.papers.diet.scores import IOU, MASK, PLAIN, refined
+from assay.papers.diet.scores import IOU, MASK, PLAIN, WIDE, refined
 from assay.papers.diet.tables import images, interval, values
 from assay.papers.diet.work import BASELINE, Found
 from assay.report.page import Sentence
@@ -22,7 +22,9 @@ __all__ = ["RULES", "AgainstRival", "compared", "verdict"]
 CLOSE, MOVED, RELIES = 0.02, 0.05, 0.2
 RULES = (
     f"Faithful: on every seed the tuned model's class is the baseline's on at least {SAME:.0%} of what its rounded masks leave of test "
-    f"images, by the lower end of Wilson's interval, and its accuracy is within {100 * CLOSE:.0f} points of the baseline's. Better located "
+    "images, before colours as the authors evaluate (a tenth as wide as tuned with), by the lower end of Wilson's interval, and its "
+    f"accuracy is within {100 * CLOSE:.0f} points of the baseline's; the agreement before colours as wide as tuned with is told beside it. "
+    "Better located "
     "than a rival: the paired difference of the overlaps with the known evidence, test image by test image, masks averaged over seeds, "
     "has its whole interval above zero, at Holm's level over all rivals; better than every map is said only where that holds for each. "
     "Masks as they are learned are held against maps as they are made; masks drawn along the images' edges, by the recipe itself or by "
@@ -100,14 +102,15 @@ def _faithful(found: Found, method: str) -> list[Sentence]:
     right = [interval(values(own, attribution="", measure="accuracy", part="test").filter(pl.col("seed") == seed)).mean for seed in seeds]
     base = interval(values(found.long, model=BASELINE, attribution="", measure="accuracy", part="test")).mean
     least = min(agreed, key=lambda one: one.low)
+    wide = interval(values(own, attribution=MASK, measure=f"agreement, rounded masks, {WIDE}"))
     kept = interval(values(own, attribution=MASK, measure="kept")).mean
     text = (
         f"{method}'s model gives the baseline's class for {least.mean:.1%} ({least.low:.1%} to {least.high:.1%}) of what its rounded masks "
-        f"leave of test images{_on_the_worst(seeds)}, which keep {kept:.1%} of them; its accuracy is {min(right):.1%}, the baseline's "
-        f"{base:.1%}"
+        f"leave of test images{_on_the_worst(seeds)}, which keep {kept:.1%} of them, and for {wide.mean:.1%} before colours as wide as it "
+        f"was tuned with; its accuracy is {min(right):.1%}, the baseline's {base:.1%}"
     )
     if least.low >= SAME and min(right) >= base - CLOSE:
-        return [Sentence("good", f"{text}: it can stand in for the baseline.")]
+        return [Sentence("good", f"{text}: it can stand in for the baseline, as the authors judge it.")]
     if least.mean >= SAME and min(right) >= base - CLOSE:
         return [
             Sentence("caution", f"{text}: {SAME:.0%} is not shown by the interval's lower end, so its masks are said to explain it alone.")
@@ -172,7 +175,7 @@ def _robust(found: Found, method: str) -> list[Sentence]:
     rows = found.long.filter((pl.col("model") == method) & pl.col("measure").str.starts_with("before "))
     if rows.is_empty():
         return []
-    own = interval(values(found.long, model=method, attribution=MASK, measure="agreement, rounded masks")).mean
+    own = interval(values(found.long, model=method, attribution=MASK, measure=f"agreement, rounded masks, {WIDE}")).mean
     found_ = {
         what: {
             str(name).removeprefix("before "): interval(values(rows, attribution=what, measure=str(name))).mean

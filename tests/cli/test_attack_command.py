@@ -6,6 +6,7 @@ import zarr
 
 import assay
 from assay.attack.ball import ball
+from assay.report.attack import Attacks
 from assay.study.attack.findings import attack_summary
 
 MODEL = ("--model", "python:mynets:good", "--images", "pictures")
@@ -93,7 +94,7 @@ def test_an_audit_in_memory_takes_attacks_too():
         gallery=4,
     )
     assert found.scores["measure"].n_unique() == 3
-    assert len(found.page.attacks) == 3
+    assert len(found.page.part(Attacks).views) == 3
 
 
 def test_an_explainer_is_fragile_only_when_the_attack_takes_more_than_noise():

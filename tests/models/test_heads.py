@@ -9,6 +9,7 @@ from torch import nn
 import assay
 from assay.errors import ModelError, SpecError, TargetError
 from assay.models.heads import HEADS
+from assay.report import Gallery
 from reference.nets import plain
 
 
@@ -305,11 +306,11 @@ def test_a_value_is_kept_within_a_tolerance_only(images):
 def test_audits_tell_values_without_probabilities_and_findings_by_their_own(images):
     batch = images(3)
     values = assay.audit(assay.Classifier(tanh(1), head="scalar"), batch, explainers=["Gradient"], measures=["Deletion(steps=2)"])
-    assert values.page.gallery.predictions == tuple(f"{value:.4g}" for value in tanh(1)(batch)[:, 0].tolist())
-    assert all(math.isnan(one) for one in values.page.gallery.probabilities)
+    assert values.page.part(Gallery).predictions == tuple(f"{value:.4g}" for value in tanh(1)(batch)[:, 0].tolist())
+    assert all(math.isnan(one) for one in values.page.part(Gallery).probabilities)
     assert values.page.settings["explained"] == "the value of the predicted class"
     found = assay.audit(assay.Classifier(plain(), head="sigmoid"), batch, explainers=["Gradient"], measures=["Deletion(steps=2)"])
-    assert found.page.gallery.probabilities == pytest.approx(plain()(batch).sigmoid().amax(1).tolist())
+    assert found.page.part(Gallery).probabilities == pytest.approx(plain()(batch).sigmoid().amax(1).tolist())
 
 
 def test_diet_refuses_what_is_no_softmax_network(images):

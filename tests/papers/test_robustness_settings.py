@@ -141,7 +141,7 @@ def test_settings_survive_their_own_text():
 def test_two_processes_take_as_many_steps_of_each_part():
     plan = jobs(preset("small"))
     pending = list(range(3, len(plan.steps)))
-    shares = [share_steps(plan, SimpleNamespace(pending=lambda: pending, ranks=Ranks(rank, 2))) for rank in (0, 1)]
+    shares = [share_steps(plan, SimpleNamespace(pending=lambda: pending, ranks=Ranks(rank, 2), part=None)) for rank in (0, 1)]
     assert sorted(shares[0] + shares[1]) == pending
     one, other = (Counter(plan.steps[number].job.part for number in share) for share in shares)
     assert all(abs(one[part] - other[part]) <= 1 for part in one | other)

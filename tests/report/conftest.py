@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 import torch
 
-from assay.report import Gallery, MeasureNote, Page, Sentence
+from assay.report import Gallery, MeasureNote, Page, Section, Sentence
+from assay.report.summary import MeasureNotes, ScoreStrips, ScoreTable, Summary
 
 VERDICT = {1: "better than random", 0: "no better than random", -1: "worse than random"}
 
@@ -73,25 +74,47 @@ def gallery() -> Gallery:
 
 
 @pytest.fixture
-def page(gallery: Gallery, notes: dict[str, MeasureNote]) -> Page:
+def summary(notes: dict[str, MeasureNote]) -> Summary:
     lines = (
         line("Gradient", "Insertion", 0.7),
         line("Lime", "Insertion", 0.4, won=-1),
         line("Gradient", "MaxSensitivity", 0.51, won=0, higher=False),
         line("Lime", "MaxSensitivity", float("nan"), higher=False, low=None, high=None, verdict=None),
     )
-    return Page(
-        title="Which maps hold up?",
-        model="timm:resnet18",
-        data="folder scans",
-        verdict=(Sentence("good", "Gradient beats a random map by Insertion."), Sentence("bad", "Lime does not.")),
-        summary=pl.DataFrame(lines),
-        measures=notes,
-        gallery=gallery,
-        settings={"seed": "0"},
-        record={"code": {"version": "0.1.0"}, "splits": {"test": list(range(40))}},
-        problems=(("broken.png", "the file is cut short"),),
-    )
+    return Summary(pl.DataFrame(lines), notes)
+
+
+@pytest.fixture
+def page_of() -> Callable[..., Page]:
+    """A page of scores and maps, anything of it replaced by name."""
+
+    def made(summary: Summary, gallery: Gallery, **other: Any) -> Page:
+        return Page(
+            **{
+                "title": "Which maps hold up?",
+                "kind": "audit of explanations",
+                "facts": {"Model": "timm:resnet18", "Images": "folder scans"},
+                "lead": "What was asked.",
+                "verdict": (Sentence("good", "Gradient beats a random map by Insertion."), Sentence("bad", "Lime does not.")),
+                "sections": (
+                    Section("Scores", "", (ScoreTable(summary),), "scores"),
+                    Section("The same scores as intervals", "", (ScoreStrips(summary),), "intervals"),
+                    Section("Maps", "", (gallery,), "gallery"),
+                    Section("What the measures say", "", (MeasureNotes(summary),), "measures"),
+                ),
+                "settings": {"seed": "0"},
+                "record": {"code": {"version": "0.1.0"}, "splits": {"test": list(range(40))}},
+                "problems": (("broken.png", "the file is cut short"),),
+            }
+            | other
+        )
+
+    return made
+
+
+@pytest.fixture
+def page(summary: Summary, gallery: Gallery, page_of: Callable[..., Page]) -> Page:
+    return page_of(summary, gallery)
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from assay.errors import DataError, EmptyBatchError, ImageTypeError, PixelRangeError, ShapeError
-from assay.report import Sentence
+from assay.report import Gallery, Sentence
+from assay.report.attack import Attacks
 
 
 def test_unknown_tone_is_refused():
@@ -48,21 +49,27 @@ def test_gallery_names_the_part_that_does_not_fit(gallery, change, field, value,
         change(gallery, **{field: value})
 
 
-def test_page_names_missing_columns(page, change):
+def test_a_summary_names_missing_columns(summary, change):
     with pytest.raises(DataError, match="lacks the columns floor, verdict"):
-        change(page, summary=page.summary.drop("floor", "verdict"))
+        change(summary, frame=summary.frame.drop("floor", "verdict"))
 
 
-def test_page_refuses_two_rows_for_one_score(page, change):
+def test_a_summary_refuses_two_rows_for_one_score(summary, change):
     with pytest.raises(DataError, match="two rows"):
-        change(page, summary=pl.concat([page.summary, page.summary]))
+        change(summary, frame=pl.concat([summary.frame, summary.frame]))
 
 
-def test_page_refuses_measures_without_note(page, change):
+def test_a_summary_refuses_measures_without_note(summary, change):
     with pytest.raises(DataError, match="no note for the measures Insertion, MaxSensitivity"):
-        change(page, measures={})
+        change(summary, notes={})
 
 
-def test_page_refuses_unknown_verdicts(page, change):
+def test_a_summary_refuses_unknown_verdicts(summary, change):
     with pytest.raises(DataError, match="unknown verdicts splendid"):
-        change(page, summary=page.summary.with_columns(verdict=pl.lit("splendid")))
+        change(summary, frame=summary.frame.with_columns(verdict=pl.lit("splendid")))
+
+
+def test_a_page_finds_its_parts_by_kind_and_says_what_it_has_not(page):
+    assert isinstance(page.part(Gallery), Gallery)
+    with pytest.raises(DataError, match="the page shows no Attacks"):
+        page.part(Attacks)

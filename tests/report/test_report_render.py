@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from assay.errors import DataError
-from assay.report import MeasureNote, Sentence, render, write
-from assay.report.cards import ScreenCard
+from assay.report import MeasureNote, Picture, ScreenCard, Section, Sentence, TextTable, render, write
 
 VOID = {"meta", "img", "input", "br", "wbr", "link", "hr"}
 
@@ -59,7 +58,7 @@ class Document(HTMLParser):
 def test_page_has_its_sections_in_order(page):
     document = Document(render(page))
     ids = [attributes.get("id") for attributes in document.named("section")]
-    assert ids == ["verdict", "scores", "intervals", "gallery", "problems", "measures", "record"]
+    assert ids == ["verdict", "scores", "intervals", "gallery", "measures", "problems", "record"]
     assert len(document.named("h1")) == 1
 
 
@@ -72,7 +71,7 @@ def test_ids_are_unique_and_references_lead_somewhere(page):
 
 
 def test_nothing_is_loaded_from_anywhere(page, change):
-    hostile = change(page, model="https://example.com/x.png", data="//example.com", settings={"url": "http://example.com"})
+    hostile = change(page, facts={"Model": "https://example.com/x.png", "Images": "//example.com"}, settings={"url": "http://example.com"})
     document = Document(render(hostile))
     loads = [
         value for _, attributes in document.tags for key, value in attributes.items() if key in ("src", "href", "srcset", "data", "action")
@@ -95,25 +94,31 @@ def test_nothing_is_loaded_from_anywhere(page, change):
 ATTACK = """</style><script>alert("x")</script><img src=x onerror='alert(1)'>{{ 7 * 7 }}"""
 
 
-def test_untrusted_texts_are_escaped_everywhere(page, change):
+def test_untrusted_texts_are_escaped_everywhere(page_of, summary, gallery, change):
+    maps = {ATTACK: gallery.maps["Lime"]}
     gallery = change(
-        page.gallery,
+        gallery,
         names=(ATTACK, "b"),
         why=(ATTACK, ""),
         labels=(ATTACK, ""),
         predictions=("x", ATTACK),
-        maps={ATTACK: page.gallery.maps["Lime"]},
+        maps=maps,
         scores={ATTACK: {ATTACK: (0.5, 0.5)}},
     )
-    hostile = change(
-        page,
+    summary = change(
+        summary,
+        frame=summary.frame.head(1).with_columns(explainer=pl.lit(ATTACK), measure=pl.lit(ATTACK)),
+        notes={ATTACK: MeasureNote(ATTACK, ATTACK, ATTACK, ATTACK)},
+    )
+    hostile = page_of(
+        summary,
+        gallery,
         title=ATTACK,
-        model=ATTACK,
-        data=ATTACK,
+        kind=ATTACK,
+        facts={ATTACK: ATTACK},
+        lead=ATTACK,
+        rules=ATTACK,
         verdict=(Sentence("note", ATTACK),),
-        summary=page.summary.head(1).with_columns(explainer=pl.lit(ATTACK), measure=pl.lit(ATTACK)),
-        measures={ATTACK: MeasureNote(ATTACK, ATTACK, ATTACK, ATTACK)},
-        gallery=gallery,
         settings={ATTACK: ATTACK},
         record={ATTACK: {ATTACK: [ATTACK]}},
         problems=((ATTACK, ATTACK),),
@@ -143,8 +148,9 @@ def test_the_first_screen_stands_before_the_verdict(page, change):
     assert places == sorted(places)
 
 
-def test_images_bring_what_the_script_sorts_and_filters_by(page, change):
-    first, second = Document(render(change(page, gallery=change(page.gallery, why=("wrong prediction", "typical"))))).named("article")[:2]
+def test_images_bring_what_the_script_sorts_and_filters_by(page_of, summary, gallery, change):
+    why = change(gallery, why=("wrong prediction", "typical"))
+    first, second = Document(render(page_of(summary, why))).named("article")[:2]
     assert (first["data-why"], first["data-correct"], first["data-name"]) == ("wrong prediction", "no", "first.png")
     assert json.loads(first["data-scores"]) == {"Gradient, Insertion": 0.25}
     assert json.loads(second["data-scores"]) == {"Gradient, Insertion": None}
@@ -170,9 +176,9 @@ def test_directions_are_in_the_header(page):
     assert "↓ lower is better" in text
 
 
-def test_outlines_and_their_key_come_with_masks_only(page, change):
+def test_outlines_and_their_key_come_with_masks_only(page, page_of, summary, gallery, change):
     assert "ground truth" in Document(render(page)).text
-    document = Document(render(change(page, gallery=change(page.gallery, truth=None, distractor=None))))
+    document = Document(render(page_of(summary, change(gallery, truth=None, distractor=None))))
     assert "ground truth" not in document.text
     assert "distractor" not in document.text
     assert not document.of_class("outline")
@@ -184,9 +190,10 @@ def test_missing_labels_are_said(page):
 
 
 def test_sections_without_content_are_left_out(page, change):
-    document = Document(render(change(page, problems=(), summary=page.summary.clear())))
+    document = Document(render(change(page, problems=(), sections=(), settings={}, record={}, facts={}, lead="")))
     ids = [attributes.get("id") for attributes in document.named("section")]
-    assert ids == ["verdict", "gallery", "record"]
+    assert ids == ["verdict"]
+    assert not document.named("nav") + document.named("script")
 
 
 def test_problems_are_listed_by_name(page):
@@ -204,11 +211,11 @@ def test_same_page_gives_same_text(page):
 
 
 @pytest.mark.parametrize(("explainers", "images"), [(1, 1), (16, 50)])
-def test_small_and_large_pages_have_all_maps_and_stay_small(page, change, explainers, images):
+def test_small_and_large_pages_have_all_maps_and_stay_small(page_of, summary, gallery, change, explainers, images):
     noise = torch.Generator().manual_seed(0)
     names = [f"Explainer{i}(sigma=0.{i})" for i in range(explainers)]
     gallery = change(
-        page.gallery,
+        gallery,
         images=torch.rand(images, 3, 64, 64, generator=noise),
         names=tuple(f"{i}.png" for i in range(images)),
         labels=("",) * images,
@@ -219,7 +226,7 @@ def test_small_and_large_pages_have_all_maps_and_stay_small(page, change, explai
         distractor=None,
         scores={},
     )
-    text = render(change(page, gallery=gallery))
+    text = render(page_of(summary, gallery))
     assert len(Document(text).of_class("tile")) == explainers * images
     assert len(text) < 5_000_000
 
@@ -254,3 +261,24 @@ def test_place_that_cannot_be_made_is_named(page, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot write the report to .*file"):
         write(page, tmp_path / "file" / "report.html")
+
+
+def test_tables_and_figures_stand_in_their_section_and_need_no_script(page, change):
+    grid = TextTable("Overlap.", "A note.", ("map", "IoU"), (("<b>Gradient</b>", "0.25"), ("mask", "0.70")), (False, True))
+    pictures = (Picture("A plot", b"<svg/>", "svg"), Picture("Pictures", b"\x89PNG", "png"))
+    html = render(change(page, rules="Rules.", sections=(Section("Numbers", "Some text.", (grid, *pictures)),)))
+    document = Document(html)
+    order = ["What was asked.", "Gradient beats", "Rules.", "Numbers", "Some text.", "Overlap.", "0.70", "A plot", "Hardware specification"]
+    places = [document.text.index(part) for part in order]
+    assert places == sorted(places)
+    assert "<b>Gradient</b>" not in html
+    assert [image["src"] for image in document.named("img")] == ["data:image/svg+xml;base64,PHN2Zy8+", "data:image/png;base64,iVBORw=="]
+    assert "<script" not in html
+    assert "script-src" not in html
+
+
+def test_every_wide_table_is_in_a_region_that_scrolls_and_can_be_reached_by_keyboard(page):
+    document = Document(render(page))
+    regions = document.of_class("scroll")
+    assert len(regions) == len(document.named("table")) > 0
+    assert all(one["tabindex"] == "0" and one["role"] == "region" and one["aria-label"] for one in regions)

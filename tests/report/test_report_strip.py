@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.report.figures.strip import axis_of, strips
+from assay.report.evidence import Standings
+from assay.report.figures.strip import axis_of, standings, strips
+from assay.report.summary import Summary
 
 STEADY = settings(deadline=None, derandomize=True)
 
@@ -64,13 +66,37 @@ def test_one_value_stands_in_the_middle():
 
 
 def test_mark_has_its_interval_around_the_dot_and_the_floor_in_its_band(summary_of, notes):
-    mark = strips(summary_of(("A", "Insertion", 0.7), ("B", "Insertion", 0.4)), notes)[0].marks[0]
+    mark = strips(Summary(summary_of(("A", "Insertion", 0.7), ("B", "Insertion", 0.4)), notes))[0].marks[0]
     assert mark.interval[0] < mark.dot < mark.interval[1]
     assert mark.band[0] < mark.floor < mark.band[1] < mark.interval[0]
 
 
 def test_missing_values_leave_no_mark(summary_of, notes, line_of):
     summary = summary_of(line_of("A", "Insertion", float("nan"), low=None, high=None, verdict=None), line_of("B", "Insertion", 0.6))
-    mark = strips(summary, notes)[0].marks[0]
+    mark = strips(Summary(summary, notes))[0].marks[0]
     assert (mark.dot, mark.interval, mark.cue) == (None, None, "none")
     assert mark.floor is not None
+
+
+NAN = float("nan")
+
+
+def test_standings_share_one_axis_on_which_null_and_control_are_marked():
+    part = Standings({"Deletion": {"A": (0.5, 0.25, 0.75), "B": (0.0, -0.1, 0.1)}, "Insertion": {"A": (1.0, 0.9, 1.1)}}, ("A",))
+    first, second = standings(part)
+    assert first.axis == second.axis
+    (null, _), (control, _) = first.axis.ticks
+    assert [text for _, text in first.axis.ticks] == ["null", "control"]
+    a, b = first.marks
+    assert (b.dot, second.marks[0].dot) == (null, control)
+    assert a.dot == pytest.approx((null + control) / 2, abs=0.01)
+    assert (a.cue, b.cue) == ("better", "same")
+    assert (a.figure, a.words) == ("0.50", "trusted, 0.50 (0.25 to 0.75)")
+
+
+def test_a_standing_far_outside_stands_at_the_end_and_is_told_in_figures_and_an_unknown_one_is_said():
+    (strip,) = standings(Standings({"Deletion": {"A": (9.0, 8.0, 10.0), "B": (NAN, NAN, NAN)}}, ()))
+    far, lost = strip.marks
+    assert far.dot == strip.axis.place(strip.axis.high)
+    assert far.figure == "9.00"
+    assert (lost.dot, lost.figure, lost.words) == (None, "n/a", "not known")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from assay.stats.intervals import Moments, means, share
+from assay.stats.intervals import Moments, means, ratio, share
 
 
 def rng(seed=0):
@@ -115,3 +115,19 @@ def test_a_share_has_wilson_s_interval():
     half = z / (1 + z * z / 100) * math.sqrt(0.97 * 0.03 / 100 + z * z / 40000)
     assert (found.low, found.high) == pytest.approx((centre - half, centre + half))
     assert math.isnan(share(0, 0).low)
+
+
+def test_a_ratio_of_means_is_covered_as_often_as_its_interval_says():
+    draw, hits, many = rng(5), 0, 600
+    for _ in range(many):
+        below = draw.normal(2.0, 0.5, 40)
+        found = ratio(0.5 * below + draw.normal(0.0, 0.3, 40), below)
+        hits += found.low <= 0.5 <= found.high
+    assert 0.93 <= hits / many <= 0.975
+
+
+def test_a_ratio_leaves_out_broken_pairs_and_is_nan_without_any():
+    found = ratio([1.0, 2.0, math.nan, 5.0], [2.0, 4.0, 1.0, math.inf])
+    assert (found.mean, found.low, found.high) == (0.5, 0.5, 0.5)
+    assert math.isnan(ratio([math.nan], [1.0]).mean)
+    assert math.isnan(ratio([1.0], [0.0]).mean)

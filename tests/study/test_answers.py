@@ -54,6 +54,9 @@ def test_a_map_that_beats_its_nulls_and_the_controls_is_trusted_and_recommended(
     assert (found.table["difference"] > 0.7).all()
     assert (found.table["low"] > 0).all()
     assert found.standing["A", measure.name] == pytest.approx(1, abs=0.05)
+    stand = found.stands["A", measure.name]
+    assert stand.mean == found.standing["A", measure.name]
+    assert stand.low <= 1 <= stand.high
 
 
 @pytest.mark.parametrize(("kind", "question"), [(ELSEWHERE, 0), (FLIPPED, 0), (ANOTHER, 1), (RANDOM, 2)])

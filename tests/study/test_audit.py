@@ -14,6 +14,7 @@ from assay.errors import AssayError, EmptyBatchError, ModelError, NotFiniteError
 from assay.explain.base import Explainer
 from assay.measure.base import Measure
 from assay.models.targeting import PREDICTED, Targeting
+from assay.report import Gallery
 from assay.study.audit.standard import EXPLAINERS, FLOOR, MEASURES
 from assay.study.audit.study import AuditStudy
 from assay.study.study import Asked, run
@@ -89,7 +90,7 @@ def test_scores_are_those_of_the_explainer_and_the_measure_called_alone(whole, m
 def test_the_summary_has_a_row_for_each_explainer_and_measure(whole):
     found = whole[0]
     columns = "explainer measure higher_is_better mean low high floor floor_low floor_high verdict count kind statistic"
-    assert found.summary.columns == columns.split()
+    assert found.summary.columns == [*columns.split(), "standing", "standing_low", "standing_high"]
     assert len(found.summary) == 36
     assert "RandomMap" not in set(found.summary["explainer"])
     row = found.summary.row(by_predicate=(pl.col("explainer") == "Gradient") & (pl.col("measure") == "MaskIoU"), named=True)
@@ -104,7 +105,7 @@ def test_every_image_has_a_status_and_the_verdict_is_in_words(whole):
     assert found.status.select("image", "name", "status").rows() == [(at, f"image {at}", "ok") for at in range(3)]
     assert (found.status["label"] == found.status["predicted"]).to_list() == [False, True, True]
     assert "Only 3 images were scored" in found.verdict[-1]
-    assert found.page.gallery.names == ("image 0", "image 2")
+    assert found.page.part(Gallery).names == ("image 0", "image 2")
     assert found.page.settings["accuracy"] == "66.7% of 3 labelled images"
 
 
@@ -170,7 +171,7 @@ def test_scores_do_not_depend_on_the_size_of_blocks(model, images, block):
     cut = audited(model, Broken(batch(pixels)), TWO, QUICK, block)
     assert cut.scores.drop("value").equals(once.scores.drop("value"))
     np.testing.assert_allclose(cut.scores["value"], once.scores["value"], rtol=1e-4, atol=1e-6)
-    assert cut.page.gallery.names == once.page.gallery.names
+    assert cut.page.part(Gallery).names == once.page.part(Gallery).names
 
 
 def test_an_image_scores_by_its_number_and_not_by_its_place(model, images):
@@ -252,7 +253,7 @@ def test_one_image_is_audited_without_claims(model, images):
 
 def test_images_of_other_channels_are_audited_and_shown(images, tmp_path):
     found = assay.audit(assay.Classifier(plain(channels=5)), images(2, 5), explainers=["Gradient"], measures=["Deletion"])
-    assert found.page.gallery.images.shape == (2, 1, 8, 8)
+    assert found.page.part(Gallery).images.shape == (2, 1, 8, 8)
     found.to_html(tmp_path / "page.html")
 
 
@@ -268,7 +269,7 @@ def test_images_that_give_nan_are_listed_and_spoil_no_other(fragile, images, tru
     others = pl.col("image") != 1
     np.testing.assert_allclose(found.scores.filter(others)["value"], sound.scores.filter(others)["value"], rtol=1e-4, atol=1e-6)
     assert set(found.summary["count"]) == {3}
-    assert found.page.gallery.names == ("a", "c", "d")
+    assert found.page.part(Gallery).names == ("a", "c", "d")
 
 
 def test_images_with_pixels_that_are_nan_are_listed_and_spoil_no_other(model, images, truth):
@@ -347,12 +348,12 @@ def test_the_gallery_shows_the_first_sound_image_at_or_after_each_position_of_it
     found = audited(model, source, block=block, gallery=2)
     at = {1: ("image 1",), 2: ("image 1",), 3: ("image 1", "image 4"), 64: ("image 1", "image 4")}
     # With blocks of one image nothing is left of positions 0 and 3, and the first sound image stands for all.
-    assert found.page.gallery.names == at[block]
+    assert found.page.part(Gallery).names == at[block]
 
 
 def test_a_gallery_has_as_many_images_as_there_are_and_none_twice(model, images):
     found = audited(model, Broken(batch(images(4)), {1: "no image"}), gallery=9)
-    assert found.page.gallery.names == ("image 0", "image 2", "image 3")
+    assert found.page.part(Gallery).names == ("image 0", "image 2", "image 3")
 
 
 def test_labels_are_matched_by_class_name(model, images):
@@ -364,10 +365,10 @@ def test_labels_are_matched_by_class_name(model, images):
     labelled = Broken(Batch(**{**vars(one), "labels": torch.tensor([3 - best for best in predicted])}))
     found = audited(named, labelled, classes=order)
     assert found.page.settings["accuracy"] == "100.0% of 2 labelled images"
-    assert found.page.gallery.labels == found.page.gallery.predictions
+    assert found.page.part(Gallery).labels == found.page.part(Gallery).predictions
     foreign = audited(named, labelled, classes=["x"] * 5)
     assert "unknown" in foreign.page.settings["accuracy"]
-    assert foreign.page.gallery.labels == ("", "")
+    assert foreign.page.part(Gallery).labels == ("", "")
 
 
 GOOD = {"explainers": ["Gradient"], "measures": ["Deletion"]}

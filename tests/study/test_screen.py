@@ -6,7 +6,9 @@ import torch
 
 import assay
 from assay.models.labels import match
-from assay.report.page import MeasureNote, Sentence
+from assay.report import Gallery
+from assay.report.page import Sentence
+from assay.report.summary import MeasureNote
 from assay.study.audit.answers import QUESTIONS, Answers
 from assay.study.audit.screen import plain_names, screen
 from assay.study.audit.shown import TYPICAL, WRONG
@@ -108,7 +110,7 @@ def found(model):
 
 
 def test_the_gallery_begins_with_failures_the_surest_first_and_ends_with_typical_images(found):
-    gallery = found.page.gallery
+    gallery = found.page.part(Gallery)
     wrong = [name for name, why in zip(gallery.names, gallery.why, strict=True) if why == WRONG]
     assert gallery.why[:3] == (WRONG,) * 3
     assert gallery.why[-1] == TYPICAL
@@ -119,7 +121,7 @@ def test_the_gallery_begins_with_failures_the_surest_first_and_ends_with_typical
 
 
 def test_an_image_explained_again_for_the_page_has_the_scores_of_the_table(found):
-    gallery = found.page.gallery
+    gallery = found.page.part(Gallery)
     for at, name in enumerate(gallery.names):
         own = found.scores.filter((pl.col("image") == int(name.split()[1])) & (pl.col("explainer") == "Gradient"))
         assert gallery.scores["Gradient"]["Deletion"][at] == pytest.approx(own["value"].item(), abs=1e-5)

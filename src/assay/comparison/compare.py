@@ -28,8 +28,8 @@ from assay.measure.base import Measure
 from assay.models.classifier import Classifier
 from assay.report.export import to_pandas
 from assay.report.faces import Face, fragment
-from assay.report.page import Sentence
-from assay.report.study_page import StudyPage, write_study
+from assay.report.page import Page, Sentence
+from assay.report.render import write
 from assay.run.paths import ENVIRONMENT
 from assay.run.settings import differences
 from assay.run.status import read_document
@@ -62,7 +62,7 @@ class Comparison:
     maps: pl.DataFrame
     counts: Mapping[str, int]
     settings: tuple[tuple[str, str, str], ...]
-    page: StudyPage
+    page: Page
 
     @property
     def sentences(self) -> tuple[Sentence, ...]:
@@ -80,7 +80,7 @@ class Comparison:
         Raises:
             DataError: The path cannot be written.
         """
-        return write_study(self.page, path)
+        return write(self.page, path)
 
     def to_pandas(self, table: str = "table") -> Any:
         """One of the tables (table, maps) as a pandas DataFrame.

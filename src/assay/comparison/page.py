@@ -13,8 +13,7 @@ from assay.comparison.scores import BETTER, SAME, WORSE
 from assay.report.figures.colour import colourise, robust_limit
 from assay.report.figures.picture import photo
 from assay.report.figures.plots import sheet, to_bytes
-from assay.report.page import Sentence, Tone
-from assay.report.study_page import Picture, Section, StudyPage, TextTable
+from assay.report.page import Page, Picture, Section, Sentence, TextTable, Tone
 from assay.report.text import number, plural
 
 __all__ = ["comparison_page", "map_grid", "score_grid", "sentences"]
@@ -125,7 +124,7 @@ def comparison_page(
     counts: Mapping[str, int],
     asked: Sequence[tuple[str, str, str]],
     records: Sequence[Mapping[str, Any]],
-) -> StudyPage:
+) -> Page:
     """The report.
 
     Args:
@@ -140,12 +139,13 @@ def comparison_page(
     maps, both, images = seen
     sections = [Section("What the maps are worth", "", (score_grid(table, names),))]
     if maps.height:
-        sections.append(Section("What became of the maps", "", (map_grid(maps),), tuple(_pictures(both, images, names))))
+        sections.append(Section("What became of the maps", "", (map_grid(maps), *_pictures(both, images, names))))
     if asked:
         grid = TextTable("Settings", "that are not the same.", ("setting", *names), tuple(asked), (False, False, False))
         sections.append(Section("What was asked differently", "", (grid,)))
-    return StudyPage(
+    return Page(
         title=f"{names[0]} and {names[1]}, side by side",
+        kind="comparison",
         lead=_LEAD,
         facts={"first": names[0], "second": names[1], "images": str(counts["images"])},
         verdict=tuple(told),

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from assay.core.files import replacing
 from assay.report.export import Table, cells, headings, write
 from assay.report.figures.plots import to_bytes
-from assay.report.study_page import Picture, TextTable
+from assay.report.page import Picture, TextTable
 
 __all__ = ["RESULTS", "Drawing", "grid", "put", "write_drawings", "write_tables"]
 

@@ -2,15 +2,21 @@
 
 from assay.report.figures.colour import colour_bar, colourise, robust_limit
 from assay.report.figures.picture import certified, data_uri, enlarge, overlay, photo, png_bytes
-from assay.report.page import VERDICTS, Gallery, MeasureNote, Page, Sentence
+from assay.report.gallery import Gallery
+from assay.report.page import Page, Picture, ScreenCard, Section, Sentence, TextTable
 from assay.report.render import render, write
+from assay.report.summary import VERDICTS, MeasureNote
 
 __all__ = [
     "VERDICTS",
     "Gallery",
     "MeasureNote",
     "Page",
+    "Picture",
+    "ScreenCard",
+    "Section",
     "Sentence",
+    "TextTable",
     "certified",
     "colour_bar",
     "colourise",

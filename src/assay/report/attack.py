@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,9 +12,10 @@ from torch import Tensor
 from assay.errors import ShapeError
 from assay.report.figures.colour import colourise, robust_limit
 from assay.report.figures.picture import data_uri, photo
+from assay.report.page import Part
 from assay.report.text import number, percent
 
-__all__ = ["AttackView", "Shot", "shots"]
+__all__ = ["AttackView", "Attacks", "Shot", "shots"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,15 @@ class AttackView:
         ):
             shapes = ", ".join(str(tuple(one.shape)) for one in (self.image, self.attacked, self.map, self.attacked_map))
             raise ShapeError(f"an attack to show needs images alike and maps alike, of one size, not {shapes}")
+
+
+@dataclass(frozen=True, eq=False)
+class Attacks(Part):
+    """Attacked images to show."""
+
+    views: tuple[AttackView, ...]
+
+    template: ClassVar[str] = "attacks.html.j2"
 
 
 @dataclass(frozen=True)

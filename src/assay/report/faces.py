@@ -15,9 +15,8 @@ from assay.data.base import Batch
 from assay.report.figures.colour import colourise, robust_limit
 from assay.report.figures.picture import photo
 from assay.report.figures.plots import sheet, to_bytes
-from assay.report.page import Sentence
+from assay.report.page import Picture, Sentence, TextTable
 from assay.report.render import environment
-from assay.report.study_page import Picture, TextTable
 from assay.report.text import number, plural
 from assay.tune.diet import Tuned
 

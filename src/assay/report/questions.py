@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+from assay.report.page import Part
 from assay.report.text import number
 
-__all__ = ["QuestionCell", "QuestionRow"]
+__all__ = ["QuestionCell", "QuestionRow", "Questions"]
 
 _WORDS = {"yes": "yes", "no": "no", "undecided": "undecided", "open": "could not be asked"}
 _CUES = {"yes": "better", "no": "worse", "undecided": "same", "open": "none"}
@@ -53,6 +54,15 @@ class QuestionRow:
     trusted: bool
     recommended: bool
     cells: tuple[QuestionCell, ...]
+
+
+@dataclass(frozen=True)
+class Questions(Part):
+    """What each explainer says to the verdict's questions."""
+
+    rows: tuple[QuestionRow, ...]
+
+    template: ClassVar[str] = "questions.html.j2"
 
 
 def _line(name: str, silent: bool, row: Mapping[str, Any]) -> str:

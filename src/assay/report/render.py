@@ -6,8 +6,10 @@ import base64
 import functools
 import hashlib
 import os
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -15,35 +17,46 @@ from markupsafe import Markup
 from assay.core.files import replacing
 from assay.errors import DataError
 from assay.report.answers import answers
-from assay.report.attack import shots
+from assay.report.attack import Attacks, shots
+from assay.report.evidence import Standings, TradeOffs
 from assay.report.figures.colour import colour_bar
 from assay.report.figures.picture import data_uri
-from assay.report.figures.strip import strips
+from assay.report.figures.scatter import scatter
+from assay.report.figures.strip import standings, strips
 from assay.report.figures.tiles import wall
-from assay.report.page import Page
-from assay.report.table import summary_table
+from assay.report.gallery import Gallery
+from assay.report.page import Page, Part
+from assay.report.summary import MeasureNotes, ScoreStrips, ScoreTable
+from assay.report.table import by_measure, summary_table
 from assay.report.text import breakable, plural
 
 __all__ = ["environment", "render", "write"]
 
+_LAYOUTS: dict[type[Part], Callable[[Any], Any]] = {
+    Attacks: lambda part: shots(part.views),
+    Gallery: lambda part: wall(part),
+    MeasureNotes: lambda part: by_measure(part.summary),
+    ScoreStrips: lambda part: strips(part.summary),
+    ScoreTable: lambda part: summary_table(part.summary),
+    Standings: standings,
+    TradeOffs: scatter,
+}
+"""What a part's template is given beside the part itself."""
+
 
 def render(page: Page) -> str:
     """The whole page as HTML text; the same page always gives the same text."""
-    table = summary_table(page.summary, page.measures, page.best)
+    scripted = any(isinstance(part, Gallery) for section in page.sections for part in section.parts)
+    script = _script() if scripted else ""
     return (
         environment()
         .get_template("page.html.j2")
         .render(
             page=page,
-            table=table,
-            strips=strips(page.summary, page.measures),
-            wall=wall(page.gallery),
-            attacks=shots(page.attacks),
-            answers=answers(page.record),
+            answers=answers(page.record) if page.record else (),
             colour_bar=data_uri(colour_bar()),
-            counts=sorted(set(page.summary["count"])),
-            script=Markup(_script()),
-            script_hash=f"sha256-{base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode()}",
+            script=Markup(script),
+            script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}" if script else "",
         )
     )
 
@@ -80,6 +93,11 @@ def _script() -> str:
     return files("assay.report").joinpath("template", "gallery.js").read_text("utf-8")
 
 
+def _laid_out(part: Part) -> Any:
+    layout = _LAYOUTS.get(type(part))
+    return None if layout is None else layout(part)
+
+
 @functools.cache
 def environment() -> jinja2.Environment:
     """The templates; every text is escaped, and a name that is not there is an error."""
@@ -91,5 +109,5 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     found.filters["breakable"] = breakable
-    found.globals["plural"] = plural
+    found.globals |= {"plural": plural, "laid_out": _laid_out}
     return found

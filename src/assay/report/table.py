@@ -7,9 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import polars as pl
-
-from assay.report.page import VERDICTS, MeasureNote
+from assay.report.summary import VERDICTS, MeasureNote, Summary
 from assay.report.text import decimals_for, number, plural
 
 __all__ = ["Cell", "Column", "Row", "SummaryTable", "by_measure", "cue_of", "summary_table"]
@@ -57,10 +55,11 @@ class SummaryTable:
     rows: tuple[Row, ...]
 
 
-def by_measure(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[tuple[Column, dict[str, Line]]]:
+def by_measure(summary: Summary) -> list[tuple[Column, dict[str, Line]]]:
     """Each measure with its summary rows by explainer; measures of one category stand together, in order of appearance."""
     found: dict[str, dict[str, Line]] = {}
-    for line in summary.iter_rows(named=True):
+    notes = summary.notes
+    for line in summary.frame.iter_rows(named=True):
         found.setdefault(line["measure"], {})[line["explainer"]] = line
     order = list(dict.fromkeys(notes[measure].category for measure in found))
     columns = [
@@ -69,13 +68,11 @@ def by_measure(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> list[
     return sorted(columns, key=lambda column: order.index(column[0].note.category))
 
 
-def summary_table(
-    summary: pl.DataFrame, notes: Mapping[str, MeasureNote], best: Mapping[str, Collection[str]] | None = None
-) -> SummaryTable:
+def summary_table(summary: Summary) -> SummaryTable:
     """Lay out the summary; of the means that beat a random map, those are marked that `best` names for their measure."""
-    explainers = list(dict.fromkeys(summary["explainer"]))
-    columns = by_measure(summary, notes)
-    cells = [_cells(lines, (best or {}).get(column.measure, ())) for column, lines in columns]
+    explainers = list(dict.fromkeys(summary.frame["explainer"]))
+    columns = by_measure(summary)
+    cells = [_cells(lines, (summary.best or {}).get(column.measure, ())) for column, lines in columns]
     widths: dict[str, int] = {}
     for column, _ in columns:
         widths[column.note.category] = widths.get(column.note.category, 0) + 1

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import polars as pl
 
 from assay.errors import DataError
-from assay.report.page import Sentence
-from assay.report.study_page import Section, StudyPage, TextTable, render_study
+from assay.report.page import Page, Section, Sentence, TextTable
+from assay.report.render import render
 from assay.report.text import number, plural
 from assay.run.paths import ENVIRONMENT
 from assay.run.status import read_document, status, written
@@ -95,7 +95,7 @@ class RunCard:
                 )
             sections.append(Section(heading, "", tuple(grids)))
         rules = "The verdict of the run, as it was written when it finished."
-        return render_study(StudyPage(self.title, self.parts[0][1][0][1], {}, self.verdict, rules, tuple(sections), {}, {}))
+        return render(Page(self.title, "run card", {}, self.parts[0][1][0][1], self.verdict, rules, tuple(sections)))
 
 
 _RESULTS = 2

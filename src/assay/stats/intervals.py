@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-__all__ = ["LEVEL", "Interval", "Moments", "listed", "means", "share"]
+__all__ = ["LEVEL", "Interval", "Moments", "listed", "means", "ratio", "share"]
 
 LEVEL = 0.05
 """Of all tests; intervals are of 1 - LEVEL."""
@@ -151,6 +151,26 @@ def share(hits: int, count: int, level: float = LEVEL) -> Interval:
         return Interval(np.nan, np.nan, np.nan)
     ends: Any = stats.binomtest(hits, count).proportion_ci(1 - level, "wilson")
     return Interval(hits / count, float(ends.low), float(ends.high))
+
+
+def ratio(above: ArrayLike, below: ArrayLike, level: float = LEVEL) -> Interval:
+    """The ratio of two paired columns' means with its interval, by linearisation; NaN without a finite pair.
+
+    Args:
+        above: (rows,) the numerators.
+        below: (rows,) the denominators, whose mean should be well away from 0.
+        level: The interval is of 1 - level.
+
+    Source: Cochran, Sampling Techniques 1977, section 6 (ratio estimators).
+    """
+    up, down = np.asarray(above, float), np.asarray(below, float)
+    known = np.isfinite(up) & np.isfinite(down)
+    up, down = up[known], down[known]
+    if not len(up) or down.sum() == 0:
+        return Interval(np.nan, np.nan, np.nan)
+    value = float(up.sum() / down.sum())
+    low, high = Moments.of(((up - value * down) / down.mean())[:, None]).interval(level)
+    return Interval(value, value + float(low[0]), value + float(high[0]))
 
 
 def _unbent(bent: Floats, bend: Floats) -> Floats:

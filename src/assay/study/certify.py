@@ -27,7 +27,7 @@ from assay.measure.attacked import blind_like
 from assay.models.case import Case
 from assay.report.figures.plots import Curve, curves, to_bytes
 from assay.report.page import Sentence
-from assay.report.study_page import render_study
+from assay.report.render import render
 from assay.report.text import plural
 from assay.run.record import record
 from assay.stats.intervals import means
@@ -127,7 +127,7 @@ class CertifyStudy(Study):
 
         def page() -> bytes:
             figure = certified_figure(summary, self.confidence)
-            return render_study(certified_page(self, asked, done, grid, verdict, figure, apart)).encode()
+            return render(certified_page(self, asked, done, grid, verdict, figure, apart)).encode()
 
         return Report(
             found=lambda: summary,

@@ -14,9 +14,7 @@ from torch import Tensor
 
 from assay.core.registry import short
 from assay.report.figures.picture import certified, enlarge, overlay, photo, png_bytes
-from assay.report.page import Sentence
-from assay.report.study_page import Picture, Section, StudyPage
-from assay.report.study_page import TextTable as Table
+from assay.report.page import Page, Picture, Section, Sentence, TextTable
 from assay.run.arrays import open_maps
 from assay.run.blocks import Blocks
 from assay.study.gallery import places
@@ -37,7 +35,7 @@ _RULES = (
 
 def certified_page(
     study: CertifyStudy, asked: Asked, done: Done, grid: TerminalTable, verdict: Sentence, figure: bytes, apart: float
-) -> StudyPage:
+) -> Page:
     """The report.
 
     Args:
@@ -61,18 +59,18 @@ def certified_page(
         Section(
             "Over the radius",
             beside,
-            (Table(grid.title.capitalize() + ".", "", grid.head, grid.rows, numeric),),
-            (Picture("Certified and attacked means over the L2 distance, with 95 % intervals.", figure, "svg"),),
+            (
+                TextTable(grid.title.capitalize() + ".", "", grid.head, grid.rows, numeric),
+                Picture("Certified and attacked means over the L2 distance, with 95 % intervals.", figure, "svg"),
+            ),
         ),
     ]
     if pictures:
-        sections.append(Section("On some images", _legend(study), pictures=pictures))
-    if done.tally.problems:
-        lines = tuple((name, text) for name, text in done.tally.problems)
-        sections.append(Section("Problems", "", (Table("Images with problems", "", ("image", "what"), lines, (False, False)),)))
+        sections.append(Section("On some images", _legend(study), pictures))
     setup: dict[str, Any] = dict(done.answers["setup"])
-    return StudyPage(
+    return Page(
         title="How far can these explanations be moved?",
+        kind="certificates of explanations",
         lead=f"What is proved of {short(study.smoothing)} around each image, beside what an attack reaches.",
         facts={
             "model": asked.name,
@@ -85,6 +83,7 @@ def certified_page(
         sections=tuple(sections),
         settings={name: str(value) for name, value in setup.items() if name != "model"},
         record=done.answers,
+        problems=tuple(done.tally.problems),
     )
 
 

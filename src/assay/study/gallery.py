@@ -14,7 +14,7 @@ from torch import Tensor
 from assay.data.base import Batch
 from assay.models.labels import Labels
 from assay.models.targets import Decision
-from assay.report import Gallery
+from assay.report.gallery import Gallery
 
 __all__ = ["GalleryImage", "gallery", "pack", "places", "show", "unpack"]
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import polars as pl
@@ -146,16 +147,17 @@ class TuneStudy(TrainingStudy):
         network came with one and there are labelled images to measure it on.
         """
         tuned, seconds = done
-        tables = {"rounds.csv": tuned.history, "epochs.csv": tuned.epochs}
-        shown = [name for name in _HEADS if name in tuned.history[0]]
-        rows = ((f"{row['round']}{'*' * row['chosen']}", *(f"{row[name]:.3f}" for name in shown)) for row in tuned.history)
-        return Report(
+        return replace(
+            _report(tuned.history),
             found=lambda: tuned,
-            files={name: partial(_csv, table) for name, table in tables.items()},
+            files={"rounds.csv": partial(_csv, tuned.history), "epochs.csv": partial(_csv, tuned.epochs)},
             groups=(lambda: _masks(tuned, asked.images.index), lambda: _network(tuned, asked, self._line(asked), seconds)),
-            grids=(TerminalTable("Rounds; * the one that was taken", ("round", *(_HEADS[name] for name in shown)), tuple(rows)),),
-            main=("masks.zarr, rounds.csv, epochs.csv and tuned.safetensors", ""),
         )
+
+    def again(self, asked: ToTune, folder: Path) -> Report:
+        """See `TrainingStudy.again`."""
+        del asked
+        return _report(pl.read_csv(folder / "rounds.csv").to_dicts())
 
     def record(self, asked: ToTune) -> dict[str, Any]:
         """The seven reproducibility answers."""
@@ -207,6 +209,17 @@ def tune_kept(
             last = time.monotonic()
     kept.keep(_parted(tuning))
     return diet.finish(tuning)
+
+
+def _report(history: Sequence[Mapping[str, Any]]) -> Report:
+    """The report of the rounds, but for the files' content."""
+    shown = [name for name in _HEADS if name in history[0]]
+    rows = ((f"{row['round']}{'*' * row['chosen']}", *(f"{row[name]:.3f}" for name in shown)) for row in history)
+    return Report(
+        found=lambda: None,
+        grids=(TerminalTable("Rounds; * the one that was taken", ("round", *(_HEADS[name] for name in shown)), tuple(rows)),),
+        main=("masks.zarr, rounds.csv, epochs.csv and tuned.safetensors", ""),
+    )
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -30,8 +30,8 @@ from assay.papers.paper import Paper, price, speed
 from assay.report.figures.colour import robust_limit
 from assay.report.figures.picture import enlarge, outlined, overlay, photo
 from assay.report.figures.plots import Dot, dots, sheet
-from assay.report.page import Sentence
-from assay.report.study_page import Section, StudyPage, write_study
+from assay.report.page import Page, Section, Sentence
+from assay.report.render import write
 from assay.run.folder import Run
 
 __all__ = ["COMMAND", "DietStudy", "plan", "publish", "study"]
@@ -120,6 +120,7 @@ def study(
             with run.writing():
                 files = _write(settings, found, paper.seconds, run)
             run.finish(files)
+            run.drop_states()
         said = json.loads((run.folder / RESULTS).read_text("utf-8"))
         return DietStudy(run.folder, tuple(Sentence(**sentence) for sentence in said["verdict"]), run.over)
 
@@ -201,8 +202,9 @@ def _write(settings: DietSettings, found: Sequence[Found], seconds: Mapping[str,
         long.write_parquet(draft)
     files.append(put(run.folder, RESULTS, (json.dumps({"verdict": [asdict(one) for one in said]}, indent=2) + "\n").encode()))
     grids = {table.name: grid(table) for table in made}
-    page = StudyPage(
+    page = Page(
         title=_TITLE,
+        kind="study",
         lead=_LEAD,
         facts=_facts(settings, found),
         verdict=said,
@@ -211,8 +213,10 @@ def _write(settings: DietSettings, found: Sequence[Found], seconds: Mapping[str,
             Section(
                 heading,
                 "",
-                tuple(grids[name] for name in names if name in grids),
-                tuple(picture for name, picture in pictures.items() if name.startswith(figures)),
+                (
+                    *(grids[name] for name in names if name in grids),
+                    *(picture for name, picture in pictures.items() if name.startswith(figures)),
+                ),
             )
             for heading, names, figures in _SECTIONS
             if any(name in grids for name in names)
@@ -220,7 +224,7 @@ def _write(settings: DietSettings, found: Sequence[Found], seconds: Mapping[str,
         settings={key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.model_dump(mode="json").items()},
         record=run.answers,
     )
-    write_study(page, run.folder / "report.html")
+    write(page, run.folder / "report.html")
     return [*files, *drawn, "values.parquet", "report.html"]
 
 

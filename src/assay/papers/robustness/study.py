@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import torch
@@ -23,9 +23,9 @@ from assay.papers.robustness.jobs import Jobs, NetworkStudy
 from assay.papers.robustness.measured import VALUES
 from assay.papers.robustness.settings import RobustnessSettings
 from assay.papers.robustness.tables import tables
-from assay.report.page import Sentence, Tone
-from assay.report.study_page import Section, StudyPage, write_study
-from assay.run.blocks import Blocks
+from assay.report.page import Page, Section, Sentence, Tone
+from assay.report.render import write
+from assay.run.blocks import ArrayPart, Blocks
 from assay.run.folder import Run
 from assay.run.sink import Sink
 from assay.study.asked import Asked
@@ -79,7 +79,8 @@ def study(
     device: torch.device | str | None = None,
     file: Path | None = None,
     ranks: Ranks | None = None,
-) -> RobustnessStudy | None:
+    part: ArrayPart | Literal["merge"] | None = None,
+) -> RobustnessStudy | str | None:
     """Run the study, or go on with it: steps that an earlier start finished are not done again.
 
     The folder gets `report.html`, `tables/` (CSV, Markdown, LaTeX), `figures/` (PNG, SVG), `values.parquet` (every value, a row per image),
@@ -92,12 +93,14 @@ def study(
         device: Where to work; None for a GPU when there is one, else the CPU.
         file: The study file that the settings come from, for `assay run resume`.
         ranks: The processes that share the steps.
+        part: The part of the steps to do beside other jobs; "merge" to put finished parts together.
 
     Returns:
-        The outcome in the first process, None in the others.
+        The outcome in the first process, None in the others; of a part, what it has to say.
 
     Raises:
-        AssayError: A setting, the data, the weights or the folder is wrong; said before the work starts.
+        AssayError: A setting, the data, the weights or the folder is wrong, or parts are to be merged and steps are missing; said
+            before the work starts.
     """
     ranks = ranks or Ranks()
     with ranks.together():
@@ -111,9 +114,14 @@ def study(
         answers=lambda: jobs.answers(hashed),
         blocks=Blocks(len(jobs.steps), 1, "step"),
         ranks=ranks,
+        part=part if isinstance(part, ArrayPart) else None,
     ) as run:
+        if part == "merge":
+            run.require_whole()
         with ranks.together():
             do_steps(jobs, run, share_steps(jobs, run), progress)
+        if run.part is not None:
+            return run.part_done()
         with ranks.together():
             if not ranks.first:
                 return None
@@ -142,6 +150,11 @@ def foreseen(settings: RobustnessSettings, device: torch.device | str | None = N
 
 def share_steps(jobs: Jobs, run: Run) -> list[int]:
     """This process's part of the pending steps, in order: as many as any other's of each part, whose steps cost about the same."""
+    if run.part is not None:
+        # By their place among all steps, so that parts that are begun again, or later than others, do not change what each has.
+        alike = sorted(range(len(jobs.steps)), key=lambda number: jobs.steps[number].job.part)
+        own = {alike[place] for place in run.part.share(range(len(alike)))}
+        return [number for number in run.pending() if number in own]
     alike = sorted(run.pending(), key=lambda number: jobs.steps[number].job.part)
     return sorted(run.ranks.share(alike))
 
@@ -200,18 +213,20 @@ def _finish(jobs: Jobs, run: Run) -> None:
         sections = []
         for heading, grids, beginnings in _SECTIONS:
             chosen = tuple(picture for name, picture in pictures.items() if beginnings and name.startswith(beginnings))
-            sections.append(Section(heading, "", tuple(one for name, one in shown.items() if name.startswith(grids)), chosen))
-        page = StudyPage(
+            own = tuple(one for name, one in shown.items() if name.startswith(grids))
+            sections.append(Section(heading, "", (*own, *chosen)))
+        page = Page(
             title=_TITLE,
+            kind="study",
             lead=_LEAD,
             facts=_facts(jobs, costs),
             verdict=tuple(said),
             rules=RULES,
-            sections=tuple(one for one in sections if one.grids or one.pictures),
+            sections=tuple(one for one in sections if one.parts),
             settings={key: _text(value) for key, value in jobs.settings.model_dump(mode="json").items()},
             record=run.answers,
         )
-        write_study(page, run.folder / "report.html")
+        write(page, run.folder / "report.html")
         result = {"verdict": [asdict(one) for one in said], "claims": [asdict(one) for one in found]}
         files.append(put(run.folder, RESULTS, (json.dumps(result, indent=2) + "\n").encode()))
     run.finish([*files, *drawn, "report.html", *(f"{name}.parquet" for name in kept)])

@@ -1,4 +1,4 @@
-"""One strip for each measure: every explainer's interval as a line with a dot, over the band of a random map."""
+"""Strips: every explainer's interval as a line with a dot, a strip for each measure; of scores over the band of a random map."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import polars as pl
-
-from assay.report.page import MeasureNote
+from assay.report.evidence import Ends, Standings
+from assay.report.summary import Summary
 from assay.report.table import Column, Line, by_measure, cue_of
 from assay.report.text import number
 
-__all__ = ["Axis", "Strip", "StripMark", "axis_of", "strips"]
+__all__ = ["Axis", "Strip", "StripMark", "axis_of", "standings", "strips"]
 
 _KEYS = ("mean", "low", "high", "floor", "floor_low", "floor_high")
 _LOG_FROM = 50.0
+_WIDEST = (-1.0, 2.0)
+"""What a standing's axis shows at most; what lies outside stands at its end and is told in figures."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class StripMark:
-    """One explainer's places in per cent: dot, interval and the random map's band (from, to); None where a value is missing."""
+    """One explainer's places in per cent: dot, interval and the random map's band (from, to); None where a value is missing.
+
+    `words` say what the cue says, and `figure` stands at the end of the lane.
+    """
 
     explainer: str
     dot: float | None
@@ -43,20 +47,36 @@ class StripMark:
     floor: float | None
     band: tuple[float, float] | None
     cue: str
+    words: str
+    figure: str = ""
 
 
 @dataclass(frozen=True)
 class Strip:
-    """A measure with its axis and one mark for each explainer."""
+    """A measure with its axis and one mark for each explainer; `told` says which way is better."""
 
-    column: Column
+    title: str
+    told: str
     axis: Axis
     marks: tuple[StripMark, ...]
 
 
-def strips(summary: pl.DataFrame, notes: Mapping[str, MeasureNote]) -> tuple[Strip, ...]:
+def strips(summary: Summary) -> tuple[Strip, ...]:
     """Lay out one strip for each measure of the summary, in the order of its table."""
-    return tuple(_strip(column, lines) for column, lines in by_measure(summary, notes))
+    return tuple(_strip(column, lines) for column, lines in by_measure(summary))
+
+
+def standings(part: Standings) -> tuple[Strip, ...]:
+    """Lay out one strip for each measure, all on one axis on which 0 and 1 are marked."""
+    known = [value for one in part.measures.values() for ends in one.values() for value in ends if math.isfinite(value)]
+    low, high = max(_WIDEST[0], min([0.0, *known])), min(_WIDEST[1], max([1.0, *known]))
+    bare = Axis(low, high, False, ())
+    words = ((0.0, "null"), (1.0, "control"))
+    axis = Axis(low, high, False, tuple((bare.place(at), text) for at, text in words))
+    return tuple(
+        Strip(measure, "better →", axis, tuple(_stand(axis, name, ends, name in part.trusted) for name, ends in one.items()))
+        for measure, one in part.measures.items()
+    )
 
 
 def axis_of(centres: Iterable[float], ends: Iterable[float] = ()) -> Axis:
@@ -82,7 +102,8 @@ def axis_of(centres: Iterable[float], ends: Iterable[float] = ()) -> Axis:
 
 def _strip(column: Column, lines: Mapping[str, Line]) -> Strip:
     axis = axis_of(_known(lines, "mean", "floor"), _known(lines, "low", "high", "floor_low", "floor_high"))
-    return Strip(column, axis, tuple(_mark(axis, line) for line in lines.values()))
+    told = ("better →" if column.higher_is_better else "← better") + (" · log scale" if axis.logarithmic else "")
+    return Strip(column.measure, told, axis, tuple(_mark(axis, line) for line in lines.values()))
 
 
 def _known(lines: Mapping[str, Line], *keys: str) -> list[float]:
@@ -96,7 +117,20 @@ def _mark(axis: Axis, line: Line) -> StripMark:
         start, end = at[low], at[high]
         return None if start is None or end is None else (start, end)
 
-    return StripMark(line["explainer"], at["mean"], span("low", "high"), at["floor"], span("floor_low", "floor_high"), cue_of(line))
+    cue = cue_of(line)
+    words = line["verdict"] if cue != "none" else "not judged"
+    return StripMark(line["explainer"], at["mean"], span("low", "high"), at["floor"], span("floor_low", "floor_high"), cue, words)
+
+
+def _stand(axis: Axis, name: str, ends: Ends, trusted: bool) -> StripMark:
+    cue, words = ("better", "trusted") if trusted else ("same", "not trusted")
+    if not math.isfinite(ends[0]):
+        return StripMark(name, None, None, axis.place(0.0), None, "none", "not known", "n/a")
+    mean, low, high = (axis.place(min(max(one, axis.low), axis.high)) if math.isfinite(one) else None for one in ends)
+    interval = None if low is None or high is None else (low, high)
+    told = number(ends[0], 2)
+    words = f"{words}, {told}" + ("" if interval is None else f" ({number(ends[1], 2)} to {number(ends[2], 2)})")
+    return StripMark(name, mean, interval, axis.place(0.0), None, cue, words, told)
 
 
 def _ticks(low: float, high: float) -> list[tuple[float, str]]:

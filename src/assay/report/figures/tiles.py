@@ -12,8 +12,8 @@ from torch import Tensor
 
 from assay.report.figures.colour import colourise, robust_limit
 from assay.report.figures.picture import data_uri, photo
+from assay.report.gallery import Gallery
 from assay.report.outline import outline_path
-from assay.report.page import Gallery
 from assay.report.text import number, percent
 
 __all__ = ["Tile", "TileRow", "Wall", "display_side", "wall"]

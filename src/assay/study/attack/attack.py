@@ -18,11 +18,11 @@ from assay.explain.base import Explainer, check_explains, check_serves
 from assay.measure.attacked import blind_like, noise_like
 from assay.models.case import Case
 from assay.report.attack import AttackView
-from assay.report.attack_page import render_attack
+from assay.report.render import render
 from assay.report.text import plural
 from assay.run.record import record
 from assay.study.attack.asked import STEPS, Norm, asked_attack
-from assay.study.attack.findings import attack_grid, attack_page, attack_summary
+from assay.study.attack.findings import attack_grid, attack_page, attack_sentences, attack_summary
 from assay.study.attack.views import shown_attacks
 from assay.study.gallery import places
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
@@ -136,13 +136,14 @@ class AttackStudy(Study):
         troubled = done.tally.troubled
 
         def page() -> bytes:
-            return render_attack(attack_page(self, asked, done, summary, self._shown(asked, done.tally.first or 0))).encode()
+            return render(attack_page(self, asked, done, summary, self._shown(asked, done.tally.first or 0))).encode()
 
         return Report(
             found=lambda: summary,
             merged={"attacks.parquet": "attacks", "attacks.csv": "attacks", "status.csv": "status"},
             files={"summary.csv": lambda: summary.write_csv().encode(), _REPORT: page},
             grids=(attack_grid(summary),),
+            sentences=attack_sentences(summary),
             said=(f"{plural(troubled, 'image')} had problems; the report and status.csv list them.",) if troubled else (),
             main=("report", _REPORT),
         )

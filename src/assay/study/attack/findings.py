@@ -9,9 +9,8 @@ import numpy as np
 import polars as pl
 
 from assay.core.registry import short
-from assay.report.attack import AttackView
-from assay.report.attack_page import AttackPage, AttackRow
-from assay.report.page import Sentence
+from assay.report.attack import Attacks, AttackView
+from assay.report.page import Page, Section, Sentence, TextTable
 from assay.report.text import plural
 from assay.stats.intervals import LEVEL, Moments, means
 from assay.stats.tests import holm, images_needed
@@ -20,13 +19,21 @@ from assay.study.study import Asked, Done, TerminalTable
 if TYPE_CHECKING:
     from assay.study.attack.attack import AttackStudy
 
-__all__ = ["attack_grid", "attack_page", "attack_summary"]
+__all__ = ["attack_grid", "attack_page", "attack_sentences", "attack_summary"]
 
 _STEADY = 0.5
 """What noise leaves of a map below which it takes no attack to change it."""
 _MARGIN = 0.05
 """What an attack may take of a map more than noise does, and still count as no more."""
 _KINDS = ("left_after_noise", "left", "gap")
+_LEAD = (
+    "How much of a map is left when its image is changed too little to see and the model predicts the same? "
+    "An explainer is called fragile here only when the attack takes more of its maps than random changes of the same size do."
+)
+_RULES = (
+    f"Fragile: the paired difference between noise and attack lies above 0, one-sided p below {LEVEL:g} after Holm's correction over the "
+    f"explainers. No more than noise: it is shown in the same way to be below {_MARGIN:g}. Else undecided."
+)
 
 
 def attack_summary(table: pl.DataFrame) -> pl.DataFrame:
@@ -70,7 +77,7 @@ def attack_grid(summary: pl.DataFrame) -> TerminalTable:
     return TerminalTable("what is left of the maps: mean and 95 % interval", head, tuple(rows))
 
 
-def attack_page(study: AttackStudy, asked: Asked, done: Done, summary: pl.DataFrame, views: tuple[AttackView, ...]) -> AttackPage:
+def attack_page(study: AttackStudy, asked: Asked, done: Done, summary: pl.DataFrame, views: tuple[AttackView, ...]) -> Page:
     """The report.
 
     Args:
@@ -80,38 +87,56 @@ def attack_page(study: AttackStudy, asked: Asked, done: Done, summary: pl.DataFr
         summary: As `attack_summary` makes it.
         views: Attacked images to show.
     """
-    rows, model, attack = list(summary.iter_rows(named=True)), asked.model, study.usual
-    return AttackPage(
+    model, attack = asked.model, study.usual
+    sections = [Section("What is left of the maps", "", (_table(study, summary),), "scores")]
+    if views:
+        sections.append(Section("Attacked maps", "", (Attacks(views),), "attacks"))
+    return Page(
         title="Can these explanations be bent while the prediction stays?",
-        model=f"{asked.name}, its {model.output.replace('_', ' ')}, in {model.precision} on {model.device.type}",
-        data=str(done.answers["data"].get("name")),
-        images=done.tally.sound,
-        attack=f"{short(attack)}, {attack.ball_words}",
-        similarity=f"Similarity is 1 - {study.compare!r}",
-        verdict=tuple(map(_sentence, rows)),
-        rows=tuple(
-            AttackRow(
-                row["explainer"],
-                _interval(row, "left_after_noise"),
-                _interval(row, "left"),
-                _interval(row, "gap"),
-                row["fragile"],
-                f"{row['kept']:.1%}",
-            )
-            for row in rows
-        ),
-        views=views,
+        kind="attack on explanations",
+        facts={
+            "Model": f"{asked.name}, its {model.output.replace('_', ' ')}, in {model.precision} on {model.device.type}",
+            "Images": str(done.answers["data"].get("name")),
+            "Attacked": plural(done.tally.sound, "image"),
+            "Attack": f"{short(attack)}, {attack.ball_words}",
+        },
+        lead=_LEAD,
+        verdict=attack_sentences(summary),
+        rules=_RULES,
+        sections=tuple(sections),
         settings={
             "attack": repr(attack),
             "for explainers without derivatives": repr(study.otherwise),
             "compared by": repr(study.compare),
             "seed": str(asked.seed),
-            "rule": f"fragile: the paired difference between noise and attack lies above 0, one-sided p below {LEVEL:g} after Holm's "
-            f"correction over the explainers; no more than noise: it is shown in the same way to be below {_MARGIN:g}; else undecided",
         },
         record=done.answers,
         problems=tuple(done.tally.problems),
     )
+
+
+def attack_sentences(summary: pl.DataFrame) -> tuple[Sentence, ...]:
+    """The verdict: a sentence for each explainer.
+
+    Args:
+        summary: As `attack_summary` makes it.
+    """
+    return tuple(map(_sentence, summary.iter_rows(named=True)))
+
+
+def _table(study: AttackStudy, summary: pl.DataFrame) -> TextTable:
+    lines = tuple(
+        (
+            row["explainer"],
+            *(_interval(row, kind) for kind in _KINDS),
+            "yes" if row["fragile"] else "no",
+            f"{row['kept']:.1%}",
+        )
+        for row in summary.iter_rows(named=True)
+    )
+    note = f"Similarity is 1 - {study.compare!r}; means with 95 % intervals. 1 is the clean map itself."
+    head = ("explainer", "after noise", "after the attack", "the attack takes more by", "fragile", "prediction kept")
+    return TextTable("Left of the maps.", note, head, lines, (False, True, True, True, False, True))
 
 
 def _sentence(row: Mapping[str, Any]) -> Sentence:

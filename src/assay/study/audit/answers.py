@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from assay.stats.intervals import LEVEL, Moments
+from assay.stats.intervals import LEVEL, Interval, Moments, ratio
 from assay.stats.tests import holm, images_needed, not_worse
 from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, LAST, OWN, RANDOM, TRUTH
 
@@ -64,6 +64,7 @@ class Answers:
         blind: Live measures that would not notice a map whose signs are flipped.
         needed: Images that would decide what is undecided, by explainer; None where no number would.
         standing: Where each explainer's mean lies from its own map elsewhere (0) to the positive control (1), by (explainer, measure).
+        stands: The same with 95 % intervals.
         best: Explainers not shown to be worse than the best by each measure.
         saturated: Images on which no map moves a measure, by measure.
         faithful: Measures of faithfulness among those that answer questions.
@@ -79,6 +80,7 @@ class Answers:
     blind: tuple[str, ...] = ()
     needed: Mapping[str, int | None] = field(default_factory=dict)
     standing: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    stands: Mapping[tuple[str, str], Interval] = field(default_factory=dict)
     best: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     saturated: Mapping[str, int] = field(default_factory=dict)
     faithful: tuple[str, ...] = ()
@@ -148,14 +150,15 @@ def answer(
     rows, claims = _tested(named, tests, counted, alive, contestants, smallest)
     table = pl.DataFrame([row for row, _ in rows], schema=_SCHEMA)
     columns = [at for at, one in enumerate(measures) if one.name in alive]
-    standing = {(name, measures[at].name): _standing(scores, name, at) for name in contestants for at in columns}
+    stands = {(name, measures[at].name): _standing(scores, name, at) for name in contestants for at in columns}
     found = Answers(
         table,
         silent=tuple(silent),
         alive=tuple(alive),
         blind=tuple(blind),
         needed={name: _needed([one for one in rows if one[0]["explainer"] == name], claims, counted) for name in contestants},
-        standing=standing,
+        standing={key: one.mean for key, one in stands.items()},
+        stands=stands,
         best={measures[at].name: _best(scores, list(contestants), at) for at in range(len(measures))},
         saturated=saturated,
         faithful=faithful,
@@ -328,14 +331,12 @@ def _best(scores: _Scores, names: Sequence[str], at: int) -> tuple[str, ...]:
     return tuple(names[place] for place in not_worse(np.stack([scores.of(name, OWN, at) for name in names], 1)))
 
 
-def _standing(scores: _Scores, name: str, at: int) -> float:
+def _standing(scores: _Scores, name: str, at: int) -> Interval:
     """Mean own score, from the same maps elsewhere (0) to the positive control (1)."""
     control = TRUTH if (TRUTH, OWN) in scores.places else "positive control"
     null = scores.of(name, ELSEWHERE, at)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        parts = scores.of(name, OWN, at) - null, scores.of(control, OWN, at) - null
-        known = np.isfinite(parts[0]) & np.isfinite(parts[1])
-        return float(parts[0][known].sum() / parts[1][known].sum()) if known.any() else math.nan
+    with np.errstate(invalid="ignore"):
+        return ratio(scores.of(name, OWN, at) - null, scores.of(control, OWN, at) - null)
 
 
 def _recommended(scores: _Scores, trusted: Sequence[str], places: Mapping[str, Sequence[int]], blind: Sequence[bool]) -> str | None:
@@ -353,7 +354,7 @@ def _recommended(scores: _Scores, trusted: Sequence[str], places: Mapping[str, S
     choosing, checking = scores.only(even), scores.only(~even)
 
     def stand(name: str) -> float:
-        return float(np.nan_to_num(np.mean([_standing(choosing, name, at) for at in places[QUESTIONS[-1]]]), nan=-math.inf))
+        return float(np.nan_to_num(np.mean([_standing(choosing, name, at).mean for at in places[QUESTIONS[-1]]]), nan=-math.inf))
 
     best = max(trusted, key=stand)
     for question in QUESTIONS:

@@ -12,11 +12,14 @@ import polars as pl
 from assay.core.registry import short
 from assay.models.classifier import Classifier
 from assay.models.labels import Labels
-from assay.report import MeasureNote, Page, Sentence
-from assay.report.attack import AttackView
-from assay.report.questions import QuestionCell, QuestionRow
+from assay.report.attack import Attacks, AttackView
+from assay.report.page import Page, Section, Sentence
+from assay.report.questions import QuestionCell, QuestionRow, Questions
+from assay.report.summary import MeasureNote, MeasureNotes, ScoreStrips, ScoreTable, Summary
+from assay.report.text import plural
 from assay.study.attack.views import shown_attacks
 from assay.study.audit.answers import QUESTIONS, Answers, answer
+from assay.study.audit.evidence import agreement, standings, trade_offs
 from assay.study.audit.looks import looked, model_sentences
 from assay.study.audit.scores import AuditPlan
 from assay.study.audit.screen import screen
@@ -31,6 +34,27 @@ __all__ = ["Judged", "audit_page", "judged"]
 
 _ATTACKED = 3
 """Images that a report shows under attack."""
+_STANDINGS = {"explainer": pl.String, "measure": pl.String, "standing": pl.Float64, "standing_low": pl.Float64, "standing_high": pl.Float64}
+_LEAD = (
+    "An explainer colours the pixels that, it claims, made the model decide as it did. This page shows which of these claims hold up. "
+    "Every explainer is scored on the same images by every measure, and so is a random map made of noise: an explainer that does no "
+    "better than noise tells nothing, by that measure, about this model."
+)
+_ASKED = (
+    "Does the map say where (it is held against itself put elsewhere, and with its signs flipped), is it of this image (against the same "
+    "explainer's map of another image), of this model (against its map of the model with random weights), and does it say more than the "
+    "image alone shows (against edges, colour contrast and a blob in the middle)? The figures behind each answer, one line a measure: the "
+    "mean difference, image by image, with its corrected interval, its size in standard deviations, and the corrected p."
+)
+_STANDS = "Raw scores have no common scale. Here each is placed between a map that knows nothing of where and one that has the answer."
+_TRADES = (
+    "A map that never moves may say nothing, and a map that says much may be easy to bend. Further right is more robust, further up more "
+    "faithful; lines are 95 % intervals."
+)
+_AGREES = (
+    "How much of their top tenth of the pixels two explainers have in common. Two unrelated maps share about 10 %. Explainers that agree "
+    "may still be wrong together; where trusted ones do not, look at the images."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +102,10 @@ def judged(plan: AuditPlan, asked: Asked, done: Done) -> Judged:
     if not sound:
         told = replace(told, trusted=(), recommended=None)
     alike = pl.concat([pl.DataFrame(), *done.parts("agreement")]) if len(told.trusted) > 1 else None
+    stands = pl.DataFrame(
+        [(*key, one.mean, one.low, one.high) for key, one in told.stands.items()], _STANDINGS, orient="row", nan_to_null=False
+    )
+    summary = summary.join(stands, on=["explainer", "measure"], how="left", maintain_order="left")
     return Judged(summary, notes, told, labels, verdict(summary, done.tally.sound, told, first, alike), tuple(first))
 
 
@@ -85,22 +113,45 @@ def audit_page(plan: AuditPlan, asked: Asked, done: Done, found: Judged) -> Page
     """The report, ready to be written."""
     counted, model, explainers = done.tally, asked.model, list(map(short, plan.explainers))
     images, why = shown(plan, asked, done, found.answers, found.labels)
+    summary = Summary(found.summary, found.notes, found.answers.best)
+    views, questions = _attacked(plan, asked, counted.first or 0, found.labels), _questions(found.answers, explainers)
+    scored = bool(found.summary.height)
+    sections = [
+        Section("Four questions", _ASKED, (Questions(questions),) if questions else (), "questions"),
+        Section("From null to control", _STANDS, standings(found.answers), "standings"),
+        Section("Scores", "", (ScoreTable(summary),) if scored else (), "scores"),
+        Section("The same scores as intervals", "", (ScoreStrips(summary),) if scored else (), "intervals"),
+        Section("Robustness against faithfulness", _TRADES, trade_offs(found.summary, found.answers.trusted), "trade-offs"),
+        Section("Do the explainers agree?", _AGREES, agreement(explainers, done.parts("agreement")), "agreement"),
+        Section("Maps", "", (gallery(images, explainers, list(found.notes), found.labels, why),), "gallery"),
+        Section("Attacked maps", "", (Attacks(views),) if views else (), "attacks"),
+        Section("What the measures say", "", (MeasureNotes(summary),) if scored else (), "measures"),
+    ]
     return Page(
         title="Which explanations of this model can be trusted?",
-        model=f"{asked.name}, its {_output(model)}, in {model.precision} on {model.device.type}",
-        data=str(done.answers["data"].get("name")),
+        kind="audit of explanations",
+        facts={
+            "Model": f"{asked.name}, its {_output(model)}, in {model.precision} on {model.device.type}",
+            "Images": str(done.answers["data"].get("name")),
+            "Scored": _scored(found.summary),
+        },
+        lead=_LEAD,
         verdict=found.verdict,
-        summary=found.summary,
-        measures=found.notes,
-        gallery=gallery(images, explainers, list(found.notes), found.labels, why),
+        sections=tuple(one for one in sections if one.parts),
         settings={**_settings(plan, asked, counted), **(asked.facts or _accuracy(counted, found.labels, model.head))},
         record=done.answers,
         problems=_listed(counted),
-        attacks=_attacked(plan, asked, counted.first or 0, found.labels),
-        questions=_questions(found.answers, explainers),
-        best=found.answers.best,
+        rules=RULES,
         cards=screen(found.summary, found.notes, found.answers, counted, found.labels, found.model),
     )
+
+
+def _scored(summary: pl.DataFrame) -> str:
+    """How many images, explainers and measures there are."""
+    counts = sorted(set(summary["count"]))
+    fewer = f" (some scores: {counts[0]})" if len(counts) > 1 else ""
+    kinds = (plural(summary[name].n_unique(), name) for name in ("explainer", "measure"))
+    return ", ".join([plural(counts[-1], "image") + fewer, *kinds]) if counts else "no image"
 
 
 def _answered(plan: AuditPlan, done: Done) -> Answers:
@@ -163,7 +214,6 @@ def _settings(plan: AuditPlan, asked: Asked, counted: Tally) -> dict[str, str]:
         "explainers": "; ".join(map(short, plan.everyone)),
         "measures": "; ".join(map(short, plan.measures)),
         "smallest effect that counts": f"{plan.smallest_effect:g} standard deviations of the paired differences",
-        "rules of the verdict": RULES,
     }
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from assay.models.labels import Labels
-from assay.report.cards import ScreenCard
-from assay.report.page import MeasureNote, Sentence
+from assay.report.page import ScreenCard, Sentence
+from assay.report.summary import MeasureNote
 from assay.report.text import number, plural
 from assay.study.audit.answers import QUESTIONS, Answers
 from assay.study.tally import Tally

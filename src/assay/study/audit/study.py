@@ -34,7 +34,7 @@ from assay.study.audit.findings import audit_page, judged
 from assay.study.audit.nulls import Nulls, judges
 from assay.study.audit.scores import AuditPlan, scores
 from assay.study.audit.standard import EXPLAINERS, FLOOR, MEASURES, PAPER
-from assay.study.audit.terminal import scores_grid
+from assay.study.audit.views import scores_grid
 from assay.study.gallery import pack, places
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, result
 

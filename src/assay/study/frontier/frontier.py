@@ -19,7 +19,7 @@ from assay.report.faces import Face, drawn, fragment
 from assay.report.figures.frontier_plot import trade_offs
 from assay.report.figures.plots import to_bytes
 from assay.report.page import Sentence
-from assay.report.study_page import write_study
+from assay.report.render import write
 from assay.study.frontier.findings import frontier_summary, frontier_trends, knee_of, sentences
 from assay.study.frontier.page import frontier_page, lines_of_plot
 from assay.study.frontier.sweep import Sweep
@@ -151,7 +151,7 @@ class Frontier:
         Raises:
             DataError: The path cannot be written.
         """
-        return write_study(frontier_page([self]), path)
+        return write(frontier_page([self]), path)
 
     def save(self, folder: str | Path) -> Path:
         """Write report.html, frontier.parquet, summary.csv, trends.csv, status.csv, figure.png, figure.svg and environment.json.

@@ -10,7 +10,7 @@ import polars as pl
 
 from assay.report.figures.frontier_plot import PlotAxis, Point, WidthCurve, trade_offs
 from assay.report.figures.plots import to_bytes
-from assay.report.study_page import Picture, Section, StudyPage, TextTable
+from assay.report.page import Page, Picture, Section, TextTable
 from assay.report.text import number
 from assay.study.frontier.findings import RULES, p_words
 
@@ -31,7 +31,7 @@ _CAPTION = (
 )
 
 
-def frontier_page(frontiers: Sequence[Frontier], problems: Sequence[tuple[str, str]] = ()) -> StudyPage:
+def frontier_page(frontiers: Sequence[Frontier], problems: Sequence[tuple[str, str]] = ()) -> Page:
     """The report of the frontiers of one model.
 
     Args:
@@ -42,14 +42,12 @@ def frontier_page(frontiers: Sequence[Frontier], problems: Sequence[tuple[str, s
     setup = first.record["setup"]
     picture = Picture(_CAPTION, to_bytes(lambda: trade_offs(*lines_of_plot(frontiers, None, first.robustness)), "svg"), "svg")
     images = first.status.filter(pl.col("status") == "ok").height
-    sections = [Section("Robustness against faithfulness", "", pictures=(picture,))]
+    sections = [Section("Robustness against faithfulness", "", (picture,))]
     sections += [Section(one.explainer, "", (_widths(one), _trends(one))) for one in frontiers]
     sections.append(Section("What is measured", "", (_meanings(first),)))
-    if problems:
-        lines = tuple((name, text) for name, text in problems)
-        sections.append(Section("Problems", "", (TextTable("Images with problems", "", ("image", "what"), lines, (False, False)),)))
-    return StudyPage(
+    return Page(
         title="What does the robustness of these explanations cost?",
+        kind="frontier of explanations",
         lead=_LEAD,
         facts={
             "model": first.model,
@@ -62,6 +60,7 @@ def frontier_page(frontiers: Sequence[Frontier], problems: Sequence[tuple[str, s
         sections=tuple(sections),
         settings={name: _plain(value) for name, value in setup.items() if name not in ("model", "explainers")},
         record=first.record,
+        problems=tuple(problems),
     )
 
 

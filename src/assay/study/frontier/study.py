@@ -27,7 +27,7 @@ from assay.measure.base import Measure
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets
 from assay.report.figures.plots import to_bytes
-from assay.report.study_page import render_study
+from assay.report.render import render
 from assay.report.text import number, plural
 from assay.study.attack.asked import STEPS, Norm, asked_attack
 from assay.study.frontier.frontier import FIGURE, Frontier, frontiers_of, plot_frontiers
@@ -136,7 +136,7 @@ class FrontierStudy(Study):
         return Report(
             found=lambda: found,
             merged={"frontier.parquet": "frontier", "status.csv": "status"},
-            files={**files, _REPORT: lambda: render_study(frontier_page(found, done.tally.problems)).encode()},
+            files={**files, _REPORT: lambda: render(frontier_page(found, done.tally.problems)).encode()},
             grids=tuple(map(_grid, found)),
             sentences=tuple(sentence for one in found for sentence in one.sentences),
             said=(f"{plural(troubled, 'image')} had problems; the report and status.csv list them.",) if troubled else (),

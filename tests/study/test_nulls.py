@@ -10,6 +10,7 @@ from assay.errors import SpecError
 from assay.explain.base import Explainer
 from assay.models.case import Case
 from assay.models.randomised import randomised
+from assay.report.questions import Questions
 from assay.study.audit.nulls import (
     ANOTHER,
     ELSEWHERE,
@@ -338,7 +339,7 @@ def test_the_verdict_speaks_in_the_questions(digits):
     told = "\n".join(digits.verdict)
     assert "ColourContrast: it says where, and in this image, but hardly changes when the model's weights are random" in told
     assert "The model is right on" in told
-    assert [row.trusted for row in digits.page.questions] == [
+    assert [row.trusted for row in digits.page.part(Questions).rows] == [
         name in digits.trusted for name in digits.summary["explainer"].unique(maintain_order=True)
     ]
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 from assay.stats.intervals import LEVEL, Floats, Moments
 
-__all__ = ["POWER", "Hardest", "equivalent", "hardest", "holm", "holm_levels", "images_needed", "not_worse", "stepped"]
+__all__ = ["POWER", "Above", "equivalent", "holm", "holm_levels", "images_needed", "not_worse", "stepped"]
 
 POWER = 0.8
 """With which a number of images is said to do."""
@@ -22,11 +22,11 @@ _SAME = 1e-7
 
 
 @dataclass(frozen=True)
-class Hardest:
-    """The hardest of several one-sided tests that must all be passed.
+class Above:
+    """A one-sided test that the mean of differences is above 0.
 
     Attributes:
-        moments: Moments of its one column of differences.
+        moments: Moments of the one column of differences.
         p: Its p-value; NaN for fewer than two differences.
         count: Differences that are finite.
         exact: Whether all of them are 0, so that no number of images would show one.
@@ -37,20 +37,27 @@ class Hardest:
     count: int
     exact: bool
 
+    @classmethod
+    def of(cls, differences: np.ndarray) -> Above:
+        """The test of differences (rows,)."""
+        moments, known = Moments.of(differences[:, None]), differences[np.isfinite(differences)]
+        same = len(known) > 1 and bool((np.abs(known) <= _SAME).all())
+        return cls(moments, 1.0 if same else float(moments.above()[0]), len(known), same)
+
     @property
     def decided(self) -> float:
         """p; infinite where there is none, or no difference at all."""
         return math.inf if self.exact or math.isnan(self.p) else self.p
 
+    @property
+    def effect(self) -> float:
+        """The mean in standard deviations."""
+        return float(self.moments.effect[0])
 
-def hardest(differences: Sequence[np.ndarray]) -> Hardest:
-    """Of tests that the means of differences (rows,) are above 0, the one with the largest p, or one that cannot be made."""
-    found = []
-    for one in differences:
-        moments, known = Moments.of(one[:, None]), one[np.isfinite(one)]
-        same = len(known) > 1 and bool((np.abs(known) <= _SAME).all())
-        found.append(Hardest(moments, 1.0 if same else float(moments.above()[0]), len(known), same))
-    return max(found, key=lambda one: (math.isnan(one.p), one.p, -float(np.nan_to_num(one.moments.effect[0]))))
+    @property
+    def hardness(self) -> tuple[bool, float, float]:
+        """Orders tests from the one that is passed most surely to the one that is not, or cannot be made."""
+        return math.isnan(self.p), self.p, -float(np.nan_to_num(self.effect))
 
 
 def holm(p: Sequence[float] | Floats) -> list[float]:

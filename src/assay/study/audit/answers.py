@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from assay.stats.intervals import LEVEL, Interval, ratio
-from assay.stats.tests import Hardest, hardest, holm, images_needed, not_worse, stepped
+from assay.stats.tests import Above, holm, images_needed, not_worse, stepped
 from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, LAST, OWN, RANDOM, TRUTH
 
 __all__ = ["QUESTIONS", "SMALLEST", "Answers", "Rated", "Status", "answer"]
@@ -23,6 +23,8 @@ SMALLEST = 0.2
 """The smallest effect that counts, unless the user says otherwise: a mean paired difference of that many standard deviations."""
 _FLAT = 0.01
 """An image on which all maps score the same within this share tells nothing."""
+_WAYS = 2
+"""In which a control may be beaten: by the score, or by what the place adds to it."""
 _FEW = 12
 """With fewer images nothing is said not to hold, unless there is no difference at all."""
 _SCHEMA: dict[str, pl.DataType] = {
@@ -149,7 +151,7 @@ def answer(
     asked = [(name, question, at) for name in contestants for question in QUESTIONS for at in range(len(measures))]
     faithful = tuple(one.name for one in measures if one.category == "faithfulness")
     counted = {question: _asked_of(question, alive, faithful, blind) for question in QUESTIONS}
-    tests = [hardest(scores.against(name, question, at, measures[at].name in blind)) for name, question, at in asked]
+    tests = [scores.hardest(name, question, at, measures[at].name in blind) for name, question, at in asked]
     named = [(name, question, measures[at].name) for name, question, at in asked]
     rows, together = _tested(named, tests, counted, alive, contestants, smallest)
     table = pl.DataFrame([row for row, _ in rows], schema=_SCHEMA)
@@ -193,22 +195,29 @@ class _Scores:
         found: np.ndarray = self.values[:, self.places[name, kind], at]
         return found
 
-    def against(self, name: str, question: str, at: int, blind: bool) -> list[np.ndarray]:
-        """Own less each of what the question holds it against; all must be beaten."""
+    def hardest(self, name: str, question: str, at: int, blind: bool) -> Above:
+        """The hardest of what a question holds a map against; all must be beaten, each in the easiest of the ways there are."""
+        ways = self._against(name, question, at, blind)
+        return max((min(map(Above.of, one), key=lambda way: way.hardness) for one in ways), key=lambda way: way.hardness)
+
+    def _against(self, name: str, question: str, at: int, blind: bool) -> list[tuple[np.ndarray, ...]]:
+        """Own less each of what the question holds it against."""
         own = self.of(name, OWN, at)
         with np.errstate(invalid="ignore"):  # infinity less infinity
             if question == "where":
-                return [own - self.of(name, kind, at) for kind in ([ELSEWHERE] if blind else [ELSEWHERE, FLIPPED])]
+                return [(own - self.of(name, kind, at),) for kind in ([ELSEWHERE] if blind else [ELSEWHERE, FLIPPED])]
             if question == "this image":
-                return [own - self.of(name, ANOTHER, at)]
+                return [(own - self.of(name, ANOTHER, at),)]
             if question == "this model":
                 random, kept = self.of(name, RANDOM, at), self.of(name, LAST, at)
                 # What most maps do not lose with the last layer is no work of that layer: there is no difference at all.
                 same = np.isfinite(kept).sum() * 2 > np.isfinite(own).sum() > 0
-                return [np.where(np.isfinite(own - random), 0.0, np.nan) if same else own - random]
+                return [(np.where(np.isfinite(own - random), 0.0, np.nan) if same else own - random,)]
+            # Fine grain erases an image by its texture alone, a smooth map has most to lose elsewhere: either comparison may be unfair.
             gain = own - self.of(name, ELSEWHERE, at)
             controls = [other for other, kind in self.places if other.startswith("control ") and kind == OWN]
-            return [gain - (self.of(one, OWN, at) - self.of(one, ELSEWHERE, at)) for one in controls]
+            scores = [(self.of(one, OWN, at), self.of(one, ELSEWHERE, at)) for one in controls]
+            return [(own - there, gain - (there - elsewhere)) for there, elsewhere in scores]
 
     def only(self, rows: np.ndarray) -> _Scores:
         return _Scores(self.values[rows], self.places)
@@ -223,18 +232,18 @@ def _alive(
     level of a verdict on so many explainers, that a map as good as that passes: a weaker measure would fail every map. A measure of
     which too few images are there to tell is not called silent.
     """
-    tests: list[tuple[int, Hardest]] = []
+    tests: list[tuple[int, Above]] = []
     for at, one in enumerate(measures):
         pairs = [] if one.needs_truth else ["positive control"]
         pairs += [TRUTH] if (TRUTH, OWN) in scores.places else []
-        tests += [(at, hardest([scores.of(name, OWN, at) - scores.of(name, ELSEWHERE, at)])) for name in pairs]
+        tests += [(at, Above.of(scores.of(name, OWN, at) - scores.of(name, ELSEWHERE, at))) for name in pairs]
     corrected = holm([found.p for _, found in tests])
     counted: dict[int, int] = {}
     told: dict[int, int | None] = {}
     enough: set[int] = set()
     for (at, found), p in zip(tests, corrected, strict=True):
         counted[at] = max(counted.get(at, 0), found.count)
-        effect = float(found.moments.effect[0])
+        effect = found.effect
         if p < LEVEL and effect >= smallest:
             told[at] = would = images_needed(effect, LEVEL / max(explainers, 1))
             enough |= {at} if would is not None and would <= found.count else set()
@@ -243,28 +252,28 @@ def _alive(
     silent = [measures[at].name for at, many in counted.items() if 0.5**many * len(tests) < LEVEL and at not in told]
     blind = []
     for at, one in enumerate(measures):
-        seen = hardest([scores.of("positive control", OWN, at) - scores.of("positive control", FLIPPED, at)])
-        if one.name in alive and not (seen.p < LEVEL / len(measures) and seen.moments.effect[0] >= smallest):
+        seen = Above.of(scores.of("positive control", OWN, at) - scores.of("positive control", FLIPPED, at))
+        if one.name in alive and not (seen.p < LEVEL / len(measures) and seen.effect >= smallest):
             blind.append(one.name)
     return alive, silent, faint, blind
 
 
 def _tested(
     asked: Sequence[tuple[str, str, str]],
-    tests: Sequence[Hardest],
+    tests: Sequence[Above],
     counted: Mapping[str, Sequence[str]],
     alive: Sequence[str],
     contestants: Mapping[str, bool],
     smallest: float,
-) -> tuple[list[tuple[dict[str, object], Hardest]], dict[str, float]]:
+) -> tuple[list[tuple[dict[str, object], Above]], dict[str, float]]:
     """A row for each question by each measure, and each explainer's p of passing all questions at once.
 
     That an explainer is trusted is one claim: it passes every question, the first three by every measure. It is as weak as its weakest
-    test, so that each may be held at the claim's own level (an intersection-union test); the fourth question asks any measure, so that
-    its p is multiplied by their number. Holm's procedure holds the claims of several explainers together, and likewise what is said of
-    one question with the same question of the others, whose p are never above those of the whole claim. Explainers that cannot be
-    trusted (controls, any without a difference or with an open question) make no such claim: their p are multiplied by the number of
-    explainers. Those by silent measures are shown as they are.
+    test, so that each may be held at the claim's own level (an intersection-union test); the fourth question asks any measure, in either
+    of two ways, so that its p is multiplied by their number. Holm's procedure holds the claims of several explainers together, and
+    likewise what is said of one question with the same question of the others, whose p are never above those of the whole claim.
+    Explainers that cannot be trusted (controls, any without a difference or with an open question) make no such claim: their p are
+    multiplied by the number of explainers. Those by silent measures are shown as they are.
 
     Args:
         asked: (explainer, question, measure) of each test.
@@ -281,7 +290,7 @@ def _tested(
         if measure in counted[question]:
             places.setdefault((name, question), []).append(at)
     any_of = {claim: claim[1] == QUESTIONS[-1] for claim in places}
-    weight = {claim: len(rows) if any_of[claim] else 1 for claim, rows in places.items()}
+    weight = {claim: _WAYS * len(rows) if any_of[claim] else 1 for claim, rows in places.items()}
     p = {claim: weight[claim] * (min if any_of[claim] else max)(tests[at].decided for at in rows) for claim, rows in places.items()}
     may = [name for name, one in contestants.items() if one]
     whole = {name: max(p.get((name, one), math.inf) for one in QUESTIONS) for name in may}
@@ -298,14 +307,14 @@ def _tested(
     for at, (name, question, measure) in enumerate(asked):
         one, low_high = tests[at], tests[at].moments.interval(2 * LEVEL / factor[at])
         corrected = float(np.maximum(np.minimum(1.0, one.p * factor[at]), least[at]))
-        effect = float(one.moments.effect[0])
+        effect = one.effect
         holds = _holds(corrected, effect, one, smallest) if measure in alive else None
         told = (name, question, measure, float(one.moments.mean[0]), float(low_high[0][0]), float(low_high[1][0]), effect, corrected, holds)
         rows.append((dict(zip(_SCHEMA, told, strict=True)), one))
     return rows, together
 
 
-def _holds(p: float, effect: float, found: Hardest, smallest: float) -> bool | None:
+def _holds(p: float, effect: float, found: Above, smallest: float) -> bool | None:
     """Whether a question is passed; None where there are too few images to say, or none at all."""
     if found.count < 2:
         return None
@@ -317,15 +326,15 @@ def _holds(p: float, effect: float, found: Hardest, smallest: float) -> bool | N
 
 
 def _needed(
-    rows: Sequence[tuple[Mapping[str, object], Hardest]], claims: int, counted: Mapping[str, Sequence[str]], least: int | None
+    rows: Sequence[tuple[Mapping[str, object], Above]], claims: int, counted: Mapping[str, Sequence[str]], least: int | None
 ) -> int | None:
     """Images, `least` or more, that would decide the undecided questions of an explainer; None where no number would."""
     many: list[int | None] = []
     for question in QUESTIONS:
         own = [(row["holds"], one) for row, one in rows if row["question"] == question and row["measure"] in counted[question]]
         last = question == QUESTIONS[-1]
-        level = LEVEL / max(claims, 1) / (max(len(own), 1) if last else 1)
-        each = [images_needed(float(one.moments.effect[0]), level) for holds, one in own if holds is None and one.count > 1]
+        level = LEVEL / max(claims, 1) / (_WAYS * max(len(own), 1) if last else 1)
+        each = [images_needed(one.effect, level) for holds, one in own if holds is None and one.count > 1]
         if not last:
             many += each
         elif each and not any(holds for holds, _ in own):
@@ -361,9 +370,9 @@ def _recommended(scores: _Scores, trusted: Sequence[str], places: Mapping[str, S
 
     best = max(trusted, key=stand)
     for question in QUESTIONS:
-        p = [hardest(checking.against(best, question, at, blind[at])).p for at in places[question]]
+        p = [checking.hardest(best, question, at, blind[at]).p for at in places[question]]
         # All must hold, so that each may be tested at the level itself; more than the image by one of them, so that these are corrected.
-        if not (np.nanmin(holm(p)) < LEVEL if question == QUESTIONS[-1] else max(p) < LEVEL):
+        if not (_WAYS * np.nanmin(holm(p)) < LEVEL if question == QUESTIONS[-1] else max(p) < LEVEL):
             return None
     return best
 

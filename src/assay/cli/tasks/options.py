@@ -86,7 +86,13 @@ Count = Annotated[
     int | None, typer.Option(min=1, help="Take that many images, chosen at random by the seed; all by default.", show_default=False)
 ]
 Seed = Annotated[int, typer.Option(help="Decides all randomness.")]
-Precision = Annotated[Literal["float32", "bfloat16"], typer.Option(help="What the network runs in.")]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    typer.Option(
+        help="What the network runs in; auto is bfloat16 where a try on the first images is faster and leaves maps and scores as they are, "
+        "else float32."
+    ),
+]
 Output = Annotated[Literal["logit", "probability", "log_probability"], typer.Option(help="What is explained.")]
 Head = Annotated[
     Literal["softmax", "sigmoid", "binary", "scalar"] | None,

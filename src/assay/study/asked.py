@@ -168,6 +168,10 @@ class Asked:
         for rows, batch in zip(wanted, self.source.read(wanted), strict=True):
             yield Block(self, rows, batch, *placed(self.source, rows, batch))
 
+    def first(self, most: int) -> Block:
+        """The first images, at most so many."""
+        return next(self.read([range(min(most, self.images))]))
+
     def labels(self, first: int) -> Labels:
         """Names of labels and classes, also where other processes, or an earlier start, made all passes.
 

@@ -17,7 +17,7 @@ from assay.errors import AssayError
 from assay.explain.base import Explainer, is_fixed
 from assay.measure.base import pixel_values
 from assay.models.case import Case
-from assay.models.classifier import Classifier
+from assay.models.classifier import Classifier, Output
 from assay.models.formats import in_precision, noted
 from assay.models.passes import gradients
 from assay.study.asked import Asked
@@ -47,7 +47,7 @@ def with_precision(asked: Asked, chosen: Chosen) -> Asked:
     """The same, of the model in the precision that was chosen, whose record and reports say why."""
     model = in_precision(asked.model, chosen.precision)
     if chosen.why:
-        first = next(iter(asked.source.read([range(min(asked.images, _LOOKED_AT))])))
+        first = asked.first(_LOOKED_AT).batch
         if len(first):
             model.try_on(first.images)
         noted(model, chosen.why)
@@ -67,7 +67,7 @@ def choose(asked: Asked, explainers: Sequence[Explainer]) -> Chosen:
         return Chosen(model.precision)
     if asked.images < LEAST or not model.differentiable or settled("auto", model.device) == "float32":
         return Chosen("float32")
-    block = next(asked.read([range(min(_LOOKED_AT, asked.images))]))
+    block = asked.first(_LOOKED_AT)
     if not block.at:
         return Chosen("float32")
     with model.passes.uncounted():
@@ -88,7 +88,7 @@ def choose(asked: Asked, explainers: Sequence[Explainer]) -> Chosen:
 def _kept(case: Case, half: Classifier, explainers: Sequence[Explainer]) -> float | str:
     """The smallest mean rank correlation of an explainer's maps in both precisions, or what changes by too much."""
     model = case.model
-    outputs = "logit" if model.head == "scalar" else "probability"
+    outputs: Output = "logit" if model.head == "scalar" else "probability"
     both = [model.transform(one.unchecked_logits(case.images), outputs) for one in (model, half)]
     scale = _spread(both[0]) if model.head == "scalar" else 1.0
     moved = float((both[0] - both[1]).abs().max()) / scale

@@ -24,11 +24,13 @@ from assay.models.classifier import Classifier
 from assay.models.sources import checkpoint
 from assay.models.sources.card import DataUsed
 from assay.models.sources.spec import FoundNetwork
+from assay.report.render import render
 from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run
 from assay.run.settings import command_line
 from assay.run.state import State
 from assay.study.study import Report, TerminalTable, TrainingStudy
+from assay.study.tune_page import rounds_table, tuned_page, tuned_sentences
 from assay.tune.diet import PAPER, DiET, Tuned
 from assay.tune.network import PixelNet
 from assay.tune.predictions import probabilities
@@ -39,13 +41,7 @@ __all__ = ["MASKS", "WEIGHTS", "Images", "ToTune", "TuneStudy", "tune_kept"]
 MASKS, WEIGHTS = "masks.zarr", "tuned.safetensors"
 _EVERY = 20.0
 """Seconds between states at least."""
-_HEADS = {
-    "kept": "pixels kept",
-    "on_images": "agreement, images",
-    "simplified": "simplified",
-    "elsewhere": "other backgrounds",
-    "validation": "validation",
-}
+_REPORT = "report.html"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +93,7 @@ class ToTune:
 
 @dataclass(frozen=True)
 class TuneStudy(TrainingStudy):
-    """Tune a network with DiET: masks.zarr, rounds.csv, epochs.csv and the tuned network, in a run folder that can be resumed.
+    """Tune a network with DiET: report.html, masks.zarr, rounds.csv, epochs.csv and the tuned network, in a run folder that can be resumed.
 
     Labels are not used. The network given is not changed.
 
@@ -140,21 +136,26 @@ class TuneStudy(TrainingStudy):
         return tuned, round(time.monotonic() - began, 1)
 
     def conclude(self, asked: ToTune, done: tuple[Tuned, float]) -> Report:
-        """Masks, tables and network.
+        """Masks, tables, network and report.
 
         `masks.zarr` has the chosen round's masks at the images' size, with the images' numbers; `tuned.safetensors` a card where the
         network came with one and there are labelled images to measure it on.
         """
         tuned, seconds = done
         tables = {"rounds.csv": tuned.history, "epochs.csv": tuned.epochs}
-        shown = [name for name in _HEADS if name in tuned.history[0]]
-        rows = ((f"{row['round']}{'*' * row['chosen']}", *(f"{row[name]:.3f}" for name in shown)) for row in tuned.history)
+        grid = rounds_table(tuned)
+
+        def page() -> bytes:
+            return render(tuned_page(repr(self.diet), asked, tuned, self.record(asked))).encode()
+
         return Report(
             found=lambda: tuned,
-            files={name: partial(_csv, table) for name, table in tables.items()},
+            files={**{name: partial(_csv, table) for name, table in tables.items()}, _REPORT: page},
             groups=(lambda: _masks(tuned, asked.images.index), lambda: _network(tuned, asked, self._line(asked), seconds)),
-            grids=(TerminalTable("Rounds; * the one that was taken", ("round", *(_HEADS[name] for name in shown)), tuple(rows)),),
-            main=("masks.zarr, rounds.csv, epochs.csv and tuned.safetensors", ""),
+            grids=(TerminalTable(f"{grid.title} {grid.note}", grid.headings, grid.lines),),
+            sentences=tuned_sentences(tuned),
+            said=("masks.zarr, rounds.csv, epochs.csv and tuned.safetensors lie beside the report",),
+            main=("report", _REPORT),
         )
 
     def record(self, asked: ToTune) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from assay.core.environment import code, machine, packages
 from assay.core.precision import settled
 from assay.core.progress import Progress, silent
+from assay.core.registry import short
 from assay.errors import SpecError
 from assay.models.accuracy import Accuracy
 from assay.models.classifier import Classifier
@@ -146,7 +147,7 @@ class TuneStudy(TrainingStudy):
         grid = rounds_table(tuned)
 
         def page() -> bytes:
-            return render(tuned_page(repr(self.diet), asked, tuned, self.record(asked))).encode()
+            return render(tuned_page(short(self.diet), asked, tuned, self.record(asked))).encode()
 
         return Report(
             found=lambda: tuned,

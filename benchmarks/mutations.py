@@ -412,8 +412,8 @@ BOUNDS = _of(
     ),
     (
         "all of alpha for each bound",
-        "alpha = (1 - confidence) / 4",
-        "alpha = 1 - confidence",
+        "smoothing.kernel.spread, (1 - confidence) / 4",
+        "smoothing.kernel.spread, 1 - confidence",
         "test_second_opinion.py test_gradient_certificate.py",
     ),
     (
@@ -500,8 +500,8 @@ TUNE = _of(
     "tune",
     (
         "masks averaged over the wrong rounds",
-        "self.rounds[first : self.chosen + 1]",
-        "self.rounds[first:]",
+        "0 if self.average else chosen : chosen + 1]",
+        "0 if self.average else chosen :]",
         "test_diet.py::test_the_masks_are_the_mean_of_the_rounds_up_to_the_chosen_one",
     ),
     (

@@ -169,12 +169,25 @@ def test_given_targets_are_explained_and_the_predicted_class_is_kept():
 
 
 def test_passes_are_those_of_the_steps_and_the_judgements():
-    """Each step one forward and two backward; each of 2 + 5 judgements a forward and a map; the beginning a slope and a map."""
+    """Each step one forward and two backward; each of 2 + 5 judgements a forward and a map; the beginning slope, map and the copy once."""
     model = assay.Classifier(plain(), mean=0.5, std=0.25)
     count, steps = 4, 50
     assay.MapAttack(steps=steps, restarts=1)(model, assay.Gradient(), pixels(count))
-    assert model.passes.forward == count * (steps + 1 + 2 * 7 + 2)
+    assert model.passes.forward == count * (steps + 1 + 2 * 7 + 3)
     assert model.passes.backward == count * (2 * (steps + 1) + 7 + 1)
+
+
+def test_an_attack_is_as_strong_on_a_network_whose_activations_are_small():
+    """The same function, by weights of other sizes, of which a softplus of fixed sharpness makes another function."""
+    found = []
+    for by in (1.0, 0.01):
+        net = plain()
+        with torch.no_grad():
+            for one in (net[0].weight, net[0].bias, net[2].bias):
+                one.mul_(by)
+            net[-1].weight.div_(by)
+        found.append(assay.MapAttack(eps=0.05, steps=20)(assay.Classifier(net), assay.Gradient(), pixels(8)).distance.mean())
+    assert found[1] > 0.8 * found[0] > 0.1
 
 
 def test_an_image_that_has_reached_the_stop_is_left_alone():

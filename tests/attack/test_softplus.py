@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import assay
-from assay.attack.forms.softened import Softened
+from assay.attack.forms.softened import Softened, faithful
 from assay.errors import DerivativeError
 from reference.guards import snapshot
 from reference.nets import Relus, plain, seeded
@@ -182,3 +182,37 @@ def test_what_has_no_second_derivative_is_named_and_an_audit_goes_on_without_tha
     assert all(0 <= value <= 1 for value in scored["KernelShap"])
     assert len(scored["Gradient"]) == len(scored["KernelShap"]) == 3
     assert any(sentence.startswith("Not attacked: ") and "through Gradient on all images" in sentence for sentence in found.verdict)
+
+
+def shrunk(by):
+    """The same function for every `by`, with activations `by` times as large."""
+    net = plain()
+    with torch.no_grad():
+        for one in (net[0].weight, net[0].bias, net[2].bias):
+            one.mul_(by)
+        net[-1].weight.div_(by)
+    return net
+
+
+def test_a_copy_is_sharpened_where_its_outputs_are_far_from_the_networks():
+    model, images = assay.Classifier(shrunk(1.0)), pixels()
+    assert [copy.beta for copy, _ in faithful(Softened(model, 10.0), images, model.logits(images))] == [10.0]
+    model = assay.Classifier(shrunk(0.03))
+    outputs = model.logits(images)
+    for copy, mine in faithful(Softened(model, 10.0), images, outputs):
+        assert copy.beta > 10.0
+        apart = (copy.logits(images) - outputs)[mine].abs().amax(1)
+        assert bool((apart <= outputs[mine].square().mean(1).sqrt()).all())
+
+
+def test_which_copy_an_image_gets_does_not_depend_on_those_beside_it():
+    model = assay.Classifier(shrunk(1.0))
+    images = torch.cat([pixels(4) * scale for scale in (0.05, 0.3, 1.0)])
+    together = {
+        row: copy.beta
+        for copy, mine in faithful(Softened(model, 10.0), images, model.logits(images))
+        for row in mine.nonzero()[:, 0].tolist()
+    }
+    alone = [faithful(Softened(model, 10.0), one[None], model.logits(one[None]))[0][0].beta for one in images]
+    assert len(set(alone)) > 1
+    assert alone == [together[row] for row in range(len(images))]

@@ -75,7 +75,13 @@ def test_a_killed_tuning_goes_on_to_the_same_bits_and_a_finished_one_does_nothin
     assert again.code == 0, again.err
     for name in FILES:
         assert (place / "other" / name).read_bytes() == (place / "out" / name).read_bytes(), name
-    assert "nothing was left to do" in run("tune", *DATA, *order, "--out", "other").out
+    assert not (place / "other" / "state").exists()
+    last = run("tune", *DATA, *order, "--out", "other")
+    assert "nothing was left to do" in last.out
+    assert [line for line in last.out.splitlines() if "│" in line or "0." in line] == [
+        line for line in tuned.out.splitlines() if "│" in line or "0." in line
+    ]
+    assert (place / "other" / "rounds.csv").read_bytes() == (place / "out" / "rounds.csv").read_bytes()
     refused = run("tune", *DATA, "--method", METHOD, "--seed", 1, "--out", "other")
     assert refused.code == 2
     assert "seed" in refused.lines[0]

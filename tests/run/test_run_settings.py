@@ -1,12 +1,14 @@
 import math
+import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.distributed.run import get_args_parser
 
-from assay.run.settings import differences, plain, settings_text
+from assay.run.settings import command_line, differences, plain, settings_text
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 LEAVES = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXTS
@@ -48,3 +50,10 @@ def test_truth_is_no_number_and_long_values_are_cut():
 def test_what_no_settings_file_can_hold_is_refused():
     with pytest.raises(TypeError, match="not TOML serializable"):
         settings_text({"a": object()})
+
+
+def test_a_command_of_two_processes_is_understood_by_torchruns_own_parser():
+    line = command_line("train", {"start": "a.safetensors", "seed": 0}, processes=2)
+    asked = get_args_parser().parse_args(shlex.split(line)[1:])
+    assert (asked.nproc_per_node, asked.module, asked.training_script) == ("2", True, "assay")
+    assert asked.training_script_args == ["train", "--start", "a.safetensors", "--seed", "0"]

@@ -14,7 +14,7 @@ from assay.attack.forms import gradient as gradient_forms
 from assay.attack.forms import layer as layer_forms
 from assay.attack.forms import surrogate as surrogate_forms
 from assay.attack.forms.form import Form, Step, form
-from assay.attack.forms.softened import Softened
+from assay.attack.forms.softened import Softened, faithful
 from assay.attack.goals import Goal, PushOutTopK
 from assay.attack.judge import Explain, Judge, Scene
 from assay.attack.optimiser import Optimiser, SteepestAscent
@@ -44,7 +44,8 @@ class MapAttack(Attack):
         tolerance: How far the predicted class's probability, or the value of head "scalar", may move; None for anywhere.
         margin: Lead of the predicted class's logit, in units of the clean logits' spread, below which it is defended.
         weight: Weight of that defence against the goal.
-        beta: Sharpness of the softplus.
+        beta: Sharpness of the softplus; up to 1024 times as sharp at images where the copy's outputs are further from the network's
+            than these are large.
         samples: Noisy copies per step for explainers that average over noise, drawn anew each step; None for the explainer's
             own number. The judge keeps the explainer's own number and noise.
         judge_every: Steps between judgements, each of which costs a forward pass and a map; the last step is always judged.
@@ -84,12 +85,18 @@ class MapAttack(Attack):
     def search(self, scene: Scene, judge: Judge) -> None:
         """See `Attack.search`."""
         shape = form(with_copies(scene.explainer, self.samples))
-        soft = Softened(scene.case.model, self.beta)
+        case, every = scene.case, torch.ones(len(scene.case.images), dtype=torch.bool, device=scene.case.images.device)
+        soft = Softened(case.model, self.beta)
+        copies = faithful(soft, case.images, case.logits) if shape.softens else [(soft, every)]
         judge.climbed.fill_(False)
         for restart in range(self.restarts):
 
             def climb(pixels: Tensor, rows: Tensor, step: int, restart: int = restart) -> Tensor:
-                found = self._climb(scene, soft, shape, pixels, rows, derive(scene.case.seed, f"MapAttack {restart} {step}"))
+                found, seed = torch.zeros_like(pixels), derive(scene.case.seed, f"MapAttack {restart} {step}")
+                for soft, mine in copies:
+                    part = mine[rows]
+                    if bool(part.any()):
+                        found[part] = self._climb(scene, soft, shape, pixels[part], rows[part], seed)
                 judge.climbed[rows] |= (found != 0).flatten(1).any(1)
                 return found
 

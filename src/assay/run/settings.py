@@ -32,7 +32,8 @@ def settings_text(settings: Mapping[str, Any]) -> str:
 
 def command_line(command: str, options: Mapping[str, Any], processes: int = 1) -> str:
     """The line that gives a command these options; None and False are left out."""
-    words = [f"assay {command}" if processes == 1 else f"torchrun --nproc-per-node={processes} -m assay {command}"]
+    # Without the dashes torchrun's own parser takes --start for an abbreviation of one of its options.
+    words = [f"assay {command}" if processes == 1 else f"torchrun --nproc-per-node={processes} -m -- assay {command}"]
     for name, value in options.items():
         option = f"--{name.replace('_', '-')}"
         if value is True:

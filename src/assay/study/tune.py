@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import polars as pl
@@ -143,21 +144,22 @@ class TuneStudy(TrainingStudy):
         network came with one and there are labelled images to measure it on.
         """
         tuned, seconds = done
-        tables = {"rounds.csv": tuned.history, "epochs.csv": tuned.epochs}
-        grid = rounds_table(tuned)
 
         def page() -> bytes:
             return render(tuned_page(short(self.diet), asked, tuned, self.record(asked))).encode()
 
-        return Report(
+        tables = {"rounds.csv": partial(_csv, tuned.history), "epochs.csv": partial(_csv, tuned.epochs)}
+        return replace(
+            _report(tuned.history),
             found=lambda: tuned,
-            files={**{name: partial(_csv, table) for name, table in tables.items()}, _REPORT: page},
+            files={**tables, _REPORT: page},
             groups=(lambda: _masks(tuned, asked.images.index), lambda: _network(tuned, asked, self._line(asked), seconds)),
-            grids=(TerminalTable(f"{grid.title} {grid.note}", grid.headings, grid.lines),),
-            sentences=tuned_sentences(tuned),
-            said=("masks.zarr, rounds.csv, epochs.csv and tuned.safetensors lie beside the report",),
-            main=("report", _REPORT),
         )
+
+    def again(self, asked: ToTune, folder: Path) -> Report:
+        """See `TrainingStudy.again`."""
+        del asked
+        return _report(pl.read_csv(folder / "rounds.csv").to_dicts())
 
     def record(self, asked: ToTune) -> dict[str, Any]:
         """The seven reproducibility answers."""
@@ -209,6 +211,18 @@ def tune_kept(
             last = time.monotonic()
     kept.keep(_parted(tuning))
     return diet.finish(tuning)
+
+
+def _report(history: Sequence[Mapping[str, Any]]) -> Report:
+    """What is told of the rounds."""
+    grid = rounds_table(history)
+    return Report(
+        found=lambda: None,
+        grids=(TerminalTable(f"{grid.title} {grid.note}", grid.headings, grid.lines),),
+        sentences=tuned_sentences(history),
+        said=("masks.zarr, rounds.csv, epochs.csv and tuned.safetensors lie beside the report",),
+        main=("report", _REPORT),
+    )
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,10 +53,10 @@ def tuned_page(method: str, asked: ToTune, tuned: Tuned, record: Mapping[str, An
         kind="tuning by DiET",
         facts={"Images": str(asked.images.record["name"]), "Tuned on": plural(len(tuned.images), "image"), "Method": method},
         lead=_LEAD,
-        verdict=tuned_sentences(tuned),
+        verdict=tuned_sentences(tuned.history),
         rules=_RULES,
         sections=(
-            Section("Round by round", "", (rounds_table(tuned), *_losses(tuned)), "rounds"),
+            Section("Round by round", "", (rounds_table(tuned.history), *_losses(tuned)), "rounds"),
             Section("What the masks keep", "", (_masks(tuned, asked),), "masks"),
         ),
         settings={"method": method, "seed": str(asked.seed)},
@@ -64,10 +64,14 @@ def tuned_page(method: str, asked: ToTune, tuned: Tuned, record: Mapping[str, An
     )
 
 
-def tuned_sentences(tuned: Tuned) -> tuple[Sentence, ...]:
-    """What the round that was taken came to, in figures; nothing is judged."""
-    row = tuned.history[tuned.chosen]
-    told = f"Round {row['round']} of {len(tuned.rounds)} was taken: its masks keep {row['kept']:.0%} of the pixels on average"
+def tuned_sentences(history: Sequence[Mapping[str, Any]]) -> tuple[Sentence, ...]:
+    """What the round that was taken came to, in figures; nothing is judged.
+
+    Args:
+        history: A row for each round.
+    """
+    row = next(one for one in history if one["chosen"])
+    told = f"Round {row['round']} of {len(history)} was taken: its masks keep {row['kept']:.0%} of the pixels on average"
     text = f"{told}, and with these alone the tuned network agrees with the network given on {row['simplified']:.0%} of the images."
     found = [Sentence("note", text), Sentence("note", f"On whole images the two agree on {row['on_images']:.0%} of them.")]
     if row.get("validation") is not None:
@@ -75,10 +79,14 @@ def tuned_sentences(tuned: Tuned) -> tuple[Sentence, ...]:
     return tuple(found)
 
 
-def rounds_table(tuned: Tuned) -> TextTable:
-    """A line for each round."""
-    shown = [name for name in HEADS if name in tuned.history[0]]
-    lines = tuple((f"{row['round']}{'*' * row['chosen']}", *(f"{row[name]:.3f}" for name in shown)) for row in tuned.history)
+def rounds_table(history: Sequence[Mapping[str, Any]]) -> TextTable:
+    """A line for each round.
+
+    Args:
+        history: A row for each round.
+    """
+    shown = [name for name in HEADS if history[0].get(name) is not None]
+    lines = tuple((f"{row['round']}{'*' * row['chosen']}", *(f"{row[name]:.3f}" for name in shown)) for row in history)
     return TextTable(
         "Rounds;", "* the one that was taken.", ("round", *(HEADS[name] for name in shown)), lines, (False, *(True,) * len(shown))
     )

@@ -54,6 +54,8 @@ class Form(ABC):
 
     holds: bool = False
     """Whether `pull` takes the penalty off, its passes giving the images' own logits anyway."""
+    softens: bool = False
+    """Whether `pull` goes through the softplus copy."""
 
     @abstractmethod
     def pull(self, step: Step) -> Tensor:
@@ -73,6 +75,8 @@ def form(explainer: object) -> Form:
 
 class SumForm(Form):
     """A map that is a sum over inputs of the network: one for a gradient, many for a path or noisy copies."""
+
+    softens = True
 
     @property
     def each(self) -> int:

@@ -20,12 +20,14 @@ from assay.errors import DerivativeError
 from assay.models.classifier import Classifier
 from assay.models.preparation.fold import name_of
 
-__all__ = ["Softened"]
+__all__ = ["Softened", "faithful"]
 
 _UNDERIVED = ("is not implemented", "differentiate twice", "once_differentiable")
 """What torch says where there is no second derivative."""
 _KINKED = ("clamp", "clamp_min", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "prelu", "relu", "relu6", "softshrink", "threshold")
 """What is softened where it is called by Python."""
+_SHARPER = (1, 4, 16, 64, 256, 1024)
+"""By how much a softplus is sharpened until the copy is near the network."""
 _DOUBLE = 3
 """Activation memory of a backward pass that is itself differentiated, in units of a plain one's."""
 
@@ -59,6 +61,12 @@ class Softened(Classifier):
         self._stiff = _kinks(self.module)
         self._followed = False
         self._groups: dict[int, Chunks] = {}
+
+    def sharper(self, by: float) -> Softened:
+        """The same with a softplus so many times as sharp."""
+        found = copy.copy(self)
+        found.beta = self.beta * by
+        return found
 
     def forward(self, pixels: Tensor) -> Tensor:
         """See `Classifier.forward`; twice differentiable.
@@ -146,6 +154,31 @@ class Softened(Classifier):
 
     def _bytes_per_image(self, shape: tuple[int, ...], backward: bool) -> int:
         return super()._bytes_per_image(shape, backward) * (_DOUBLE if backward else 1)
+
+
+def faithful(soft: Softened, images: Tensor, outputs: Tensor) -> list[tuple[Softened, Tensor]]:
+    """Softened copies, and which images (N,) bool each is for: of several sharpnesses the least at which it still is the network there.
+
+    Bends add up along a network, and those of a deep one can end in outputs that have nothing to do with its own.
+
+    Args:
+        soft: The copy to begin with; the others are sharper.
+        images: (N, C, H, W).
+        outputs: (N, K, ...), the model's own; a copy's may be apart from them by their root mean square.
+    """
+    left = torch.ones(len(images), dtype=torch.bool, device=images.device)
+    reach = outputs.flatten(1).square().mean(1).sqrt()
+    copies = []
+    for sharper in _SHARPER:
+        found, rows = soft.sharper(sharper), left.nonzero()[:, 0]
+        near = (found.unchecked_logits(images[rows]) - outputs[rows]).flatten(1).abs().amax(1) <= reach[rows]
+        mine = torch.zeros_like(left)
+        mine[rows] = near | (sharper == _SHARPER[-1])
+        left = left & ~mine
+        copies.append((found, mine))
+        if not bool(left.any()):
+            break
+    return [(one, mine) for one, mine in copies if bool(mine.any())]
 
 
 class _Softplus(TorchFunctionMode):

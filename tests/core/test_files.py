@@ -95,6 +95,8 @@ def test_one_file_is_on_the_disk_before_it_takes_its_place_and_its_name_after(tm
     assert synced == [(inode, False), (tmp_path.stat().st_ino, True)]
 
 
-@pytest.mark.parametrize(("text", "shown"), [("a é 日", "a é 日"), ("\x1b[31mred", r"\x1b[31mred"), ("a\nb\x07", r"a\nb\x07"), ("\u202e", r"\u202e")])
+@pytest.mark.parametrize(
+    ("text", "shown"), [("a é 日", "a é 日"), ("\x1b[31mred", r"\x1b[31mred"), ("a\nb\x07", r"a\nb\x07"), ("\u202e", r"\u202e")]
+)
 def test_what_steers_a_terminal_is_written_as_an_escape(text, shown):
     assert printable(text) == shown

@@ -116,7 +116,7 @@ def test_a_bug_is_not_hidden_behind_a_message(place, run, monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("assay.cli.tasks.options.inputs", broken)
+    monkeypatch.setattr("assay.cli.tasks.options.selection", broken)
     monkeypatch.setattr("sys.argv", ["assay", "explain", *arguments({})])
     with pytest.raises(ZeroDivisionError):
         main()

@@ -76,7 +76,7 @@ CORE = _of(
         "control characters reach the terminal",
         "one if one.isprintable() else one",
         "one if one.isprintable() or True else one",
-        "test_bad_input.py test_run_commands.py",
+        "test_files.py",
     ),
     (
         "somebody's file taken for a draft",
@@ -118,7 +118,7 @@ EXPLAIN = _of(
         "uniform noise in half the range",
         "mul_(2 * self.radius).sub_(self.radius)",
         "mul_(self.radius).sub_(self.radius / 2)",
-        "test_smooth.py",
+        "test_kernels.py",
     ),
     ("the spread of uniform noise", "return self.radius / 3**0.5", "return self.radius / 2", "test_kernels.py"),
     ("antithetic noise twice the same", "sign = (1 - 2 * (sample % 2))", "sign = (1 - 0 * (sample % 2))", "test_smooth.py"),
@@ -412,8 +412,8 @@ BOUNDS = _of(
     ),
     (
         "all of alpha for each bound",
-        "alpha = (1 - confidence) / 4",
-        "alpha = 1 - confidence",
+        "smoothing.kernel.spread, (1 - confidence) / 4",
+        "smoothing.kernel.spread, 1 - confidence",
         "test_second_opinion.py test_gradient_certificate.py",
     ),
     (
@@ -500,8 +500,8 @@ TUNE = _of(
     "tune",
     (
         "masks averaged over the wrong rounds",
-        "self.rounds[first : self.chosen + 1]",
-        "self.rounds[first:]",
+        "0 if self.average else chosen : chosen + 1]",
+        "0 if self.average else chosen :]",
         "test_diet.py::test_the_masks_are_the_mean_of_the_rounds_up_to_the_chosen_one",
     ),
     (

@@ -1,6 +1,9 @@
 """A disk that is full or read-only, on a file system of its own where the machine lets tests mount one."""
 
+import errno
+import os
 import subprocess
+from itertools import count
 
 import pytest
 
@@ -64,3 +67,39 @@ def test_a_read_only_disk_is_one_line(disk, run):
     assert "cannot write in the folder disk/out: Read-only file system" in found.lines[0]
     with pytest.raises(DataError, match="cannot make the folder"), Run.open(home / "new", command="audit", settings={}, answers={}):
         pass
+
+
+TINY = "SmallResNet(widths=(4,), blocks=(1,), strides=(2,), stem=4, stem_stride=2)"
+METHOD = "DiET(rounds=1, mask_stop=Epochs(1), model_stop=Epochs(1), precision='float32')"
+TRAIN = ("train", "--data", "HardDigits(size=32, count=20)", "--architecture", TINY, "--epochs", "2")
+TUNE = ("tune", "--model", "hard-digits", "--images", "HardDigits(size=32, count=4)", "--device", "cpu", "--method", METHOD)
+
+
+@pytest.mark.parametrize(
+    ("command", "out", "result"), [(TRAIN, "net.safetensors", "."), (TUNE, "out", "out/tuned.safetensors")], ids=["train", "tune"]
+)
+def test_a_disk_that_fills_up_at_any_write_is_one_line_and_the_work_goes_on(command, out, result, place, run, monkeypatch):
+    assert run(*command, "--out", f"whole/{out}").code == 0
+    due = (place / "whole" / (out if result == "." else result)).read_bytes()
+    sync = os.fsync
+    for at in count(1, 3):
+        left = iter(range(at - 1))
+
+        def full(descriptor, left=left):
+            if next(left, None) is None:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            sync(descriptor)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            found = run(*command, "--out", f"{at}/{out}")
+        if found.code == 0:
+            break
+        assert (found.code, len([line for line in found.lines if line.startswith("assay: ")])) == (2, 1), found.err
+        assert "is full; free some and start the same command again" in found.lines[-1]
+        assert "Traceback" not in found.err
+        again = run(*command, "--out", f"{at}/{out}")
+        assert again.code == 0, again.err
+        assert (place / str(at) / (out if result == "." else result)).read_bytes() == due
+        assert not list((place / str(at)).rglob("state"))
+    assert at > 9

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import assay
+
 HERE = Path(__file__).parent
 LIME = "Lime(samples=6, segments=Grid(rows=2, columns=2))"
 AUDIT = ("audit", "--explainer", "Gradient", "--explainer", LIME, "--measure", "Deletion(steps=3)", "--gallery", "3")
@@ -42,7 +44,8 @@ def contents(folder):
 
 
 def start(arguments, at, before=()):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent), "COLUMNS": "300"}
+    paths = os.pathsep.join(map(str, (HERE.parent, Path(assay.__file__).parents[1])))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "COLUMNS": "300"}
     command = [*(before or [sys.executable]), str(HERE / "killed.py"), str(at), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, start_new_session=True)
 

@@ -9,14 +9,14 @@ import torch
 import zarr
 
 from assay.cli.tasks import options
-from assay.cli.tasks.options import Inputs
 from assay.data import HardDigits, read
+from assay.data.source import Selection
 from assay.errors import DataError
 
 
 @pytest.mark.parametrize("indices", [range(10), [0, 3, 4, 8, 9], np.array([1, 2, 7])])
 def test_blocks_cover_all_positions_evenly_and_are_read_in_order(indices):
-    chosen = Inputs(HardDigits(size=32, count=10), indices)
+    chosen = Selection(HardDigits(size=32, count=10), indices)
     blocks = chosen.blocks(4)
     assert [at for block in blocks for at in block] == list(range(len(indices)))
     assert max(map(len, blocks)) <= 4
@@ -26,13 +26,13 @@ def test_blocks_cover_all_positions_evenly_and_are_read_in_order(indices):
 
 
 def test_any_positions_can_be_read():
-    chosen = Inputs(HardDigits(size=32, count=10), [2, 5, 7, 8])
+    chosen = Selection(HardDigits(size=32, count=10), [2, 5, 7, 8])
     (batch,) = chosen.read([[3, 0]])
     assert torch.equal(batch.images, read(chosen.dataset, [8, 2]).images)
 
 
 def test_counted_images_are_chosen_by_the_seed_in_ascending_order():
-    first, again, other = (options.inputs("HardDigits(size=32)", None, None, 20, seed).indices for seed in (0, 0, 1))
+    first, again, other = (options.selection(HardDigits(size=32), "hard-digits", 20, seed).indices for seed in (0, 0, 1))
     assert first == again == sorted(set(first))
     assert first != other
 
@@ -70,4 +70,4 @@ def test_shards_are_explained_alike_with_and_without_worker_processes(packed, ru
 
 def test_a_split_of_what_has_none_is_refused(packed):
     with pytest.raises(DataError, match="--split test is for named data sets, but shards is taken whole"):
-        options.inputs("shards", "test", None, None, 0)
+        options.Pictures(split="test").dataset("shards")

@@ -48,7 +48,7 @@ def task(folder, **options):
 
 def test_options_prepare_pictures_and_model(folder, capsys):
     told = task(folder, mean="0.5", std="0.25", resize="16", crop="12,14", interpolation="bilinear", channels=1, range=(0.0, 3000.0))
-    batch = next(told.inputs().batches())
+    batch = next(told.selection().batches())
     assert batch.images.shape == (3, 1, 12, 14)
     assert batch.images.max() > 0.6
     model = told.network()
@@ -87,7 +87,7 @@ def test_published_weights_bring_their_own_preparation(folder, name):
 )
 def test_options_that_make_no_sense_are_refused(folder, options, message):
     told = task(folder, **options)
-    step = told.network if {"mean", "std"} & set(options) else told.inputs
+    step = told.network if {"mean", "std"} & set(options) else told.selection
     with pytest.raises(SpecError, match=message):
         step()
 

@@ -1,9 +1,12 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,6 +171,67 @@ def test_a_run_that_fails_before_its_first_epoch_is_over_leaves_nothing_behind(t
     with pytest.raises(ModelError, match="diverged"):
         raise run(*DATA, "--architecture", TINY, "--recipe", diverging, "--out", tmp_path / "net.safetensors").exception
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_start_leaves_no_folder_above_the_checkpoint(tmp_path):
+    for words in (("--recipe", "Recipe(epochs=1, batch_size=8, lr=1e30, warmup=0.0)"), ("--attacked", 3)):
+        assert run(*DATA, "--architecture", TINY, *words, "--out", tmp_path / "new" / "deep" / "net.safetensors").exception is not None
+        assert list(tmp_path.iterdir()) == []
+
+
+class DeadError(BaseException):
+    """Stands for a process that is killed: it does nothing more."""
+
+
+def test_a_training_that_is_killed_at_any_moment_while_it_cleans_up_is_not_done_again(tmp_path, monkeypatch):
+    class Dying:
+        """Every change of the file system from the `at`-th on, after the results have been moved, meets a dead process."""
+
+        def __init__(self, at):
+            self.left, self.dead = at, False
+
+        def call(self, real, *more, **options):
+            self.left -= 1
+            self.dead = self.dead or self.left <= 0
+            if self.dead:
+                raise DeadError
+            return real(*more, **options)
+
+    def killed(self, wanted):
+        raise DeadError
+
+    def resume(folder):
+        return CliRunner().invoke(app, ["run", "resume", str(folder / "net.run"), "--trust"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "publish", killed)
+        with pytest.raises(DeadError):
+            run(*QUICK, "--out", tmp_path / "begun" / "net.safetensors")
+    monkeypatch.setattr(Fitting, "epoch", None)
+    real, publish = {name: getattr(Path, name) for name in ("unlink", "replace", "rmdir")}, Run.publish
+    for at in range(1, 100):
+        folder, dying = tmp_path / str(at), Dying(at)
+        shutil.copytree(tmp_path / "begun", folder)
+        with monkeypatch.context() as patch, suppress(DeadError):
+
+            def dies(self, wanted, dying=dying, patch=patch):
+                for name, one in real.items():
+                    patch.setattr(Path, name, lambda *more, one=one, dying=dying, **options: dying.call(one, *more, **options))
+                publish(self, wanted)
+
+            patch.setattr(Run, "publish", dies)
+            resume(folder)
+        if (folder / "net.run" / "run.toml").exists():
+            again = resume(folder)
+            assert again.exit_code == 0, (at, again.exception)
+            assert "test accuracy" in again.output
+            assert not (folder / "net.run").exists()
+        assert checkpoint.load(folder / "net.safetensors").classes == tuple("0123456789")
+        with pytest.raises(WeightsError, match="exists already"):
+            raise run(*QUICK, "--out", folder / "net.safetensors").exception
+        if not dying.dead:
+            break
+    assert at > 8
 
 
 def test_adversarial_training_reports_its_robust_accuracy(tmp_path):

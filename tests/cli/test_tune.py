@@ -48,6 +48,10 @@ def test_it_writes_masks_tables_and_a_checkpoint_that_loads(tuned, place):
     given = checkpoint.read("hard-digits")[0]
     assert any(not torch.equal(*pair) for pair in zip(net.parameters(), given.parameters(), strict=True))
     assert "other backgrounds" in tuned.out
+    assert tuned.out.startswith("Round ")
+    page = (out / "report.html").read_text()
+    assert tuned.out.splitlines()[0] in page
+    assert page.count("data:image/png") >= 1
     answers = json.loads((out / "environment.json").read_text())
     assert {"algorithm", "code", "data", "splits", "machine", "packages", "setup"} <= answers.keys()
 
@@ -71,7 +75,13 @@ def test_a_killed_tuning_goes_on_to_the_same_bits_and_a_finished_one_does_nothin
     assert again.code == 0, again.err
     for name in FILES:
         assert (place / "other" / name).read_bytes() == (place / "out" / name).read_bytes(), name
-    assert "nothing was left to do" in run("tune", *DATA, *order, "--out", "other").out
+    assert not (place / "other" / "state").exists()
+    last = run("tune", *DATA, *order, "--out", "other")
+    assert "nothing was left to do" in last.out
+    assert [line for line in last.out.splitlines() if "│" in line or "0." in line] == [
+        line for line in tuned.out.splitlines() if "│" in line or "0." in line
+    ]
+    assert (place / "other" / "rounds.csv").read_bytes() == (place / "out" / "rounds.csv").read_bytes()
     refused = run("tune", *DATA, "--method", METHOD, "--seed", 1, "--out", "other")
     assert refused.code == 2
     assert "seed" in refused.lines[0]

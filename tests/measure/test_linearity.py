@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import replace
 
 import captum.metrics
 import pytest
@@ -7,6 +8,8 @@ import torch
 from torch import nn
 
 import assay
+from assay.explain.base import check_case
+from assay.measure import linearity
 from reference import measures
 from reference.nets import Function, linear, plain
 
@@ -22,7 +25,7 @@ WEIGHT = torch.linspace(-1, 1, 192)
 def test_infidelity_is_its_slow_twin(scaled, relative, channels, kernel, images):
     net, maps, samples, seed = plain(nn.GELU), images(channels=channels, seed=1) - 0.5, 7, 3
     chosen = assay.Gaussian(0.2) if kernel == "normal" else assay.Uniform(0.2)
-    found = assay.Infidelity(chosen, samples, scaled, relative)(assay.Classifier(net), images(), maps, TARGETS, seed=seed)
+    found = assay.Infidelity(chosen, samples, scaled, relative, antithetic=False)(assay.Classifier(net), images(), maps, TARGETS, seed=seed)
     for i in range(3):
         noise = [measures.drawn(kernel, seed, "Infidelity", i, j, (3, 8, 8)) for j in range(samples)]
         changes = [0.2 * one if kernel == "normal" else 0.4 * one - 0.2 for one in noise]
@@ -135,3 +138,67 @@ def test_one_number_is_explained_as_the_output_says(images):
         maps = assay.Gradient()(model, images(), TARGETS)
         small = assay.LocalLinearError(radius=1e-3, samples=30, relative=True)(model, images(), maps, TARGETS)
         assert small.max() < 0.02
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+@pytest.mark.parametrize("samples", [6, 7])
+def test_antithetic_infidelity_is_its_slow_twin(scaled, samples, images):
+    net, maps = plain(nn.GELU), images(seed=1) - 0.5
+    found = assay.Infidelity(samples=samples, scaled=scaled, relative=True)(assay.Classifier(net), images(), maps, TARGETS, seed=3)
+    for i in range(3):
+        once = [0.2 * measures.drawn("normal", 3, "Infidelity", i, j, (3, 8, 8)) for j in range(4)]
+        changes = [sign * one for one in once for sign in (1, -1)][:samples]
+        expected = measures.infidelity(net, images()[i], maps[i], TARGETS[i], changes, scaled, True)
+        assert float(found[i]) == pytest.approx(expected, rel=1e-4)
+
+
+def curved(x):
+    """A linear part and a larger even one, for the map of the linear part."""
+    return 0.3 * (x - 0.5) @ WEIGHT + 2.0 * ((x - 0.5) ** 2).sum(1)
+
+
+def test_antithetic_pairs_come_to_what_independent_draws_come_to_with_less_noise(images):
+    model, maps = assay.Classifier(Function(curved)), WEIGHT.view(1, 3, 8, 8).expand(3, -1, -1, -1) + 0.3
+
+    def drawn(antithetic, samples, seeds):
+        measure = assay.Infidelity(samples=samples, scaled=True, relative=True, antithetic=antithetic)
+        return torch.stack([measure(model, images(), maps, ZEROS, seed=seed) for seed in range(seeds)])
+
+    many = [drawn(antithetic, 4000, 1)[0] for antithetic in (True, False)]
+    torch.testing.assert_close(many[0], many[1], rtol=0.1, atol=0.02)
+    noise = [drawn(antithetic, 40, 20).std(0).mean() for antithetic in (True, False)]
+    assert noise[0] < 0.7 * noise[1]
+
+
+def test_an_image_stops_at_the_wanted_error_and_not_before(images):
+    maps = images(seed=1) - 0.5
+
+    def spent(error):
+        model = assay.Classifier(plain(nn.GELU))
+        measure = assay.Infidelity(samples=512, scaled=True, relative=True, error=error)
+        found = measure(model, images(), maps, TARGETS)
+        return model.passes.forward - 3, found
+
+    most, whole = spent(1e-9)
+    some, near = spent(0.03)
+    fewest, _ = spent(10.0)
+    assert most == 3 * 512
+    assert fewest == 3 * 32 <= some < most
+    torch.testing.assert_close(
+        whole, assay.Infidelity(samples=512, scaled=True, relative=True)(assay.Classifier(plain(nn.GELU)), images(), maps, TARGETS)
+    )
+    assert (near - whole).abs().max() < 0.15
+
+
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("scaled", [True, False])
+def test_the_standard_error_is_the_spread_over_seeds(scaled, relative, images):
+    model, maps = assay.Classifier(Function(curved)), WEIGHT.view(1, 3, 8, 8).expand(1, -1, -1, -1) + 0.3
+    case = check_case(model, images()[:1], ZEROS[:1])
+    found, told = [], []
+    for seed in range(60):
+        draws = linearity._Draws(assay.Gaussian(0.2), "Infidelity", -1.0, True)
+        products = linearity._products(replace(case, seed=seed), [maps], draws, ZEROS[:1], range(64))
+        found.append(float(linearity._score(products.mean(0), scaled, relative)))
+        told.append(float(linearity._standard_error(products, True, scaled, relative)))
+    assert sum(told) / len(told) == pytest.approx(torch.tensor(found).std().item(), rel=0.35)

@@ -119,7 +119,7 @@ def test_a_destination_is_checked_before_the_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WeightsError, match="cannot make the folder"):
         checkpoint.check_destination(tmp_path / "file" / "net.safetensors")
-    assert checkpoint.check_destination(tmp_path / "new" / "net.safetensors").parent.is_dir()
+    assert not checkpoint.check_destination(tmp_path / "new" / "net.safetensors").parent.exists()
 
 
 def test_a_missing_card_is_named(saved):

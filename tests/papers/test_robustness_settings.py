@@ -56,7 +56,7 @@ def test_the_papers_six_explainers_are_measured_as_in_the_paper_on_probability_a
 
 def test_sixteen_bits_are_for_local_lipschitz_constants_of_the_small_preset_alone():
     for part in preset("small").parts.values():
-        assert (part.precision == "auto") == all(one.startswith("LocalLipschitz") for one in part.measures)
+        assert (part.precision == "auto") == (not part.score and all(one.startswith("LocalLipschitz") for one in part.measures))
     assert {part.precision for part in preset("paper").parts.values()} == {None}
 
 
@@ -77,10 +77,10 @@ def test_the_papers_preset_takes_a_thousand_images_and_the_papers_samples():
     }
 
 
-def test_the_small_preset_takes_what_is_shipped_but_for_other_balls():
-    assert set(default_models("small")) == {
-        name for name in checkpoint.shipped() if name.endswith(("cifar10", TWINS)) and not name.endswith(ROBUST)
-    }
+def test_the_small_preset_takes_the_shipped_pairs_in_the_papers_ball():
+    pairs = {name for name in checkpoint.shipped() if backbone(name) + TWINS in TRAININGS}
+    assert set(default_models("small")) == {name for name in pairs if not name.endswith((FIRST, ROBUST))}
+    assert not {"vit-cifar10", "convmixer-cifar10", "resnet-cifar10-robust"} & set(default_models("small"))
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -141,7 +141,7 @@ def test_settings_survive_their_own_text():
 def test_two_processes_take_as_many_steps_of_each_part():
     plan = jobs(preset("small"))
     pending = list(range(3, len(plan.steps)))
-    shares = [share_steps(plan, SimpleNamespace(pending=lambda: pending, ranks=Ranks(rank, 2))) for rank in (0, 1)]
+    shares = [share_steps(plan, SimpleNamespace(pending=lambda: pending, ranks=Ranks(rank, 2), part=None)) for rank in (0, 1)]
     assert sorted(shares[0] + shares[1]) == pending
     one, other = (Counter(plan.steps[number].job.part for number in share) for share in shares)
     assert all(abs(one[part] - other[part]) <= 1 for part in one | other)

@@ -11,6 +11,7 @@ from assay.errors import DataError, SpecError, WeightsError
 from assay.papers.robustness.docs import publish
 from assay.papers.robustness.jobs import Jobs
 from assay.papers.robustness.study import do_steps, foreseen, study
+from assay.run.blocks import ArrayPart
 from assay.run.sink import Memory
 from assay.run.status import status, verify
 from reference.robustness import DATA, NAMES, make_weights, tiny
@@ -167,6 +168,21 @@ def test_steps_that_two_processes_share_come_to_the_same_values(values, weights)
     for rank in (1, 0):
         do_steps(jobs, sink, Ranks(rank, 2).share(range(len(jobs.steps))))
     assert pl.concat(sink.tables("values")).equals(values)
+
+
+def test_parts_of_a_study_are_merged_to_the_same_values_and_not_before_all_are_done(finished, values, weights, tmp_path, plain):
+    folder, said = tmp_path / "run", "part 2 of 2 is done: "
+    told = study(tiny(weights), folder, part=ArrayPart(2, 2))
+    assert told.startswith(said)
+    assert "blocks are missing" in told
+    with pytest.raises(DataError, match=r"cannot be merged: \d of \d+ blocks are missing"):
+        study(tiny(weights), folder, part="merge")
+    assert "all are done; end the run by `assay run merge" in study(tiny(weights), folder, part=ArrayPart(1, 2))
+    assert study(tiny(weights), folder, part=ArrayPart(2, 2)) == f"{said}all are done; end the run by `assay run merge {folder}`"
+    merged = study(tiny(weights), folder, part="merge")
+    assert pl.read_parquet(folder / "values.parquet").equals(values)
+    assert merged.verdict == finished.verdict
+    assert list(verify(folder)) == []
 
 
 def test_other_settings_and_other_weights_are_refused_by_name(finished, weights, tmp_path):

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from assay.data.base import Batch, Corrupt
+from assay.core.progress import Progress, silent
+from assay.data.base import Batch, Corrupt, Dataset
+from assay.data.files.encoded import Encoded
+from assay.data.reader import read_blocks
+from assay.errors import DataError
 
-__all__ = ["Held", "Source", "placed"]
+__all__ = ["Held", "Selection", "Source", "placed"]
 
+_READ = 64
+"""Images that are read together at most."""
 _BROKEN = "a pixel is NaN or infinite"
 
 
@@ -25,6 +32,81 @@ class Source(Protocol):
 
     def read(self, blocks: Iterable[Sequence[int]]) -> Iterator[Batch]:
         """One batch for each block of positions in `indices`, in order; what cannot be read is in its `errors`, in order."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Chosen images of a data set, read when they are asked for.
+
+    Args:
+        dataset: The data set.
+        indices: The images' numbers within it.
+        workers: Processes that read ahead; by default none where reading takes seconds.
+        labelled: Whether labels say what an image shows as a whole.
+    """
+
+    dataset: Dataset
+    indices: Sequence[int]
+    workers: int | None = None
+    labelled: bool = True
+
+    def blocks(self, size: int = _READ) -> list[range]:
+        """Positions in `indices`, in even blocks of at most `size`."""
+        many = len(self.indices)
+        step = math.ceil(many / math.ceil(many / size))
+        return [range(start, min(start + step, many)) for start in range(0, many, step)]
+
+    def read(self, blocks: Iterable[Sequence[int]]) -> Iterator[Batch]:
+        """One batch per block of positions, in order, read ahead; see `assay.data.reader.read_blocks`."""
+        found = read_blocks(self.dataset, map(self._numbers, blocks), self.workers)
+        return found if self.labelled else (replace(one, labels=None) for one in found)
+
+    def _numbers(self, block: Sequence[int]) -> Sequence[int]:
+        if isinstance(block, range) and block.step == 1:
+            return self.indices[block.start : block.stop]  # A range of a range takes no memory.
+        return [self.indices[at] for at in block]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W) of the first image that can be read.
+
+        Raises:
+            DataError: There is none.
+        """
+        for number in self.indices:
+            try:
+                return tuple(self.dataset[number].image.shape)
+            except DataError as error:
+                problem = error
+        raise problem
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the images: files that are left out."""
+        files = getattr(self.dataset, "dataset", self.dataset)  # Below what lies over them.
+        skipped = files.skipped if isinstance(files, Encoded) else {}
+        told = ", ".join(f"{many} {kind}" for kind, many in skipped.items())
+        return (f"left out of {self.dataset.name}, being no images: {told}",) if told else ()
+
+    def batches(self) -> Iterator[Batch]:
+        """The images in full batches."""
+        return self.read(self.blocks())
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the reproducibility record says of the data."""
+        return self.describe()
+
+    def describe(self, progress: Progress = silent) -> dict[str, Any]:
+        """`record`, telling how far the hashing of the files is, which reads all of them once."""
+        data = self.dataset
+        return {
+            "name": data.name,
+            "spec": repr(data),
+            "split": data.split,
+            "images in all": len(data),
+            "sha256": data.hashed(progress),
+        }
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from assay.core.order import positive
 from assay.core.registry import check_at_least, check_positive, register
 from assay.explain.base import Explainer
 from assay.explain.kernels import Gaussian, Kernel, draw
@@ -15,6 +17,9 @@ from assay.models.case import Case
 from assay.models.passes import scores
 
 __all__ = ["Infidelity", "LocalLinearError"]
+
+_FIRST = 32
+"""Samples before the first look at a standard error; then as many again as there were."""
 
 
 @register
@@ -26,6 +31,9 @@ class Infidelity(Measure):
         samples: Draws, and forward passes, per image.
         scaled: Multiply each map by the factor that suits it best, so that its unit does not matter.
         relative: Divide by `E_I [(f(x) - f(x - I))^2]`: 0 is perfect, and with `scaled` 1 is a useless map.
+        antithetic: Draw every second change as minus the one before it; None does so where the score is scaled or relative, which the
+            noise of even parts of f then no longer reaches.
+        error: Standard error at which an image needs no more samples, for all maps; None takes them all.
 
     Source: Yeh et al. 2019, definition 2.1; `scaled` is its equation 5's optimal scale.
     """
@@ -34,21 +42,26 @@ class Infidelity(Measure):
     samples: int = 100
     scaled: bool = False
     relative: bool = False
+    antithetic: bool | None = None
+    error: float | None = None
     category: ClassVar[str] = "faithfulness"
     higher_is_better: ClassVar[bool] = False
     reference: ClassVar[str] = "Yeh, Hsieh, Suggala, Inouye, Ravikumar: On the (In)fidelity and Sensitivity of Explanations, NeurIPS 2019"
     pitfalls: ClassVar[str] = "Rewards maps that are the best straight line through the noise, not those that find evidence."
-    takes: ClassVar[str] = "`samples` forward per image, however many maps"
+    takes: ClassVar[str] = "`samples` forward per image at the most, however many maps"
     meaning: ClassVar[str] = (
         "Change the image at random and by much: a faithful map, read as a sum over pixels, predicts how the score moves."
     )
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "samples")
+        if self.error is not None:
+            check_positive(self, "error")
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
         """See `Measure.evaluate`."""
-        return _error(case, maps, self.kernel, "Infidelity", self.samples, -1.0, self.scaled, self.relative)
+        mirrored = self.scaled or self.relative if self.antithetic is None else self.antithetic
+        return _error(case, maps, _Draws(self.kernel, "Infidelity", -1.0, mirrored), self, self.error)
 
 
 @register
@@ -81,27 +94,72 @@ class LocalLinearError(Measure):
 
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
         """See `Measure.evaluate`."""
-        return _error(case, maps, Gaussian(self.radius), "LocalLinearError", self.samples, 1.0, self.scaled, self.relative)
+        return _error(case, maps, _Draws(Gaussian(self.radius), "LocalLinearError", 1.0), self)
 
 
-def _error(case: Case, maps: list[Tensor], kernel: Kernel, stream: str, samples: int, sign: float, scaled: bool, relative: bool) -> Tensor:
-    """Mean squared errors (E, N) of `map . step` as a prediction of `f(x + sign * step) - f(x)`, times `sign`; one set of passes."""
-    images, shape = case.images, tuple(case.images.shape[1:])
-    rows = pairs_of(len(images), samples, images.device)
-    predicted = torch.empty(len(maps), len(rows), device=images.device)
+@dataclass(frozen=True)
+class _Draws:
+    """Which changes are drawn: their distribution and stream, the sign they are added with, whether each comes with its mirror."""
+
+    kernel: Kernel
+    stream: str
+    sign: float
+    mirrored: bool = False
+
+
+def _products(case: Case, maps: list[Tensor], draws: _Draws, active: Tensor, samples: range) -> Tensor:
+    """`[guess^2, guess * change, change^2]` (S, E, A, 3), float64, of some samples of the images at places `active` (A,).
+
+    `guess` is `map . step` and `change` is `f(x + sign * step) - f(x)`, times `sign`; one set of passes serves all maps.
+    """
+    images, shape, many = case.images, tuple(case.images.shape[1:]), len(samples)
+    rows = pairs_of(len(active), many, images.device)
+    numbers = torch.arange(samples.start, samples.stop, device=images.device).repeat(len(active))
+    guess = torch.empty(len(maps), len(rows), device=images.device)
 
     def make(start: int, stop: int) -> Tensor:
-        here = rows[start:stop]
-        step = draw(kernel, case.seed, stream, case.index[here], torch.arange(start, stop, device=images.device) % samples, shape)
+        here = active[rows[start:stop]]
+        step = draw(draws.kernel, case.seed, draws.stream, case.index[here], numbers[start:stop], shape, draws.mirrored)
         for kind, one in enumerate(maps):
-            predicted[kind, start:stop] = torch.linalg.vecdot(one.expand_as(images)[here].flatten(1), step.flatten(1))
-        return torch.add(images[here], step, alpha=sign)
+            guess[kind, start:stop] = torch.linalg.vecdot(one.expand_as(images)[here].flatten(1), step.flatten(1))
+        return torch.add(images[here], step, alpha=draws.sign)
 
-    moved = scores(case.model, case.targets, rows, images.shape[1:], make).view(len(images), samples)
-    change = sign * (moved - case.model.score(case.logits, case.targets)[:, None]).double()
-    guess = predicted.view(len(maps), len(images), samples).double()
-    if scaled:
-        fit = (guess * change).sum(2, keepdim=True) / (guess**2).sum(2, keepdim=True)
-        guess = guess * fit.nan_to_num(0.0)
-    error = ((guess - change) ** 2).mean(2)
-    return (error / (change**2).mean(1) if relative else error).float()
+    moved = scores(case.model, case.targets, active[rows], images.shape[1:], make).view(-1, many)
+    change = draws.sign * (moved - case.model.score(case.logits, case.targets)[active, None]).double()
+    g, c = guess.view(len(maps), -1, many).double(), change.expand(len(maps), -1, -1)
+    return torch.stack([g * g, g * c, c * c], 3).permute(2, 0, 1, 3)
+
+
+def _score(means: Tensor, scaled: bool, relative: bool) -> Tensor:
+    """Mean squared error of the guess from the means (..., 3) of `_products`."""
+    g, both, c = means.unbind(-1)
+    fit = torch.where(g > 0, both / positive(g), 0.0) if scaled else torch.ones_like(g)
+    error = (fit * fit * g - 2 * fit * both + c).clamp_min(0.0)
+    return error / c if relative else error
+
+
+def _standard_error(found: Tensor, mirrored: bool, scaled: bool, relative: bool) -> Tensor:
+    """(...) that of `_score` of the means of products (S, ..., 3), by the delta method; a sample and its mirror are one draw."""
+    units = found[: len(found) // 2 * 2].unflatten(0, (-1, 2)).mean(1) if mirrored else found
+    means = units.mean(0)
+    with torch.enable_grad():
+        at = means.detach().clone().requires_grad_()
+        slope = torch.autograd.grad(_score(at, scaled, relative).sum(), at)[0]
+    return ((units - means) * slope).sum(-1).var(0).div(len(units)).sqrt()
+
+
+def _error(case: Case, maps: list[Tensor], draws: _Draws, measure: Infidelity | LocalLinearError, wanted: float | None = None) -> Tensor:
+    """Scores (E, N); where an error is wanted, each image stops as soon as all maps' standard errors are below it."""
+    scaled, relative = measure.scaled, measure.relative
+    everyone = torch.arange(len(case.images), device=case.images.device)
+    if wanted is None:
+        return _score(_products(case, maps, draws, everyone, range(measure.samples)).mean(0), scaled, relative).float()
+    result = torch.empty(len(maps), len(everyone), device=everyone.device)
+    active, held, done = everyone, torch.empty(0, len(maps), len(everyone), 3, dtype=torch.float64, device=everyone.device), 0
+    while len(active) and done < measure.samples:
+        stop = min(measure.samples, max(_FIRST, 2 * done))
+        held, done = torch.cat([held, _products(case, maps, draws, active, range(done, stop))]), stop
+        result[:, active] = _score(held.mean(0), scaled, relative).float()
+        going = ~(_standard_error(held, draws.mirrored, scaled, relative) <= wanted).all(0)
+        active, held = active[going], held[:, :, going]
+    return result

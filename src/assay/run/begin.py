@@ -20,8 +20,9 @@ from assay.run.lock import Lock, held_parts, is_part_lock
 from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS, read_environment
 from assay.run.settings import differences, plain, read_settings, settings_text
 
-__all__ = ["begin", "check_folder", "claimed", "document_of"]
+__all__ = ["begin", "check_folder", "claimed", "document_of", "is_moved", "mark_moved"]
 
+_MOVED = "moved"
 _HEAD = "# A run of assay. To go on after an interruption: the same command again, or `assay run resume FOLDER`.\n"
 
 
@@ -95,6 +96,21 @@ def _check_same(folder: Path, document: Mapping[str, Any]) -> None:
     if changed:
         told = "; ".join(f"{name} is {new}, there {old}" for name, old, new in changed)
         raise DataError(f"{folder} holds a run with other settings: {told}; give the settings it was begun with, or name another folder")
+
+
+def mark_moved(folder: Path) -> None:
+    """Note in a run's settings that its results are where they were wanted, so that only its own files are left to remove.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    told = read_settings(folder / SETTINGS) | {_MOVED: True}
+    write_all(folder, {SETTINGS: (_HEAD + settings_text(told)).encode()})
+
+
+def is_moved(folder: Path) -> bool:
+    """Whether `mark_moved` was called for the run in a folder."""
+    return read_settings(folder / SETTINGS).get(_MOVED) is True
 
 
 def begin(

@@ -21,7 +21,7 @@ from assay.core.ranks import Ranks
 from assay.errors import DataError
 from assay.report.text import plural
 from assay.run.arrays import chunk_files
-from assay.run.begin import begin, claimed, document_of
+from assay.run.begin import begin, claimed, document_of, is_moved, mark_moved
 from assay.run.blocks import ArrayPart, Blocks
 from assay.run.lock import Lock
 from assay.run.log import FINISH, Entry, append, mend, read_log
@@ -47,6 +47,7 @@ class Run:
         answers: The seven reproducibility answers of the first start.
         done: Blocks that were finished before this start.
         over: Whether the results were written before this start; then nothing is left to do.
+        worthless: Set where all that was done is for nothing; if it was all done in a first start, that leaves nothing behind either.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Run:
     over: bool
     part: ArrayPart | None
     _lock: Lock
+    worthless: bool = field(default=False, init=False)
     _made: dict[str, None] = field(default_factory=dict)
     _since: float = field(default_factory=time.monotonic)
 
@@ -76,7 +78,7 @@ class Run:
     ) -> Iterator[Run]:
         """Begin a run, or go on with the one in the folder.
 
-        A first start that fails before anything is finished removes what it made, and nothing else.
+        A first start that fails before anything is finished, or for nothing, removes what it made, and nothing else.
 
         Args:
             folder: New, empty, or of a run with the same command, version and settings.
@@ -96,7 +98,7 @@ class Run:
         document = document_of(command, settings, blocks)
         found: tuple[int, Mapping[str, Any], frozenset[int], bool] | None = None
         lock = Lock(folder / (LOCK if part is None else part.lock))
-        began, made = False, dict[str, None]()
+        began, made, opened = False, dict[str, None](), None
         new_folders, new_lock = _missing(folder), not (folder / LOCK).exists()
         try:
             with ranks.together():
@@ -105,14 +107,16 @@ class Run:
                     with writing, claimed(folder, lock, document, part) as began:
                         start, kept = begin(folder, document, answers, ranks, made if began else None, part)
                     done = frozenset(finished_blocks(folder))
-                    found = start, kept, done - {FINISH}, FINISH in done
+                    found = start, kept, done - {FINISH}, FINISH in done or is_moved(folder)
             start, kept, done, over = ranks.told(found)  # type: ignore[misc]
             with _writing(folder, lambda: len(done), len(blocks)):
                 mend(_log(folder, ranks, part))
-            yield cls(folder, blocks, ranks, start, kept, done, over and len(done) == len(blocks), part, lock, made)
+            opened = cls(folder, blocks, ranks, start, kept, done, over and len(done) == len(blocks), part, lock, made)
+            yield opened
         except BaseException:
             # Other parts may have begun in what this one made.
-            if began and part is None and ranks.world == 1 and not _worth_keeping(folder):
+            worthless = not _worth_keeping(folder) or (opened is not None and opened.worthless)
+            if began and part is None and ranks.world == 1 and worthless:
                 _undo(folder, made, lock if new_lock else None, new_folders)
             raise
         finally:
@@ -129,6 +133,30 @@ class Run:
     def missing(self) -> list[int]:
         """The blocks that nobody has finished until now."""
         return sorted(set(range(len(self.blocks))) - finished_blocks(self.folder))
+
+    def require_whole(self) -> None:
+        """See that no block is missing, so that finished parts can be put together.
+
+        Raises:
+            DataError: Some are.
+        """
+        missing = self.missing()
+        if missing:
+            raise DataError(
+                f"{self.folder} cannot be merged: {len(missing)} of {len(self.blocks)} blocks are missing, the first {missing[0]}; "
+                f"start the parts that have them again, or do them here by `assay run resume {self.folder}`"
+            )
+
+    def part_done(self) -> str:
+        """That this process's part is done, and what is still missing, in words."""
+        assert self.part is not None
+        missing = self.missing()
+        rest = (
+            f"{len(missing)} of {len(self.blocks)} blocks are missing"
+            if missing
+            else f"all are done; end the run by `assay run merge {self.folder}`"
+        )
+        return f"{self.part.name} is done: {rest}"
 
     def write(
         self,
@@ -237,14 +265,24 @@ class Run:
             with self.writing():
                 if (self.folder / name).exists():
                     (self.folder / name).replace(place)
+        with self.writing():
+            mark_moved(self.folder)
         self.discard()
+
+    def drop_states(self) -> None:
+        """Remove all states, which a finished run needs no more; called by the first process when all have kept theirs."""
+        for path in (self.folder / "state").glob("*.safetensors"):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # There is none, or it holds something else.
+            (self.folder / "state").rmdir()
 
     def discard(self) -> None:
         """Remove the finished run's own files, and the folder where nothing else is in it; called by the first process."""
-        states = [path.relative_to(self.folder).as_posix() for path in (self.folder / "state").glob("*.safetensors")]
+        self.drop_states()
         logs = [path.relative_to(self.folder).as_posix() for path in (self.folder / LOGS).glob("*.jsonl")]
+        _undo(self.folder, (ENVIRONMENT, *logs), None, ())
         # The settings last: until they are gone, a start that follows a kill finds that the run is over.
-        _undo(self.folder, (*states, ENVIRONMENT, *logs, SETTINGS), self._lock, [self.folder])
+        _undo(self.folder, (SETTINGS,), self._lock, [self.folder])
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ import polars as pl
 
 from assay.core.files import contained, sha256
 from assay.errors import DataError
+from assay.run.begin import is_moved
 from assay.run.blocks import Blocks
 from assay.run.lock import Lock, held_parts
 from assay.run.log import FINISH, Entry, Pace
@@ -117,7 +118,7 @@ def status(folder: Path) -> Status:
         done=len(done),
         images=sum(len(blocks.rows(block)) for block in done),
         running=bool(parts) or ((folder / LOCK).is_file() and Lock(folder / LOCK).is_held()),
-        over=FINISH in finished and len(done) == len(blocks),
+        over=(FINISH in finished or is_moved(folder)) and len(done) == len(blocks),
         starts=len(starts),
         pace=Pace.of(_latest(folder, starts, {path.name for path in parts})),
         parts=tuple(path.name.removeprefix("lock-") for path in parts),

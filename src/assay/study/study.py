@@ -16,7 +16,7 @@ from assay.core.files import replacing, write_all
 from assay.core.progress import Progress, silent
 from assay.core.ranks import Ranks
 from assay.core.registry import short
-from assay.errors import DataError, EmptyBatchError, NotFiniteError, SpecError
+from assay.errors import EmptyBatchError, NotFiniteError, SpecError
 from assay.explain.base import Explainer
 from assay.report.page import Sentence
 from assay.run.blocks import ArrayPart, Blocks
@@ -243,6 +243,10 @@ class TrainingStudy(Experiment):
     def fit(self, asked: Any, run: Run, progress: Progress) -> Any:
         """Do all steps that are left; called in every process, also where nothing is left."""
 
+    @abstractmethod
+    def again(self, asked: Any, folder: Path) -> Report:
+        """What a run came to that an earlier start ended, from its files: the states are gone."""
+
     @final
     def cut(self, asked: Any, block: int | None) -> Blocks:  # noqa: ARG002
         """None: steps are remembered in place of blocks."""
@@ -252,7 +256,10 @@ class TrainingStudy(Experiment):
     def work(self, asked: Any, kept: Run | Memory, progress: Progress) -> Callable[[], Report]:
         """See `Experiment.work`."""
         assert isinstance(kept, Run)
+        if kept.over:
+            return lambda: self.again(asked, kept.folder)
         found = self.fit(asked, kept, progress)
+        kept.ranks.wait()  # The first process removes the states, which all must have kept.
         return lambda: self.conclude(asked, found)
 
 
@@ -305,22 +312,25 @@ def run(
         ranks=ranks,
         part=part if isinstance(part, ArrayPart) else None,
     ) as kept:
-        if part == "merge" and (missing := kept.missing()):
-            raise DataError(
-                f"{folder} cannot be merged: {len(missing)} of {len(kept.blocks)} blocks are missing, the first {missing[0]}; start the "
-                f"parts that have them again, or do them here by `assay run resume {folder}`"
-            )
+        if part == "merge":
+            kept.require_whole()
         concluded = study.work(asked, kept, progress)
         if isinstance(part, ArrayPart):
-            return _told(part, kept)
+            return Report(found=lambda: None, said=(kept.part_done(),), main=("run folder", ""), over=kept.over)
         with kept.ranks.together():
             if not kept.ranks.first:
                 return None
-            report = concluded()
+            try:
+                report = concluded()
+            except (EmptyBatchError, NotFiniteError):
+                kept.worthless = True
+                raise
             if not kept.over:
                 _write(kept, report)
             if report.moved:
                 kept.publish(report.moved)
+            else:
+                kept.drop_states()
             return replace(report, over=kept.over)
 
 
@@ -340,15 +350,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
     return repr(value) if is_dataclass(value) else value
-
-
-def _told(part: ArrayPart, kept: Run) -> Report:
-    """That a part is done, and what is still missing."""
-    missing, where = kept.missing(), kept.folder
-    rest = (
-        f"{len(missing)} of {len(kept.blocks)} blocks are missing" if missing else f"all are done; end the run by `assay run merge {where}`"
-    )
-    return Report(found=lambda: None, said=(f"{part.name} is done: {rest}",), main=("run folder", ""), over=kept.over)
 
 
 def _done(kept: Run | Memory) -> Done:

@@ -178,15 +178,26 @@ class TrainStudy(TrainingStudy):
 
     def conclude(self, asked: ToTrain, done: Trained) -> Report:
         """The checkpoint with its card, which holds all that the run's folder held but the optimiser's state."""
-        out = asked.out or Path(f"network{checkpoint.SUFFIX}")
-        files, card = checkpoint.content(out, done.net, done.card)
+        files, card = checkpoint.content(self._out(asked), done.net, done.card)
+        return replace(self._report(asked, Trained(done.net, card)), groups=(lambda: files,))
+
+    def again(self, asked: ToTrain, folder: Path) -> Report:
+        """See `TrainingStudy.again`."""
+        out = self._out(asked)
+        return self._report(asked, Trained(*checkpoint.read(folder / out.name if (folder / out.name).exists() else out)))
+
+    def _out(self, asked: ToTrain) -> Path:
+        return asked.out or Path(f"network{checkpoint.SUFFIX}")
+
+    def _report(self, asked: ToTrain, done: Trained) -> Report:
+        """The report but for the files' content."""
+        out, card = self._out(asked), done.card
         attacked = [] if card.robust is None else [f"under attack: {card.robust.accuracy}, {card.robust.attack}"]
         if card.robust is not None and card.robust.blind:
             attacked.append(f"{card.robust.blind} more stayed right, but had no gradient to climb, which says nothing")
         return Report(
-            found=lambda: Trained(done.net, card),
-            groups=(lambda: files,),
-            moved={} if asked.out is None else {name: out.parent / name for name in files},
+            found=lambda: done,
+            moved={} if asked.out is None else {path.name: path for path in (out, checkpoint.card_path(out))},
             said=(
                 f"test accuracy: {card.test_accuracy}",
                 *attacked,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from assay.cli.app import app
+from assay.cli.fields import command
 from assay.cli.tasks import options
 from assay.errors import DataError
 
@@ -83,39 +85,35 @@ def preview(
     Console().print(f"{len(batch)} of {len(dataset)} images of {dataset!r} drawn in {out}", markup=False, soft_wrap=True)
 
 
-@data.command()
-def check(
-    images: Annotated[str, typer.Argument(help="What --images would take: a folder, tar or Parquet files, hf:NAME@SPLIT, a name.")],
-    sheet: Annotated[Path | None, typer.Option(help="PNG file to draw some of them into, with masks.", show_default=False)] = None,
-    size: options.Size = None,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
-    interpolation: options.Interpolate = None,
-    channels: options.Channels = None,
-    labels: options.Labels = None,
-    masks: options.Masks = None,
-    boxes: options.Boxes = None,
-    range: options.Range = None,
-    window: options.Window = None,
-    split: options.Split = None,
-    count: Annotated[int, typer.Option(min=1, help="Images drawn in the sheet.")] = 12,
-) -> None:
-    """Read every image as other commands would, and tell what there is: sizes, labels, masks, and what is left out or cannot be read."""
-    from assay.data import choose, load, read
-    from assay.data.check import looked
-    from assay.data.preview import save_contact_sheet
+@command(data, "check")
+@dataclass(frozen=True, kw_only=True)
+class DataCheck(options.Pictures):
+    """Read every image as other commands would, and tell what there is: sizes, labels, masks, and what is left out or cannot be read.
 
-    if sheet is not None and sheet.suffix.lower() != ".png":
-        raise DataError(f"the sheet is a PNG file: give a name that ends in .png, not {sheet}")
-    told = options.reading(resize, crop, interpolation, channels, range, window)
-    dataset = load(images, split or "test", size, reading=told, labels=labels, masks=masks, boxes=boxes)
-    console = Console(highlight=False)
-    for line in looked(dataset):
-        console.print(line, markup=False, soft_wrap=True)
-    if sheet is not None:
-        batch = read(dataset, sorted(choose(dataset, min(count, len(dataset)), 0)))
-        save_contact_sheet(dataset, batch, sheet)
-        console.print(f"{len(batch)} images drawn in {sheet}", markup=False, soft_wrap=True)
+    Attributes:
+        sheet: PNG file to draw some of them into, with masks.
+    """
+
+    images: Annotated[str, typer.Argument(help="What --images would take: a folder, tar or Parquet files, hf:NAME@SPLIT, a name.")]
+    sheet: Path | None = None
+    count: Annotated[int, typer.Option(min=1, help="Images drawn in the sheet.")] = 12
+
+    def run(self) -> None:
+        """See `assay.cli.fields.Command`."""
+        from assay.data import choose, read
+        from assay.data.check import looked
+        from assay.data.preview import save_contact_sheet
+
+        if self.sheet is not None and self.sheet.suffix.lower() != ".png":
+            raise DataError(f"the sheet is a PNG file: give a name that ends in .png, not {self.sheet}")
+        dataset = self.dataset(self.images, self.reading())
+        console = Console(highlight=False)
+        for line in looked(dataset):
+            console.print(line, markup=False, soft_wrap=True)
+        if self.sheet is not None:
+            batch = read(dataset, sorted(choose(dataset, min(self.count, len(dataset)), 0)))
+            save_contact_sheet(dataset, batch, self.sheet)
+            console.print(f"{len(batch)} images drawn in {self.sheet}", markup=False, soft_wrap=True)
 
 
 @data.command()

@@ -30,13 +30,14 @@ def demo(
     seed: options.Seed = 0,
 ) -> None:
     """Audit the robustness paper's six explainers on Hard Digits, then tune the network by DiET; the evidence is known, no download."""
+    from assay.data import HardDigits
     from assay.models.sources.checkpoint import load
     from assay.papers.diet.presets import demo as settings
     from assay.papers.diet.study import study
     from assay.study.audit.study import AuditStudy
     from assay.study.study import Asked, run
 
-    chosen = options.inputs("hard-digits", "test", None, count, seed)
+    chosen = options.selection(HardDigits(), "hard-digits", count, seed)
     _check_own(out, seed)
     masks = chosen.dataset.mask_kinds
     asked = Asked(load("hard-digits"), chosen, seed, "the shipped hard-digits network", chosen.record, masks=masks)

@@ -69,9 +69,12 @@ def merge(folder: Folder, trust: Trust = False) -> None:
 def _again(folder: Path, trust: bool, *words: str) -> None:
     """Give the command of a run again, with the settings that it was begun with and some words more."""
     from assay.errors import AssayError, DataError
+    from assay.run.paths import ENVIRONMENT
     from assay.run.status import first_start, read_document
 
-    document, home = read_document(folder), Path(first_start(folder)["directory"])
+    document = read_document(folder)
+    # A kill before the first start was written down, or while an ended training cleans up, leaves no environment.
+    home = Path(first_start(folder)["directory"]) if (folder / ENVIRONMENT).exists() else Path.cwd()
     out, settings = folder.resolve(), document["settings"]
     names = document["command"].split()
     command: Any = typer.main.get_command(app)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from assay.cli.app import app
+from assay.cli.fields import command
 from assay.cli.progress import bar
 from assay.cli.tasks import options
+from assay.cli.tasks.images import PartOption, share
 from assay.cli.told import Told
 from assay.cli.told import tell as say
 
@@ -26,12 +29,6 @@ study = typer.Typer(help="The experiments of the two papers, and what they do no
 app.add_typer(study, name="study")
 
 Out = Annotated[Path, typer.Option(help="Run folder; the same command goes on with what is in it.")]
-Preset = Annotated[Literal["small", "paper"], typer.Option(help="The paper's setting, or the same sized for two cores.")]
-File = Annotated[Path | None, typer.Option("--study", help="TOML file of settings in place of the preset's.", show_default=False)]
-Seed = Annotated[int | None, typer.Option(help="Decides all randomness; 0 unless a study file says otherwise.", show_default=False)]
-Docs = Annotated[
-    Path | None, typer.Option(help="Folder that gets a page of numbers and plots, without images of the data.", show_default=False)
-]
 
 
 @study.callback()
@@ -39,96 +36,118 @@ def _group() -> None:
     """The experiments of the two papers, and what they do not ask."""
 
 
-@study.command()
-def diet(
-    out: Annotated[Path, typer.Option(help="Run folder; the same command goes on with what is in it.")] = Path("study-diet"),
-    dataset: Annotated[
-        Literal["hard-digits", "hard-mnist", "chest-xray", "celeba"], typer.Option(help="Whose study it is.")
-    ] = "hard-digits",
-    preset: Preset = "small",
-    study: File = None,
-    model: Annotated[
-        str | None, typer.Option(help="Start from this model instead of training one; see `assay audit --help`.", show_default=False)
-    ] = None,
-    weights: options.Weights = None,
-    pretrained: options.Pretrained = False,
-    tune_images: Annotated[int | None, typer.Option(min=2, help="Images that DiET is tuned on.", show_default=False)] = None,
-    scored_images: Annotated[int | None, typer.Option(min=2, help="Test images whose maps are scored.", show_default=False)] = None,
-    seed: Seed = None,
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="Tunings of each recipe, each with a seed of its own.", show_default=False)
-    ] = None,
-    device: options.Device = None,
-    docs: Docs = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would take, at this machine's speed, and do nothing.")] = False,
-) -> None:
-    """Tune a classifier by DiET and hold its masks against the truth, beside the usual explainers: report, tables, figures."""
-    from assay.papers.diet.presets import chosen
-    from assay.papers.diet.study import plan, publish
-    from assay.papers.diet.study import study as run
+@dataclass(frozen=True, kw_only=True)
+class PaperTask:
+    """What both papers' commands are told."""
 
-    asked = {
-        "seed": seed,
-        "seeds": seeds,
-        "model": model,
-        "weights": None if weights is None else str(weights),
-        "pretrained": pretrained or None,
-    }
-    settings = chosen(dataset, preset, _changes(study, **asked, tune_images=tune_images, scored_images=scored_images))
-    if dry_run:
-        _tell_price(plan(settings, device))
-        return
-    with bar() as progress:
-        found = run(settings, out, progress, device=device, file=study)
-    if docs is not None:
-        publish(out, docs, settings)
-    tell(found)
+    preset: Annotated[Literal["small", "paper"], typer.Option(help="The paper's setting, or the same sized for two cores.")] = "small"
+    study: Annotated[Path | None, typer.Option("--study", help="TOML file of settings in place of the preset's.", show_default=False)] = (
+        None
+    )
+    seed: Annotated[int | None, typer.Option(help="Decides all randomness; 0 unless a study file says otherwise.", show_default=False)] = (
+        None
+    )
+    device: options.Device = None
+    docs: Annotated[
+        Path | None,
+        typer.Option(help="Folder that gets a page of numbers and plots, without images of the data.", show_default=False),
+    ] = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would take, at this machine's speed, and do nothing.")] = False
+
+    def changes(self, *names: str) -> dict[str, Any]:
+        """What the study file says, and over it what the options of these names do."""
+        from assay.papers.settings import from_file
+
+        asked = {name: getattr(self, name) for name in ("seed", *names)}
+        told = {name: list(value) if isinstance(value, tuple) else value for name, value in asked.items() if value not in (None, ())}
+        return ({} if self.study is None else from_file(self.study)) | told
 
 
-@study.command()
-def robustness(
-    out: Out,
-    preset: Preset = "small",
-    study: File = None,
-    models: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Shipped network or checkpoint; several times. NAME-linf and NAME-robust are NAME's robust twins. All shipped by default.",
-            show_default=False,
-        ),
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Folder with NAME.safetensors of the networks, looked at first.", show_default=False)
-    ] = None,
-    graded: Annotated[
-        Path | None, typer.Option(help="Folder of figure 3's networks, as `assay study graded` makes them.", show_default=False)
-    ] = None,
-    images: Annotated[int | None, typer.Option(min=2, help="Images that are chosen at random by the seed.", show_default=False)] = None,
-    seed: Seed = None,
-    device: options.Device = None,
-    docs: Docs = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will take on this machine, and do nothing.")] = False,
-) -> None:
-    """Make the figures and tables of the robustness paper again on standard and robust twins, beside what it prints."""
-    from assay.core.progress import silent
-    from assay.core.ranks import join
-    from assay.papers.robustness.docs import publish
-    from assay.papers.robustness.settings import chosen
-    from assay.papers.robustness.study import foreseen
-    from assay.papers.robustness.study import study as run
+@command(study, "diet")
+@dataclass(frozen=True, kw_only=True)
+class Diet(PaperTask):
+    """Tune a classifier by DiET and hold its masks against the truth, beside the usual explainers: report, tables, figures.
 
-    with join(device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
-        with ranks.together():
-            settings = chosen(preset, _changes(study, seed=seed, models=models, weights=weights, graded=graded, images=images))
-        if dry_run:
-            if ranks.first:
-                _tell_price(foreseen(settings, device))
+    Attributes:
+        dataset: Whose study it is.
+        model: Start from this model instead of training one; see `assay audit --help`.
+    """
+
+    out: Out = Path("study-diet")
+    dataset: Literal["hard-digits", "hard-mnist", "chest-xray", "celeba"] = "hard-digits"
+    model: str | None = None
+    weights: options.Weights = None
+    pretrained: options.Pretrained = False
+    tune_images: Annotated[int | None, typer.Option(min=2, help="Images that DiET is tuned on.", show_default=False)] = None
+    scored_images: Annotated[int | None, typer.Option(min=2, help="Test images whose maps are scored.", show_default=False)] = None
+    seeds: Annotated[int | None, typer.Option(min=1, help="Tunings of each recipe, each with a seed of its own.", show_default=False)] = (
+        None
+    )
+
+    def run(self) -> None:
+        """See `assay.cli.fields.Command`."""
+        from assay.papers.diet.presets import chosen
+        from assay.papers.diet.study import plan, publish
+        from assay.papers.diet.study import study as run
+
+        more = {"pretrained": True} if self.pretrained else {}
+        settings = chosen(self.dataset, self.preset, self.changes("seeds", "model", "weights", "tune_images", "scored_images") | more)
+        if self.dry_run:
+            _tell_price(plan(settings, self.device))
             return
-        found = run(settings, out, progress, device=device, file=study, ranks=ranks)
-    if found is not None:
-        if docs is not None:
-            publish(out, docs, settings)
+        with bar() as progress:
+            found = run(settings, self.out, progress, device=self.device, file=self.study)
+        if self.docs is not None:
+            publish(self.out, self.docs, settings)
         tell(found)
+
+
+@command(study, "robustness")
+@dataclass(frozen=True, kw_only=True)
+class Robustness(PaperTask):
+    """Make the figures and tables of the robustness paper again on standard and robust twins, beside what it prints.
+
+    Attributes:
+        models: Shipped network or checkpoint; several times. NAME-linf and NAME-robust are NAME's robust twins. All shipped by default.
+        weights: Folder with NAME.safetensors of the networks, looked at first.
+        graded: Folder of figure 3's networks, as `assay study graded` makes them.
+    """
+
+    out: Out
+    models: tuple[str, ...] = ()
+    weights: Path | None = None
+    graded: Path | None = None
+    part: PartOption = None
+    images: Annotated[int | None, typer.Option(min=2, help="Images that are chosen at random by the seed.", show_default=False)] = None
+
+    def run(self) -> None:
+        """See `assay.cli.fields.Command`."""
+        from assay.core.progress import silent
+        from assay.core.ranks import join
+        from assay.errors import SpecError
+        from assay.papers.robustness.docs import publish
+        from assay.papers.robustness.settings import chosen
+        from assay.papers.robustness.study import foreseen
+        from assay.papers.robustness.study import study as run
+        from assay.run.blocks import ArrayPart
+
+        with join(self.device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
+            with ranks.together():
+                mine = share(self.part, ranks)
+                if self.docs is not None and isinstance(mine, ArrayPart):
+                    raise SpecError("--docs needs the whole study; give it without --part when `assay run merge` has ended the run")
+                settings = chosen(self.preset, self.changes("models", "weights", "graded", "images"))
+            if self.dry_run:
+                if ranks.first:
+                    _tell_price(foreseen(settings, self.device))
+                return
+            found = run(settings, self.out, progress, device=self.device, file=self.study, ranks=ranks, part=mine)
+        if isinstance(found, str):
+            say(Told((), said=(found,), main=("run folder", str(self.out))))
+        elif found is not None:
+            if self.docs is not None:
+                publish(self.out, self.docs, settings)
+            tell(found)
 
 
 @study.command()
@@ -167,11 +186,3 @@ def tell(found: DietStudy | RobustnessStudy) -> None:
     """Print the verdict and the report's place."""
     before = [f"{found.folder} holds the finished study; this is what it found"] if found.over else []
     say(Told(found.verdict, said=tuple(before), main=("report", str(found.report))))
-
-
-def _changes(file: Path | None, **asked: Any) -> dict[str, Any]:
-    """What a study file says, and over it what the command line does."""
-    from assay.papers.settings import from_file
-
-    told = {name: value for name, value in asked.items() if value is not None}
-    return ({} if file is None else from_file(file)) | told

@@ -2,47 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from assay.cli.app import app
+from assay.cli.fields import command
 from assay.cli.tasks import options
 
-__all__ = ["view"]
+__all__ = ["View"]
 
 
-@app.command()
-def view(
-    model: options.Model,
-    images: options.Images,
-    explainer: Annotated[
-        list[str] | None, typer.Option(help="Spec of an explainer that can be chosen; several times.", show_default=False)
-    ] = None,
-    weights: options.Weights = None,
-    pretrained: options.Pretrained = False,
-    split: options.Split = None,
-    size: options.Size = None,
-    count: Annotated[int, typer.Option(min=1, help="Images that can be picked, chosen at random by the seed.")] = 24,
-    device: options.Device = None,
-    seed: options.Seed = 0,
-    port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1; a free one by default.", show_default=False)] = None,
-) -> None:
-    """Look at images, maps and attacks in a browser: on 127.0.0.1 only, behind a random password, without analytics; needs assay[view]."""
-    from assay.cli.commands.viewer import SPECS, Viewer, app, serve
-    from assay.core.registry import build
-    from assay.data import read
-    from assay.explain.base import Explainer
+@command(app, "view")
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Look at images, maps and attacks in a browser: on 127.0.0.1 only, behind a random password, without analytics; needs assay[view].
 
-    specs = tuple(explainer or SPECS)
-    for one in specs:
-        build(one, Explainer)
-    chosen = options.inputs(images, split, size, None, seed)
-    wanted = options.inputs(images, split, size, min(count, len(chosen.indices)), seed)
-    viewer = Viewer(
-        options.network(model, weights, pretrained, False, "float32", "logit", device, seed), read(wanted.dataset, wanted.indices), specs
-    )
-    app(viewer)  # Which says now whether Gradio is there.
-    blocks, token = serve(viewer, port, block=False)
-    typer.echo(f"open {blocks.local_url} and sign in as assay with the password {token}; end with Ctrl-C")
-    blocks.block_thread()
+    Attributes:
+        explainer: Spec of an explainer that can be chosen; several times.
+        port: Port on 127.0.0.1; a free one by default.
+    """
+
+    model: options.Model
+    images: options.Images
+    explainer: tuple[str, ...] = ()
+    weights: options.Weights = None
+    pretrained: options.Pretrained = False
+    split: options.Split = None
+    size: options.Size = None
+    count: Annotated[int, typer.Option(min=1, help="Images that can be picked, chosen at random by the seed.")] = 24
+    device: options.Device = None
+    seed: options.Seed = 0
+    port: int | None = None
+
+    def run(self) -> None:
+        """See `assay.cli.fields.Command`."""
+        from assay.cli.commands.viewer import SPECS, Viewer, app, serve
+        from assay.core.registry import build
+        from assay.data import read
+        from assay.explain.base import Explainer
+
+        specs = self.explainer or SPECS
+        for one in specs:
+            build(one, Explainer)
+        dataset = options.Pictures(split=self.split, size=self.size).dataset(self.images)
+        chosen = options.selection(dataset, self.images, min(self.count, len(dataset)), self.seed)
+        network = options.Network(
+            model=self.model, weights=self.weights, pretrained=self.pretrained, device=self.device, seed=self.seed
+        ).network()
+        viewer = Viewer(network, read(dataset, chosen.indices), specs)
+        app(viewer)  # Which says now whether Gradio is there.
+        blocks, token = serve(viewer, self.port, block=False)
+        typer.echo(f"open {blocks.local_url} and sign in as assay with the password {token}; end with Ctrl-C")
+        blocks.block_thread()

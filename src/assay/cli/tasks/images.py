@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from assay.core.progress import Progress
     from assay.core.ranks import Ranks
     from assay.data.files.reading import Reading
+    from assay.data.source import Selection
     from assay.models.classifier import Classifier
     from assay.run.blocks import ArrayPart
     from assay.study.study import Asked
 
-__all__ = ["Task"]
+__all__ = ["PartOption", "Task", "share"]
 
 Block = Annotated[
     int | None,
@@ -36,41 +37,50 @@ _NO_SETTING = ("out", "workers", "part")
 """What cannot change a result."""
 
 
-@dataclass(frozen=True)
-class Task:
+def share(part: str | None, ranks: Ranks) -> ArrayPart | Literal["merge"] | None:
+    """The part of the run that --part names; None for all.
+
+    Raises:
+        SpecError: It is none, or processes are joined.
+    """
+    from assay.errors import SpecError
+    from assay.run.blocks import ArrayPart
+
+    if part is not None and ranks.world > 1:
+        raise SpecError("--part is for jobs that never meet, torchrun for processes that do; give one of them")
+    return "merge" if part == "merge" else None if part is None else ArrayPart.read(part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(options.Network, options.Pictures):
     """A model, images, and a folder for the results; the fields are options of the command line."""
 
-    model: options.Model
     images: options.Images
     out: options.Out
-    weights: options.Weights = None
-    pretrained: options.Pretrained = False
-    random_weights: options.RandomWeights = False
-    mean: options.Mean = None
-    std: options.Std = None
-    classes: options.Classes = None
-    resize: options.Resize = None
-    crop: options.Crop = None
-    interpolation: options.Interpolate = None
-    channels: options.Channels = None
-    labels: options.Labels = None
-    masks: options.Masks = None
-    boxes: options.Boxes = None
-    mosaic: options.Mosaic = None
-    range: options.Range = None
-    window: options.Window = None
-    split: options.Split = None
-    size: options.Size = None
     count: options.Count = None
-    precision: options.Precision = "float32"
-    output: options.Output = "logit"
-    head: options.Head = None
-    target: options.Target = None
-    device: options.Device = None
-    seed: options.Seed = 0
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is explained: predicted, labelled, a class by name or number, or a spec such as Probability(3); given twice, "
+            "the first class against the second. The predicted class by default.",
+            show_default=False,
+        ),
+    ] = None
+    mosaic: Annotated[
+        str | None,
+        typer.Option(
+            help="Join the images that the model is sure of into mosaics of so many rows and columns (2x2), each of another class: truth "
+            "without annotation. What is explained is the class of the target, whose cell is the truth. Sure is a probability of 0.99, or "
+            "as in 2x2@0.9; all images are run once to find out. --count counts mosaics.",
+            show_default=False,
+        ),
+    ] = None
     imports: options.Imports = None
     block: Block = None
-    workers: options.Workers = None
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that read images ahead; by default none where reading takes seconds.", show_default=False),
+    ] = None
     part: PartOption = None
 
     def import_code(self) -> None:
@@ -80,13 +90,12 @@ class Task:
         for name in self.imports or ():
             import_code(name)
 
-    def inputs(self) -> options.Inputs:
+    def selection(self) -> Selection:
         """The images."""
         if self.mosaic is not None:
             self._check_mosaic()
         count = self.count if self.mosaic is None else None  # Which counts mosaics then.
-        beside = {"labels": self.labels, "masks": self.masks, "boxes": self.boxes}
-        return options.inputs(self.images, self.split, self.size, count, self.seed, self.workers, self.reading(), **beside)
+        return options.selection(self.dataset(self.images, self.reading()), self.images, count, self.seed, self.workers)
 
     def _check_mosaic(self) -> None:
         from assay.errors import SpecError
@@ -102,7 +111,7 @@ class Task:
         from assay.data.files.shards import is_pattern
         from assay.models.sources.spec import own_reading
 
-        given = options.reading(self.resize, self.crop, self.interpolation, self.channels, self.range, self.window)
+        given = super().reading()
         files = (
             expanded(self.images).exists() or is_pattern(self.images) or self.images.startswith("hf:")
         )  # Data sets by name have sizes of their own.
@@ -112,33 +121,6 @@ class Task:
             return given if own is None else own
         return replace(own, **{name: value for name, value in vars(given).items() if value != getattr(type(given), name)})
 
-    def network(self) -> Classifier:
-        """The model."""
-        return options.network(
-            self.model,
-            self.weights,
-            self.pretrained,
-            self.random_weights,
-            self.precision,
-            self.output,
-            self.device,
-            self.seed,
-            self.head,
-            options.numbers("mean", self.mean, 4),
-            options.numbers("std", self.std, 4),
-            self.classes,
-        )
-
-    def share(self) -> ArrayPart | Literal["merge"] | None:
-        """The part of the run to do; None for all.
-
-        Raises:
-            SpecError: It is none.
-        """
-        from assay.run.blocks import ArrayPart
-
-        return "merge" if self.part == "merge" else None if self.part is None else ArrayPart.read(self.part)
-
     def asked(self, ranks: Ranks) -> Asked:  # noqa: ARG002
         """What a study is about, but for the data's hash."""
         import torch
@@ -146,8 +128,8 @@ class Task:
         from assay.models.targeting import PREDICTED, Targeting, targeting
         from assay.study.study import Asked
 
-        chosen, model = self.inputs(), self.network()
-        chosen.check_labels(model)
+        chosen, model = self.selection(), self.network()
+        _check_labels(chosen, model)
         if self.mosaic is not None:
             chosen, kinds = options.mosaics(chosen, model, self.mosaic, self.count, self.seed)
             told = {
@@ -176,3 +158,18 @@ class Task:
     def folder(self) -> Path:
         """The run folder."""
         return self.out
+
+
+def _check_labels(chosen: Selection, model: Classifier) -> None:
+    """Refuse, before any work, labels that cannot be matched with the model's classes for certain.
+
+    Raises:
+        DataError: See `assay.models.labels.match`.
+    """
+    from assay.models.labels import match
+
+    classes = chosen.dataset.classes
+    first = chosen.dataset.read(chosen.indices[:1]) if classes and all(name.isdecimal() for name in classes) else None
+    if first:
+        model.count_classes(first.images.shape[1:])
+        match(classes, model.classes)

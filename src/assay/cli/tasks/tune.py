@@ -83,7 +83,7 @@ class TuneTask:
         from assay.errors import DataError
         from assay.study.tune import Images
 
-        chosen = options.inputs(name, split, self.size, count, self.seed)
+        chosen = options.selection(options.Pictures(split=split, size=self.size).dataset(name), name, count, self.seed)
         pixels, labels = [], []
         for batch in chosen.batches():
             if batch.errors:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
@@ -14,10 +13,11 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import nn
 
+from assay.core.files import check_destination as check_folder
 from assay.core.files import write_all
 from assay.core.precision import Precision
 from assay.core.registry import build, nearest
-from assay.errors import SpecError, WeightsError
+from assay.errors import DataError, SpecError, WeightsError
 from assay.models.classifier import Classifier, Output
 from assay.models.nets.architectures import Architecture
 from assay.models.sources import statedict
@@ -35,20 +35,18 @@ def card_path(path: str | Path) -> Path:
 
 
 def check_destination(path: str | Path, overwrite: bool = False) -> Path:
-    """The path of a checkpoint to write, checked before the work and not after it; its folder is made.
+    """The path of a checkpoint to write, checked before the work and not after it; nothing is made.
 
     Raises:
-        WeightsError: The name does not end in .safetensors, the folder cannot be made, or the file exists.
+        WeightsError: The name does not end in .safetensors, the folder cannot be made or written, or the file exists.
     """
     path = Path(path)
     if path.suffix != SUFFIX:
         raise WeightsError(f"a checkpoint's name ends in {SUFFIX}, not {path.name!r}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WeightsError(f"cannot make the folder {path.parent}: {error.strerror}") from error
-    if not os.access(path.parent, os.W_OK):
-        raise WeightsError(f"cannot write in the folder {path.parent}")
+        check_folder(path.parent)
+    except DataError as error:
+        raise WeightsError(str(error)) from error
     for taken in (path, card_path(path)):
         if taken.exists() and not overwrite:
             raise WeightsError(f"{taken} exists already; choose another name or say that it may be overwritten")
@@ -78,6 +76,7 @@ def save(path: str | Path, net: nn.Module, card: Card, overwrite: bool = False) 
     """
     path = check_destination(path, overwrite)
     made, card = content(path, net, card)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_all(path.parent, made)
     return card
 

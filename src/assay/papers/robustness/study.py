@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import torch
@@ -25,7 +25,7 @@ from assay.papers.robustness.settings import RobustnessSettings
 from assay.papers.robustness.tables import tables
 from assay.report.page import Page, Section, Sentence, Tone
 from assay.report.render import write
-from assay.run.blocks import Blocks
+from assay.run.blocks import ArrayPart, Blocks
 from assay.run.folder import Run
 from assay.run.sink import Sink
 from assay.study.asked import Asked
@@ -79,7 +79,8 @@ def study(
     device: torch.device | str | None = None,
     file: Path | None = None,
     ranks: Ranks | None = None,
-) -> RobustnessStudy | None:
+    part: ArrayPart | Literal["merge"] | None = None,
+) -> RobustnessStudy | str | None:
     """Run the study, or go on with it: steps that an earlier start finished are not done again.
 
     The folder gets `report.html`, `tables/` (CSV, Markdown, LaTeX), `figures/` (PNG, SVG), `values.parquet` (every value, a row per image),
@@ -92,12 +93,14 @@ def study(
         device: Where to work; None for a GPU when there is one, else the CPU.
         file: The study file that the settings come from, for `assay run resume`.
         ranks: The processes that share the steps.
+        part: The part of the steps to do beside other jobs; "merge" to put finished parts together.
 
     Returns:
-        The outcome in the first process, None in the others.
+        The outcome in the first process, None in the others; of a part, what it has to say.
 
     Raises:
-        AssayError: A setting, the data, the weights or the folder is wrong; said before the work starts.
+        AssayError: A setting, the data, the weights or the folder is wrong, or parts are to be merged and steps are missing; said
+            before the work starts.
     """
     ranks = ranks or Ranks()
     with ranks.together():
@@ -111,9 +114,14 @@ def study(
         answers=lambda: jobs.answers(hashed),
         blocks=Blocks(len(jobs.steps), 1, "step"),
         ranks=ranks,
+        part=part if isinstance(part, ArrayPart) else None,
     ) as run:
+        if part == "merge":
+            run.require_whole()
         with ranks.together():
             do_steps(jobs, run, share_steps(jobs, run), progress)
+        if run.part is not None:
+            return run.part_done()
         with ranks.together():
             if not ranks.first:
                 return None
@@ -132,15 +140,21 @@ def foreseen(settings: RobustnessSettings, device: torch.device | str | None = N
     jobs = Jobs(settings, pick_device(device))
     jobs.check()
     rows = []
-    for one in jobs.priced():
-        model = jobs.asked(next(job for job in jobs.table if job.network == one.name)).model
-        rows.append(price([one], speed(model, jobs.batch.images.shape[1:])).head(1))
-    found = pl.concat(rows)
+    for name, parts in jobs.priced().items():
+        for precision, one in parts.items():
+            model = jobs.asked(next(job for job in jobs.table if (job.network, job.precision) == (name, precision))).model
+            rows.append(price([one], speed(model, jobs.batch.images.shape[1:])).head(1))
+    found = pl.concat(rows).group_by("job", maintain_order=True).sum()
     return pl.concat([found, found.sum().with_columns(pl.lit("all together").alias("job"))])
 
 
 def share_steps(jobs: Jobs, run: Run) -> list[int]:
     """This process's part of the pending steps, in order: as many as any other's of each part, whose steps cost about the same."""
+    if run.part is not None:
+        # By their place among all steps, so that parts that are begun again, or later than others, do not change what each has.
+        alike = sorted(range(len(jobs.steps)), key=lambda number: jobs.steps[number].job.part)
+        own = {alike[place] for place in run.part.share(range(len(alike)))}
+        return [number for number in run.pending() if number in own]
     alike = sorted(run.pending(), key=lambda number: jobs.steps[number].job.part)
     return sorted(run.ranks.share(alike))
 

@@ -38,7 +38,7 @@ class View:
 
     def run(self) -> None:
         """See `assay.cli.fields.Command`."""
-        from assay.cli.commands.viewer import SPECS, Viewer, app, serve
+        from assay.cli.commands.viewer import SPECS, Viewer, serve, viewer_page
         from assay.core.registry import build
         from assay.data import read
         from assay.explain.base import Explainer
@@ -46,13 +46,13 @@ class View:
         specs = self.explainer or SPECS
         for one in specs:
             build(one, Explainer)
-        dataset = options.Pictures(split=self.split, size=self.size).dataset(self.images)
+        dataset = options.PictureOptions(split=self.split, size=self.size).dataset(self.images)
         chosen = options.selection(dataset, self.images, min(self.count, len(dataset)), self.seed)
-        network = options.Network(
+        network = options.NetworkOptions(
             model=self.model, weights=self.weights, pretrained=self.pretrained, device=self.device, seed=self.seed
         ).network()
         viewer = Viewer(network, read(dataset, chosen.indices), specs)
-        app(viewer)  # Which says now whether Gradio is there.
+        viewer_page(viewer)  # Which says now whether Gradio is there.
         blocks, token = serve(viewer, self.port, block=False)
         typer.echo(f"open {blocks.local_url} and sign in as assay with the password {token}; end with Ctrl-C")
         blocks.block_thread()

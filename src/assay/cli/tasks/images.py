@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from assay.run.blocks import ArrayPart
     from assay.study.study import Asked
 
-__all__ = ["PartOption", "Task", "share"]
+__all__ = ["PartOption", "Task", "part_of_run"]
 
 Block = Annotated[
     int | None,
@@ -37,7 +37,7 @@ _NO_SETTING = ("out", "workers", "part")
 """What cannot change a result."""
 
 
-def share(part: str | None, ranks: Ranks) -> ArrayPart | Literal["merge"] | None:
+def part_of_run(part: str | None, ranks: Ranks) -> ArrayPart | Literal["merge"] | None:
     """The part of the run that --part names; None for all.
 
     Raises:
@@ -52,7 +52,7 @@ def share(part: str | None, ranks: Ranks) -> ArrayPart | Literal["merge"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task(options.Network, options.Pictures):
+class Task(options.NetworkOptions, options.PictureOptions):
     """A model, images, and a folder for the results; the fields are options of the command line."""
 
     images: options.Images

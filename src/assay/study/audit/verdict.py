@@ -12,15 +12,15 @@ from assay.report.page import Sentence, Tone
 from assay.stats.dominance import dominated
 from assay.stats.intervals import LEVEL
 from assay.study.audit.answers import QUESTIONS, Answers
-from assay.study.audit.nulls import STEPS
+from assay.study.audit.nulls import NULL_STEPS
 from assay.study.audit.statistics import BETTER
 
-__all__ = ["RULES", "verdict"]
+__all__ = ["VERDICT_RULES", "verdict"]
 
 FRAGILE = 0.5
 FEW = 30
 ALIKE = 0.5
-RULES = (
+VERDICT_RULES = (
     "Four questions are asked of every explainer, by every measure of faithfulness and of known truth, image by image: does its map "
     "say where (it is held against itself put elsewhere, and against itself with flipped signs), of this image (against its own map "
     "of another image of another class), of this model (against its own map of the model with the weights of all layers in random "
@@ -32,7 +32,7 @@ RULES = (
     "that an explainer passes a question. A measure that does not tell a map made from the model's own answers (or the known "
     "evidence) from the same map elsewhere is silent here and counts for nothing. An explainer is trusted where it passes all four "
     "questions; controls never are. The recommended one is the trusted explainer of the best standing on every other image, if it "
-    f"passes on the rest. Curves are compared with {STEPS} steps. Maps are called unstable when noise too small to see changes them "
+    f"passes on the rest. Curves are compared with {NULL_STEPS} steps. Maps are called unstable when noise too small to see changes them "
     f"by more than {FRAGILE:.0%} of their size, fragile when less of them is left under an attack than under noise of its size, the "
     "95 % intervals being apart."
 )

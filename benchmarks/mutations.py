@@ -76,7 +76,7 @@ CORE = _of(
         "control characters reach the terminal",
         "one if one.isprintable() else one",
         "one if one.isprintable() or True else one",
-        "test_bad_input.py test_run_commands.py",
+        "test_files.py",
     ),
     (
         "somebody's file taken for a draft",
@@ -118,7 +118,7 @@ EXPLAIN = _of(
         "uniform noise in half the range",
         "mul_(2 * self.radius).sub_(self.radius)",
         "mul_(self.radius).sub_(self.radius / 2)",
-        "test_smooth.py",
+        "test_kernels.py",
     ),
     ("the spread of uniform noise", "return self.radius / 3**0.5", "return self.radius / 2", "test_kernels.py"),
     ("antithetic noise twice the same", "sign = (1 - 2 * (sample % 2))", "sign = (1 - 0 * (sample % 2))", "test_smooth.py"),

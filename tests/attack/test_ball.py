@@ -140,3 +140,11 @@ def test_a_wrong_radius_or_share_is_refused():
             make(-0.1)
     with pytest.raises(SpecError, match="share must be in"):
         L1Ball(1.0, share=0.0)
+
+
+@EVERY
+def test_what_is_out_of_the_ball_by_more_than_rounding_is_not_in_it(area):
+    on_border = torch.zeros(1, 1, 1, 4)
+    on_border[..., 0] = area.eps
+    assert area.contains(on_border * (1 + 1e-7)).all()
+    assert not area.contains(on_border * (1 + 1e-4)).any()

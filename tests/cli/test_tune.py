@@ -48,6 +48,10 @@ def test_it_writes_masks_tables_and_a_checkpoint_that_loads(tuned, place):
     given = checkpoint.read_checkpoint("hard-digits")[0]
     assert any(not torch.equal(*pair) for pair in zip(net.parameters(), given.parameters(), strict=True))
     assert "other backgrounds" in tuned.out
+    assert tuned.out.startswith("Round ")
+    page = (out / "report.html").read_text()
+    assert tuned.out.splitlines()[0] in page
+    assert page.count("data:image/png") >= 1
     answers = json.loads((out / "environment.json").read_text())
     assert {"algorithm", "code", "data", "splits", "machine", "packages", "setup"} <= answers.keys()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.core.files import is_full, remove_drafts, replacing, write_all
+from assay.core.files import is_full, printable, remove_drafts, replacing, write_all
 
 
 def test_a_file_takes_its_place_when_the_block_ends_well(tmp_path):
@@ -93,3 +93,10 @@ def test_one_file_is_on_the_disk_before_it_takes_its_place_and_its_name_after(tm
         draft.write_text("a")
         inode = draft.stat().st_ino
     assert synced == [(inode, False), (tmp_path.stat().st_ino, True)]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("a é 日", "a é 日"), ("\x1b[31mred", r"\x1b[31mred"), ("a\nb\x07", r"a\nb\x07"), ("\u202e", r"\u202e")]
+)
+def test_what_steers_a_terminal_is_written_as_an_escape(text, shown):
+    assert printable(text) == shown

@@ -46,7 +46,7 @@ def test_every_shipped_network_is_in_the_table_and_all_fit_into_22_megabytes():
     assert sum(len((home / f"{name}.safetensors").read_bytes()) for name in checkpoint.shipped()) <= 22e6
 
 
-@pytest.mark.parametrize("name", [name for name in TRAININGS if name not in checkpoint.shipped() and "-paper" not in name])
+@pytest.mark.parametrize("name", [name for name in TRAININGS if name not in checkpoint.shipped()])
 def test_a_network_that_is_not_shipped_is_told_with_the_command_that_makes_it(name):
     with pytest.raises(assay.AssayError, match=f"{name} do not come with the package; make them by assay train --data cifar10"):
         assay.load(name)

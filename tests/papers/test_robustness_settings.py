@@ -56,7 +56,7 @@ def test_the_papers_six_explainers_are_measured_as_in_the_paper_on_probability_a
 
 def test_sixteen_bits_are_for_local_lipschitz_constants_of_the_small_preset_alone():
     for part in robustness_preset("small").parts.values():
-        assert (part.precision == "auto") == all(one.startswith("LocalLipschitz") for one in part.measures)
+        assert (part.precision == "auto") == (not part.score and all(one.startswith("LocalLipschitz") for one in part.measures))
     assert {part.precision for part in robustness_preset("paper").parts.values()} == {None}
 
 
@@ -77,10 +77,10 @@ def test_the_papers_preset_takes_a_thousand_images_and_the_papers_samples():
     }
 
 
-def test_the_small_preset_takes_what_is_shipped_but_for_other_balls():
-    assert set(default_models("small")) == {
-        name for name in checkpoint.shipped() if name.endswith(("cifar10", TWINS)) and not name.endswith(ROBUST)
-    }
+def test_the_small_preset_takes_the_shipped_pairs_in_the_papers_ball():
+    pairs = {name for name in checkpoint.shipped() if backbone(name) + TWINS in TRAININGS}
+    assert set(default_models("small")) == {name for name in pairs if not name.endswith((FIRST, ROBUST))}
+    assert not {"vit-cifar10", "convmixer-cifar10", "resnet-cifar10-robust"} & set(default_models("small"))
 
 
 @pytest.mark.parametrize("name", TRAININGS)

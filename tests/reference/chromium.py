@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -41,9 +42,15 @@ class Chromium:
         here_in, there_out = os.pipe()
         there_in, here_out = os.pipe()
         command = [FOUND, *_FLAGS, f"--user-data-dir={self._folder}", "about:blank"]
-        # The browser reads commands from descriptor 3 and writes what it says to 4.
-        shell = ["sh", "-c", f'exec "$@" 3<&{there_in} 4>&{there_out}', "sh", *command]
-        self._process = subprocess.Popen(shell, pass_fds=(there_in, there_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        def descriptors() -> None:
+            # The browser reads commands from descriptor 3 and writes what it says to 4; either may be the other's place now.
+            ends = fcntl.fcntl(there_in, fcntl.F_DUPFD, 10), fcntl.fcntl(there_out, fcntl.F_DUPFD, 10)
+            os.dup2(ends[0], 3)
+            os.dup2(ends[1], 4)
+
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, preexec_fn=descriptors, pass_fds=(3, 4), **quiet)
         os.close(there_in)
         os.close(there_out)
         self._in, self._out = here_in, here_out
@@ -113,7 +120,7 @@ class Chromium:
         while data:
             data = data[os.write(self._out, data) :]
         end = time.monotonic() + _PATIENCE
-        while time.monotonic() < end:
+        while time.monotonic() < end and self._process.poll() is None:
             for one in self._messages(1.0):
                 if one.get("id") == number:
                     assert "error" not in one, one["error"]

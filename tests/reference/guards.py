@@ -1,10 +1,14 @@
 """Watching that code leaves alone what is not its own."""
 
 import contextlib
+import os
 import random
+import sys
+import warnings
 
 import numpy as np
 import torch
+from torch.utils import checkpoint
 
 
 @contextlib.contextmanager
@@ -14,6 +18,38 @@ def generators_untouched():
     assert torch.equal(before[0], torch.get_rng_state())
     assert all(np.array_equal(old, new) for old, new in zip(before[1], np.random.get_state(), strict=True))
     assert before[2] == random.getstate()
+
+
+def surroundings():
+    """What a process has one of, as a comparable value: settings of torch and numpy, filters of warnings, folder, environment."""
+    return {
+        "folder": os.getcwd(),  # noqa: PTH109
+        "environment": dict(os.environ),
+        "warnings": list(warnings.filters),
+        "path": list(sys.path),
+        "numpy": np.geterr(),
+        "default dtype": torch.get_default_dtype(),
+        "threads": torch.get_num_threads(),
+        "gradients": torch.is_grad_enabled(),
+        "inference": torch.is_inference_mode_enabled(),
+        "autocast": (torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cpu")),
+        "anomalies": torch.is_anomaly_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "matmul": torch.get_float32_matmul_precision(),
+        "cudnn": (torch.backends.cudnn.enabled, torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
+        "onednn": torch.backends.mkldnn.enabled,
+        "device": torch.get_default_device(),
+        "checkpoint": checkpoint.CheckpointFunction,
+    }
+
+
+@contextlib.contextmanager
+def surroundings_untouched():
+    """Asserts that the generators and all that `surroundings` sees stay as they were."""
+    with generators_untouched():
+        before = surroundings()
+        yield
+        assert surroundings() == before
 
 
 def snapshot(net):

@@ -27,6 +27,15 @@ def test_the_rank_correlation_and_the_test_are_scipys_for_values_without_ties():
     assert found.images_p == pytest.approx(max(found.page_p, stats.ttest_1samp(own, 0).pvalue))
 
 
+def test_images_that_disagree_more_than_pages_test_sees_are_judged_by_a_two_sided_t_test():
+    values = noise(4).normal(size=(20, 5)).cumsum(1) + 0.3 * np.arange(5)
+    own = [stats.spearmanr(row, np.arange(5)).statistic for row in values]
+    due = stats.ttest_1samp(own, 0).pvalue
+    found = trend(values)
+    assert found.page_p < 0.5 * due
+    assert found.images_p == pytest.approx(due)
+
+
 def test_false_alarms_stay_at_the_level_where_pages_test_alone_raises_too_many():
     generator = noise(2)
     found = [trend(generator.normal(size=(30, 5)).cumsum(1)) for _ in range(400)]

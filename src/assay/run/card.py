@@ -40,6 +40,8 @@ _HEADINGS: dict[Headings, tuple[str, ...]] = {
     ),
 }
 """Headings; those of the EU AI Act's Annex IV (technical documentation) say where a part would be filed, and claim nothing."""
+_NUMBERS = frozenset("0123456789-−–n")
+"""How the cells of columns of numbers begin; "n/a" is one."""
 _INTERVALS = ("mean", "low", "high")
 
 
@@ -90,7 +92,7 @@ class RunCard:
                         "95 % intervals.",
                         head,
                         tuple(tuple(row.values()) for row in self.results),
-                        (False, *(True,) * (len(head) - 1)),
+                        tuple(all(row[name][:1] in _NUMBERS for row in self.results) for name in head),
                     )
                 )
             sections.append(Section(heading, "", tuple(grids)))
@@ -134,7 +136,7 @@ def card(folder: Path, headings: Headings = "plain") -> RunCard:
         (("command", f"assay {command}, version {document['assay']}"),),
         (
             ("model", str(settings.get("model", "unknown"))),
-            *((name, str(value)) for name, value in network.items()),
+            *((name, _told(value)) for name, value in network.items()),
             *((f"data, {name}", str(value)) for name, value in data.items()),
             ("splits", plural(found.blocks.images, found.blocks.unit) + f", seed {settings.get('seed')}; exact numbers in {ENVIRONMENT}"),
         ),
@@ -163,7 +165,7 @@ def _lines(summary: pl.DataFrame) -> list[dict[str, str]]:
             if whole and name == "mean":
                 line["mean (95 % interval)"] = f"{_text(value)} ({_text(row['low'])} to {_text(row['high'])})"
             elif not (whole and name in _INTERVALS):
-                line[name] = _text(value)
+                line[name.replace("_", " ")] = _text(value)
         found.append(line)
     return found
 
@@ -171,7 +173,13 @@ def _lines(summary: pl.DataFrame) -> list[dict[str, str]]:
 def _text(value: Any) -> str:
     if value is None:
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return number(value) if isinstance(value, float) else str(value)
+
+
+def _told(value: Any) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else _text(value)
 
 
 def _table(rows: tuple[Mapping[str, str], ...]) -> list[str]:

@@ -32,6 +32,12 @@ _RULES = (
     "The radii are small beside the usual 8/255 in every pixel and channel, an L2 distance of up to {far:.3g} on these images."
 )
 
+_COLUMNS = (
+    "Certified: images of which anything is proved. Cosine: lower bounds between the exact smoothed map here and there; seen: between the "
+    "map that was drawn and the exact one there; overlap: of the share of its top pixels that stay on top. Top, out: pixels proved to be "
+    "in the top, or out of it. Copies needed: so many would prove something for the median image, and for how many images any would."
+)
+
 
 def certified_page(
     study: CertifyStudy, asked: Asked, done: Done, grid: TerminalTable, verdict: Sentence, figure: bytes, apart: float
@@ -60,7 +66,7 @@ def certified_page(
             "Over the radius",
             beside,
             (
-                TextTable(grid.title.capitalize() + ".", "", grid.head, grid.rows, numeric),
+                TextTable(grid.title.capitalize() + ".", _COLUMNS, grid.head, grid.rows, numeric),
                 Picture("Certified and attacked means over the L2 distance, with 95 % intervals.", figure, "svg"),
             ),
         ),

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from assay.core.environment import code, machine, packages
 from assay.core.precision import settled
 from assay.core.progress import Progress, silent
+from assay.core.registry import short
 from assay.errors import SpecError
 from assay.models.accuracy import Accuracy
 from assay.models.classifier import Classifier
@@ -26,10 +27,12 @@ from assay.models.sources import checkpoint
 from assay.models.sources.card import DataUsed
 from assay.models.sources.spec import FoundNetwork
 from assay.models.training.fitting import State
+from assay.report.render import render
 from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run
 from assay.run.settings import command_line
 from assay.study.study import Report, TerminalTable, TrainingStudy
+from assay.study.tune_page import rounds_table, tuned_page, tuned_sentences
 from assay.tune.diet import PAPER, DiET, Tuned
 from assay.tune.network import PixelNet
 from assay.tune.predictions import probabilities
@@ -40,13 +43,7 @@ __all__ = ["MASKS", "WEIGHTS", "ToTune", "TuneImages", "TuneStudy", "tune_kept"]
 MASKS, WEIGHTS = "masks.zarr", "tuned.safetensors"
 _EVERY = 20.0
 """Seconds between states at least."""
-_HEADS = {
-    "kept": "pixels kept",
-    "on_images": "agreement, images",
-    "simplified": "simplified",
-    "elsewhere": "other backgrounds",
-    "validation": "validation",
-}
+_REPORT = "report.html"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +95,7 @@ class ToTune:
 
 @dataclass(frozen=True)
 class TuneStudy(TrainingStudy):
-    """Tune a network with DiET: masks.zarr, rounds.csv, epochs.csv and the tuned network, in a run folder that can be resumed.
+    """Tune a network with DiET: report.html, masks.zarr, rounds.csv, epochs.csv and the tuned network, in a run folder that can be resumed.
 
     Labels are not used. The network given is not changed.
 
@@ -141,16 +138,21 @@ class TuneStudy(TrainingStudy):
         return tuned, round(time.monotonic() - began, 1)
 
     def conclude(self, asked: ToTune, done: tuple[Tuned, float]) -> Report:
-        """Masks, tables and network.
+        """Masks, tables, network and report.
 
         `masks.zarr` has the chosen round's masks at the images' size, with the images' numbers; `tuned.safetensors` a card where the
         network came with one and there are labelled images to measure it on.
         """
         tuned, seconds = done
+
+        def page() -> bytes:
+            return render(tuned_page(short(self.diet), asked, tuned, self.record(asked))).encode()
+
+        tables = {"rounds.csv": partial(_csv, tuned.history), "epochs.csv": partial(_csv, tuned.epochs)}
         return replace(
             _report(tuned.history),
             found=lambda: tuned,
-            files={"rounds.csv": partial(_csv, tuned.history), "epochs.csv": partial(_csv, tuned.epochs)},
+            files={**tables, _REPORT: page},
             groups=(lambda: _masks(tuned, asked.images.index), lambda: _network(tuned, asked, self._line(asked), seconds)),
         )
 
@@ -212,13 +214,14 @@ def tune_kept(
 
 
 def _report(history: Sequence[Mapping[str, Any]]) -> Report:
-    """The report of the rounds, but for the files' content."""
-    shown = [name for name in _HEADS if name in history[0]]
-    rows = ((f"{row['round']}{'*' * row['chosen']}", *(f"{row[name]:.3f}" for name in shown)) for row in history)
+    """What is told of the rounds."""
+    grid = rounds_table(history)
     return Report(
         found=lambda: None,
-        grids=(TerminalTable("Rounds; * the one that was taken", ("round", *(_HEADS[name] for name in shown)), tuple(rows)),),
-        main=("masks.zarr, rounds.csv, epochs.csv and tuned.safetensors", ""),
+        grids=(TerminalTable(f"{grid.title} {grid.note}", grid.headings, grid.lines),),
+        sentences=tuned_sentences(history),
+        said=("masks.zarr, rounds.csv, epochs.csv and tuned.safetensors lie beside the report",),
+        main=("report", _REPORT),
     )
 
 

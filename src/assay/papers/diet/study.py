@@ -18,6 +18,7 @@ from assay.core.files import replacing
 from assay.core.progress import Progress, silent
 from assay.models.classifier import Classifier
 from assay.models.training.training import pick_device
+from assay.papers.diet.presets import diet_preset
 from assay.papers.diet.scores import IOU, MASK, refined
 from assay.papers.diet.settings import DietSettings
 from assay.papers.diet.tables import diet_tables, summary
@@ -136,12 +137,19 @@ def publish_diet(run: Path, docs: Path, settings: DietSettings) -> Path:
     return publish_study(run, docs, stem, lambda said: _head(said, settings), shown, ("variants", "methods"))
 
 
+_TOLD = ("dataset", "preset", "seed", "seeds", "model", "tune_images", "scored_images")
+"""Settings that the page's command shows."""
+
+
 def _head(said: Mapping[str, Any], settings: DietSettings) -> list[str]:
     command = f"assay study diet --dataset {settings.dataset} --preset {settings.preset} --seed {settings.seed}"
     if settings.model is not None:
         command += f" --model {settings.model}"
     command += f" --tune-images {settings.tune_images} --scored-images {settings.scored_images} --seeds {settings.seeds}"
-    told = f"Written by `{command}`; the numbers are those of one run on the machine named below."
+    usual = diet_preset(settings.dataset, settings.preset, settings.seed)
+    others = [name for name in DietSettings.model_fields if name not in _TOLD and getattr(settings, name) != getattr(usual, name)]
+    besides = f", with other settings of {', '.join(others)}, from a study file," if others else ""
+    told = f"Written by `{command}`{besides}; the numbers are those of one run on the machine named below."
     return [
         f"# DiET on {settings.dataset}",
         "",

@@ -23,8 +23,8 @@ CLOSE, MOVED, RELIES = 0.02, 0.05, 0.2
 DIET_RULES = (
     f"Faithful: on every seed the tuned model's class is the baseline's on at least {LEAST_AGREEMENT:.0%} of what its rounded masks leave "
     "of test images, before colours as the authors evaluate (a tenth as wide as tuned with), by the lower end of Wilson's interval, and "
-    f"its accuracy is within {100 * CLOSE:.0f} points of the baseline's; the agreement before colours as wide as tuned with is told beside it. "
-    "Better located "
+    f"its accuracy is within {100 * CLOSE:.0f} points of the baseline's; the agreement before colours as wide as tuned with is told beside "
+    "it. Better located "
     "than a rival: the paired difference of the overlaps with the known evidence, test image by test image, masks averaged over seeds, "
     "has its whole interval above zero, at Holm's level over all rivals; better than every map is said only where that holds for each. "
     "Masks as they are learned are held against maps as they are made; masks drawn along the images' edges, by the recipe itself or by "

@@ -108,7 +108,7 @@ def make_graded(
         made.append(path)
         if path.exists():
             continue
-        sets = [Few(build(spec, Dataset), count, seed) for spec, count in zip(data, (images, tested), strict=True)]
+        some, others = (Few(build(spec, Dataset), count, seed) for spec, count in zip(data, (images, tested), strict=True))
         adversary = PGDTraining(eps=eps / 255, norm="linf") if eps else None
         recipe = replace(_RECIPE, epochs=epochs, adversary=adversary)
 
@@ -116,6 +116,6 @@ def make_graded(
             progress(f"eps {eps}/255: {stage}", done, total)
 
         architecture = build(card.architecture, Architecture)
-        found = train(architecture, *sets, recipe, seed, told, device=device, half=True, start=Trained(net, card))
+        found = train(architecture, some, others, recipe, seed, told, device=device, half=True, start=Trained(net, card))
         checkpoint.save(path, found.net, found.card)
     return tuple(made)

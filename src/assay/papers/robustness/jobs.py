@@ -182,16 +182,17 @@ class Jobs:
         """The hashes of the networks' files by name."""
         return {name: one.card.sha256 for name, one in self.networks.items()}
 
-    def priced(self) -> tuple[price.Job, ...]:
-        """Every network's work, and what it will leave on the disk."""
+    def priced(self) -> dict[str, dict[Precision, price.Job]]:
+        """Every network's work in each precision, and what it will leave on the disk."""
         firsts = {(job.part, job.output): job for job in reversed(self.table)}
         each = {key: self._passes(job) for key, job in firsts.items()}
-        found = []
-        for name in self.networks:
-            own = [job for job in self.table if job.network == name]
-            rows = sum(job.images * _rows(job.study) for job in own)
-            found.append(price.Job(name, sum(job.images * each.get((job.part, job.output), 0) for job in own), _BYTES * rows))
-        return tuple(found)
+        found: dict[str, dict[Precision, price.Job]] = {name: {} for name in self.networks}
+        for name, parts in found.items():
+            for precision in dict.fromkeys(job.precision for job in self.table if job.network == name):
+                own = [job for job in self.table if (job.network, job.precision) == (name, precision)]
+                rows = sum(job.images * _rows(job.study) for job in own)
+                parts[precision] = price.Job(name, sum(job.images * each[job.part, job.output] for job in own), _BYTES * rows)
+        return found
 
     def _passes(self, job: NetworkStudy) -> int:
         """Passes per image, forward or backward, that a job will take, counted on one image and a network of one layer."""
@@ -208,7 +209,8 @@ class Jobs:
             if part.networks not in self._kinds(name):
                 continue
             precision = settled(part.precision or settings.precision, self.device)
-            explainers, measures = built("explainer", part.explainers, Explainer), built("measure", part.measures, Measure)
+            explainers = built("explainer", part.explainers, Explainer) if part.explainers else ()
+            measures = built("measure", part.measures, Measure)
             for output in part.outputs:
                 yield NetworkStudy(name, word, output, part.images, Measured(tuple(explainers), tuple(measures), part.score), precision)
         if self.networks[name].graded:

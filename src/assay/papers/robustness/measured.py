@@ -59,7 +59,8 @@ class Measured(Study):
         Raises:
             SpecError: An explainer is given twice, or a measure needs what there is not.
         """
-        check_distinct(self.explainer)
+        if self.explainer:  # There may be none where the score alone is measured.
+            check_distinct(self.explainer)
         for one in self.measure:
             if one.needs & {"truth", "distractor"}:
                 raise SpecError(f"{short(one)} needs masks, which these images have not")

@@ -11,7 +11,7 @@ from torch import nn
 from assay.errors import SpecError, WeightsError
 from assay.models.sources import checkpoint
 from assay.models.sources.card import Card
-from assay.models.sources.trainings import FIRST, ROBUST, TRAININGS, backbone, is_robust, lineage, training_command
+from assay.models.sources.trainings import FIRST, ROBUST, TRAININGS, TWINS, backbone, is_robust, lineage, training_command
 from assay.papers.settings import Preset
 
 __all__ = ["GRADED", "PaperNetwork", "default_models", "graded_networks", "networks"]
@@ -53,8 +53,9 @@ class PaperNetwork:
 
 
 def default_models(preset: Preset) -> tuple[str, ...]:
-    """Names of the networks of a preset: those shipped, but for the twins in other balls than the paper's, or those of its sizes."""
-    studied = tuple(name for name in TRAININGS if not name.endswith((FIRST, ROBUST)) and ("-paper" in name) == (preset == "paper"))
+    """Names of the networks of a preset: the pairs with a twin in the paper's ball that are shipped, or those of the paper's sizes."""
+    pairs = (name for name in TRAININGS if backbone(name) + TWINS in TRAININGS and not name.endswith((FIRST, ROBUST)))
+    studied = tuple(name for name in pairs if ("-paper" in name) == (preset == "paper"))
     # Where none is there, all are asked for, and the message says how they are made.
     return tuple(name for name in studied if name in checkpoint.shipped()) or studied
 

@@ -140,10 +140,11 @@ def foreseen(settings: RobustnessSettings, device: torch.device | str | None = N
     jobs = Jobs(settings, pick_device(device))
     jobs.check()
     rows = []
-    for one in jobs.priced():
-        model = jobs.asked(next(job for job in jobs.table if job.network == one.name)).model
-        rows.append(price([one], speed(model, jobs.batch.images.shape[1:])).head(1))
-    found = pl.concat(rows)
+    for name, parts in jobs.priced().items():
+        for precision, one in parts.items():
+            model = jobs.asked(next(job for job in jobs.table if (job.network, job.precision) == (name, precision))).model
+            rows.append(price([one], speed(model, jobs.batch.images.shape[1:])).head(1))
+    found = pl.concat(rows).group_by("job", maintain_order=True).sum()
     return pl.concat([found, found.sum().with_columns(pl.lit("all together").alias("job"))])
 
 

@@ -91,6 +91,10 @@ class AuditStudy(Study):
         fixed = any(map(is_fixed, self.explained(asked)))
         return tuple(one for one in MEASURES if _MASKS & one.needs <= asked.masks and not (fixed and "explainer" in one.needs))
 
+    def tried(self, asked: Asked) -> Sequence[Explainer] | None:
+        """See `Study.tried`."""
+        return self.explained(asked)
+
     def plan(self, asked: Asked) -> AuditPlan:
         """All that is to be done."""
         measures, hit = self.measures(asked), tuple(with_floor(one)[0] for one in self.attack)

@@ -148,7 +148,7 @@ class Robustness(PaperTask):
             say(Told((), said=(found,), main=("run folder", str(self.out))))
         elif found is not None:
             if self.docs is not None:
-                publish_robustness(self.out, self.docs, settings)
+                publish_robustness(self.out, self.docs, settings, self.study)
             tell_paper(found)
 
 

@@ -30,7 +30,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "demo": ("assay demo --out assay-demo/ --count 32",),
     "doctor": ("assay doctor", "assay doctor --no-test --json"),
     "compare": ("assay compare audit-old/ audit-new/ --out compare.html",),
-    "view": ("assay view --model hard-digits --images hard-digits",),
+    "view": ("assay view audit/", "assay view --model hard-digits --images hard-digits"),
     "study diet": ("assay study diet --dataset hard-digits --out study/",),
     "study graded": ("assay study graded --out graded/",),
     "study robustness": (

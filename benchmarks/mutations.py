@@ -325,8 +325,8 @@ MEASURE = _of(
     "measure",
     (
         "ends of the curve exchanged",
-        "ends = (other, clean) if after is images else (clean, other)",
-        "ends = (clean, other) if after is images else (other, clean)",
+        "else (filled, images, (other, clean))",
+        "else (filled, images, (clean, other))",
         "test_perturbation.py",
     ),
     (
@@ -350,8 +350,8 @@ MEASURE = _of(
     ),
     (
         "imputed from corners as from sides",
-        "across[..., 2:, :] - 4 * values) / 12",
-        "across[..., 2:, :] - 3 * values) / 13",
+        "across = wide[..., :-2] + 2 * wide[..., 1:-1] + wide[..., 2:]",
+        "across = wide[..., :-2] + wide[..., 1:-1] + wide[..., 2:]",
         "test_road.py",
     ),
     (

@@ -130,9 +130,14 @@ def _timm(name: str, size: tuple[int, int]) -> nn.Module:
 def _torchvision(name: str, size: tuple[int, int]) -> nn.Module:
     import torchvision
 
-    more: dict[str, Any] = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    more |= {"image_size": size[0]} if name.startswith("vit") else {"input_size": size} if name == "maxvit_t" else {}
-    net: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=CLASSES, **more)
+    net: nn.Module
+    if name == "vit_b_16":
+        net = torchvision.models.VisionTransformer(size[0], 16, 3, 3, 96, 192, num_classes=CLASSES)
+    elif name == "maxvit_t":
+        net = torchvision.models.MaxVit(size, 16, 2, [16, 32, 64, 128], [1, 1, 1, 1], 16, 0.0, num_classes=CLASSES)
+    else:
+        more: dict[str, Any] = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        net = torchvision.models.get_model(name, weights=None, num_classes=CLASSES, **more)
     return net
 
 

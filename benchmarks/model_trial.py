@@ -146,7 +146,7 @@ class Trial:
     def unsettled(self, made: Callable[[Tensor], Tensor]) -> float:
         """How far PyTorch's own results move, as a share of their spread, when pixels change by a millionth, as rounding does."""
         draws, known = torch.Generator().manual_seed(2), made(self.images.clone())
-        near = [made(self.images * (1 + 1e-6 * torch.randn(self.images.shape, generator=draws))) for _ in range(3)]
+        near = [made(self.images * (1 + 1e-6 * torch.randn(self.images.shape, generator=draws))) for _ in range(8)]
         return max(float((one - known).abs().max() / (known.max() - known.min()).clamp_min(1e-30)) for one in near)
 
     def autograd(self, images: Tensor) -> Tensor:

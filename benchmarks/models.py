@@ -2,13 +2,15 @@
 
 Each network gets random weights, none of them constant, and small images of noise. What Assay says is held against a twin of the network
 that it never saw: PyTorch's own gradients, pytorch-grad-cam, and its formula by hand. Rows run one after the other in a process of their
-own, so that one that ends Python ends only itself; `benchmarks/models.json` keeps what each came to. `--only resnet` runs the rows with
-that in their names again, `--page` only writes the page.
+own, so that one that ends Python ends only itself; `benchmarks/models.json` keeps what each came to, and on which code. Started again, it
+goes on with the rows that were not yet run on the code as it is. `--only resnet` runs the rows with that in their names again, `--page`
+only writes the page.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import time
@@ -27,12 +29,15 @@ from model_trial import Trial, WrongError
 import assay
 
 COLUMNS = ("logits", "Gradient", "GradCAM", "batch", "attack", "untouched")
+DECISIVE = ("core", "models", "explain", "attack")
+"""Folders of the package, and these scripts, on which a row depends."""
 RESULTS, PAGE = Path("benchmarks/models.json"), Path("docs/models.md")
 GREEN = ("yes", "by hand")
 HEAD = """# Networks that were tried
 
 Every network here has random weights and small images of noise, and is held against a twin that Assay never saw. Made by
-`python benchmarks/models.py`, with {packages}, on the CPU.
+`python benchmarks/models.py`, with {packages}, on the CPU ({rows}).
+Of some families, of which a library has only large networks, a small one is built from its class.
 
 - **logits**: `Classifier(net).logits(images)` are the network's own in eval mode.
 - **Gradient**: the map is autograd's, up to 0.2 % of its spread, and what a change of the pixels by a millionth makes of it: kinks of ReLUs
@@ -45,6 +50,18 @@ Every network here has random weights and small images of noise, and is held aga
 
 {counts}
 """
+
+
+def decisive() -> str:
+    """A hash of the code that decides what a row comes to."""
+    here = Path(__file__).resolve().parent
+    home = here.parent / "src" / "assay"
+    files = [
+        *here.glob("model*.py"),
+        here / "strange_networks.py",
+        *(path for folder in DECISIVE for path in (home / folder).rglob("*.py")),
+    ]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()[:12]
 
 
 def run(group: str, name: str) -> dict[str, Any]:
@@ -116,7 +133,9 @@ def page(rows: list[dict[str, Any]]) -> str:
             layer = f"`{row['layer']}`" if row["layer"] else ""
             tables.append(f"| {row['name']} | {size} | {' | '.join(shown)} | {layer} |")
     notes = ["\n## Reasons\n", *(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))] if reasons else []
-    return "\n".join([HEAD.format(packages=packages, counts="\n".join(counts)), *tables, *notes]) + "\n"
+    codes = {row.get("code") for row in rows}
+    told_rows = "all rows on the same code" if len(codes) == 1 and None not in codes else f"rows taken on {len(codes)} states of the code"
+    return "\n".join([HEAD.format(packages=packages, rows=told_rows, counts="\n".join(counts)), *tables, *notes]) + "\n"
 
 
 def _shown(text: str, reasons: list[str]) -> str:
@@ -137,13 +156,18 @@ def main() -> None:
     args = parser.parse_args()
     names = [(row.group, row.name) for row in every()]
     known = {(row["group"], row["name"]): row for row in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
-    asked = [] if args.page else [one for one in names if not args.only or any(args.only in part for part in one)]
-    for row in rows_done(asked):
-        known[row["group"], row["name"]] = row
+    code = decisive()
+    asked = [one for one in names if any(args.only in part for part in one)] if args.only else _due(names, known, code)
+    for row in rows_done([] if args.page else asked):
+        known[row["group"], row["name"]] = row | {"code": code}
         bad = [f"{column} {text}" for column, text in row["cells"].items() if not text.startswith(GREEN)]
         print(f"{row['name']}, {row.get('seconds')} s: {'; '.join(bad) or 'green'}", flush=True)  # noqa: T201
         RESULTS.write_text(json.dumps([known[one] for one in names if one in known], indent=1) + "\n")
     PAGE.write_text(page([known[one] for one in names if one in known]))
+
+
+def _due(names: list[tuple[str, str]], known: dict[tuple[str, str], dict[str, Any]], code: str) -> list[tuple[str, str]]:
+    return [one for one in names if one not in known or known[one].get("code") != code]
 
 
 if __name__ == "__main__":

@@ -237,7 +237,7 @@ def test_a_linear_models_gradient_cannot_be_attacked():
     assert torch.equal(found.images, pixels())
 
 
-def test_sixteen_bit_maps_are_attacked_through_thirty_two_bits():
+def test_sixteen_bit_maps_are_attacked_through_sixteen_bits():
     goal = assay.MaximiseDistance(assay.Cosine())
     model = assay.Classifier(plain(), mean=0.5, std=0.25, precision="bfloat16")
     found = assay.MapAttack(eps=0.04, steps=10, goal=goal)(model, assay.Gradient(), pixels(8))

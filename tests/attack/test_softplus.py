@@ -79,13 +79,13 @@ def test_a_large_beta_gives_the_model_itself():
     torch.testing.assert_close(Softened(model, 1e4).forward(pixels()), model.logits(pixels()), rtol=1e-3, atol=1e-3)
 
 
-def test_passes_are_the_models_and_sixteen_bits_become_thirty_two():
+def test_passes_are_the_models_and_so_are_the_sixteen_bits_of_weights_while_slopes_at_pixels_have_thirty_two():
     model = assay.Classifier(plain(), precision="bfloat16")
     model.count_classes((3, 8, 8))
     copy = Softened(model, BETA)
     logits, slopes = copy.slopes(pixels().requires_grad_(), torch.zeros(3, dtype=torch.int64))
     assert logits.dtype == slopes.dtype == torch.float32
-    assert next(copy.module.parameters()).dtype == torch.float32
+    assert copy.module is model.module
     assert next(model.module.parameters()).dtype == torch.bfloat16
     assert (model.passes.forward, model.passes.backward) == (3, 3)
 

@@ -42,6 +42,15 @@ def test_networks_tell_the_pictures_apart():
         assert len(assay.Classifier(net).predict(textures(64, 0).images).unique()) == 5
 
 
+def test_a_square_of_colour_is_no_plainer_to_see_than_the_grey_ones_beside_it():
+    batch = coloured(64, 5, 0)
+    contrast = assay.ColourContrast()(assay.Classifier(Colours()), batch.images)
+    top = contrast.flatten(1).argmax(1)
+    found = batch.truth.flatten(1)[torch.arange(64), top]
+    assert found.float().mean() < 0.75
+    assert batch.truth.flatten(1).sum(1).unique().tolist() == [64]
+
+
 def test_spoilt_maps_are_spoilt_as_they_say():
     one = asked(Linear(), textures(8, 0), 4)
     sound, maps = one.of(CELLS), {each.short_name: each.make(one) for each in flawed(CELLS, "occlusion")}
@@ -79,7 +88,8 @@ def made(names, trusted, images=64):
         for kind in ("own", "elsewhere", "signs flipped", "another image's", "random weights", "random last layer"):
             items.append((name, kind))
             up = kind == "own" and (name in trusted or name == "positive control")
-            columns.append(float(up) + 0.1 * generator.normal(size=images))
+            # A random last layer changes all of these maps.
+            columns.append(float(up) + 0.1 * generator.normal(size=images) + (np.nan if kind == "random last layer" else 0.0))
     rated = Rated("Insertion", True, "faithfulness", False)
     return SeatScores("pair", 0, np.stack(columns, 1)[:, :, None], tuple(items), (rated,), names, dict.fromkeys(COUNTS, True))
 

@@ -235,3 +235,20 @@ def test_an_error_when_differentiating_is_told_as_such(images):
 
     with pytest.raises(ModelError, match="Net fails when it is differentiated: NotImplementedError: no derivative was written"):
         assay.Gradient()(assay.Classifier(Net()), images())
+
+
+def test_a_network_that_runs_for_one_size_of_batch_or_one_type_alone_is_refused_with_what_helps():
+    program = torch.export.export(plain(), (torch.rand(2, 3, 8, 8),))
+    with pytest.raises(ModelError, match=r"it was exported for batches of one size: torch.export.export\(..., dynamic_shapes="):
+        assay.Classifier(program).logits(torch.rand(3, 3, 8, 8))
+
+    class Double(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = plain().double()
+
+        def forward(self, x):
+            return self.net(x.double())
+
+    with pytest.raises(ModelError, match=r"let forward cast to the type of its weights"):
+        assay.Classifier(Double()).logits(torch.rand(3, 3, 8, 8))

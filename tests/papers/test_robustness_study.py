@@ -235,3 +235,4 @@ def test_the_document_has_numbers_plots_and_rules(finished, weights, tmp_path):
     assert "Hardware specification" in text
     names = {path.name for path in (tmp_path / "docs").iterdir()}
     assert {"robustness-small.md", "robustness-small-fig4.svg", "robustness-small-claims.csv"} <= names
+    assert publish(finished.folder, tmp_path / "docs", tiny(weights), tmp_path / "mine.toml").name == "mine.md"

@@ -16,8 +16,6 @@ __all__ = ["Ball", "L1Ball", "L2Ball", "LinfBall", "Norm", "ball"]
 
 Norm = Literal["linf", "l2", "l1"]
 
-_HALVINGS = 40
-
 
 class Ball(ABC):
     """All perturbations of at most `eps` in one norm, in units of a [0, 1] pixel.
@@ -166,15 +164,11 @@ class L1Ball(Ball):
 
     def project(self, delta: Tensor, images: Tensor) -> Tensor:
         """See `Ball.project`."""
-        # The nearest point takes one amount off every component, which is found by halving an interval of amounts.
         flat, room = delta.flatten(1).abs(), _room(delta, images).flatten(1)
-        low, high = flat.new_zeros(len(flat), 1), flat.amax(1, keepdim=True)
-        outside = torch.minimum(flat, room).sum(1, keepdim=True, dtype=torch.float64) > self.eps
-        for _ in range(_HALVINGS if bool(outside.any()) else 0):
-            middle = (low + high) / 2
-            over = torch.minimum((flat - middle).clamp_min(0.0), room).sum(1, keepdim=True, dtype=torch.float64) > self.eps
-            low, high = torch.where(over, middle, low), torch.where(over, high, middle)
-        less = torch.minimum((flat - torch.where(outside, high, 0.0)).clamp_min(0.0), room)
+        less = torch.minimum((flat - _taken_off(flat, room, self.eps)).clamp_min(0.0), room)
+        # Rounding may leave a sum a little above the radius.
+        total = less.sum(1, keepdim=True, dtype=torch.float64)
+        less = torch.where(total > self.eps, less * (self.eps / total.clamp_min(self.eps) * (1 - 2**-22)), less.double()).to(flat.dtype)
         return _in_range(less.view_as(delta).copysign(delta), images)
 
     def steepest(self, gradient: Tensor) -> Tensor:
@@ -198,6 +192,26 @@ def ball(norm: Norm, eps: float) -> Ball:
 def _in_range(delta: Tensor, images: Tensor) -> Tensor:
     """The perturbation with every pixel that would leave [0, 1] cut off; no component grows, so no norm does."""
     return torch.minimum(torch.maximum(delta, -images), 1 - images)
+
+
+def _taken_off(flat: Tensor, room: Tensor, eps: float) -> Tensor:
+    """What the nearest point of an L1 ball takes off every component (N, 1), where each goes no further than its room; exact, by one sort.
+
+    As more is taken off, the sum falls by as much for every component that is neither at its room yet nor at zero.
+
+    Args:
+        flat: (N, P) magnitudes.
+        room: (N, P) how large each may be.
+        eps: The radius.
+    """
+    at, order = torch.cat([(flat - room).clamp_min(0.0), flat], 1).sort(1)
+    moving = torch.where(order < flat.shape[1], 1, -1).cumsum(1)[:, :-1]
+    fallen = (moving * at.double().diff(dim=1)).cumsum(1)
+    over = torch.minimum(flat, room).sum(1, keepdim=True, dtype=torch.float64) - eps
+    place = torch.searchsorted(fallen, over).clamp_max(fallen.shape[1] - 1)
+    before = torch.where(place > 0, fallen.gather(1, (place - 1).clamp_min(0)), 0.0)
+    found = at.gather(1, place) + (over - before) / moving.gather(1, place).clamp_min(1)
+    return torch.where(over > 0, found, 0.0).to(flat.dtype)
 
 
 def _room(delta: Tensor, images: Tensor) -> Tensor:

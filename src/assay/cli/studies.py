@@ -22,6 +22,7 @@ from assay.cli.told import OVER, Told
 from assay.cli.told import tell as say
 
 if TYPE_CHECKING:
+    from assay.core.ranks import Ranks
     from assay.study.study import Experiment, Report
 
 __all__ = ["STUDIES", "TASKS", "add_studies", "tell"]
@@ -89,6 +90,7 @@ def tell(report: Report, folder: Path) -> None:
 def _run(kind: type[Experiment], task: Task | TrainTask | TuneTask, given: Mapping[str, Any]) -> None:
     from assay.core.progress import silent
     from assay.core.ranks import join
+    from assay.errors import DataError
     from assay.run.begin import check_folder
     from assay.study.study import run
 
@@ -103,6 +105,23 @@ def _run(kind: type[Experiment], task: Task | TrainTask | TuneTask, given: Mappi
             check_folder(task.folder)
         asked = task.described(asked, ranks, progress)
         more: dict[str, Any] = {"block": task.block, "part": part} if isinstance(task, Task) else {}
-        report = run(study, asked, task.folder, settings=task.settings(asked), ranks=ranks, progress=progress, **more)
+
+        def ran(asked: Any) -> Report | None:
+            return run(study, asked, task.folder, settings=task.settings(asked), ranks=ranks, progress=progress, **more)
+
+        ready = _decided(study, task, asked, ranks)
+        try:
+            report = ran(ready)
+        except DataError:
+            # Another part may have begun the run meanwhile, and found another precision faster.
+            again = _decided(study, task, asked, ranks) if part is not None else ready
+            if again.model.precision == ready.model.precision:
+                raise
+            report = ran(again)
     if report is not None:
         tell(report, task.folder)
+
+
+def _decided(study: Experiment, task: Task | TrainTask | TuneTask, asked: Any, ranks: Ranks) -> Any:
+    """The same with the precision settled, of a study of images; else as it is."""
+    return task.decided(study, asked, ranks) if isinstance(task, Task) else asked

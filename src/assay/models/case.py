@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from torch import Tensor
 
 from assay.models.classifier import Classifier
+from assay.models.formats import exact
 from assay.models.targets import Decision
 
 __all__ = ["Case"]
@@ -51,6 +52,12 @@ class Case:
     def finite(self) -> Tensor:
         """(N,) bool, whether an image's logits are."""
         return self.logits.flatten(1).isfinite().all(1)
+
+    @cached_property
+    def exact(self) -> Case:
+        """The same case of the model in 32 bits (`assay.models.formats.exact`); itself where the model computes in them."""
+        model = exact(self.model)
+        return self if model is self.model else replace(self, model=model, outputs=None)
 
     def part(self, rows: Tensor) -> Case:
         """The case of some of its images, by their places (M,)."""

@@ -20,7 +20,7 @@ from assay.run.log import FINISH, Entry, Pace
 from assay.run.paths import ENVIRONMENT, LOCK, SETTINGS, UNREAD, entries, finished_blocks, is_file, part, read_starts
 from assay.run.settings import read_settings
 
-__all__ = ["Status", "first_start", "read_document", "status", "verify", "written"]
+__all__ = ["Status", "first_start", "network_of", "read_document", "status", "verify", "written"]
 
 _APART = ("model", "part", "quantity", "kernel", "explainer", "eps")
 _SURE = 0.3
@@ -84,6 +84,14 @@ def read_document(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     if not sound:
         raise DataError(f"{path} is damaged: command and assay must be texts, settings a table")
+    return found
+
+
+def network_of(folder: Path) -> dict[str, Any] | None:
+    """What the settings of the folder's run say of its network; None where there is no run yet."""
+    if not (folder / SETTINGS).exists():
+        return None
+    found: dict[str, Any] | None = read_settings(folder / SETTINGS).get("settings", {}).get("network")
     return found
 
 

@@ -52,6 +52,7 @@ class Asked:
         masks: Which masks the images bring: "truth", "distractor".
         facts: What else is known beforehand, for a report.
         mixed: Whether each image shows several classes on purpose, so that a model that is unsure of one is not to blame.
+        chosen: Why the model computes in the precision that it does, where that was found out (`assay.study.precision`).
     """
 
     model: Classifier
@@ -64,6 +65,7 @@ class Asked:
     masks: Set[str] = frozenset()
     facts: Mapping[str, str] = field(default_factory=dict)
     mixed: bool = False
+    chosen: str = ""
     _twins: dict[tuple[int, ...], Twins] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -165,6 +167,10 @@ class Asked:
         wanted = list(blocks)
         for rows, batch in zip(wanted, self.source.read(wanted), strict=True):
             yield Block(self, rows, batch, *placed(self.source, rows, batch))
+
+    def first(self, most: int) -> Block:
+        """The first images, at most so many."""
+        return next(self.read([range(min(most, self.images))]))
 
     def labels(self, first: int) -> Labels:
         """Names of labels and classes, also where other processes, or an earlier start, made all passes.

@@ -68,6 +68,10 @@ class ExplainStudy(Study):
         for one in self.explainer:
             check_serves(asked.model, one)
 
+    def tried(self, asked: Asked) -> Sequence[Explainer] | None:  # noqa: ARG002
+        """See `Study.tried`."""
+        return self.explainer
+
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """See `Study.block`; `maps.zarr` has an array per explainer, `index` and `targets`, a row per image."""
         maps, case = {}, block.case

@@ -193,6 +193,10 @@ class Study(Experiment):
     def check(self, asked: Asked) -> None:
         """See `Experiment.check`."""
 
+    def tried(self, asked: Asked) -> Sequence[Explainer] | None:  # noqa: ARG002
+        """Explainers by which it is found out whether 16 bits leave the answers as they are; None where they never do."""
+        return None
+
     @abstractmethod
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """What is kept of one block of images; a function of its images' numbers and the seed alone."""

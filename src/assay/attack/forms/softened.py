@@ -6,7 +6,6 @@ import copy
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -35,9 +34,8 @@ _DOUBLE = 3
 class Softened(Classifier):
     """A model with every ReLU, and every activation made of them, replaced by a softplus; to attack on, not to judge by.
 
-    It shares weights, settings and the count of passes with `model`, of which nothing is changed, and computes in float32
-    also where the model computes in 16 bits. ReLUs are caught as they are called, so that modules, functions and in-place
-    forms are one; max pooling and smooth activations stay.
+    It shares weights, settings, precision and the count of passes with `model`, of which nothing is changed. ReLUs are caught as
+    they are called, so that modules, functions and in-place forms are one; max pooling and smooth activations stay.
 
     Args:
         model: The model.
@@ -51,11 +49,6 @@ class Softened(Classifier):
     def __init__(self, model: Classifier, beta: float) -> None:
         vars(self).update(vars(model))
         self.beta = beta
-        if self.precision != "float32":
-            self.precision, self._dtype = "float32", torch.float32
-            with model.plain():
-                self.module = copy.deepcopy(model.module).float()
-            self._form = replace(model._form, tried=set(model._form.tried), folds=[])
         self._run = self.module
         self._bytes = {}
         self._stiff = _kinks(self.module)

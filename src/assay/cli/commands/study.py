@@ -146,7 +146,7 @@ class Robustness(PaperTask):
             say(Told((), said=(found,), main=("run folder", str(self.out))))
         elif found is not None:
             if self.docs is not None:
-                publish(self.out, self.docs, settings)
+                publish(self.out, self.docs, settings, self.study)
             tell(found)
 
 

@@ -145,13 +145,29 @@ class Task(options.Network, options.Pictures):
         """The same with the data's hash, for which all files are read."""
         return replace(asked, data=ranks.once(lambda: asked.source.describe(progress)))  # type: ignore[attr-defined]
 
+    def decided(self, study: Any, asked: Asked, ranks: Ranks) -> Asked:
+        """The same in the precision that "auto" stands for: as in the folder's run, where there is one, else found out now."""
+        from assay.run.status import network_of
+        from assay.study.precision import Chosen, choose, with_precision
+
+        tried = study.tried(asked) if self.precision == "auto" else None
+        if tried is None:
+            return asked
+
+        def chosen() -> Chosen:
+            known = network_of(self.folder)
+            return choose(asked, tried) if known is None else Chosen(known["precision"], known.get("chosen", ""))
+
+        return with_precision(asked, ranks.once(chosen))
+
     def settings(self, asked: Asked) -> dict[str, Any]:
         """All that decides the results beside the study's fields, to be kept in a run folder; tells what the user should know of them."""
         told = {name: value for name, value in asdict(self).items() if name not in _NO_SETTING}
         model = asked.model
         for note in (*asked.source.notes, *model.notes):  # type: ignore[attr-defined]
             typer.echo(f"note: {note}", err=True)
-        known = {"notes": list(model.notes)} if model.notes else {}
+        known: dict[str, Any] = {"notes": list(model.notes)} if model.notes else {}
+        known |= {"chosen": asked.chosen} if asked.chosen else {}
         return told | {"network": {**model.identity(), **known, "device": model.device.type}, "data": dict(asked.data)}
 
     @property

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
+    from assay.core.precision import Precision
     from assay.data import Dataset
     from assay.data.files.reading import Reading
     from assay.data.source import Selection
@@ -70,7 +71,13 @@ class Network:
     classes: Annotated[
         Path | None, typer.Option(help="Text file with the names of the model's classes, one a line, in their order.", show_default=False)
     ] = None
-    precision: Annotated[Literal["float32", "bfloat16"], typer.Option(help="What the network runs in.")] = "float32"
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(
+            help="What the network runs in; auto is bfloat16 where a try on the first images is faster and leaves maps and scores as they "
+            "are, else float32."
+        ),
+    ] = "auto"
     output: Annotated[Literal["logit", "probability", "log_probability"], typer.Option(help="What is explained.")] = "logit"
     head: Annotated[
         Literal["softmax", "sigmoid", "binary", "scalar"] | None,
@@ -84,7 +91,7 @@ class Network:
     seed: Seed = 0
 
     def network(self) -> Classifier:
-        """The model, on a GPU when there is one.
+        """The model, on a GPU when there is one; in float32 where its precision is left open.
 
         Raises:
             AssayError: See `assay.models.sources.spec.network`; also a device that is not there.
@@ -100,10 +107,11 @@ class Network:
             place = "cuda"
         if place is not None:
             _check_device(place)
+        precision: Precision = "float32" if self.precision == "auto" else self.precision
         built = network(
             self.model,
             self.weights,
-            self.precision,
+            precision,
             self.output,
             pretrained=self.pretrained,
             random_weights=self.random_weights,
@@ -115,7 +123,7 @@ class Network:
             head=self.head,
         )
         for name, own, asked, default in (
-            ("precision", built.precision, self.precision, "float32"),
+            ("precision", built.precision, precision, "float32"),
             ("output", built.output, self.output, "logit"),
             ("head", built.head_given, self.head, None),
         ):

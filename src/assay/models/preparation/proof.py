@@ -30,6 +30,11 @@ LOOKED_AT = 16
 """Images among which two whole ones are looked for, to try a network on."""
 _WHOLE = 1e-4
 """How far from 1 probabilities may sum."""
+_HELP = {
+    ".size()[0] ==": "it was exported for batches of one size: torch.export.export(..., dynamic_shapes=({0: torch.export.Dim('n')},))",
+    "should be the same": "networks run in float32 here, so let forward cast to the type of its weights, not to a fixed one",
+}
+"""What helps against errors of strangers' networks, by what torch says of them."""
 _RANDOM = frozenset({
     "dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "feature_dropout",
     "rrelu", "rand", "randn", "rand_like", "randn_like", "randint", "randint_like", "randperm", "bernoulli", "bernoulli_", "normal",
@@ -174,8 +179,9 @@ def layer_of(net: nn.Module, error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """An error's kind, and the first line of what it says."""
-    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
+    """An error's kind, the first line of what it says, and what helps where that is known."""
+    text = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
+    return text + next((f"; {helps}" for cause, helps in _HELP.items() if cause in text), "")
 
 
 def _equal(one: Tensor, other: Tensor, tolerance: float = _TOLERANCE, rounding: float = _ROUNDING) -> bool:

@@ -81,7 +81,7 @@ TRAININGS: dict[str, Training] = (
             _fast("resnet-small", 4), recipe=replace(_MUON, epochs=4, lr=0.02), adversary=_ADVERSARIES[TWINS], start="resnet-cifar10"
         ),
     }
-    | _twins("bottleneck-cifar10", _fast("bottleneck-small", 6), epochs=4, lr=0.02, end=TWINS)
+    | _twins("bottleneck-cifar10", _fast("bottleneck-small", 6), epochs=7, lr=0.02, end=TWINS)
     | _twins("vgg-cifar10", _fast("vgg-small", 6), epochs=4, lr=0.02, end=TWINS)
     | _twins("googlenet-cifar10", _fast("googlenet-small", 7), epochs=4, lr=0.02, end=TWINS)
     | _twins("swin-cifar10", Training("swin-small", replace(_TOKENS, epochs=16)), epochs=7, lr=1e-3, end=ROBUST)

@@ -148,7 +148,7 @@ def _head(said: Mapping[str, Any], settings: DietSettings) -> list[str]:
     command += f" --tune-images {settings.tune_images} --scored-images {settings.scored_images} --seeds {settings.seeds}"
     usual = preset(settings.dataset, settings.preset, settings.seed)
     others = [name for name in DietSettings.model_fields if name not in _TOLD and getattr(settings, name) != getattr(usual, name)]
-    besides = f", with other settings of {', '.join(others)}, from a study file," if others else ""
+    besides = f", with other settings of {', '.join(others)} from a study file" if others else ""
     told = f"Written by `{command}`{besides}; the numbers are those of one run on the machine named below."
     return [
         f"# DiET on {settings.dataset}",

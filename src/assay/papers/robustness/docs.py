@@ -28,13 +28,20 @@ _TABLES: dict[str, tuple[str, ...]] = {
 """Tables, with the plots that follow them."""
 
 
-def publish(run: Path, docs: Path, settings: RobustnessSettings) -> Path:
-    """Write `robustness-PRESET.md`; see `assay.papers.pages.publish_study`.
+def publish(run: Path, docs: Path, settings: RobustnessSettings, file: Path | None = None) -> Path:
+    """Write `robustness-PRESET.md`, or a page of the study file's name; see `assay.papers.pages.publish_study`.
+
+    Args:
+        run: The folder of a finished study.
+        docs: A folder.
+        settings: The study's settings.
+        file: The study file that they come from.
 
     Raises:
         DataError: A file cannot be read or written.
     """
-    return publish_study(run, docs, f"robustness-{settings.preset}", lambda _: _head(settings), _TABLES, ("parts",))
+    stem = f"robustness-{settings.preset}" if file is None else file.stem
+    return publish_study(run, docs, stem, lambda _: _head(settings), _TABLES, ("parts",))
 
 
 def _head(settings: RobustnessSettings) -> list[str]:

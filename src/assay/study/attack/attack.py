@@ -89,6 +89,10 @@ class AttackStudy(Study):
         """What attacks this explainer."""
         return self.usual if self.usual.can(explainer) else self.otherwise
 
+    def tried(self, asked: Asked) -> Sequence[Explainer] | None:  # noqa: ARG002
+        """See `Study.tried`."""
+        return self.explainer
+
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """See `Study.block`; `maps.zarr` has for each explainer the attacked images, and the maps of clean and attacked images."""
         del asked

@@ -122,6 +122,10 @@ class FrontierStudy(Study):
         for one in self.sweep(asked).explainers:
             check_serves(asked.model, one)
 
+    def tried(self, asked: Asked) -> Sequence[Explainer] | None:
+        """See `Study.tried`."""
+        return None if self.certified is not None else self.sweep(asked).explainers
+
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """See `Study.block`."""
         return sweep_block(self.sweep(asked), block, tell)

@@ -1,0 +1,130 @@
+import pytest
+import torch
+from torch import nn
+
+import assay
+from assay.explain.base import check_case
+from assay.models.formats import exact, in_precision
+from assay.study import precision
+from assay.study.asked import Asked
+from assay.study.explain import ExplainStudy
+from assay.study.frontier.study import FrontierStudy
+from assay.study.precision import LEAST, Chosen, choose, with_precision
+from reference.nets import normed, plain
+
+EXPLAINERS = (assay.Gradient(), assay.KernelShap(samples=20, segments=assay.Grid(rows=2, columns=2)))
+
+
+@pytest.fixture
+def ready(monkeypatch):
+    """A device on which 16 bits are twice as fast."""
+    monkeypatch.setattr(precision, "settled", lambda *_: "bfloat16")
+    monkeypatch.setattr(precision, "_faster", lambda *_: 2.0)
+
+
+def asked(net=None, count=LEAST):
+    batch = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    return Asked.given(assay.Classifier(net or normed(), mean=0.5, std=0.25), batch)
+
+
+def test_sixteen_bits_are_taken_where_they_are_faster_and_change_nothing_and_no_pass_counts(ready):
+    before = asked()
+    found = choose(before, EXPLAINERS)
+    assert found.precision == "bfloat16"
+    assert (before.model.passes.forward, before.model.passes.backward) == (0, 0)
+    after = with_precision(before, found)
+    assert (after.model.precision, before.model.precision) == ("bfloat16", "float32")
+    assert found.why in after.model.settings()["findings"]
+    assert after.chosen == found.why
+    record = ExplainStudy((assay.Gradient(),)).record(after)
+    assert found.why in str(record["setup"]["model"])
+
+
+def test_few_images_are_not_worth_a_try(ready):
+    assert choose(asked(count=LEAST - 1), EXPLAINERS) == Chosen("float32")
+
+
+def test_a_device_without_sixteen_bits_is_not_tried(monkeypatch):
+    monkeypatch.setattr(precision, "settled", lambda *_: "float32")
+    assert choose(asked(), EXPLAINERS) == Chosen("float32")
+
+
+def test_a_function_that_is_known_by_its_scores_stays_as_it_is(ready):
+    given = Asked.given(assay.Classifier(lambda x: x.flatten(1)[:, :3]), torch.rand(LEAST, 3, 8, 8))
+    assert choose(given, EXPLAINERS) == Chosen("float32")
+
+
+def test_what_is_hardly_faster_stays_in_thirty_two_bits_and_says_so(ready, monkeypatch):
+    monkeypatch.setattr(precision, "_faster", lambda *_: 1.1)
+    found = choose(asked(), EXPLAINERS)
+    assert found.precision == "float32"
+    assert "hardly faster" in found.why
+
+
+class Drowning(nn.Module):
+    """Outputs that come through a large number, which 16 bits cannot hold beside them."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = plain()
+
+    def forward(self, x):
+        return (self.inner(x) + 500) - 500
+
+
+class Rough(nn.Module):
+    """A score that is steady in 16 bits, with a gradient that is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        waves = torch.sin(3000 * x * self.weight).flatten(1)
+        return torch.stack([1e-5 * waves[:, :96].sum(1), 1e-5 * waves[:, 96:].sum(1)], 1)
+
+
+def test_a_network_whose_probabilities_move_stays_in_thirty_two_bits_and_says_why(ready):
+    found = choose(asked(Drowning()), EXPLAINERS)
+    assert found.precision == "float32"
+    assert "outputs move" in found.why
+
+
+def test_a_network_whose_maps_change_stays_in_thirty_two_bits_and_names_the_explainer(ready):
+    found = choose(asked(Rough()), (assay.Gradient(),))
+    assert found.precision == "float32"
+    assert "maps of Gradient rank pixels otherwise" in found.why
+
+
+def test_the_two_precisions_share_passes_and_compute_what_a_model_of_that_precision_does():
+    batch = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    model = assay.Classifier(normed(), mean=0.5, std=0.25)
+    half, own = in_precision(model, "bfloat16"), assay.Classifier(normed(), mean=0.5, std=0.25, precision="bfloat16")
+    assert torch.equal(half.logits(batch), own.logits(batch))
+    assert half.identity() == own.identity()
+    assert model.passes.forward == 3
+    assert exact(half) is model
+    assert in_precision(model, "float32") is model
+    assert torch.equal(model.logits(batch), assay.Classifier(normed(), mean=0.5, std=0.25).logits(batch))
+
+
+def test_small_differences_are_measured_in_thirty_two_bits():
+    batch = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    model = assay.Classifier(normed(), mean=0.5, std=0.25)
+    half, targets = in_precision(model, "bfloat16"), torch.tensor([0, 1, 2, 0])
+    maps = assay.Gradient()(model, batch, targets)
+    measure = assay.LocalLinearError(radius=0.001, samples=50, scaled=True, relative=True)
+    whole = measure(model, batch, maps, targets)
+    assert torch.equal(measure(half, batch, maps, targets), whole)
+    rounded = assay.LocalLinearError(radius=0.001, samples=50, scaled=True, relative=True)
+    assert float(whole.max()) < 0.1
+    # A model that never had more than 16 bits is widened.
+    own = assay.Classifier(normed(), mean=0.5, std=0.25, precision="bfloat16")
+    assert float(rounded(own, batch, maps, targets).max()) < 0.2
+    assert check_case(model, batch, targets).exact.model is model
+
+
+def test_certificates_keep_a_frontier_in_thirty_two_bits():
+    given = Asked.given(assay.Classifier(plain(), output="probability"), torch.rand(2, 3, 8, 8))
+    assert FrontierStudy((assay.Gradient(),), certified=0.1, attack="none").tried(given) is None
+    assert FrontierStudy((assay.Gradient(),), attack="none").tried(given)

@@ -148,3 +148,25 @@ def test_what_is_out_of_the_ball_by_more_than_rounding_is_not_in_it(area):
     on_border[..., 0] = area.eps
     assert area.contains(on_border * (1 + 1e-7)).all()
     assert not area.contains(on_border * (1 + 1e-4)).any()
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.5, 3.0, 40.0])
+def test_the_l1_projection_by_newtons_steps_is_that_by_halving(eps):
+    images, delta = pixels(6, shape=(3, 6, 6)), 0.5 * normal(6, shape=(3, 6, 6))
+    delta[1, :, 2:] = 0.25  # Equal components.
+    delta[2] = 0.0
+    found = L1Ball(eps).project(delta, images)
+    for i in range(6):
+        flat = delta[i].abs().double().flatten()
+        room = torch.where(delta[i] > 0, 1 - images[i], images[i]).double().flatten()
+
+        def size(off, flat=flat, room=room):
+            return float(torch.minimum((flat - off).clamp_min(0), room).sum())
+
+        low, high = 0.0, float(flat.max())
+        for _ in range(60 if size(0.0) > eps else 0):
+            middle = (low + high) / 2
+            low, high = (middle, high) if size(middle) > eps else (low, middle)
+        expected = torch.minimum((flat - (high if size(0.0) > eps else 0.0)).clamp_min(0), room)
+        torch.testing.assert_close(found[i].abs().double().flatten(), expected, atol=2e-6, rtol=1e-5)
+        assert float(found[i].abs().sum(dtype=torch.float64)) <= eps

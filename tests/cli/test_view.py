@@ -2,6 +2,9 @@ import json
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.parse
+import urllib.request
 from importlib.util import find_spec
 
 import pytest
@@ -11,7 +14,10 @@ import assay
 from assay.cli.commands.viewer import Viewer
 from assay.data.files.convert import as_batch
 from assay.explain.smooth import Smoothed
+from reference.chromium import FOUND, Chromium
 from reference.nets import plain
+
+installed = pytest.mark.skipif(find_spec("gradio") is None, reason="needs assay[view]")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +28,9 @@ def viewer():
 
 def test_a_picked_image_is_explained_and_held_against_nulls(viewer):
     image = viewer.chosen(viewer.names[1])
-    found = viewer.look(image, "Gradient", 0.0)
+    *steps, found = viewer.look(image, "Gradient", 0.0)
+    assert [one.map is None for one in steps] == [True, False, False]
+    assert all(question in found.told for question in ("where", "this image", "this model", "more than the image"))
     score = float(assay.Deletion()(viewer.model, image, assay.Gradient()(viewer.model, image)))
     assert f"{score:.3f}" in found.told
     assert viewer.model.classes[int(viewer.model.predict(image))] in found.told
@@ -37,7 +45,7 @@ def test_sigma_smooths_the_explainer(viewer):
 
 
 def test_an_attack_tells_how_far_the_map_moved(viewer):
-    found = viewer.attack(viewer.chosen(viewer.names[0]), "Gradient", 0.0)
+    *_, found = viewer.attack(viewer.chosen(viewer.names[0]), "Gradient", 0.0)
     assert "at most 4/255" in found.told
     assert "The maps differ by" in found.told
 
@@ -52,7 +60,7 @@ def test_nothing_picked_and_unknown_explainers_are_named(viewer):
     with pytest.raises(assay.AssayError, match="pick an image"):
         viewer.chosen(None)
     with pytest.raises(assay.AssayError, match="Gradiant"):
-        viewer.look(viewer.chosen(viewer.names[0]), "Gradiant", 0.0)
+        list(viewer.look(viewer.chosen(viewer.names[0]), "Gradiant", 0.0))
 
 
 def test_without_gradio_the_command_says_how_to_get_it(place, run, monkeypatch):
@@ -74,7 +82,7 @@ print(json.dumps({"analytics": blocks.analytics_enabled, "names": viewer.names, 
 """
 
 
-@pytest.mark.skipif(find_spec("gradio") is None, reason="needs assay[view]")
+@installed
 def test_the_app_is_built_with_its_controls_and_without_analytics():
     # In a process of its own, since Gradio leaves sockets and event loops open.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -84,5 +92,145 @@ def test_the_app_is_built_with_its_controls_and_without_analytics():
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["analytics"] is False
-    for one in ("Explainer", "Smoothing (sigma)", "Explain", "Attack", "Stop", *told["names"]):
+    for one in ("Explainer", "Smoothing (sigma)", "Explain", "Attack", "DiET's mask", "Stop", *told["names"]):
         assert one in told["config"]
+
+
+def test_a_mask_of_the_tuning_is_shown_where_there_is_one_and_learned_elsewhere(viewer):
+    tuned = Viewer(viewer.model, viewer.batch, viewer.specs, {0: torch.ones(1, 8, 8)})
+    (found,) = tuned.mask(tuned.chosen(tuned.names[0]), "Gradient", 0.0)
+    assert "this network was tuned" in found.told
+    assert found.map.tobytes() == found.image.tobytes()
+    first, last = tuned.mask(tuned.chosen(tuned.names[1]), "Gradient", 0.0)
+    assert first.map is None
+    assert "it says little" in last.told
+
+
+def asked(*words):
+    """The viewer that the command's options make."""
+    from assay.cli.commands.view import View
+
+    return View(**dict(zip(words[::2], words[1::2], strict=True))).viewer()
+
+
+def test_a_run_brings_its_model_its_images_and_its_explainers(place, run):
+    audit = ("audit", "--model", "weights.pt", "--images", "pictures", "--explainer", "Gradient", "--measure", "Deletion(steps=2)")
+    assert run(*audit[:2], "python:mynets:good", *audit[3:], "--out", "out").code == 0
+    found = asked("folder", place / "out", "trust", True, "count", 2)
+    assert found.specs == ("Gradient()",)
+    assert len(found.batch) == 2
+    assert set(found.batch.names) <= {"a.png", "b.png", "c.png"}
+    assert torch.equal(found.model.logits(found.batch.images), assay.Classifier(plain()).logits(found.batch.images))
+
+
+def test_of_a_tuning_the_tuned_network_and_its_masks_are_shown(place, run):
+    method = "DiET(rounds=2, mask_lr=0.3, mask_stop=Epochs(2), model_stop=Epochs(1), precision='float32')"
+    done = run("tune", "--images", "HardDigits(size=32, count=8)", "--model", "hard-digits", "--method", method, "--out", "out")
+    assert done.code == 0, done.err
+    found = asked("folder", place / "out")
+    assert sorted(found.masks) == list(range(8))
+    assert found.masks[0].shape == (1, 32, 32)
+    given = assay.load("hard-digits")
+    assert not torch.equal(found.model.logits(found.batch.images), given.logits(found.batch.images))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "give the folder of a run, or --model and --images"),
+        (("out", "--model", "hard-digits"), "leave --model out"),
+        (("out",), "--trust"),
+        (("pictures",), "pictures"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_said_in_a_line(words, said, place, run):
+    audit = ("audit", "--images", "pictures", "--explainer", "Gradient", "--measure", "Deletion(steps=2)")
+    assert run(*audit, "--model", "python:mynets:good", "--out", "out").code == 0
+    found = run("view", *words)
+    assert (found.code, len(found.lines)) == (2, 1)
+    assert said in found.err
+
+
+SERVED = """
+import json, assay
+from assay.cli.commands.viewer import Viewer, serve
+dataset = assay.data.load("HardDigits(size=32, count=3)")
+viewer = Viewer(assay.load("hard-digits"), assay.data.read(dataset, range(3)), ("Gradient", "Occlusion(size=8)"))
+blocks, token = serve(viewer, None, block=False)
+print(json.dumps({"address": blocks.local_url, "token": token}), flush=True)
+blocks.block_thread()
+"""
+
+
+@pytest.fixture(scope="module")
+def served():
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", "-c", SERVED]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment) as process:
+        assert process.stdout is not None
+        line = next((one for one in process.stdout if one.startswith("{")), "{}")
+        yield json.loads(line)
+        process.terminate()
+
+
+def answer(opener, address, **more):
+    """The status of a request."""
+    try:
+        with opener.open(urllib.request.Request(address, **more), timeout=60) as found:
+            return found.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+@installed
+def test_nothing_is_given_to_strangers_and_no_other_file_to_anybody(served, tmp_path):
+    address, signed = served["address"], urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    stranger = urllib.request.build_opener()
+    assert address.startswith("http://127.0.0.1:")
+    words = urllib.parse.urlencode({"username": "assay", "password": "guess"}).encode()
+    assert answer(stranger, f"{address}login", data=words) == 400
+    secret = tmp_path / "secret.txt"
+    secret.write_text("no")
+    own = os.path.realpath(__file__)
+    for file in (secret, own, "/etc/passwd"):
+        assert answer(stranger, f"{address}gradio_api/file={file}") == 401
+    words = urllib.parse.urlencode({"username": "assay", "password": served["token"]}).encode()
+    assert answer(signed, f"{address}login", data=words) == 200
+    for file in (secret, own, "/etc/passwd"):
+        assert answer(signed, f"{address}gradio_api/file={file}") == 403
+    head = {"Content-Type": "multipart/form-data; boundary=cut"}
+    large = b'--cut\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n' + bytes(11_000_000) + b"\r\n--cut--\r\n"
+    assert answer(signed, f"{address}gradio_api/upload", data=large, headers=head) == 413
+
+
+@installed
+@pytest.mark.skipif(FOUND is None, reason="needs Chromium")
+def test_an_image_is_chosen_smoothed_and_attacked_in_the_browser(served):
+    browser, told = Chromium(), "document.querySelector('.prose table') && document.body.innerText"
+    try:
+        for width, dark in ((1280, False), (400, True)):
+            browser.open(served["address"], width, dark)
+            if width == 1280:
+                form = f"new URLSearchParams({{username: 'assay', password: {served['token']!r}}})"
+                assert browser.run(f"fetch('login', {{method: 'POST', body: {form}}}).then(one => one.status)") == 200
+                browser.open(served["address"], width, dark)
+            browser.wait(f"(({told}) || '').includes('its map of the model with random weights')")
+            assert browser.overflow() == 0
+        click = "(text => [...document.querySelectorAll('button')].find(one => one.innerText.trim() === text).click())({!r})"
+        browser.run(click.format("Attack"))
+        browser.wait("document.body.innerText.includes('The maps differ by')")
+        slide = "document.querySelector('input[type=range]')"
+        browser.run(f"{slide}.value = 0.1; {slide}.dispatchEvent(new Event('input', {{bubbles: true}}))")
+        browser.run(f"{slide}.dispatchEvent(new Event('pointerup', {{bubbles: true}}))")
+        browser.wait("document.body.innerText.includes('Gaussian(sigma=0.1)')")
+        browser.run("document.querySelector('input[role=listbox], input[aria-label=Image]').focus()")
+        browser.press("ArrowDown")
+        browser.press("ArrowDown")
+        browser.press("Enter")
+        browser.run(click.format("DiET's mask"))
+        browser.wait("document.body.innerText.includes('The smallest mask that keeps this prediction')")
+        assert browser.errors == []
+        assert [one for one in browser.asked if not one.startswith((served["address"], "data:", "blob:"))] == []
+    finally:
+        browser.close()

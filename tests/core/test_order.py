@@ -131,3 +131,15 @@ def test_two_empty_rows_are_alike_and_one_is_like_nothing():
     torch.testing.assert_close(cosine(one, other), torch.tensor([1.0, 0.0, 0.96]))
     even, mixed = torch.ones(2, 2), torch.tensor([[2.0, 2.0], [1.0, 2.0]])
     torch.testing.assert_close(correlation(even, mixed), torch.tensor([1.0, 0.0]))
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 20])
+def test_membership_is_that_of_sorted_orders_with_ties(count):
+    values = torch.randint(0, 5, (6, 20), generator=torch.Generator().manual_seed(count)).float()
+    found = membership(values, count)
+    for row, own in zip(values, found, strict=True):
+        last = sorted(row.tolist(), reverse=True)[count - 1]
+        above, tied = int((row > last).sum()), int((row == last).sum())
+        expected = [1.0 if one > last else (count - above) / tied if one == last else 0.0 for one in row.tolist()]
+        assert own.tolist() == pytest.approx(expected)
+    assert found.sum(1).tolist() == pytest.approx([count] * 6)

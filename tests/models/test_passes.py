@@ -2,8 +2,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
+import assay
 from assay.errors import ModelError
+from assay.explain import kernels
+from assay.models import passes
 from assay.models.classifier import Classifier
 from assay.models.passes import gradients, scores, segment_sum
 from reference.nets import Function, plain
@@ -103,3 +107,85 @@ def test_a_value_that_is_not_finite_spoils_its_own_image_only(bad):
     segment_sum(sums, torch.tensor([0, 0, 1, 2]), torch.ones(4), values)
     assert sums[[0, 2]].tolist() == [[2, 2], [1, 1]]
     assert sums[1].isnan().all()
+
+
+def test_groups_of_rows_give_the_same_sums_as_their_span(monkeypatch):
+    """Devices other than a CPU number groups, so as not to wait; here they are made to on the CPU."""
+    rows = torch.tensor([1, 1, 3, 3, 3, 6])
+    values, weights = torch.randn(6, 2, 3), torch.randn(6)
+    values[2, 0, 0] = torch.nan
+    group, target = passes._groups(rows)
+    assert group.tolist() == [0, 0, 1, 1, 1, 2]
+    assert target.tolist() == [1, 3, 6, 1, 1, 1]
+    plain_sums, grouped = torch.ones(8, 2, 3), torch.ones(8, 2, 3)
+    segment_sum(plain_sums, rows, weights, values)
+    monkeypatch.setattr(passes, "_on_cpu", lambda _: False)
+    segment_sum(grouped, rows, weights, values)
+    torch.testing.assert_close(grouped, plain_sums, equal_nan=True)
+    assert grouped[3].isnan().all()
+    assert grouped[[0, 1, 2, 4, 5, 6, 7]].isfinite().all()
+
+
+class Waiting(TorchDispatchMode):
+    """Counts what a GPU would have to be waited for: numbers that are read back, and sizes that depend on values."""
+
+    waits = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero", "equal")
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.name().partition("::")[2].partition(".")[0]
+        if name.startswith(self.waits):
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_counter_of_waits_counts_them():
+    with Waiting() as waiting:
+        int(torch.ones(1)[0])
+        torch.ones(3)[torch.ones(3) > 0]
+    assert waiting.found
+
+
+@pytest.mark.parametrize(
+    "explainer",
+    [
+        assay.Gradient(),
+        assay.IntegratedGradients(steps=8),
+        assay.SmoothGrad(samples=6, antithetic=False),
+        assay.SmoothGrad(samples=6),
+        assay.Occlusion(segments=assay.Grid(rows=2, columns=2)),
+        assay.Rise(samples=8),
+    ],
+    ids=repr,
+)
+def test_a_call_waits_for_the_device_as_often_for_many_chunks_as_for_one(explainer, monkeypatch):
+    monkeypatch.setattr(passes, "_on_cpu", lambda _: False)
+    monkeypatch.setattr(kernels, "_on_cpu", lambda _: False)
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def waits(chunk):
+        model = Classifier(plain(), chunk=chunk)
+        explainer(model, images, torch.tensor([0, 1, 2, 0]))  # Which tries the network.
+        with Waiting() as waiting:
+            explainer(model, images, torch.tensor([0, 1, 2, 0]))
+        return waiting.found
+
+    assert waits(2) == waits(64)
+
+
+@pytest.mark.parametrize("measure", [assay.Deletion(8), assay.Infidelity(samples=8), assay.LocalLinearError(samples=8)], ids=repr)
+def test_a_measure_waits_for_the_device_as_often_for_many_chunks_as_for_one(measure):
+    images, targets = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
+    maps = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1)).round(decimals=1)
+
+    def waits(chunk):
+        model = Classifier(plain(), chunk=chunk)
+        measure(model, images, maps, targets)
+        with Waiting() as waiting:
+            measure(model, images, maps, targets)
+        return waiting.found
+
+    assert waits(2) == waits(64)

@@ -26,17 +26,21 @@ _FLAGS = (
     "--no-first-run",
     "--disable-extensions",
     "--disable-background-networking",
-    "--proxy-bypass-list=<-loopback>;127.0.0.1",
+    "--no-proxy-server",
 )
 _PATIENCE = 120.0
 
 
 class Chromium:
-    """A browser with one tab; `errors` are what its console and its scripts complained of since the last `open`."""
+    """A browser with one tab.
+
+    `errors` are what its console and its scripts complained of, and `asked` the addresses that it asked for, since the last `open`.
+    """
 
     def __init__(self) -> None:
         assert FOUND is not None
         self.errors: list[str] = []
+        self.asked: list[str] = []
         self._number, self._session, self._rest = 0, None, b""
         self._folder = tempfile.mkdtemp()
         here_in, there_out = os.pipe()
@@ -71,6 +75,7 @@ class Chromium:
     def open(self, address: str, width: int = 1280, dark: bool = False, height: int = 900) -> None:
         """Load a page at a width, light or dark, and wait until it is loaded."""
         self.errors.clear()
+        self.asked.clear()
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=scheme, media="")
@@ -151,8 +156,10 @@ class Chromium:
             self.errors.append(details.get("exception", {}).get("description", details["text"]))
         elif method == "Runtime.consoleAPICalled" and told["type"] in ("error", "assert"):
             self.errors.append(" ".join(str(one.get("value", one.get("description"))) for one in told["args"]))
+        elif method == "Network.requestWillBeSent":
+            self.asked.append(told["request"]["url"])
         elif method == "Log.entryAdded" and told["entry"]["level"] == "error":
             self.errors.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
 
 
-_CODES = {"Enter": 13, "Tab": 9, "Escape": 27, " ": 32}
+_CODES = {"ArrowDown": 40, "Enter": 13, "Tab": 9, "Escape": 27, " ": 32}

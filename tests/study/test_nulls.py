@@ -6,9 +6,11 @@ import pytest
 import torch
 
 import assay
+from assay.errors import SpecError
 from assay.explain.base import Explainer
 from assay.models.case import Case
 from assay.models.randomised import randomised
+from assay.report.questions import Questions
 from assay.study.audit.nulls import (
     ANOTHER,
     ELSEWHERE,
@@ -18,13 +20,16 @@ from assay.study.audit.nulls import (
     MOST,
     OWN,
     RANDOM,
+    SHIFTS,
     Nulls,
     agreements,
     another,
     coarse,
     elsewhere,
     judges,
+    random_phases,
     scored,
+    unchanged,
 )
 from assay.study.audit.study import AuditStudy
 from assay.study.study import Asked, run
@@ -53,6 +58,31 @@ def test_where_a_map_is_put_depends_on_seed_and_image_number_alone():
     whole = elsewhere(maps, torch.arange(4), 3)
     assert torch.equal(elsewhere(maps[2:], torch.tensor([2, 3]), 3), whole[2:])
     assert not torch.equal(elsewhere(maps, torch.arange(4), 4), whole)
+
+
+def test_places_elsewhere_differ_from_copy_to_copy():
+    maps = torch.rand(4, 1, 8, 8, generator=rng())
+    assert not torch.equal(elsewhere(maps, torch.arange(4), 3, 1), elsewhere(maps, torch.arange(4), 3))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 10)])
+def test_random_phases_keep_mean_and_texture_and_nothing_of_the_place(size):
+    maps = torch.rand(5, 2, *size, generator=rng()) + 1
+    found = random_phases(maps, torch.arange(5), 0)
+    torch.testing.assert_close(found.mean((2, 3)), maps.mean((2, 3)))
+    torch.testing.assert_close(torch.fft.rfft2(found).abs(), torch.fft.rfft2(maps).abs(), rtol=1e-3, atol=1e-3)
+    assert (found - maps).abs().amax((1, 2, 3)).min() > 0.1
+    assert torch.equal(random_phases(maps[3:], torch.tensor([3, 4]), 0), found[3:])
+    assert not torch.equal(random_phases(maps, torch.arange(5), 0, 1), found)
+
+
+def test_a_map_is_unchanged_that_is_the_same_but_for_a_positive_factor():
+    maps = torch.rand(3, 1, 4, 4, generator=rng())
+    zero, lost = torch.zeros(3, 1, 4, 4), torch.full((3, 1, 4, 4), math.nan)
+    others = {"twice": 2 * maps, "flipped": -maps, "zero": zero, "lost": lost, "moved": maps.roll(1, 2)}
+    assert [name for name, one in others.items() if unchanged(maps, one).all()] == ["twice"]
+    assert not unchanged(maps, others["flipped"]).any()
+    assert unchanged(zero, zero).all()
 
 
 def test_another_image_is_of_another_class_and_all_such_images_come_up():
@@ -91,27 +121,27 @@ def test_scores_of_nulls_are_those_of_the_maps_made_by_hand():
     explainers = [assay.Gradient(), assay.GradientXInput()]
     nulls = Nulls(explainers, [measure], 0, Asked.given(model, images).twins, False)
     maps = [one(model, images) for one in explainers]
-    made, known = nulls.extra(case, maps, torch.zeros(3, 5, dtype=torch.bool))
-    _, found = scored(measure, case, maps, explainers, made)
+    made = nulls.extra(case, maps, torch.zeros(3, 5, dtype=torch.bool))
+    _, scores = scored(measure, case, maps, explainers, made.maps)
+    found = made.averaged(scores)
     donors = another(case.targets, case.index, 0)
     hand = {
-        OWN: maps[1],
-        ELSEWHERE: elsewhere(maps[1], case.index, 0),
-        FLIPPED: -maps[1],
-        ANOTHER: maps[1][donors.clamp_min(0)],
-        RANDOM: explainers[1](randomised(model, "all", 0), images, case.targets),
-        LAST: explainers[1](randomised(model, "last", 0), images, case.targets),
+        OWN: [maps[1]],
+        ELSEWHERE: [elsewhere(maps[1], case.index, 0, copy) for copy in range(SHIFTS)],
+        FLIPPED: [-maps[1]],
+        ANOTHER: [maps[1][donors.clamp_min(0)]],
+        RANDOM: [explainers[1](randomised(model, "all", 0), images, case.targets)],
     }
-    for kind, one in hand.items():
+    for kind, ways in hand.items():
         place = nulls.items.index(("GradientXInput", kind))
-        rows = slice(None, None, 2 if kind == LAST else 1)
-        torch.testing.assert_close(found[place][rows], measure(model, images, one)[rows], rtol=1e-4, atol=1e-6)
-        assert known[place][rows].all() or kind == ANOTHER
-        assert kind != LAST or not known[place][1::2].any()
+        mean = torch.stack([measure(model, images, one) for one in ways]).mean(0)
+        torch.testing.assert_close(found[place], mean, rtol=1e-4, atol=1e-6)
+        assert made.known[place].all() or kind == ANOTHER
+    assert not made.known[nulls.items.index(("GradientXInput", LAST))].any()  # The random last layer changes it.
     contrast = assay.ColourContrast()(model, images)
     others = torch.stack([contrast[torch.arange(5) != row].mean(0) for row in range(5)])
     place = nulls.items.index((f"control {MEAN}", OWN))
-    torch.testing.assert_close(made[place], others)
+    torch.testing.assert_close(made.maps[made.sources[place][0]], others)
     torch.testing.assert_close(found[place], measure(model, images, others), rtol=1e-4, atol=1e-6)
 
 
@@ -122,6 +152,29 @@ def test_maps_that_are_the_same_for_any_model_leave_the_question_of_the_model_op
     assert rows["p"].is_nan().all()
     assert rows["holds"].is_null().all()
     assert "Fixed" not in found.trusted
+
+
+def test_a_map_that_a_random_last_layer_leaves_as_it_is_differs_in_nothing_and_one_that_it_changes_has_no_such_null():
+    model, images = assay.Classifier(plain()), torch.rand(12, 3, 8, 8, generator=rng())
+    found = assay.audit(model, images, explainers=[BeforeTheLast(), assay.Gradient()], measures=[assay.Deletion(steps=3)])
+    rows = found.answers.filter(pl.col("question") == "this model")
+    assert rows["difference"][0] == 0
+    assert rows["difference"][1] != 0
+
+
+def test_maps_put_elsewhere_by_random_phases_are_another_null():
+    model, images = assay.Classifier(plain()), torch.rand(12, 3, 8, 8, generator=rng())
+    more = {"explainers": [assay.Gradient()], "measures": [assay.Deletion(steps=3)]}
+    shift, phase = (assay.audit(model, images, null=null, **more).answers for null in ("shift", "phase"))
+    changed = [one != other for one, other in zip(shift["difference"], phase["difference"], strict=True)]
+    assert dict(zip(shift["question"], changed, strict=True)) == {
+        "where": True,
+        "this image": False,
+        "this model": False,
+        "more than the image": True,
+    }
+    with pytest.raises(SpecError, match="null must be shift or phase"):
+        assay.audit(model, images, null="away", **more)
 
 
 def test_without_a_measure_that_judges_nothing_is_held_against_nulls():
@@ -199,6 +252,19 @@ class Fixed(Explainer):
 
 
 @assay.register
+class BeforeTheLast(Explainer):
+    """Where the layer before the last is active; the class that is asked for does not matter."""
+
+    category = "cam"
+    reference = "none"
+
+    def attribute(self, model, images, targets, index, seed):
+        net = model.module
+        with torch.no_grad():
+            return net[:2](images).relu().sum(1, keepdim=True)
+
+
+@assay.register
 class Flipped(Explainer):
     """Gradients with the wrong sign."""
 
@@ -246,7 +312,7 @@ class OfAnother(Explainer):
 @pytest.fixture(scope="module")
 def digits():
     """Right and wrong explainers on Hard Digits with the shipped network."""
-    held = assay.data.read(assay.data.load("hard-digits"), range(64))
+    held = assay.data.read(assay.data.load("hard-digits"), range(32))
     wrong = [Flipped(), Shuffled(), Flat(), OfAnother(), assay.Edges(), assay.ColourContrast(), assay.Centre()]
     right = [assay.Gradient(), assay.IntegratedGradients(steps=5)]
     measures = [assay.Deletion(steps=8), assay.MaskIoU()]
@@ -273,7 +339,7 @@ def test_the_verdict_speaks_in_the_questions(digits):
     told = "\n".join(digits.verdict)
     assert "ColourContrast: it says where, and in this image, but hardly changes when the model's weights are random" in told
     assert "The model is right on" in told
-    assert [row.trusted for row in digits.page.questions] == [
+    assert [row.trusted for row in digits.page.part(Questions).rows] == [
         name in digits.trusted for name in digits.summary["explainer"].unique(maintain_order=True)
     ]
 

@@ -16,7 +16,8 @@ __all__ = ["Ball", "L1Ball", "L2Ball", "LinfBall", "Norm", "ball"]
 
 Norm = Literal["linf", "l2", "l1"]
 
-_HALVINGS = 40
+_MOST, _CLOSE = 60, 1e-6
+"""Steps to the nearest point of an L1 ball at the most, and how close to the radius they end, as a share of it."""
 
 
 class Ball(ABC):
@@ -166,15 +167,11 @@ class L1Ball(Ball):
 
     def project(self, delta: Tensor, images: Tensor) -> Tensor:
         """See `Ball.project`."""
-        # The nearest point takes one amount off every component, which is found by halving an interval of amounts.
         flat, room = delta.flatten(1).abs(), _room(delta, images).flatten(1)
-        low, high = flat.new_zeros(len(flat), 1), flat.amax(1, keepdim=True)
-        outside = torch.minimum(flat, room).sum(1, keepdim=True, dtype=torch.float64) > self.eps
-        for _ in range(_HALVINGS if bool(outside.any()) else 0):
-            middle = (low + high) / 2
-            over = torch.minimum((flat - middle).clamp_min(0.0), room).sum(1, keepdim=True, dtype=torch.float64) > self.eps
-            low, high = torch.where(over, middle, low), torch.where(over, high, middle)
-        less = torch.minimum((flat - torch.where(outside, high, 0.0)).clamp_min(0.0), room)
+        less = torch.minimum((flat - _taken_off(flat, room, self.eps)).clamp_min(0.0), room)
+        # Rounding may leave a sum a little above the radius.
+        total = less.sum(1, keepdim=True, dtype=torch.float64)
+        less = torch.where(total > self.eps, less * (self.eps / total.clamp_min(self.eps) * (1 - 2**-22)), less.double()).to(flat.dtype)
         return _in_range(less.view_as(delta).copysign(delta), images)
 
     def steepest(self, gradient: Tensor) -> Tensor:
@@ -198,6 +195,33 @@ def ball(norm: Norm, eps: float) -> Ball:
 def _in_range(delta: Tensor, images: Tensor) -> Tensor:
     """The perturbation with every pixel that would leave [0, 1] cut off; no component grows, so no norm does."""
     return torch.minimum(torch.maximum(delta, -images), 1 - images)
+
+
+def _taken_off(flat: Tensor, room: Tensor, eps: float) -> Tensor:
+    """What the nearest point of an L1 ball takes off every component (N, 1), where each goes no further than its room.
+
+    As more is taken off, the sum falls by as much for every component that is neither at its room nor at zero: Newton's steps, halving
+    where one leads out of what is known, until the sum is the radius to a millionth.
+
+    Args:
+        flat: (N, P) magnitudes.
+        room: (N, P) how large each may be.
+        eps: The radius.
+    """
+    low, high = flat.new_zeros(len(flat), 1), flat.amax(1, keepdim=True)
+    found = low
+    for _ in range(_MOST):
+        left = flat - found
+        over = torch.minimum(left.clamp_min(0.0), room).sum(1, keepdim=True, dtype=torch.float64) - eps
+        low, high = torch.where(over > 0, found, low), torch.where(over > 0, high, found)
+        going = (over.abs() > _CLOSE * eps) & (high > low)
+        if not bool(going.any()):
+            break
+        moving = ((left > 0) & (left < room)).sum(1, keepdim=True)
+        step = (found + over / moving.clamp_min(1)).to(flat.dtype)
+        inside = (moving > 0) & (step > low) & (step < high)
+        found = torch.where(going, torch.where(inside, step, (low + high) / 2), found)
+    return found
 
 
 def _room(delta: Tensor, images: Tensor) -> Tensor:

@@ -46,10 +46,10 @@ def brackets(before: Tensor, cuts: Tensor) -> tuple[Tensor, Tensor]:
 
 def membership(values: Tensor, count: int) -> Tensor:
     """How far each value of (N, P) is among the `count` largest: 1 or 0, and the chance over orders where equal values tie for a place."""
-    before = larger(values)
-    low, high = brackets(before, torch.tensor([count], device=values.device))
-    share = ((count - low) / (high - low).clamp_min(1)).to(values.dtype)
-    return torch.where(before < low, 1.0, torch.where(before < high, share, 0.0))
+    last = values.detach().topk(max(count, 1), dim=1).values[:, -1:]
+    above, tied = values > last, values == last
+    share = ((count - above.sum(1, keepdim=True)) / tied.sum(1, keepdim=True)).to(values.dtype)
+    return torch.where(above, 1.0, torch.where(tied, share, 0.0))
 
 
 def along(before: Tensor, cuts: Tensor, index: Tensor, seed: int, run: Callable[[Tensor, Tensor, Inside], Tensor]) -> Tensor:
@@ -77,13 +77,15 @@ def along(before: Tensor, cuts: Tensor, index: Tensor, seed: int, run: Callable[
     wanted, place = torch.stack([forth, torch.where((low == high) | flat, forth, forth + 1)]).unique(return_inverse=True)
     pair, cut, back = wanted // (2 * count + 2), wanted % (2 * count + 2) // 2, (wanted % 2).bool()
     rows, kind = pair // kinds, pair % kinds
-    orders = _strict(before, index, seed) if bool((low < high).any()) else before
+    tied = bool((low < high).any())
+    orders, ends = (_strict(before, index, seed), _ends(before)) if tied else (before, before)
 
     def inside(each: Tensor) -> Tensor:
-        places, turned = orders[rows[each], kind[each]], back[each]
-        starts = before[rows[each[turned]], kind[each[turned]]]
-        # In reverse, the first of a group is its last.
-        places[turned] = starts + _ends(starts) - 1 - places[turned]
+        row, which = rows[each], kind[each]
+        places = orders[row, which]
+        if tied:
+            # In reverse, the first of a group is its last.
+            places = torch.where(back[each, None], before[row, which] + ends[row, which] - 1 - places, places)
         first: Tensor = places < cut[each, None]
         return first
 
@@ -99,7 +101,8 @@ def _strict(before: Tensor, index: Tensor, seed: int) -> Tensor:
 
 
 def _ends(before: Tensor) -> Tensor:
-    """Where the group of each value of (n, P) ends."""
+    """Where the group of each value of (..., P) ends."""
+    before = before.contiguous()
     return torch.searchsorted(before.sort(-1).values, before, right=True)
 
 

@@ -145,11 +145,18 @@ def draw(kernel: Kernel, seed: int, stream: str, index: Tensor, sample: Tensor, 
     if not antithetic:
         return kernel.sample(seed, stream, index, sample, shape)
     half = sample // 2
+    sign = (1 - 2 * (sample % 2)).to(torch.float32).view(-1, *[1] * len(shape))
+    if not _on_cpu(index):
+        # To know which pairs are whole would wait for the device; there noise is cheaper than that.
+        return kernel.sample(seed, stream, index, half, shape) * sign
     new = torch.ones_like(half, dtype=torch.bool)
     new[1:] = (half[1:] != half[:-1]) | (index[1:] != index[:-1])
     made = kernel.sample(seed, stream, index[new], half[new], shape)
-    sign = (1 - 2 * (sample % 2)).to(made.dtype).view(-1, *[1] * len(shape))
     return made[new.cumsum(0) - 1] * sign
+
+
+def _on_cpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu"
 
 
 def _inverse(number: float) -> float:

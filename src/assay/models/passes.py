@@ -98,13 +98,28 @@ def segment_sum(sums: Tensor, rows: Tensor, weights: Tensor, values: Tensor) -> 
     A small matrix product, because scattered addition is not deterministic on GPUs. An image with a value that is not
     finite gets NaN, and the others stay clean.
     """
-    first, last = int(rows[0]), int(rows[-1]) + 1
+    count = len(rows)
+    # On a CPU the span of rows costs nothing to know; elsewhere it would wait for the device at every chunk, so groups are numbered there.
+    if _on_cpu(sums):
+        first = int(rows[0])
+        group, target = rows - first, torch.arange(first, int(rows[-1]) + 1)
+    else:
+        group, target = _groups(rows)
     flat = values.flatten(1).float()
     bad = ~flat.sum(1).isfinite()
-    if bool(bad.any()):
-        flat = flat.masked_fill(bad[:, None], 0.0)
-    mixing = torch.zeros(last - first, len(rows), dtype=torch.float32, device=sums.device)
-    mixing[rows - first, torch.arange(len(rows), device=rows.device)] = weights.float()
-    sums[first:last] += (mixing @ flat).view(-1, *sums.shape[1:])
-    if bool(bad.any()):
-        sums[rows[bad]] = torch.nan
+    flat = flat.masked_fill(bad[:, None], 0.0)
+    mixing = torch.zeros(len(target), count, dtype=torch.float32, device=sums.device)
+    mixing[group, torch.arange(count, device=rows.device)] = weights.float()
+    lost = torch.zeros(len(target), device=sums.device).index_add_(0, group, bad.float()) > 0
+    found = (mixing @ flat).masked_fill(lost[:, None], torch.nan)
+    sums.index_add_(0, target, found.view(-1, *sums.shape[1:]))
+
+
+def _on_cpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu"
+
+
+def _groups(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Which group of equal rows each of ascending rows (n,) is in, and the row of each of n groups; of empty groups the first row."""
+    group = torch.cat([torch.zeros_like(rows[:1]), (rows[1:] != rows[:-1]).long().cumsum(0)])
+    return group, rows[:1].expand(len(rows)).clone().scatter_(0, group, rows)

@@ -23,12 +23,12 @@ class QuestionCell:
     Attributes:
         question: Its name.
         status: yes, no, undecided or open.
-        measures: Each measure's name, whether it is silent, and its row of the answers' table.
+        measures: Each measure's name, why it is not asked (empty where it is), and its row of the answers' table.
     """
 
     question: str
     status: str
-    measures: tuple[tuple[str, bool, Mapping[str, Any]], ...]
+    measures: tuple[tuple[str, str, Mapping[str, Any]], ...]
 
     @property
     def word(self) -> str:
@@ -43,7 +43,7 @@ class QuestionCell:
     @property
     def lines(self) -> tuple[str, ...]:
         """What each measure says, in figures."""
-        return tuple(_line(name, silent, row) for name, silent, row in self.measures)
+        return tuple(_line(name, why, row) for name, why, row in self.measures)
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Questions(Part):
     template: ClassVar[str] = "questions.html.j2"
 
 
-def _line(name: str, silent: bool, row: Mapping[str, Any]) -> str:
-    if silent:
-        return f"{name}: silent here"
+def _line(name: str, why: str, row: Mapping[str, Any]) -> str:
+    if why:
+        return f"{name}: {why}"
     if math.isnan(row["p"]):
         return f"{name}: not asked"
     p = "p < 0.001" if row["p"] < 0.001 else f"p = {row['p']:.3f}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,11 +12,52 @@ from scipy import stats
 
 from assay.stats.intervals import LEVEL, Floats, Moments
 
-__all__ = ["POWER", "equivalent", "holm", "holm_levels", "images_needed", "not_worse"]
+__all__ = ["POWER", "Above", "equivalent", "holm", "holm_levels", "images_needed", "not_worse", "stepped"]
 
 POWER = 0.8
 """With which a number of images is said to do."""
 _MOST = 1_000_000
+_SAME = 1e-7
+"""Differences of no more are none but for rounding."""
+
+
+@dataclass(frozen=True)
+class Above:
+    """A one-sided test that the mean of differences is above 0.
+
+    Attributes:
+        moments: Moments of the one column of differences.
+        p: Its p-value; NaN for fewer than two differences.
+        count: Differences that are finite.
+        exact: Whether all of them are 0, so that no number of images would show one.
+    """
+
+    moments: Moments
+    p: float
+    count: int
+    exact: bool
+
+    @classmethod
+    def of(cls, differences: np.ndarray) -> Above:
+        """The test of differences (rows,)."""
+        moments, known = Moments.of(differences[:, None]), differences[np.isfinite(differences)]
+        same = len(known) > 1 and bool((np.abs(known) <= _SAME).all())
+        return cls(moments, 1.0 if same else float(moments.above()[0]), len(known), same)
+
+    @property
+    def decided(self) -> float:
+        """p; infinite where there is none, or no difference at all."""
+        return math.inf if self.exact or math.isnan(self.p) else self.p
+
+    @property
+    def effect(self) -> float:
+        """The mean in standard deviations."""
+        return float(self.moments.effect[0])
+
+    @property
+    def hardness(self) -> tuple[bool, float, float]:
+        """Orders tests from the one that is passed most surely to the one that is not, or cannot be made."""
+        return math.isnan(self.p), self.p, -float(np.nan_to_num(self.effect))
 
 
 def holm(p: Sequence[float] | Floats) -> list[float]:
@@ -29,6 +71,15 @@ def holm(p: Sequence[float] | Floats) -> list[float]:
     order = known[values[known].argsort(kind="stable")]
     found[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)))
     return [float(one) for one in found]
+
+
+def stepped(p: Mapping[str, float]) -> dict[str, tuple[int, float]]:
+    """What Holm's procedure multiplies each p with, and the p of the claim before, below which none may fall."""
+    found, before = {}, 0.0
+    for place, name in enumerate(sorted(p, key=lambda name: p[name])):
+        found[name] = len(p) - place, before
+        before = max(before, min(1.0, p[name] * (len(p) - place)))
+    return found
 
 
 def holm_levels(p: Sequence[float] | Floats, level: float = LEVEL) -> Floats:

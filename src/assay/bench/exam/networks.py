@@ -16,7 +16,7 @@ from assay.models.training.training import channel_statistics
 
 __all__ = ["Cells", "Colours", "Linear", "cell_values", "coloured", "fitted", "pixel_values", "textures"]
 
-SIDE, _GRID, _PATCH = 32, 4, 8
+SIDE, _GRID, _PATCH, _DECOYS = 32, 4, 8, 3
 _RATE, _STEP = 3e-3, 64
 
 
@@ -99,19 +99,31 @@ def textures(count: int, seed: int) -> Batch:
 
 
 def coloured(count: int, classes: int, seed: int) -> Batch:
-    """Dark grey noise with one square of the colour of a class, which is the truth, at a random place."""
+    """Dark grey noise with one square of the colour of a class, which is the truth, and bright grey squares, all at random places.
+
+    Grey squares are as plain to see, but of no class: what the image alone shows is not what the model goes by.
+    """
     index = torch.arange(count)
     zero = torch.zeros_like(index)
-    grey = 0.2 * F.interpolate(noise.uniform(seed, "grey", index, zero, (1, 8, 8)), size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+    images = 0.2 * F.interpolate(
+        noise.uniform(seed, "grey", index, zero, (1, 8, 8)), size=(SIDE, SIDE), mode="bilinear", align_corners=False
+    ).expand(-1, 3, -1, -1)
+    for copy in range(_DECOYS):
+        drawn = noise.uniform(seed, "decoy", index, torch.full_like(index, copy), (3,))
+        images = torch.where(_square(drawn), (0.6 + 0.4 * drawn[:, 2])[:, None, None, None], images)
     drawn = noise.uniform(seed, "square", index, zero, (3,))
-    top, left = ((drawn[:, at] * (SIDE - _PATCH + 1)).long() for at in range(2))
-    label = (drawn[:, 2] * classes).long()
-    at = torch.arange(SIDE)
-    inside = [(at >= start[:, None]) & (at < start[:, None] + _PATCH) for start in (top, left)]
-    truth = (inside[0][:, :, None] & inside[1][:, None])[:, None]
+    label, truth = (drawn[:, 2] * classes).long(), _square(drawn)
     colour = 0.6 + 0.4 * (2 * torch.pi * label[:, None] / classes + 2 * torch.pi * torch.arange(3) / 3).cos()
-    images = torch.where(truth, colour[:, :, None, None], grey.expand(-1, 3, -1, -1))
+    images = torch.where(truth, colour[:, :, None, None], images)
     return Batch(images, label, truth, None, index, tuple(f"square {number}" for number in range(count)))
+
+
+def _square(drawn: Tensor) -> Tensor:
+    """(N, 1, SIDE, SIDE) whether pixels lie in a square whose place is given by the first two of numbers (N, 2 or more) in [0, 1)."""
+    at = torch.arange(SIDE)
+    starts = [(drawn[:, axis] * (SIDE - _PATCH + 1)).long()[:, None] for axis in range(2)]
+    rows, columns = ((at >= start) & (at < start + _PATCH) for start in starts)
+    return (rows[:, :, None] & columns[:, None])[:, None]
 
 
 def fitted(shape: Architecture, data: Dataset, count: int, seed: int, epochs: int = 24) -> Classifier:

@@ -16,7 +16,7 @@ from assay.core.files import printable
 if TYPE_CHECKING:
     from assay.stats.intervals import Interval
 
-__all__ = ["run"]
+__all__ = ["check_harmless", "run"]
 
 run = typer.Typer(help="Look at, go on with, check and compare the folders of runs.", no_args_is_help=True)
 app.add_typer(run, name="run")
@@ -85,7 +85,7 @@ def _again(folder: Path, trust: bool, *words: str) -> None:
     if words and not any(param.name == "part" for param in command.params):
         raise DataError(f"{folder} is a run of assay {document['command']}, which has no parts; go on with it by `assay run resume`")
     if not trust:
-        _check_harmless(folder, settings)
+        check_harmless(folder, settings)
     elif home.is_dir():
         os.chdir(home)  # Relative paths and factories of models are meant from there.
     try:
@@ -96,7 +96,7 @@ def _again(folder: Path, trust: bool, *words: str) -> None:
         raise type(error)(f"{error} (the run was begun in {home}; go there, or give --trust)") from error
 
 
-def _check_harmless(folder: Path, settings: Mapping[str, Any]) -> None:
+def check_harmless(folder: Path, settings: Mapping[str, Any]) -> None:
     """See that going on would import no code that the folder names, and that the folder is the caller's own.
 
     Raises:

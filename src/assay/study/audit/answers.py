@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from assay.stats.intervals import LEVEL, Interval, Moments, ratio
-from assay.stats.tests import holm, images_needed, not_worse
+from assay.stats.intervals import LEVEL, Interval, ratio
+from assay.stats.tests import Above, holm, images_needed, not_worse, stepped
 from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, LAST, OWN, RANDOM, TRUTH
 
 __all__ = ["QUESTIONS", "SMALLEST", "Answers", "Rated", "Status", "answer"]
@@ -23,8 +23,8 @@ SMALLEST = 0.2
 """The smallest effect that counts, unless the user says otherwise: a mean paired difference of that many standard deviations."""
 _FLAT = 0.01
 """An image on which all maps score the same within this share tells nothing."""
-_SAME = 1e-7
-"""Scores that differ by no more are the same but for rounding."""
+_WAYS = 2
+"""In which a control may be beaten: by the score, or by what the place adds to it."""
 _FEW = 12
 """With fewer images nothing is said not to hold, unless there is no difference at all."""
 _SCHEMA: dict[str, pl.DataType] = {
@@ -59,8 +59,10 @@ class Answers:
             (in standard deviations), p (one-sided, corrected), holds (empty: undecided or open).
         trusted: Explainers that pass every question.
         recommended: The trusted explainer chosen on one half of the images and confirmed on the other, or None.
+        together: p of passing every question at once, corrected for the number of explainers, of those that could.
         silent: Measures that tell nothing on these images.
-        alive: Measures that do.
+        faint: Measures that tell something, but too little for these images to show that a map as good as the control passes.
+        alive: Measures that tell enough; they are asked.
         blind: Live measures that would not notice a map whose signs are flipped.
         needed: Images that would decide what is undecided, by explainer; None where no number would.
         standing: Where each explainer's mean lies from its own map elsewhere (0) to the positive control (1), by (explainer, measure).
@@ -69,13 +71,15 @@ class Answers:
         saturated: Images on which no map moves a measure, by measure.
         faithful: Measures of faithfulness among those that answer questions.
         images: Images that were held against nulls.
-        tests: How many claims, each that an explainer passes a question, the correction is for.
+        tests: How many claims, each that an explainer passes every question, the correction is for.
     """
 
     table: pl.DataFrame
     trusted: tuple[str, ...] = ()
     recommended: str | None = None
+    together: Mapping[str, float] = field(default_factory=dict)
     silent: tuple[str, ...] = ()
+    faint: tuple[str, ...] = ()
     alive: tuple[str, ...] = ()
     blind: tuple[str, ...] = ()
     needed: Mapping[str, int | None] = field(default_factory=dict)
@@ -97,6 +101,8 @@ class Answers:
         own = own.filter(pl.col("measure").is_in(self.asked_of(question)))
         last = question == QUESTIONS[-1]
         holds, p = own["holds"].to_list(), own["p"]
+        if not holds and self.faint:
+            return "undecided"
         if not holds or (p.is_nan().all() if last else p.is_nan().any()):
             return "open"
         if any(one is True for one in holds) if last else all(one is True for one in holds):
@@ -140,33 +146,40 @@ def answer(
         return Answers(pl.DataFrame(schema=_SCHEMA))
     signs = np.array([1.0 if one.higher_is_better else -1.0 for one in measures])
     scores = _Scores(values * signs, {item: at for at, item in enumerate(items)})
-    alive, silent, blind = _alive(scores, measures, smallest)
+    alive, silent, faint, blind = _alive(scores, measures, smallest, sum(contestants.values()))
     saturated = {one.name: _saturated(values[:, :, at]) for at, one in enumerate(measures) if one.category == "faithfulness"}
     asked = [(name, question, at) for name in contestants for question in QUESTIONS for at in range(len(measures))]
     faithful = tuple(one.name for one in measures if one.category == "faithfulness")
     counted = {question: _asked_of(question, alive, faithful, blind) for question in QUESTIONS}
-    tests = [_hardest(scores.against(name, question, at, measures[at].name in blind)) for name, question, at in asked]
+    tests = [scores.hardest(name, question, at, measures[at].name in blind) for name, question, at in asked]
     named = [(name, question, measures[at].name) for name, question, at in asked]
-    rows, claims = _tested(named, tests, counted, alive, contestants, smallest)
+    rows, together = _tested(named, tests, counted, alive, contestants, smallest)
     table = pl.DataFrame([row for row, _ in rows], schema=_SCHEMA)
     columns = [at for at, one in enumerate(measures) if one.name in alive]
     stands = {(name, measures[at].name): _standing(scores, name, at) for name in contestants for at in columns}
+    least = None if alive else min((one for one in faint.values() if one is not None), default=None)
+    hoped = counted if alive else {question: _asked_of(question, tuple(faint), faithful, blind) for question in QUESTIONS}
+    claims, own = len(together), np.stack([scores.values[:, scores.places[name, OWN]] for name in contestants], 1)
     found = Answers(
         table,
+        together=together,
         silent=tuple(silent),
+        faint=tuple(faint),
         alive=tuple(alive),
         blind=tuple(blind),
-        needed={name: _needed([one for one in rows if one[0]["explainer"] == name], claims, counted) for name in contestants},
+        needed={
+            name: _needed([one for one in rows if one[0]["explainer"] == name], claims or len(contestants), hoped, least)
+            for name in contestants
+        },
         standing={key: one.mean for key, one in stands.items()},
         stands=stands,
-        best={measures[at].name: _best(scores, list(contestants), at) for at in range(len(measures))},
+        best={one.name: tuple(list(contestants)[place] for place in not_worse(own[:, :, at])) for at, one in enumerate(measures)},
         saturated=saturated,
         faithful=faithful,
         images=images,
         tests=claims,
     )
-    passed = (name for name, may in contestants.items() if may and all(found.status(name, one) == "yes" for one in QUESTIONS))
-    trusted = tuple(passed)
+    trusted = tuple(name for name, p in together.items() if p < LEVEL and all(found.status(name, one) == "yes" for one in QUESTIONS))
     places = {question: [at for at in columns if measures[at].name in counted[question]] for question in QUESTIONS}
     return replace(found, trusted=trusted, recommended=_recommended(scores, trusted, places, [one.name in blind for one in measures]))
 
@@ -182,87 +195,85 @@ class _Scores:
         found: np.ndarray = self.values[:, self.places[name, kind], at]
         return found
 
-    def against(self, name: str, question: str, at: int, blind: bool) -> list[np.ndarray]:
-        """Own less each of what the question holds it against; all must be beaten."""
+    def hardest(self, name: str, question: str, at: int, blind: bool) -> Above:
+        """The hardest of what a question holds a map against; all must be beaten, each in the easiest of the ways there are."""
+        ways = self._against(name, question, at, blind)
+        return max((min(map(Above.of, one), key=lambda way: way.hardness) for one in ways), key=lambda way: way.hardness)
+
+    def _against(self, name: str, question: str, at: int, blind: bool) -> list[tuple[np.ndarray, ...]]:
+        """Own less each of what the question holds it against."""
         own = self.of(name, OWN, at)
         with np.errstate(invalid="ignore"):  # infinity less infinity
-            if question == "more than the image":
-                return [own - self.values[:, place, at] for (other, _), place in self.places.items() if other.startswith("control ")]
-            kinds = {"where": [ELSEWHERE] if blind else [ELSEWHERE, FLIPPED], "this image": [ANOTHER], "this model": [RANDOM, LAST]}[
-                question
-            ]
-            return [own - self.of(name, kind, at) for kind in kinds]
+            if question == "where":
+                return [(own - self.of(name, kind, at),) for kind in ([ELSEWHERE] if blind else [ELSEWHERE, FLIPPED])]
+            if question == "this image":
+                return [(own - self.of(name, ANOTHER, at),)]
+            if question == "this model":
+                random, kept = self.of(name, RANDOM, at), self.of(name, LAST, at)
+                # What most maps do not lose with the last layer is no work of that layer: there is no difference at all.
+                same = np.isfinite(kept).sum() * 2 > np.isfinite(own).sum() > 0
+                return [(np.where(np.isfinite(own - random), 0.0, np.nan) if same else own - random,)]
+            # Fine grain erases an image by its texture alone, a smooth map has most to lose elsewhere: either comparison may be unfair.
+            gain = own - self.of(name, ELSEWHERE, at)
+            controls = [other for other, kind in self.places if other.startswith("control ") and kind == OWN]
+            scores = [(self.of(one, OWN, at), self.of(one, ELSEWHERE, at)) for one in controls]
+            return [(own - there, gain - (there - elsewhere)) for there, elsewhere in scores]
 
     def only(self, rows: np.ndarray) -> _Scores:
         return _Scores(self.values[rows], self.places)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The hardest of a question's tests: moments of one column, and its one-sided p."""
+def _alive(
+    scores: _Scores, measures: Sequence[Rated], smallest: float, explainers: int
+) -> tuple[list[str], list[str], dict[str, int | None], list[str]]:
+    """Measures that tell enough, those that tell nothing, those that tell too little, and of the first those that are blind to signs.
 
-    moments: Moments
-    p: float
-    count: int
-    exact: bool
-
-    @property
-    def decided(self) -> float:
-        """p; infinite where there is none, or no difference at all."""
-        return math.inf if self.exact or math.isnan(self.p) else self.p
-
-
-def _hardest(differences: Sequence[np.ndarray]) -> _Found:
-    found = []
-    for one in differences:
-        moments, known = Moments.of(one[:, None]), one[np.isfinite(one)]
-        same = len(known) > 1 and bool((np.abs(known) <= _SAME).all())
-        found.append(_Found(moments, 1.0 if same else float(moments.above()[0]), len(known), same))
-    return max(found, key=lambda one: (math.isnan(one.p), one.p, -float(np.nan_to_num(one.moments.effect[0]))))
-
-
-def _alive(scores: _Scores, measures: Sequence[Rated], smallest: float) -> tuple[list[str], list[str], list[str]]:
-    """Measures that tell a control from itself elsewhere, those that do not, and of the live those that are blind to signs.
-
-    A measure of which too few images are there to tell is in none of them.
+    A measure tells something where a control, or the truth, is told from itself elsewhere; enough, where so many images would show, at the
+    level of a verdict on so many explainers, that a map as good as that passes: a weaker measure would fail every map. A measure of
+    which too few images are there to tell is not called silent.
     """
-    tests: list[tuple[int, _Found]] = []
+    tests: list[tuple[int, Above]] = []
     for at, one in enumerate(measures):
         pairs = [] if one.needs_truth else ["positive control"]
         pairs += [TRUTH] if (TRUTH, OWN) in scores.places else []
-        tests += [(at, _hardest([scores.of(name, OWN, at) - scores.of(name, ELSEWHERE, at)])) for name in pairs]
+        tests += [(at, Above.of(scores.of(name, OWN, at) - scores.of(name, ELSEWHERE, at))) for name in pairs]
     corrected = holm([found.p for _, found in tests])
     counted: dict[int, int] = {}
-    told: set[int] = set()
+    told: dict[int, int | None] = {}
+    enough: set[int] = set()
     for (at, found), p in zip(tests, corrected, strict=True):
         counted[at] = max(counted.get(at, 0), found.count)
-        if p < LEVEL and found.moments.effect[0] >= smallest:
-            told.add(at)
-    alive = [one.name for at, one in enumerate(measures) if at in told]
-    enough = [at for at in counted if 0.5 ** counted[at] * len(tests) < LEVEL]
-    silent = [measures[at].name for at in enough if at not in told]
+        effect = found.effect
+        if p < LEVEL and effect >= smallest:
+            told[at] = would = images_needed(effect, LEVEL / max(explainers, 1))
+            enough |= {at} if would is not None and would <= found.count else set()
+    alive = [one.name for at, one in enumerate(measures) if at in enough]
+    faint = {one.name: told[at] for at, one in enumerate(measures) if at in told and at not in enough}
+    silent = [measures[at].name for at, many in counted.items() if 0.5**many * len(tests) < LEVEL and at not in told]
     blind = []
     for at, one in enumerate(measures):
-        seen = _hardest([scores.of("positive control", OWN, at) - scores.of("positive control", FLIPPED, at)])
-        if one.name in alive and not (seen.p < LEVEL / len(measures) and seen.moments.effect[0] >= smallest):
+        seen = Above.of(scores.of("positive control", OWN, at) - scores.of("positive control", FLIPPED, at))
+        if one.name in alive and not (seen.p < LEVEL / len(measures) and seen.effect >= smallest):
             blind.append(one.name)
-    return alive, silent, blind
+    return alive, silent, faint, blind
 
 
 def _tested(
     asked: Sequence[tuple[str, str, str]],
-    tests: Sequence[_Found],
+    tests: Sequence[Above],
     counted: Mapping[str, Sequence[str]],
     alive: Sequence[str],
     contestants: Mapping[str, bool],
     smallest: float,
-) -> tuple[list[tuple[dict[str, object], _Found]], int]:
-    """A row for each question by each measure, and how many claims the correction is for.
+) -> tuple[list[tuple[dict[str, object], Above]], dict[str, float]]:
+    """A row for each question by each measure, and each explainer's p of passing all questions at once.
 
-    A claim is that an explainer passes a question. The first three ask all their measures, so that a claim is as weak as its weakest test
-    and each may be held at the claim's own level (an intersection-union test); the last asks any, at the level's share. Holm's procedure
-    holds the claims together: those of explainers that may be trusted, save where there is no difference at all, which no test could
-    find. What no claim rests on is multiplied by their number, of live measures; of silent ones it is shown as it is.
+    That an explainer is trusted is one claim: it passes every question, the first three by every measure. It is as weak as its weakest
+    test, so that each may be held at the claim's own level (an intersection-union test); the fourth question asks any measure, in either
+    of two ways, so that its p is multiplied by their number. Holm's procedure holds the claims of several explainers together, and
+    likewise what is said of one question with the same question of the others, whose p are never above those of the whole claim.
+    Explainers that cannot be trusted (controls, any without a difference or with an open question) make no such claim: their p are
+    multiplied by the number of explainers. Those by silent measures are shown as they are.
 
     Args:
         asked: (explainer, question, measure) of each test.
@@ -276,31 +287,34 @@ def _tested(
     """
     places: dict[tuple[str, str], list[int]] = {}
     for at, (name, question, measure) in enumerate(asked):
-        if contestants[name] and measure in counted[question]:
+        if measure in counted[question]:
             places.setdefault((name, question), []).append(at)
     any_of = {claim: claim[1] == QUESTIONS[-1] for claim in places}
-    weight = {claim: len(rows) if any_of[claim] else 1 for claim, rows in places.items()}
-    p = {claim: (min if any_of[claim] else max)(tests[at].decided for at in rows) for claim, rows in places.items()}
-    # What could not be asked, or has no difference, can be claimed by no test.
-    kept = [claim for claim in places if p[claim] <= 1]
-    kept.sort(key=lambda claim: weight[claim] * p[claim])
-    factor, least = np.where([one in alive for _, _, one in asked], float(max(len(kept), 1)), 1.0), np.zeros(len(asked))
-    before = 0.0
-    for place, claim in enumerate(kept):
-        factor[places[claim]], least[places[claim]] = (len(kept) - place) * weight[claim], before
-        before = max(before, min(1.0, p[claim] * (len(kept) - place) * weight[claim]))  # As in Holm's procedure, p never fall.
-    rows = []
+    weight = {claim: _WAYS * len(rows) if any_of[claim] else 1 for claim, rows in places.items()}
+    p = {claim: weight[claim] * (min if any_of[claim] else max)(tests[at].decided for at in rows) for claim, rows in places.items()}
+    may = [name for name, one in contestants.items() if one]
+    whole = {name: max(p.get((name, one), math.inf) for one in QUESTIONS) for name in may}
+    whole = {name: min(1.0, one) for name, one in whole.items() if math.isfinite(one)}
+    factor, least = np.ones(len(asked)), np.zeros(len(asked))
+    for question in QUESTIONS:
+        steps = stepped({name: p[name, question] for name in whole})
+        for (name, other), own in places.items():
+            if other == question:
+                many, least[own] = steps.get(name, (max(len(may), 1), 0.0))
+                factor[own] = many * weight[name, question]
+    together = dict(zip(whole, holm(list(whole.values())), strict=True))
+    rows: list[tuple[dict[str, object], Above]] = []
     for at, (name, question, measure) in enumerate(asked):
         one, low_high = tests[at], tests[at].moments.interval(2 * LEVEL / factor[at])
         corrected = float(np.maximum(np.minimum(1.0, one.p * factor[at]), least[at]))
-        effect = float(one.moments.effect[0])
-        row: dict[str, object] = {"explainer": name, "question": question, "measure": measure, "difference": float(one.moments.mean[0])}
-        row |= {"low": float(low_high[0][0]), "high": float(low_high[1][0]), "effect": effect, "p": corrected}
-        rows.append((row | {"holds": _holds(corrected, effect, one, smallest) if measure in alive else None}, one))
-    return rows, len(kept)
+        effect = one.effect
+        holds = _holds(corrected, effect, one, smallest) if measure in alive else None
+        told = (name, question, measure, float(one.moments.mean[0]), float(low_high[0][0]), float(low_high[1][0]), effect, corrected, holds)
+        rows.append((dict(zip(_SCHEMA, told, strict=True)), one))
+    return rows, together
 
 
-def _holds(p: float, effect: float, found: _Found, smallest: float) -> bool | None:
+def _holds(p: float, effect: float, found: Above, smallest: float) -> bool | None:
     """Whether a question is passed; None where there are too few images to say, or none at all."""
     if found.count < 2:
         return None
@@ -311,24 +325,22 @@ def _holds(p: float, effect: float, found: _Found, smallest: float) -> bool | No
     return None if found.count < _FEW or effect >= smallest else False
 
 
-def _needed(rows: Sequence[tuple[Mapping[str, object], _Found]], claims: int, counted: Mapping[str, Sequence[str]]) -> int | None:
-    """Images that would decide the undecided questions of an explainer, as far as they would; None where there is no such number."""
+def _needed(
+    rows: Sequence[tuple[Mapping[str, object], Above]], claims: int, counted: Mapping[str, Sequence[str]], least: int | None
+) -> int | None:
+    """Images, `least` or more, that would decide the undecided questions of an explainer; None where no number would."""
     many: list[int | None] = []
     for question in QUESTIONS:
         own = [(row["holds"], one) for row, one in rows if row["question"] == question and row["measure"] in counted[question]]
         last = question == QUESTIONS[-1]
-        level = LEVEL / max(claims, 1) / (max(len(own), 1) if last else 1)
-        each = [images_needed(float(one.moments.effect[0]), level) for holds, one in own if holds is None and one.count > 1]
+        level = LEVEL / max(claims, 1) / (_WAYS * max(len(own), 1) if last else 1)
+        each = [images_needed(one.effect, level) for holds, one in own if holds is None and one.count > 1]
         if not last:
             many += each
         elif each and not any(holds for holds, _ in own):
             # One of these measures is enough.
             many.append(min((one for one in each if one is not None), default=None))
-    return None if not many or None in many else max(one for one in many if one is not None)
-
-
-def _best(scores: _Scores, names: Sequence[str], at: int) -> tuple[str, ...]:
-    return tuple(names[place] for place in not_worse(np.stack([scores.of(name, OWN, at) for name in names], 1)))
+    return None if not many or None in many else max(one for one in (*many, least) if one is not None)
 
 
 def _standing(scores: _Scores, name: str, at: int) -> Interval:
@@ -358,9 +370,9 @@ def _recommended(scores: _Scores, trusted: Sequence[str], places: Mapping[str, S
 
     best = max(trusted, key=stand)
     for question in QUESTIONS:
-        p = [_hardest(checking.against(best, question, at, blind[at])).p for at in places[question]]
+        p = [checking.hardest(best, question, at, blind[at]).p for at in places[question]]
         # All must hold, so that each may be tested at the level itself; more than the image by one of them, so that these are corrected.
-        if not (np.nanmin(holm(p)) < LEVEL if question == QUESTIONS[-1] else max(p) < LEVEL):
+        if not (_WAYS * np.nanmin(holm(p)) < LEVEL if question == QUESTIONS[-1] else max(p) < LEVEL):
             return None
     return best
 

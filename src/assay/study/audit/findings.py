@@ -177,6 +177,7 @@ def _questions(told: Answers, explainers: Sequence[str]) -> tuple[QuestionRow, .
         return ()
     rows = {(row["explainer"], row["question"], row["measure"]): row for row in told.table.iter_rows(named=True)}
     measures = list(dict.fromkeys(told.table["measure"]))
+    why = dict.fromkeys(told.silent, "silent here") | dict.fromkeys(told.faint, "too weak here")
     return tuple(
         QuestionRow(
             name,
@@ -186,7 +187,7 @@ def _questions(told: Answers, explainers: Sequence[str]) -> tuple[QuestionRow, .
                 QuestionCell(
                     question,
                     told.status(name, question) if told.alive else "undecided",
-                    tuple((one, one in told.silent, rows[name, question, one]) for one in measures),
+                    tuple((one, why.get(one, ""), rows[name, question, one]) for one in measures),
                 )
                 for question in QUESTIONS
             ),
@@ -214,6 +215,7 @@ def _settings(plan: AuditPlan, asked: Asked, counted: Tally) -> dict[str, str]:
         "explainers": "; ".join(map(short, plan.everyone)),
         "measures": "; ".join(map(short, plan.measures)),
         "smallest effect that counts": f"{plan.smallest_effect:g} standard deviations of the paired differences",
+        "maps are put elsewhere by": "moving them in a circle" if plan.nulls.null == "shift" else "random phases of their frequencies",
     }
 
 

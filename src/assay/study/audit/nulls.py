@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -39,15 +39,23 @@ __all__ = [
     "OWN",
     "POSITIVE",
     "RANDOM",
+    "SHIFTS",
     "STEPS",
     "TRUTH",
+    "Made",
+    "Null",
     "Nulls",
     "agreements",
     "another",
     "elsewhere",
     "judges",
+    "random_phases",
     "scored",
+    "unchanged",
 ]
+
+Null = Literal["shift", "phase"]
+"""How a map is put elsewhere: moved in a circle, or with its frequencies at random phases, which keeps its texture alone."""
 
 OWN, ELSEWHERE, FLIPPED, ANOTHER = "own", "elsewhere", "signs flipped", "another image's"
 RANDOM, LAST = "random weights", "random last layer"
@@ -55,8 +63,10 @@ KINDS = (OWN, ELSEWHERE, FLIPPED, ANOTHER, RANDOM, LAST)
 """An explainer's map, and the nulls made from it."""
 CONTROLS: tuple[Explainer, ...] = (Edges(), ColourContrast(), Centre())
 """Maps of the image alone."""
-LAST_EVERY = 2
-"""Maps of the model with a random last layer are made of every other image of a block, to keep an audit's cost."""
+SHIFTS = 3
+"""Places elsewhere that a map's null is the mean over: the mean varies less than one place, so that fewer images do."""
+_ALIKE = 1e-3
+"""Maps that are no further apart, as a share of their size, are the same map."""
 MEAN = "mean contrast of the other images"
 """One more control: where these data usually show something, the mean of `ColourContrast` over a block's other images."""
 POSITIVE = Occlusion(segments=Grid(rows=4, columns=4))
@@ -76,6 +86,25 @@ def judges(measures: Sequence[Measure]) -> list[Measure]:
 
 
 @dataclass(frozen=True, eq=False)
+class Made:
+    """Maps to be scored, and what their scores stand for.
+
+    Attributes:
+        maps: (N, C, H, W) each.
+        sources: The places in `maps` of each item, whose scores are averaged.
+        known: (items, N) which there are.
+    """
+
+    maps: list[Tensor]
+    sources: list[list[int]]
+    known: Tensor
+
+    def averaged(self, scores: Tensor) -> Tensor:
+        """(items, N) of scores (maps, N)."""
+        return torch.stack([scores[own].mean(0) for own in self.sources])
+
+
+@dataclass(frozen=True, eq=False)
 class Nulls:
     """Scores of all that an audit's maps are held against.
 
@@ -85,6 +114,7 @@ class Nulls:
         seed: Decides all randomness, together with the images' numbers.
         twins: Gives the model with random weights in all layers and in the last, for images of a shape.
         truth: Whether the evidence is known.
+        null: How maps are put elsewhere.
     """
 
     explainers: Sequence[Explainer]
@@ -92,12 +122,13 @@ class Nulls:
     seed: int
     twins: Callable[[Sequence[int]], Twins]
     truth: bool
+    null: Null = "shift"
 
     @property
     def items(self) -> list[tuple[str, str]]:
         """(whose map, which of KINDS) of everything that is scored, in the order of the tables' rows."""
         found = [(short(one), kind) for one in self.explainers for kind in KINDS]
-        found += [(f"control {name}", OWN) for name in (*map(short, CONTROLS), MEAN)]
+        found += [(f"control {name}", kind) for name in (*map(short, CONTROLS), MEAN) for kind in (OWN, ELSEWHERE)]
         found += [("positive control", kind) for kind in (OWN, ELSEWHERE, FLIPPED)]
         return found + ([(TRUTH, kind) for kind in (OWN, ELSEWHERE)] if self.truth else [])
 
@@ -106,8 +137,10 @@ class Nulls:
         share = min(1.0, MOST / images) / len(rows)
         return bool(self.measures) and math.floor(rows.stop * share) > math.floor(rows.start * share)
 
-    def extra(self, case: Case, maps: Sequence[Tensor], lost: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Maps of all items, and which (items, N) there are; those that are not there are 0.
+    def extra(self, case: Case, maps: Sequence[Tensor], lost: Tensor) -> Made:
+        """Maps of all items.
+
+        Where a random last layer leaves a map as it is, the map itself stands for that item; where it changes the map, nothing does.
 
         Args:
             case: The images.
@@ -117,25 +150,44 @@ class Nulls:
         donors = another(case.targets, case.index, self.seed)
         sound = case.logits.flatten(1).isfinite().all(1)
         made: list[Tensor] = []
+        sources: list[list[int]] = []
         known: list[Tensor] = []
+
+        def add(there: Tensor, *ways: Tensor) -> None:
+            sources.append(list(range(len(made), len(made) + len(ways))))
+            made.extend(ways)
+            known.append(there)
+
         for explainer, own, gone in zip(self.explainers, maps, lost, strict=False):
-            made += [own, elsewhere(own, case.index, self.seed), -own, own[donors.clamp_min(0)]]
-            known += [~gone] * 3 + [~gone & (donors >= 0) & ~gone[donors.clamp_min(0)]]
-            for twin, every in zip(self.twins(case.images.shape[1:]), (1, LAST_EVERY), strict=True):
-                random = _random(case, explainer, twin, every, self.seed)
-                made.append(random.nan_to_num(0.0, 0.0, 0.0))
-                known.append(~gone & random.flatten(1).isfinite().all(1))
+            add(~gone, own)
+            add(~gone, *self._elsewhere(own, case.index))
+            add(~gone, -own)
+            add(~gone & (donors >= 0) & ~gone[donors.clamp_min(0)], own[donors.clamp_min(0)])
+            random, last = (_random(case, explainer, twin, self.seed) for twin in self.twins(case.images.shape[1:]))
+            add(~gone & random.flatten(1).isfinite().all(1), random.nan_to_num(0.0, 0.0, 0.0))
+            sources.append(sources[-5])
+            known.append(~gone & unchanged(own, last))
         controls = [one.attribute(case.model, case.images, case.targets, case.index, self.seed) for one in CONTROLS]
         contrast = controls[CONTROLS.index(ColourContrast())]
-        made += [*controls, (contrast.sum(0, keepdim=True) - contrast) / max(1, len(contrast) - 1)]
-        known += [sound] * len(controls) + [sound & (len(sound) > 1)]
+        for one in controls:
+            add(sound, one)
+            add(sound, *self._elsewhere(one, case.index))
+        mean = (contrast.sum(0, keepdim=True) - contrast) / max(1, len(contrast) - 1)
+        add(sound & (len(sound) > 1), mean)
+        add(sound & (len(sound) > 1), *self._elsewhere(mean, case.index))
         positive = POSITIVE.attribute(case.model, case.images, case.targets, case.index, self.seed).nan_to_num(0.0, 0.0, 0.0)
-        made += [positive, elsewhere(positive, case.index, self.seed), -positive]
+        add(sound, positive)
+        add(sound, *self._elsewhere(positive, case.index))
+        add(sound, -positive)
         if case.truth is not None:
             truth = case.truth.float()
-            made += [truth, elsewhere(truth, case.index, self.seed)]
-        known += [sound] * (len(made) - len(known))
-        return made, torch.stack(known)
+            add(sound, truth)
+            add(sound, *self._elsewhere(truth, case.index))
+        return Made(made, sources, torch.stack(known))
+
+    def _elsewhere(self, maps: Tensor, index: Tensor) -> list[Tensor]:
+        put = elsewhere if self.null == "shift" else random_phases
+        return [put(maps, index, self.seed, copy) for copy in range(SHIFTS)]
 
     def table(self, index: Tensor, values: Tensor, labels: Sequence[str]) -> pl.DataFrame:
         """Rows (image, map, kind, measure, value) of values (measures, items, N), image by image.
@@ -157,20 +209,25 @@ class Nulls:
         )
 
 
-def _random(case: Case, explainer: Explainer, twin: Classifier | None, every: int, seed: int) -> Tensor:
-    """An explainer's maps of a model with random weights, for one image of so many; NaN where there are none."""
-    found = torch.full_like(case.images[:, :1], torch.nan)
+def _random(case: Case, explainer: Explainer, twin: Classifier | None, seed: int) -> Tensor:
+    """An explainer's maps of a model with random weights; NaN where there are none."""
     # Maps that were made elsewhere are the same for any model.
-    if twin is None or getattr(explainer, "fixed", False):
-        return found
-    rows = torch.arange(0, len(case.images), every, device=case.images.device)
-    part = case.part(rows)
-    # Without a map the question stays open for this explainer, and the verdict says so.
-    with suppress(AssayError):
-        maps = explainer.attribute(twin, part.images, part.targets, part.index, seed)
-        found = found.expand(-1, maps.shape[1], -1, -1).clone()
-        found[rows] = maps
-    return found
+    if twin is not None and not getattr(explainer, "fixed", False):
+        # Without a map the question stays open for this explainer, and the verdict says so.
+        with suppress(AssayError):
+            found: Tensor = explainer.attribute(twin, case.images, case.targets, case.index, seed)
+            return found
+    return torch.full_like(case.images[:, :1], torch.nan)
+
+
+def unchanged(one: Tensor, other: Tensor) -> Tensor:
+    """(N,) whether two maps (N, C, H, W) are the same but for a positive factor; two maps of zeros are, and NaN is like nothing."""
+    if one.shape != other.shape:
+        return torch.zeros(len(one), dtype=torch.bool, device=one.device)
+    first, second = (each.flatten(1).double() for each in (one, other))
+    sizes = [each.norm(dim=1, keepdim=True) for each in (first, second)]
+    apart = (first / sizes[0].clamp_min(1e-30) - second / sizes[1].clamp_min(1e-30)).norm(dim=1)
+    return apart <= _ALIKE
 
 
 def coarse(measure: Measure) -> Measure | None:
@@ -186,14 +243,14 @@ def coarse(measure: Measure) -> Measure | None:
 def scored(
     measure: Measure, case: Case, maps: list[Tensor], explainers: Sequence[Explainer], made: list[Tensor]
 ) -> tuple[Tensor, Tensor | None]:
-    """Scores (E, N) of the explainers' maps, and (items, N) of what they are held against; None where there is nothing.
+    """Scores (E, N) of the explainers' maps, and (maps, N) of what they are held against; None where there is nothing.
 
     Args:
         measure: What scores.
         case: The images.
         maps: The explainers' maps.
         explainers: The explainers.
-        made: Maps of all items.
+        made: What they are held against.
     """
     few = coarse(measure) if made else None
     if few is None:
@@ -205,14 +262,27 @@ def scored(
     return measure.evaluate(case, maps, list(explainers)), torch.cat(parts)
 
 
-def elsewhere(maps: Tensor, index: Tensor, seed: int) -> Tensor:
-    """Maps (N, C, H, W) put elsewhere: moved in a circle, by a quarter to three quarters of each side, drawn for each image."""
+def elsewhere(maps: Tensor, index: Tensor, seed: int, copy: int = 0) -> Tensor:
+    """Maps (N, C, H, W) put elsewhere: moved in a circle, by a quarter to three quarters of each side, drawn for each image and copy."""
     height, width = maps.shape[2:]
-    drawn = noise.uniform(seed, "elsewhere", index, torch.zeros_like(index), (2,)) / 2 + 0.25
+    drawn = noise.uniform(seed, "elsewhere", index, torch.full_like(index, copy), (2,)) / 2 + 0.25
     down, across = ((drawn[:, at] * side).round().long() for at, side in enumerate((height, width)))
     rows = (torch.arange(height, device=maps.device) + down[:, None]) % height
     columns = (torch.arange(width, device=maps.device) + across[:, None]) % width
     return maps.gather(2, rows[:, None, :, None].expand_as(maps)).gather(3, columns[:, None, None, :].expand_as(maps))
+
+
+def random_phases(maps: Tensor, index: Tensor, seed: int, copy: int = 0) -> Tensor:
+    """Maps (N, C, H, W) whose frequencies keep their size, and their mean, at phases drawn for each image and copy.
+
+    Source: Theiler et al., Physica D 1992 (surrogate data of the same spectrum).
+    """
+    shape = tuple(maps.shape[2:])
+    drawn = torch.fft.rfft2(noise.normal(seed, "phases", index, torch.full_like(index, copy), (1, *shape)).to(maps))
+    drawn = drawn / drawn.abs().clamp_min(1e-12)
+    drawn[..., 0, 0] = 1.0
+    found: Tensor = torch.fft.irfft2(torch.fft.rfft2(maps) * drawn, s=shape)
+    return found
 
 
 def another(targets: Tensor, index: Tensor, seed: int) -> Tensor:

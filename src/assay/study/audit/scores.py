@@ -112,20 +112,20 @@ def scores(plan: AuditPlan, block: Block, tell: Tell) -> BlockScores:
     clean = [one.nan_to_num(0.0, 0.0, 0.0) for one in maps]
     lost = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]) | ~case.finite
     held = nulls.wanted(block.rows, block.asked.images)
-    made, known = nulls.extra(case, clean[:-1], lost) if held else ([], lost)
+    made = nulls.extra(case, clean[:-1], lost) if held else None
     tell(count * len(maps) // steps)
     rated, against = [], []
     for place, measure in enumerate(plan.measures):
         tell(count * (len(maps) + 1 + place) // steps)
-        own, null = scored(measure, case, clean, everyone, made if measure in nulls.measures else [])
+        own, null = scored(measure, case, clean, everyone, made.maps if made and measure in nulls.measures else [])
         rated.append(own)
-        against += [] if null is None else [null]
+        against += [] if null is None or made is None else [made.averaged(null)]
     values = torch.stack(rated).masked_fill(lost, math.nan).cpu()
     named = dict(zip(map(short, plan.explainers), clean[:-1], strict=True))
     flat = {name: int((one.flatten(1).amax(1) == one.flatten(1).amin(1)).sum()) for name, one in named.items()}
     tables = classes_table(block.decision, flat)
-    if held and against:
-        found = torch.stack(against).masked_fill(~known, math.nan).cpu()
+    if made and against:
+        found = torch.stack(against).masked_fill(~made.known, math.nan).cpu()
         tables["nulls"] = nulls.table(block.batch.index, found, [one.name for one in plan.rated])
         tables["agreement"] = agreements(block.batch.index, named)
     tables["scores"] = _table(plan, block.batch.index, values)

@@ -147,6 +147,9 @@ def _unknown(
     lines = []
     if answers.silent:
         lines.append(f"{_listed(list(answers.silent))}: cannot tell good maps from bad ones on these images, and was not counted")
+    if answers.faint:
+        weak = f"{_listed(list(answers.faint))}: too weak to tell good maps from bad ones by {plural(answers.images, 'image')}"
+        lines.append(f"{weak}, and was not asked" if len(answers.faint) == 1 else f"{weak}, and were not asked")
     undecided = [spec for spec in names if any(answers.status(spec, one) == "undecided" for one in QUESTIONS)] if answers.alive else []
     for spec in undecided:
         many = answers.needed.get(spec)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from torch import Tensor
 
@@ -31,7 +31,7 @@ from assay.run.record import record
 from assay.study.audit.answers import SMALLEST
 from assay.study.audit.audit import Audit
 from assay.study.audit.findings import audit_page, judged
-from assay.study.audit.nulls import Nulls, judges
+from assay.study.audit.nulls import Null, Nulls, judges
 from assay.study.audit.scores import AuditPlan, scores
 from assay.study.audit.standard import EXPLAINERS, FLOOR, MEASURES, PAPER
 from assay.study.audit.views import scores_grid
@@ -56,6 +56,7 @@ class AuditStudy(Study):
         maps: Maps made elsewhere, as NAME=FILE (.npz, .npy, zarr, a folder), judged beside the explainers; may be given several times.
         gallery: Images shown in the report.
         smallest_effect: The smallest mean difference to a null that counts, in standard deviations of the paired differences.
+        null: How a map is put elsewhere: moved in a circle (shift), or its frequencies at random phases (phase), which keeps texture alone.
     """
 
     explainer: tuple[Explainer, ...] | None = None
@@ -65,6 +66,7 @@ class AuditStudy(Study):
     maps: tuple[Given, ...] = ()
     gallery: int = 8
     smallest_effect: float = SMALLEST
+    null: Null = "shift"
 
     command: ClassVar[str] = "audit"
     least: ClassVar[int] = 16  # Maps are held against those of other images of the block, which must be of several classes.
@@ -99,7 +101,7 @@ class AuditStudy(Study):
         """All that is to be done."""
         measures, hit = self.measures(asked), tuple(with_floor(one)[0] for one in self.attack)
         held = judges(measures)
-        nulls = Nulls(self.explained(asked), held, asked.seed, asked.twins, "truth" in asked.masks)
+        nulls = Nulls(self.explained(asked), held, asked.seed, asked.twins, "truth" in asked.masks, self.null)
         return AuditPlan(self.explained(asked), measures, hit, nulls, self.gallery, self.smallest_effect)
 
     def check(self, asked: Asked) -> None:
@@ -128,6 +130,8 @@ class AuditStudy(Study):
             raise SpecError(f"gallery must be at least 1, not {self.gallery}: the report shows some images")
         if not 0 <= self.smallest_effect < math.inf:
             raise SpecError(f"smallest_effect must be at least 0, in standard deviations, not {self.smallest_effect!r}")
+        if self.null not in get_args(Null):
+            raise SpecError(f"null must be shift or phase, not {self.null!r}")
         for asker in (*(one for one in chosen if "explainer" in one.needs), *self.attack):
             for explainer in explainers:
                 check_explains(explainer, short(asker))
@@ -189,6 +193,7 @@ def audit(
     names: Sequence[str] | None = None,
     gallery: int = 8,
     smallest_effect: float = SMALLEST,
+    null: Null = "shift",
     progress: Progress = silent,
 ) -> Audit:
     """Explain images by several explainers and measure the maps, with a random map as the floor.
@@ -213,6 +218,7 @@ def audit(
         names: The images' names, shown in the report.
         gallery: Images shown in the report; those of other than 1 or 3 channels as the channels' mean.
         smallest_effect: The smallest mean difference to a null that counts, in standard deviations of the paired differences.
+        null: How maps are put elsewhere, see `AuditStudy`.
         progress: Called as work goes on.
 
     Returns:
@@ -237,6 +243,7 @@ def audit(
         maps=tuple(given_maps(maps)),
         gallery=gallery,
         smallest_effect=smallest_effect,
+        null=null,
     )
     found: Audit = result(study, asked, progress)
     return found

@@ -12,7 +12,7 @@ from assay.report.page import Sentence, Tone
 from assay.stats.dominance import dominated
 from assay.stats.intervals import LEVEL
 from assay.study.audit.answers import QUESTIONS, Answers
-from assay.study.audit.nulls import STEPS
+from assay.study.audit.nulls import SHIFTS, STEPS
 from assay.study.audit.statistics import BETTER
 
 __all__ = ["RULES", "verdict"]
@@ -22,19 +22,22 @@ FEW = 30
 ALIKE = 0.5
 RULES = (
     "Four questions are asked of every explainer, by every measure of faithfulness and of known truth, image by image: does its map "
-    "say where (it is held against itself put elsewhere, and against itself with flipped signs), of this image (against its own map "
-    "of another image of another class), of this model (against its own map of the model with the weights of all layers in random "
-    "order, and it must change when those of the last layer are; not asked of known truth), and more than the image alone shows "
-    "(against edges, colour contrast, the other images' mean contrast and a blob in the middle; all must be beaten). A question is "
+    f"say where (it is held against itself put elsewhere, the mean of {SHIFTS} places, and against itself with flipped signs), of this "
+    "image (against its own map of another image of another class), of this model (against its own map of the model with the weights "
+    "of all layers in random order, and the map must change when those of the last layer are; not asked of known truth), and more than "
+    "the image alone shows (against edges, colour contrast, the other images' mean contrast and a blob in the middle; all must be "
+    "beaten, each by the score or by what the place adds, the score less that of the same map elsewhere, since a map of another texture "
+    "may win or lose by its texture alone; p is doubled for the two ways). A question is "
     f"passed where the mean paired difference lies on the good side of zero, one-sided p below {LEVEL:g}, and is at least the "
     "smallest effect that counts. The first three must be passed by every live measure that they are asked of, and the fourth by "
-    "one at least that notices flipped signs, corrected for their number; Holm's procedure corrects for the number of claims, each "
-    "that an explainer passes a question. A measure that does not tell a map made from the model's own answers (or the known "
-    "evidence) from the same map elsewhere is silent here and counts for nothing. An explainer is trusted where it passes all four "
-    "questions; controls never are. The recommended one is the trusted explainer of the best standing on every other image, if it "
-    f"passes on the rest. Curves are compared with {STEPS} steps. Maps are called unstable when noise too small to see changes them "
-    f"by more than {FRAGILE:.0%} of their size, fragile when less of them is left under an attack than under noise of its size, the "
-    "95 % intervals being apart."
+    "one at least that notices flipped signs, corrected for their number. An explainer is trusted where it passes all four; since it "
+    "must pass every one, each is tested at the level itself, and Holm's procedure corrects for the number of explainers. Controls are "
+    "never trusted. A measure that does not tell a map made from the model's own answers (or the known evidence) from the same map "
+    "elsewhere is silent here, and one that tells them so faintly that a map as good would not be shown to pass with this many images, "
+    f"four times in five, is too weak here; neither is asked. The recommended one is the trusted explainer of the best standing on every "
+    f"other image, if it passes on the rest. Curves are compared with {STEPS} steps. Maps are called unstable when noise too small to "
+    f"see changes them by more than {FRAGILE:.0%} of their size, fragile when less of them is left under an attack than under noise of "
+    "its size, the 95 % intervals being apart."
 )
 
 
@@ -132,6 +135,9 @@ def _sentence(answers: Answers, name: str) -> Sentence:
     opened = [question for question in QUESTIONS if status[question] == "open"]
     if opened:
         parts.append(f"open, since there is nothing to hold it against: {_listed([_ASKS[one] for one in opened])}")
+    if not parts and name in answers.together:
+        text = f"{start}, but that it passes all of it at once is not shown after the correction for {answers.tests} explainers"
+        return Sentence("caution", f"{text}; take more images.")
     if not parts:
         return Sentence(
             "note", f"{start}; it is a map to hold others against, or of a model that is not to be explained, and is not trusted."
@@ -172,7 +178,7 @@ def _measures(answers: Answers) -> list[Sentence]:
     if not answers.table.height:
         text = "No question could be asked: no measure of faithfulness or of known truth was given, or no image scored."
         found.append(Sentence("caution", text))
-    elif not answers.alive and not answers.silent:
+    elif not answers.alive and not answers.silent and not answers.faint:
         text = f"{_count(answers.images, 'image')} cannot show whether the measures tell anything here, so nothing is decided"
         found.append(Sentence("caution", f"{text}; take {FEW} or more."))
     if answers.silent:
@@ -181,6 +187,13 @@ def _measures(answers: Answers) -> list[Sentence]:
             f"{_listed(list(answers.silent))} {tell} nothing on these images: a map made of the model's own answers, or the known evidence,"
         )
         found.append(Sentence("caution", f"{text} scores no better than the same map put elsewhere. {it} for nothing here."))
+    if answers.faint:
+        verb, it = ("is", "It is") if len(answers.faint) == 1 else ("are", "They are")
+        text = (
+            f"{_listed(list(answers.faint))} {verb} too weak for {_count(answers.images, 'image')}: by so many, a map as good as one made "
+        )
+        text += f"of the model's own answers would not be shown to pass. {it} not asked; more images would make a difference."
+        found.append(Sentence("caution", text))
     if answers.alive and not answers.seeing:
         text = f"{_listed(list(answers.alive))} would not notice a map whose signs are flipped, so nothing is trusted"
         found.append(Sentence("caution", f"{text}; measure by Deletion or Insertion, signed, too."))
@@ -247,7 +260,7 @@ def _localisation(summary: pl.DataFrame, answers: Answers) -> list[Sentence]:
             text += f" Not shown to be worse: {_listed(names)}."
         lost = rows.filter(~pl.col("verdict").is_in([BETTER, ""]))["explainer"].to_list()
         if lost:
-            text += f" No better than random: {_listed(lost)}."
+            text += f" Not shown to be better than random: {_listed(lost)}."
         found.append(Sentence("note" if best["verdict"] in (BETTER, "") else "bad", text))
     return found
 

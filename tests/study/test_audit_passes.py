@@ -1,0 +1,38 @@
+"""What the verdict adds to the passes of an audit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import assay
+from assay.study.asked import Asked
+from assay.study.audit.scores import scores
+from assay.study.audit.study import AuditStudy
+from reference.nets import plain
+
+IMAGES = 4
+
+
+def passes(study, judged, truth):
+    """Forward passes, and passes back, of an image."""
+    model = assay.Classifier(plain())
+    images = torch.rand(IMAGES, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    masks = torch.zeros(IMAGES, 1, 8, 8, dtype=torch.bool)
+    masks[:, :, 2:5, 2:5] = True
+    asked = Asked.given(model, images).beside(truth=masks if truth else None)
+    plan = study.plan(asked)
+    plan = plan if judged else replace(plan, nulls=replace(plan.nulls, measures=()))
+    block = next(asked.read([range(IMAGES)]))
+    before = model.passes.copy()
+    scores(plan, block, lambda _: None)
+    taken = model.passes - before
+    return taken.forward / IMAGES, taken.backward / IMAGES
+
+
+@pytest.mark.parametrize("truth", [False, True], ids=["without truth", "with truth"])
+def test_a_default_audit_with_its_verdict_takes_at_most_two_and_a_half_times_the_passes_without(truth):
+    with_it, without = (passes(AuditStudy(), judged, truth) for judged in (True, False))
+    assert without < with_it
+    assert sum(with_it) <= 2.5 * sum(without)
+    assert with_it[0] <= 2.5 * without[0]

@@ -151,7 +151,7 @@ def test_what_is_out_of_the_ball_by_more_than_rounding_is_not_in_it(area):
 
 
 @pytest.mark.parametrize("eps", [0.0, 0.5, 3.0, 40.0])
-def test_the_l1_projection_by_one_sort_is_that_by_halving(eps):
+def test_the_l1_projection_by_newtons_steps_is_that_by_halving(eps):
     images, delta = pixels(6, shape=(3, 6, 6)), 0.5 * normal(6, shape=(3, 6, 6))
     delta[1, :, 2:] = 0.25  # Equal components.
     delta[2] = 0.0

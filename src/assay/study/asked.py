@@ -77,6 +77,7 @@ class Asked:
         seed: int = 0,
         index: Tensor | None = None,
         names: Sequence[str] | None = None,
+        kind: type | None = None,
     ) -> Asked:
         """Images that a caller gives, checked.
 
@@ -88,14 +89,15 @@ class Asked:
             seed: Decides all randomness, together with `index`.
             index: (N,) the images' global numbers, all different; None for a data set's own, else 0..N-1.
             names: The images' names; None for a data set's own.
+            kind: What the caller gave, where `images` were taken out of it.
 
         Raises:
             AssayError: One is wrong; the message names it.
         """
         check_model(model)
-        seed, name = check_seed(seed), "images given as a tensor"
+        seed, kind = check_seed(seed), kind or type(images)
+        name = f"images given as {'a tensor' if issubclass(kind, Tensor) else kind.__name__}"
         if not isinstance(images, Tensor):
-            name = f"images given as {type(images).__name__}"
             held = as_batch(images, model.reading)
             images, index, names = held.images, held.index if index is None else index, held.names if names is None else names
         images = check_images(images, broken=True)

@@ -168,7 +168,7 @@ def _beside(found: Found, first: str, second: str) -> list[Sentence]:
         f"{kept[second]:.1%} of test images, {work[first]:,.0f} and {work[second]:,.0f} passes a tuning; {first}'s overlap the evidence by "
         f"{_shown(held.difference)} more"
     )
-    return [Sentence("note", f"{text}{'' if held.better or held.worse else ', which shows no difference'}.")]
+    return [Sentence("note", f"{text}{'' if held.better or held.worse else ', which is not shown to be a difference'}.")]
 
 
 def _robust(found: Found, method: str) -> list[Sentence]:

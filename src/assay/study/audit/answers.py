@@ -303,7 +303,7 @@ def _tested(
                 many, least[own] = steps.get(name, (max(len(may), 1), 0.0))
                 factor[own] = many * weight[name, question]
     together = dict(zip(whole, holm(list(whole.values())), strict=True))
-    rows = []
+    rows: list[tuple[dict[str, object], Above]] = []
     for at, (name, question, measure) in enumerate(asked):
         one, low_high = tests[at], tests[at].moments.interval(2 * LEVEL / factor[at])
         corrected = float(np.maximum(np.minimum(1.0, one.p * factor[at]), least[at]))

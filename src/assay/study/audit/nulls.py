@@ -215,7 +215,8 @@ def _random(case: Case, explainer: Explainer, twin: Classifier | None, seed: int
     if twin is not None and not getattr(explainer, "fixed", False):
         # Without a map the question stays open for this explainer, and the verdict says so.
         with suppress(AssayError):
-            return explainer.attribute(twin, case.images, case.targets, case.index, seed)
+            found: Tensor = explainer.attribute(twin, case.images, case.targets, case.index, seed)
+            return found
     return torch.full_like(case.images[:, :1], torch.nan)
 
 
@@ -240,7 +241,7 @@ def coarse(measure: Measure) -> Measure | None:
 
 
 def scored(
-    measure: Measure, case: Case, maps: list[Tensor], explainers: Sequence[Explainer], made: Sequence[Tensor]
+    measure: Measure, case: Case, maps: list[Tensor], explainers: Sequence[Explainer], made: list[Tensor]
 ) -> tuple[Tensor, Tensor | None]:
     """Scores (E, N) of the explainers' maps, and (maps, N) of what they are held against; None where there is nothing.
 

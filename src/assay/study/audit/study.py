@@ -228,13 +228,14 @@ def audit(
         AssayError: A wrong input, named in the message, before work starts.
     """
     classes: tuple[str, ...] = ()
+    kind = type(images)
     if not isinstance(images, Tensor):
         check_model(model)
         held, classes = as_batch(images, model.reading), class_names(images) if labels is None else ()
         images, labels = held.images, held.labels if labels is None else labels
         truth, distractor = held.truth if truth is None else truth, held.distractor if distractor is None else distractor
         index, names = held.index if index is None else index, held.names if names is None else names
-    asked = Asked.given(model, images, targets, seed, index, names).beside(labels, truth, distractor, classes)
+    asked = Asked.given(model, images, targets, seed, index, names, kind).beside(labels, truth, distractor, classes)
     study = AuditStudy(
         explainer=None if explainers is None else tuple(built("explainer", explainers, Explainer)),
         measure=None if measures is None else tuple(built("measure", measures, Measure)),

@@ -260,7 +260,7 @@ def _localisation(summary: pl.DataFrame, answers: Answers) -> list[Sentence]:
             text += f" Not shown to be worse: {_listed(names)}."
         lost = rows.filter(~pl.col("verdict").is_in([BETTER, ""]))["explainer"].to_list()
         if lost:
-            text += f" No better than random: {_listed(lost)}."
+            text += f" Not shown to be better than random: {_listed(lost)}."
         found.append(Sentence("note" if best["verdict"] in (BETTER, "") else "bad", text))
     return found
 

@@ -21,7 +21,7 @@ from assay.study.study import TerminalTable
 __all__ = ["AuditViews", "scores_grid"]
 
 _TABLES = ("scores", "summary", "answers", "status")
-_SIGNS = {"better than random": " +", "worse than random": " -", "no better than random": " ="}
+_SIGNS = {"better than random": " +", "worse than random": " -", "not shown to be better than random": " ="}
 _TITLE = "Mean scores; + better than the random map, - worse, = no better; ↑ higher is better, ↓ lower"
 _CAPTION = "Every explainer's mean score with its 95 % interval; the grey line is a random map's, diamonds are trusted explainers."
 

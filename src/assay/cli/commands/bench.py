@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from assay.bench.exam.exam import ExamCase, ExamLine
     from assay.bench.speed import Bench
 
-__all__ = ["bench", "verdict"]
+__all__ = ["bench", "examine_verdict"]
 
 
 benches = typer.Typer(invoke_without_command=True)
@@ -43,8 +43,8 @@ def bench(
     import torch
 
     from assay.bench.checks import checks
-    from assay.bench.speed import bench as run
     from assay.bench.speed import resnet18
+    from assay.bench.speed import time_all as run
     from assay.core.environment import code, machine, packages
     from assay.core.files import replacing
     from assay.core.registry import nearest
@@ -86,7 +86,7 @@ def bench(
 
 
 @benches.command("verdict")
-def verdict(
+def examine_verdict(
     scores: Annotated[Path, typer.Option(help="Folder that keeps the scores; pairs that it holds are not run again.")],
     out: Annotated[Path | None, typer.Option(help="JSON file to write.", show_default=False)] = None,
     pair: Annotated[list[str] | None, typer.Option(help="Only this pair of model and data; may be given several times.")] = None,

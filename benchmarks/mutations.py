@@ -499,6 +499,13 @@ BOUNDS = _of(
 TUNE = _of(
     "tune",
     (
+        "the model meets masks without edges",
+        "drawn(self.learned.masks, self.images, True) if self.plan.edges",
+        "drawn(self.learned.masks, self.images, False) if self.plan.edges",
+        "test_edges.py",
+    ),
+    ("masks of new images without edges", "return drawn(total, images, self.edges)", "return drawn(total, images, False)", "test_edges.py"),
+    (
         "masks averaged over the wrong rounds",
         "0 if self.average else chosen : chosen + 1]",
         "0 if self.average else chosen :]",

@@ -13,7 +13,7 @@ import torch
 from assay.report import Gallery, MeasureNote, Page, Section, Sentence
 from assay.report.summary import MeasureNotes, ScoreStrips, ScoreTable, Summary
 
-VERDICT = {1: "better than random", 0: "no better than random", -1: "worse than random"}
+VERDICT = {1: "better than random", 0: "not shown to be better than random", -1: "worse than random"}
 
 
 def line(explainer: str, measure: str, mean: float, floor: float = 0.5, won: int = 1, higher: bool = True, **other: Any) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def test_the_best_by_known_evidence_are_named_with_those_not_shown_to_be_worse_a
     (text,) = [text for _, text in found if "known evidence, by" in text]
     assert text == (
         "Against known evidence, by MaskIoU, B agrees best: 0.60 (0.10 to 0.90), a random map 0.20. Not shown to be worse: A. "
-        "No better than random: C."
+        "Not shown to be better than random: C."
     )
 
 

@@ -13,7 +13,7 @@ from assay.report.page import Part
 
 __all__ = ["VERDICTS", "MeasureNote", "MeasureNotes", "ScoreStrips", "ScoreTable", "Summary"]
 
-VERDICTS = {"better than random": "better", "no better than random": "same", "worse than random": "worse"}
+VERDICTS = {"better than random": "better", "not shown to be better than random": "same", "worse than random": "worse"}
 """The verdicts a summary may hold, and the short cue of each. A missing or empty verdict means that none was reached."""
 
 _MEANS = ("mean", "low", "high", "floor", "floor_low", "floor_high")

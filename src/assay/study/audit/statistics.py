@@ -11,7 +11,7 @@ from assay.stats.intervals import Interval, Moments, listed
 
 __all__ = ["BETTER", "NEITHER", "WORSE", "summarise", "summarise_pieces"]
 
-BETTER, NEITHER, WORSE = "better than random", "no better than random", "worse than random"
+BETTER, NEITHER, WORSE = "better than random", "not shown to be better than random", "worse than random"
 
 
 def summarise(scores: pl.DataFrame, floor: str) -> pl.DataFrame:

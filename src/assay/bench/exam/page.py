@@ -1,0 +1,96 @@
+"""The exam's figures as they stand in a document."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from assay.bench.exam.exam import COUNTS, SUBSETS, ExamCase, lines
+from assay.core.files import replacing
+from assay.errors import DataError
+from assay.report.text import plural
+
+__all__ = ["END", "START", "exam_markdown", "put"]
+
+START, END = "<!-- the exam's figures: written by assay bench verdict --page -->", "<!-- end of the exam's figures -->"
+
+
+def exam_markdown(cases: Sequence[ExamCase], told: str, left_out: Mapping[str, str]) -> str:
+    """Tables of what is trusted by measures and images, by half, and what is missed by the default measures, kind by kind.
+
+    Args:
+        cases: What was judged.
+        told: Which cases these are.
+        left_out: Pairs that were left out, and why.
+    """
+    wrong = {(one.pair, one.draw, one.candidate) for one in cases if not one.right}
+    right = {(one.pair, one.draw, one.candidate) for one in cases if one.right}
+    pairs = len({one.pair for one in cases})
+    parts = [f"{told[:1].upper()}{told[1:]}: {plural(pairs, 'pair')}, {len(wrong)} never to be trusted, {len(right)} to be trusted."]
+    parts += [f"Left out: {name} ({why})." for name, why in left_out.items()]
+    parts.append(_shares(cases))
+    halves = {half: [one for one in cases if one.set_aside is half] for half in (False, True)}
+    if all(halves.values()):
+        parts.append("By the default measures, the half that rules were made on and the half that was set aside:")
+        parts.append(_halves(halves))
+    many = max(COUNTS)
+    parts.append(f"Rightly trusted by the default measures, by kind of case, of {many} images:")
+    parts.append(_kinds([one for one in cases if one.subset == "default" and one.images == many and one.right]))
+    found = [one for one in cases if one.trusted and not one.right]
+    parts += [f"Wrongly trusted: {one.candidate} on {one.pair}, {one.images} images, by {one.subset}." for one in found]
+    return "\n\n".join(parts)
+
+
+def put(page: Path, text: str) -> None:
+    """Put a text between the marks of a page.
+
+    Raises:
+        DataError: The page has no such marks, or there is none.
+    """
+    if not page.is_file():
+        raise DataError(f"there is no page {page} to put the figures in")
+    old = page.read_text(encoding="utf-8")
+    before, start, rest = old.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise DataError(f"{page} has no place for the figures; put these two lines into it: {START} and {END}")
+    with replacing(page) as draft:
+        draft.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def _shares(cases: Sequence[ExamCase]) -> str:
+    rows = [
+        (
+            one.subset,
+            str(one.images),
+            f"{one.wrong.mean:.1%} (at most {one.wrong.high:.1%})",
+            str(one.wrong_of),
+            f"{one.right.mean:.0%} ({one.right.low:.0%} to {one.right.high:.0%})" if one.right_of else "",
+            str(one.right_of),
+        )
+        for one in lines(cases)
+        if one.wrong_of or one.right_of
+    ]
+    return _table(("measures", "images", "wrongly trusted", "of", "rightly trusted", "of"), rows)
+
+
+def _halves(halves: Mapping[bool, Sequence[ExamCase]]) -> str:
+    rows = []
+    for aside, own in halves.items():
+        for one in lines(own):
+            if one.subset == next(iter(SUBSETS)):
+                right = f"{one.right.mean:.0%} of {one.right_of}"
+                rows.append(("set aside" if aside else "practice", str(one.images), f"{one.wrong.mean:.1%} of {one.wrong_of}", right))
+    return _table(("half", "images", "wrongly trusted", "rightly trusted"), rows)
+
+
+def _kinds(cases: Sequence[ExamCase]) -> str:
+    of = Counter((one.pair, one.candidate) for one in cases)
+    yes = Counter((one.pair, one.candidate) for one in cases if one.trusted)
+    rows = [(pair, name, f"{yes[pair, name]} of {many}") for (pair, name), many in of.items()]
+    return _table(("pair", "map", "trusted"), rows)

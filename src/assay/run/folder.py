@@ -19,6 +19,7 @@ from torch import Tensor
 from assay.core.files import is_full, replacing, sha256, write_all
 from assay.core.ranks import Ranks
 from assay.errors import DataError
+from assay.models.training.fitting import State
 from assay.report.text import plural
 from assay.run.arrays import chunk_files
 from assay.run.begin import begin, claimed, document_of, is_moved, mark_moved
@@ -27,7 +28,7 @@ from assay.run.lock import Lock
 from assay.run.log import FINISH, Entry, append, mend, read_log
 from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS, finished_blocks
 from assay.run.paths import part as part_of
-from assay.run.state import State, read_state, state_bytes
+from assay.run.state import read_state, state_bytes
 
 __all__ = ["Run"]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from assay.core.inputs import check_images, check_index, check_masks, check_seed
 from assay.data.base import Batch, Corrupt
 from assay.data.files.convert import as_batch
-from assay.data.source import Held, Source, placed
+from assay.data.source import Held, Source, positions_of
 from assay.errors import ModelError, ShapeError
 from assay.explain.base import check_model
 from assay.models.case import Case
@@ -168,7 +168,7 @@ class Asked:
         """Each block of positions, in order, read ahead."""
         wanted = list(blocks)
         for rows, batch in zip(wanted, self.source.read(wanted), strict=True):
-            yield Block(self, rows, batch, *placed(self.source, rows, batch))
+            yield Block(self, rows, batch, *positions_of(self.source, rows, batch))
 
     def first(self, most: int) -> Block:
         """The first images, at most so many."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from assay.data.source import Selection
     from assay.models.classifier import Classifier
 
-__all__ = ["Network", "Pictures", "mosaics", "numbers", "selection", "side"]
+__all__ = ["NetworkOptions", "PictureOptions", "mosaics", "numbers", "pixel_side", "selection"]
 
 Model = Annotated[
     str,
@@ -57,7 +57,7 @@ Out = Annotated[Path, typer.Option(help="Folder to write: new, empty, or that of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
+class NetworkOptions:
     """A model."""
 
     model: Model
@@ -135,7 +135,7 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
+class PictureOptions:
     """How the images of files are prepared, and what is known of them."""
 
     resize: Annotated[
@@ -178,8 +178,8 @@ class Pictures:
         if self.letterbox and "," not in (self.resize or ""):
             raise SpecError("--letterbox fits pictures into a height and width; give both, such as --resize 224,224")
         told: dict[str, Any] = {
-            "resize": side("resize", self.resize),
-            "crop": side("crop", self.crop),
+            "resize": pixel_side("resize", self.resize),
+            "crop": pixel_side("crop", self.crop),
             "interpolation": self.interpolation,
             "channels": self.channels,
             "range": self.range,
@@ -225,7 +225,7 @@ def numbers(option: str, text: str | None, most: int) -> tuple[float, ...] | Non
     return found
 
 
-def side(option: str, text: str | None) -> int | tuple[int, int] | None:
+def pixel_side(option: str, text: str | None) -> int | tuple[int, int] | None:
     """A side in pixels, or height and width.
 
     Raises:

@@ -22,7 +22,7 @@ from assay.models.nets.architectures import SmallResNet
 from assay.tune.backgrounds import RandomColour
 from assay.tune.masks import Learned, MaskRule, batch_sizes, learn
 from assay.tune.predictions import probabilities
-from assay.tune.simplify import cells, enlarge, upsampling
+from assay.tune.simplify import grid_cells, enlarge_masks, upsampling
 
 BATCH, LR, WEIGHT, SEED = 128, 2000.0, 1.0, 0
 
@@ -34,7 +34,7 @@ def authors(net: nn.Module, images: Tensor, wanted: Tensor, masks: Tensor, epoch
     index = torch.arange(len(images))
     for rows in index.split(BATCH):
         behind = RandomColour().fill(images[rows], rows, derive(SEED, str(epoch)))
-        large = enlarge(masks[rows], *images.shape[2:])
+        large = enlarge_masks(masks[rows], *images.shape[2:])
         says = net(images[rows]).softmax(1)
         simplified = net(large * images[rows] + (1 - large) * behind).softmax(1)
         first, second = (wanted[rows] - says).abs().sum(), (says - simplified).abs().sum()
@@ -58,7 +58,7 @@ def main() -> None:
     net = SmallResNet(widths=(32, 64, 128), blocks=(2, 2, 2), strides=(1, 2, 2), stem=32, stem_stride=2).make(SEED).eval()
     with torch.no_grad():
         net.fc.weight.mul_(20)
-    grid = cells(given.size, given.size, upsampling(given.size, given.size, None))
+    grid = grid_cells(given.size, given.size, upsampling(given.size, given.size, None))
     rule = MaskRule(LR, "paper", 1.0, 0.0, RandomColour(), 0.0)
     models = {precision: Classifier(net, precision=precision) for precision in ("float32", "bfloat16")}
     known = {name: (probabilities(models["float32"], images), probabilities(model, images)) for name, model in models.items()}

@@ -15,7 +15,7 @@ from assay.data import load
 from assay.models.sources import checkpoint
 from assay.models.sources.card import to_json
 from assay.models.training.training import Trained
-from assay.study.train import ATTACKED, robust_accuracy
+from assay.study.train import ATTACKED_IMAGES, measured_robustness
 
 
 def main() -> None:
@@ -24,12 +24,12 @@ def main() -> None:
     parser.add_argument("checkpoints", nargs="+")
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--attack", default="AttackEnsemble(eps=0.5, norm='l2')")
-    parser.add_argument("--attacked", type=int, default=ATTACKED)
+    parser.add_argument("--attacked", type=int, default=ATTACKED_IMAGES)
     args = parser.parse_args()
     attack, test_set = build(args.attack, PredictionAttack), load(args.data, "test")
     for name in args.checkpoints:
-        net, card = checkpoint.read(name)
-        found = robust_accuracy(Trained(net, card), test_set, attack, args.attacked, card.seed)
+        net, card = checkpoint.read_checkpoint(name)
+        found = measured_robustness(Trained(net, card), test_set, attack, args.attacked, card.seed)
         checkpoint.card_path(name).write_text(to_json(replace(card, worst=found)))
         print(f"{name}: {found.accuracy}, {found.blind} without a gradient", flush=True)  # noqa: T201
 

@@ -10,7 +10,7 @@ import sys
 import assay
 from assay.core.registry import short
 from assay.data.known.cifar10 import CIFAR10
-from assay.study.audit.standard import PAPER
+from assay.study.audit.standard import PAPER_EXPLAINERS
 
 
 def main(images: int, draws: int) -> None:
@@ -22,7 +22,7 @@ def main(images: int, draws: int) -> None:
     for name in ("resnet-cifar10", "resnet-cifar10-linf"):
         models = [assay.model(name, precision=one, output="probability") for one in ("float32", "bfloat16")]
         targets = models[0].predict(batch.images)
-        for explainer in PAPER:
+        for explainer in PAPER_EXPLAINERS:
             found = []
             for model in models:
                 maps = explainer(model, batch.images, targets, index=batch.index)

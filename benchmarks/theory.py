@@ -17,7 +17,7 @@ from assay.models.case import Case
 from assay.papers.robustness.measured import Score
 from assay.papers.robustness.theory import BOUNDS, Stripes, stripes_gradient
 from assay.report.export import Table, markdown
-from assay.report.figures.plots import Curve, curves, to_bytes
+from assay.report.figures.plots import DrawnCurve, curves, to_bytes
 
 DOCS = Path(__file__).parents[1] / "docs"
 NETWORKS = ("resnet-cifar10", "resnet-cifar10-linf")
@@ -126,9 +126,9 @@ def toy() -> Figure:
     model, zeros = assay.Classifier(Stripes(WIDTH)), torch.zeros(len(few), dtype=torch.int64)
     lines = []
     for sigma in (0.005, 0.02, 0.05):
-        lines.append(Curve(f"sigma {sigma:g}, closed form", tuple(difference), tuple(stripes_gradient(difference, sigma, WIDTH)[:, 0])))
+        lines.append(DrawnCurve(f"sigma {sigma:g}, closed form", tuple(difference), tuple(stripes_gradient(difference, sigma, WIDTH)[:, 0])))
         maps = assay.SmoothGrad(sigma, 4000)(model, images, zeros).flatten(1)
-        lines.append(Curve(f"sigma {sigma:g}, SmoothGrad", tuple(few.tolist()), tuple(maps[:, 0].tolist())))
+        lines.append(DrawnCurve(f"sigma {sigma:g}, SmoothGrad", tuple(few.tolist()), tuple(maps[:, 0].tolist())))
     return curves({"first entry of the smoothed gradient, D = 0.1": lines}, "d = x1 - x2")
 
 

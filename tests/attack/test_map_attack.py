@@ -177,6 +177,26 @@ def test_passes_are_those_of_the_steps_and_the_judgements():
     assert model.passes.backward == count * (2 * (steps + 1) + 7 + 1)
 
 
+@pytest.mark.parametrize("explainer", [assay.GradCAM(), assay.FullGrad()], ids=repr)
+def test_passes_through_layers_are_counted_as_those_of_gradients(explainer):
+    counted = []
+    for one in (assay.Gradient(), explainer):
+        model = assay.Classifier(plain(), mean=0.5, std=0.25)
+        one(model, pixels(4))
+        model.passes.forward = model.passes.backward = 0
+        assay.MapAttack(steps=50, restarts=1)(model, one, pixels(4))
+        counted.append((model.passes.forward, model.passes.backward))
+    assert counted[0] == counted[1]
+
+
+def test_a_map_to_reach_is_come_nearer_to_by_the_cosine_gained():
+    goal, wanted = assay.ReachMap(), assay.Rectangle().draw(8, 8).view(1, 1, 8, 8)
+    away = 1 - wanted + 0.1
+    cosine = torch.cosine_similarity(wanted.flatten(1), away.flatten(1))
+    torch.testing.assert_close(goal.reached(away, wanted), 1 - cosine)
+    torch.testing.assert_close(goal.climb(wanted, away), cosine - 1)
+
+
 def test_an_attack_is_as_strong_on_a_network_whose_activations_are_small():
     """The same function, by weights of other sizes, of which a softplus of fixed sharpness makes another function."""
     found = []

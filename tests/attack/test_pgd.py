@@ -1,3 +1,4 @@
+import math
 import warnings
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from torch import nn
 
 import assay
+from assay.attack.predictions.prediction import prediction_loss
 from assay.errors import ModelError, SpecError, TargetError
 from reference.nets import linear, plain
 
@@ -126,3 +128,9 @@ def test_no_gradient_to_climb_is_never_robust():
     model = assay.Classifier(net)
     with pytest.raises(ModelError, match="no gradient to climb at 16 of 16 images"):
         assay.robust_accuracy(model, pixels(), model.predict(pixels()))
+
+
+def test_the_cross_entropy_does_not_vanish_where_the_label_is_all_but_certain():
+    logits = torch.tensor([[200.0, 0.0, 0.0], [1.0, 2.0, 3.0]])
+    found = prediction_loss("cross_entropy", logits, torch.tensor([0, 1]))
+    torch.testing.assert_close(found, torch.tensor([math.log(2) - 200, math.log(math.e + math.e**3) - 2]))

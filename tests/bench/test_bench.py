@@ -21,7 +21,7 @@ def tiny(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore")  # What peers warn of is theirs.
 def test_every_explainer_and_measure_is_timed_in_both_precisions_with_its_passes(tiny, images):
-    found = study.bench(tiny, images(2, 3, 16), (Gradient(), KernelShap(samples=20)), (Deletion(steps=4), MaskIoU()), repeats=2)
+    found = study.time_all(tiny, images(2, 3, 16), (Gradient(), KernelShap(samples=20)), (Deletion(steps=4), MaskIoU()), repeats=2)
     rows = {(row.name, row.precision): row for row in found.rows}
     assert set(rows) == {(name, p) for name in ("Gradient", "KernelShap", "Deletion", "MaskIoU") for p in ("float32", "bfloat16")}
     gradient, deletion = rows["Gradient", "float32"], rows["Deletion", "float32"]

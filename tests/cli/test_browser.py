@@ -61,7 +61,7 @@ def test_the_demos_audit_and_study_fit_their_windows_and_nothing_fails(run, tmp_
     few = {"model": "hard-digits", "methods": {"DiET": ["DiET(rounds=1, mask_stop=Epochs(1), model_stop=Epochs(1))"]}, "tune_images": 8}
     few |= {"seeds": 1, "counted_images": 8, "scored_images": 2, "gallery": 1}
     size = {"variants": {"hard-digits": {name: f"HardDigits(split='{part}', count=8)" for name, part in PARTS.items()}}}
-    monkeypatch.setattr("assay.papers.diet.presets.demo", lambda seed: tiny(seed=seed, **few, **size))
+    monkeypatch.setattr("assay.papers.diet.presets.demo_settings", lambda seed: tiny(seed=seed, **few, **size))
     found = run("demo", "--count", 12, "--out", tmp_path / "demo")
     assert found.code == 0, found.err
     looked_at(browser, tmp_path / "demo" / "report.html")

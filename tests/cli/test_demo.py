@@ -15,7 +15,7 @@ def brief(monkeypatch):
     few = {"model": "hard-digits", "methods": {"DiET": ["DiET(rounds=1, mask_stop=Epochs(1), model_stop=Epochs(1))"]}, "tune_images": 8}
     few |= {"seeds": 1, "counted_images": 8}
     size = {"variants": {"hard-digits": {name: f"HardDigits(split='{part}', count=8)" for name, part in PARTS.items()}}}
-    monkeypatch.setattr("assay.papers.diet.presets.demo", lambda seed: tiny(seed=seed, scored_images=2, gallery=1, **few, **size))
+    monkeypatch.setattr("assay.papers.diet.presets.demo_settings", lambda seed: tiny(seed=seed, scored_images=2, gallery=1, **few, **size))
 
 
 def test_the_demo_needs_nothing_and_may_be_repeated(brief, run, tmp_path, monkeypatch):

@@ -70,4 +70,4 @@ def test_shards_are_explained_alike_with_and_without_worker_processes(packed, ru
 
 def test_a_split_of_what_has_none_is_refused(packed):
     with pytest.raises(DataError, match="--split test is for named data sets, but shards is taken whole"):
-        options.Pictures(split="test").dataset("shards")
+        options.PictureOptions(split="test").dataset("shards")

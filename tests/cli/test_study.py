@@ -39,7 +39,7 @@ def done(monkeypatch):
         seen.append((settings, out))
         return DietStudy(out, (Sentence("good", "All is well."),), False)
 
-    monkeypatch.setattr("assay.papers.diet.study.study", study)
+    monkeypatch.setattr("assay.papers.diet.study.run_diet", study)
     return seen
 
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from assay.cli.told import fitted
+from assay.cli.told import table_parts
 from assay.study.study import TerminalTable
 
 HEAD = ("explainer", "Deletion ↓", "Insertion ↑", "AttackedSimilarity ↑", "MaxSensitivity ↓")
@@ -46,7 +46,7 @@ def widest(head, rows):
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
 def test_every_part_of_a_table_fits_and_all_cells_are_there_once(width):
-    parts = list(fitted(HEAD, ROWS, width))
+    parts = list(table_parts(HEAD, ROWS, width))
     assert all(widest(head, rows) <= width for head, rows in parts)
     assert [one.replace("\n", " ") for head, _ in parts for one in head[1:]] == list(HEAD[1:])
     assert [cell for _, rows in parts for cell in rows[0][1:]] == list(ROWS[0][1:])
@@ -54,16 +54,16 @@ def test_every_part_of_a_table_fits_and_all_cells_are_there_once(width):
 
 
 def test_a_wide_terminal_gets_one_table():
-    assert len(list(fitted(HEAD, ROWS, 200))) == 1
+    assert len(list(table_parts(HEAD, ROWS, 200))) == 1
 
 
 def test_specs_go_on_after_brackets_and_commas_and_no_word_is_broken():
-    (_, rows), *_ = fitted(HEAD, ROWS, 80)
+    (_, rows), *_ = table_parts(HEAD, ROWS, 80)
     assert rows[1][0].split("\n") == ["KernelShap(samples=100,", "segments=TerminalTable(rows=7,", "columns=7))"]
 
 
 def test_a_word_that_is_wider_than_the_terminal_is_cut_and_loses_nothing():
-    (_, rows), *_ = fitted(("file", "n"), [("x" * 90, "1")], 60)
+    (_, rows), *_ = table_parts(("file", "n"), [("x" * 90, "1")], 60)
     assert "".join(rows[0][0].split("\n")) == "x" * 90
     assert max(map(len, rows[0][0].split("\n"))) <= 30
 
@@ -112,4 +112,4 @@ def test_the_version_and_short_help_are_there(run):
 
 def test_a_grid_of_no_rows_is_drawn():
     grid = TerminalTable("nothing", ("a", "b"), ())
-    assert list(fitted(grid.head, grid.rows, 80)) == [(["a", "b"], [])]
+    assert list(table_parts(grid.head, grid.rows, 80)) == [(["a", "b"], [])]

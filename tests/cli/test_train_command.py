@@ -90,7 +90,7 @@ def test_training_may_start_from_the_weights_of_a_checkpoint(tmp_path):
         *DATA, "--recipe", still, "--epochs", 1, "--start", tmp_path / "first.safetensors", "--out", tmp_path / "second.safetensors"
     )
     assert result.exit_code == 0, result.output
-    (one, first), (other, second) = (checkpoint.read(tmp_path / f"{name}.safetensors") for name in ("first", "second"))
+    (one, first), (other, second) = (checkpoint.read_checkpoint(tmp_path / f"{name}.safetensors") for name in ("first", "second"))
     assert second.start == first.sha256
     assert second.architecture == first.architecture
     torch.testing.assert_close(dict(other.named_parameters()), dict(one.named_parameters()), rtol=0, atol=1e-20)
@@ -161,7 +161,7 @@ def test_run_resume_goes_on_with_a_training_too(tmp_path, monkeypatch):
         run(*QUICK[:-1], 2, "--half", "--adversarial", "PGDTraining(eps=0.1, norm='l2')", "--out", tmp_path / "net.safetensors")
     result = CliRunner().invoke(app, ["run", "resume", str(tmp_path / "net.run"), "--trust"])
     assert result.exit_code == 0, result.output
-    card = checkpoint.read(tmp_path / "net.safetensors")[1]
+    card = checkpoint.read_checkpoint(tmp_path / "net.safetensors")[1]
     assert (len(card.history), card.stored, build(card.robust.attack).eps) == (2, "float16", 0.1)
     assert not (tmp_path / "net.run").exists()
 
@@ -238,7 +238,7 @@ def test_adversarial_training_reports_its_robust_accuracy(tmp_path):
     adversary = "PGDTraining(eps=0.5, norm='l2')"
     result = run(*QUICK, "--adversarial", adversary, "--out", tmp_path / "net.safetensors")
     assert result.exit_code == 0, result.output
-    card = checkpoint.read(tmp_path / "net.safetensors")[1]
+    card = checkpoint.read_checkpoint(tmp_path / "net.safetensors")[1]
     assert "PGDTraining(eps=0.5, norm='l2', steps=1" in card.recipe
     assert build(card.robust.attack) == AttackEnsemble(eps=0.5, norm="l2")
     assert card.robust.accuracy.value <= card.test_accuracy.value
@@ -247,10 +247,10 @@ def test_adversarial_training_reports_its_robust_accuracy(tmp_path):
 
 def test_the_robust_accuracy_of_a_standard_network_is_measured_when_asked(tmp_path):
     run(*QUICK, "--robust-accuracy", "PGD(eps=0.0, steps=1)", "--out", tmp_path / "net.safetensors")
-    card = checkpoint.read(tmp_path / "net.safetensors")[1]
+    card = checkpoint.read_checkpoint(tmp_path / "net.safetensors")[1]
     assert card.robust.accuracy == card.test_accuracy
     run(*QUICK, "--out", tmp_path / "plain.safetensors")
-    assert checkpoint.read(tmp_path / "plain.safetensors")[1].robust is None
+    assert checkpoint.read_checkpoint(tmp_path / "plain.safetensors")[1].robust is None
 
 
 @pytest.mark.parametrize("name", ["vit-small", "convmixer-small", "swin-small", "resnet-small"])

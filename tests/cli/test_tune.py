@@ -42,10 +42,10 @@ def test_it_writes_masks_tables_and_a_checkpoint_that_loads(tuned, place):
     assert rounds["round"].to_list() == [1, 2]
     assert rounds["chosen"].sum() == 1
     assert len(epochs) == 2 * (2 + 1)
-    net, card = checkpoint.read(out / "tuned.safetensors")
+    net, card = checkpoint.read_checkpoint(out / "tuned.safetensors")
     assert card.test.count == 6
     assert card.recipe.startswith("DiET(")
-    given = checkpoint.read("hard-digits")[0]
+    given = checkpoint.read_checkpoint("hard-digits")[0]
     assert any(not torch.equal(*pair) for pair in zip(net.parameters(), given.parameters(), strict=True))
     assert "other backgrounds" in tuned.out
     assert tuned.out.startswith("Round ")

@@ -62,7 +62,7 @@ def test_two_processes_go_on_to_the_same_bits(found):
 
 def test_the_first_process_alone_writes_and_reports(printed, out):
     assert [line.split(": ")[0] for line in printed[:-1]] == ["test accuracy", "training time", "card", "weights"]
-    card = checkpoint.read(out)[1]
+    card = checkpoint.read_checkpoint(out)[1]
     assert card.command.startswith("torchrun --nproc-per-node=2 -m -- assay train --data")
     assert len(card.history) == 2
     assert sorted(path.name for path in out.parent.iterdir()) == ["net.json", "net.safetensors"]

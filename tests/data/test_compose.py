@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.data.known import compose
-from assay.data.known.glyphs import render
+from assay.data.known.glyphs import render_glyph
 
 words = np.random.default_rng(0).integers(0, 2**64, (400, compose.HEADER), dtype=np.uint64)
 
@@ -22,12 +22,12 @@ def slow_picture(size, large, small, header, noise):
             pixel = noise.reshape(3, size, size)[:, y, x] if y in rows or x in columns else ground
             v, u = y - corner[0], x - corner[1]
             if 0 <= v < tile and 0 <= u < tile:
-                cover = int(render(tile)[small, v, u])
+                cover = int(render_glyph(tile)[small, v, u])
                 pixel = [(int(p) * (255 - cover) + int(i) * cover + 127) // 255 for p, i in zip(pixel, ink, strict=True)]
                 distractor[y, x] = cover >= 128
             v, u = y - at[0], x - at[1]
             if 0 <= v < digit and 0 <= u < digit:
-                cover = int(render(digit)[large, v, u])
+                cover = int(render_glyph(digit)[large, v, u])
                 pixel = [(int(p) * (255 - cover) + int(i) * cover + 127) // 255 for p, i in zip(ground, ink, strict=True)]
                 distractor[y, x] = False
                 truth[y, x] = cover >= 128
@@ -52,7 +52,7 @@ def test_the_painter_agrees_with_a_slow_twin(size):
     generator = np.random.default_rng(size)
     noise = generator.integers(0, 256, (count, 3 * size * size), dtype=np.uint8)
     large, small = generator.integers(0, 1797, (2, count))
-    painted = compose.paint(size, large, small, words[:count], noise)
+    painted = compose.paint_digits(size, large, small, words[:count], noise)
     for i in range(count):
         slow = slow_picture(size, large[i], small[i], words[i], noise[i])
         assert all(np.array_equal(fast[i], wanted) for fast, wanted in zip(painted, slow, strict=True))

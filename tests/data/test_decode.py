@@ -1,3 +1,4 @@
+import struct
 from io import BytesIO
 
 import numpy as np
@@ -221,3 +222,16 @@ def test_an_array_whose_head_is_damaged_is_an_image_that_cannot_be_read(damage, 
     assert content.count(damage) == 1
     with pytest.raises(CorruptFileError):
         decode(content.replace(damage.ljust(max(len(by), len(damage))), by), "x.npy")
+
+
+def test_a_picture_some_of_whose_strips_are_missing_is_damaged():
+    held = BytesIO()
+    Image.new("RGB", (7, 9), (200, 100, 50)).save(held, "TIFF")
+    whole = held.getvalue()
+    assert decode(whole, "a.tif").shape == (3, 9, 7)
+    # The tag of the height (257, a short or long) says 8 million rows, of which the strips hold 9.
+    at = next(at for at in range(0, len(whole) - 12) if struct.unpack_from("<HHL", whole, at)[:1] == (257,) and whole[at + 2] in (3, 4))
+    tall = bytearray(whole)
+    struct.pack_into("<HHLL", tall, at, 257, 4, 1, 8_000_000)
+    with pytest.raises(CorruptFileError, match="it holds 63 of its 56000000 pixels"):
+        decode(bytes(tall), "a.tif")

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 from assay.core.registry import build
 from assay.data import HardDigits, read
-from assay.data.known.glyphs import SPLITS, render, source_digits, sources
+from assay.data.known.glyphs import SPLITS, render_glyph, source_digits, sources
 from assay.errors import DataError, SpecError
 
 
@@ -128,7 +128,7 @@ def test_pictures_never_change_between_versions():
 
 
 def test_rendered_digits_keep_their_ink_where_it_was():
-    coverage = render(40).astype(float)
+    coverage = render_glyph(40).astype(float)
     images, _ = source_digits()
     back = coverage.reshape(1797, 10, 4, 10, 4).mean((2, 4))[:, 1:9, 1:9]
     flat = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(back, images, strict=True)]

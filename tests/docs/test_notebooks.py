@@ -1,4 +1,4 @@
-"""The quick notebooks run from top to bottom; `python notebooks/run.py` runs the long one too."""
+"""Every notebook runs from top to bottom on data that the package brings."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ def cells(path):
     return ["".join(cell["source"]) for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
 
 
-@pytest.mark.parametrize("name", ["first-audit", "choosing-sigma"])
+@pytest.mark.parametrize("name", ["first-audit", "choosing-sigma", "shortcut"])
 def test_a_notebook_runs_from_top_to_bottom(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "notebook"}

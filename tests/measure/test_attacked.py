@@ -40,6 +40,12 @@ def test_a_linear_models_gradient_keeps_all():
     torch.testing.assert_close(score(assay.AttackedSimilarity(ATTACK), assay.Gradient(), model), expected, equal_nan=True)
 
 
+def test_a_map_that_had_no_gradient_to_climb_is_not_called_robust():
+    """Signs that jump: the map moves with the pixels, and its derivative is 0 wherever there is one."""
+    model = assay.Classifier(Function(lambda x: (x - 0.5).abs().sum(1)))
+    assert score(assay.AttackedSimilarity(ATTACK, assay.TopK(0.2)), assay.Gradient(), model).isnan().all()
+
+
 def test_explainers_without_a_derivative_are_attacked_otherwise():
     other = assay.BlackBoxMapAttack(eps=0.05, steps=5)
     found = score(assay.AttackedSimilarity(ATTACK, assay.TopK(0.2), other), assay.RandomMap())

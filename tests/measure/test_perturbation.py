@@ -23,6 +23,7 @@ def ranked(first, size=8):
 
 WHITE, CLASS = torch.ones(1, 1, 8, 8), torch.tensor([0])
 HIGH, LOW = torch.tensor(4.0).sigmoid().item(), 0.5
+BLACK = assay.Constant(0.0)
 
 
 @pytest.mark.parametrize("order", ["signed", "magnitude"])
@@ -95,3 +96,10 @@ def test_a_random_map_is_no_better_than_chance_and_the_gradient_is():
     assert (kept.mean() - backwards.mean()).abs() < 4.5 * spread * 2**0.5
     assert deletion(model, batch, true, targets).max() < kept.mean() - 4 * spread
     assert insertion(model, batch, true, targets).min() > insertion(model, batch, random, targets).mean()
+
+
+def test_a_curve_begins_at_what_is_there_before_a_pixel_turns():
+    """The ends weigh alike in an area of equal steps, which does not tell them apart."""
+    for measure, ends in ((assay.Deletion(4, BLACK), (HIGH, LOW)), (assay.Insertion(4, BLACK), (LOW, HIGH))):
+        curve = measure.curve(one_pixel_model(), WHITE, ranked(20), CLASS)
+        assert curve.heights[0, [0, -1]].tolist() == pytest.approx(ends)

@@ -55,7 +55,7 @@ def rewrite(path, change):
 
 def test_what_is_saved_is_what_is_loaded(saved):
     path, net = saved
-    loaded, card = checkpoint.read(path)
+    loaded, card = checkpoint.read_checkpoint(path)
     assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in net.state_dict().items())
     assert dataclasses.replace(card, sha256="") == CARD
     assert not loaded.training
@@ -83,7 +83,7 @@ def test_half_precision_keeps_vectors_and_halves_the_rest(tmp_path):
     stored = load_file(path)
     assert stored["conv1.weight"].dtype == torch.float16
     assert stored["bn1.running_var"].dtype == torch.float32
-    loaded, _ = checkpoint.read(path)
+    loaded, _ = checkpoint.read_checkpoint(path)
     assert torch.equal(loaded.conv1.weight, net.conv1.weight.half().float())
 
 
@@ -110,16 +110,16 @@ def test_a_checkpoint_is_not_overwritten_unless_asked(saved):
     with pytest.raises(WeightsError, match=r"net\.safetensors exists already"):
         checkpoint.save(path, net, CARD)
     checkpoint.save(path, TINY.make(2), CARD, overwrite=True)
-    assert not torch.equal(checkpoint.read(path)[0].conv1.weight, net.conv1.weight)
+    assert not torch.equal(checkpoint.read_checkpoint(path)[0].conv1.weight, net.conv1.weight)
 
 
 def test_a_destination_is_checked_before_the_work(tmp_path):
     with pytest.raises(WeightsError, match=r"ends in \.safetensors"):
-        checkpoint.check_destination(tmp_path / "net.pt")
+        checkpoint.check_checkpoint_path(tmp_path / "net.pt")
     (tmp_path / "file").write_text("")
     with pytest.raises(WeightsError, match="cannot make the folder"):
-        checkpoint.check_destination(tmp_path / "file" / "net.safetensors")
-    assert not checkpoint.check_destination(tmp_path / "new" / "net.safetensors").parent.exists()
+        checkpoint.check_checkpoint_path(tmp_path / "file" / "net.safetensors")
+    assert not checkpoint.check_checkpoint_path(tmp_path / "new" / "net.safetensors").parent.exists()
 
 
 def test_a_missing_card_is_named(saved):

@@ -54,7 +54,7 @@ def test_a_network_that_is_not_shipped_is_told_with_the_command_that_makes_it(na
 
 @each
 def test_a_card_tells_the_training_of_the_table(name):
-    _, card = checkpoint.read(name)
+    _, card = checkpoint.read_checkpoint(name)
     training = TRAININGS[name]
     assert build(card.architecture, Architecture) == named_architecture(training.architecture, 10)
     assert build(card.recipe, Recipe) == recipe_of(training)
@@ -65,7 +65,7 @@ def test_a_card_tells_the_training_of_the_table(name):
 
 @each
 def test_accuracy_and_robust_accuracy_are_those_that_were_asked_for(name):
-    _, card = checkpoint.read(name)
+    _, card = checkpoint.read_checkpoint(name)
     training = TRAININGS[name]
     assert card.robust is not None
     assert build(card.robust.attack) == build(training.judge)

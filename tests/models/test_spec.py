@@ -218,7 +218,7 @@ def test_the_usual_wrappers_around_weights_are_taken_off(wrap, tmp_path):
     net = nn.Linear(3, 2)
     state = {"weight": torch.ones(2, 3), "bias": torch.ones(2)}
     torch.save(wrap(state), tmp_path / "w.pth")
-    statedict.fit(net, statedict.read(tmp_path / "w.pth"), "w.pth")
+    statedict.fit(net, statedict.read_weights(tmp_path / "w.pth"), "w.pth")
     assert torch.equal(net.weight.detach(), state["weight"])
 
 
@@ -242,14 +242,14 @@ class Payload:
 def test_a_pickle_that_needs_more_is_refused_and_not_run(write, tmp_path):
     write({"state_dict": Payload()}, tmp_path / "w.pt")
     with pytest.raises(WeightsError, match=r"more than tensors.*refused"):
-        statedict.read(tmp_path / "w.pt")
+        statedict.read_weights(tmp_path / "w.pt")
     assert not Payload.ran
 
 
 def test_a_whole_pickled_network_is_refused(tmp_path):
     torch.save(nn.Linear(2, 2), tmp_path / "w.pt")
     with pytest.raises(WeightsError, match="state_dict"):
-        statedict.read(tmp_path / "w.pt")
+        statedict.read_weights(tmp_path / "w.pt")
 
 
 @pytest.mark.parametrize(
@@ -263,16 +263,16 @@ def test_a_whole_pickled_network_is_refused(tmp_path):
 def test_a_damaged_file_is_named(name, content, message, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=message):
-        statedict.read(tmp_path / name)
+        statedict.read_weights(tmp_path / name)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(WeightsError, match=r"no weights file .*gone\.pt"):
-        statedict.read(tmp_path / "gone.pt")
+        statedict.read_weights(tmp_path / "gone.pt")
 
 
 @pytest.mark.parametrize(("content", "message"), [({"epoch": 3, "lr": 0.1}, "keys epoch, lr"), ([1, 2], "a list"), ({}, "a dict")])
 def test_a_file_without_weights_says_what_it_holds(content, message, tmp_path):
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(WeightsError, match=message):
-        statedict.read(tmp_path / "w.pt")
+        statedict.read_weights(tmp_path / "w.pt")

@@ -14,7 +14,7 @@ from reference.nets import normed, plain
 
 def saved(tmp_path, content):
     torch.save(content, tmp_path / "m.ckpt")
-    return statedict.read(tmp_path / "m.ckpt")
+    return statedict.read_weights(tmp_path / "m.ckpt")
 
 
 def below(prefix, state):

@@ -6,12 +6,12 @@ import assay
 from assay.core.registry import build
 from assay.models.sources import checkpoint
 
-MEASURED = [name for name in checkpoint.shipped() if checkpoint.read(name)[1].worst is not None]
+MEASURED = [name for name in checkpoint.shipped() if checkpoint.read_checkpoint(name)[1].worst is not None]
 
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_it_is_no_better_than_under_one_attack_and_nothing_was_without_a_gradient(name):
-    card = checkpoint.read(name)[1]
+    card = checkpoint.read_checkpoint(name)[1]
     assert build(card.worst.attack) == assay.AttackEnsemble(eps=0.5, norm="l2")
     assert (card.worst.accuracy.count, card.worst.blind) == (500, 0)
     assert card.worst.accuracy.low <= card.robust.accuracy.high

@@ -5,7 +5,7 @@ import dataclasses
 import torch
 
 import assay
-from assay.papers.diet.choose import agreement_low, choose
+from assay.papers.diet.choose import agreement_low, choose_setting
 from assay.papers.diet.networks import passes
 from assay.papers.paper import Job, price
 from assay.tune.choice import LastRound
@@ -16,23 +16,23 @@ from reference.nets import plain
 
 def test_of_the_settings_that_agree_often_enough_the_one_that_keeps_least_is_taken():
     tried = [{"simplified": 1.0, "kept": 0.3}, {"simplified": 0.99, "kept": 0.1}, {"simplified": 0.9, "kept": 0.01}]
-    assert choose(tried, 1000) == 1
+    assert choose_setting(tried, 1000) == 1
 
 
 def test_agreement_is_asked_of_the_interval_s_lower_end():
     tried = [{"simplified": 1.0, "kept": 0.3}, {"simplified": 0.98, "kept": 0.1}]
     assert agreement_low(tried[1], 200) < 0.97 < tried[1]["simplified"]
-    assert choose(tried, 200) == 0
+    assert choose_setting(tried, 200) == 0
 
 
 def test_where_none_agrees_often_enough_the_one_that_agrees_most_is_taken():
-    assert choose([{"simplified": 0.7, "kept": 0.3}, {"simplified": 0.8, "kept": 0.9}], 100) == 1
+    assert choose_setting([{"simplified": 0.7, "kept": 0.3}, {"simplified": 0.8, "kept": 0.9}], 100) == 1
 
 
 def test_settings_that_erase_next_to_nothing_are_passed_over_while_there_are_others():
     tried = [{"simplified": 1.0, "kept": 0.99}, {"simplified": 0.9, "kept": 0.6}]
-    assert choose(tried, 200) == 1
-    assert choose(tried[:1], 200) == 0
+    assert choose_setting(tried, 200) == 1
+    assert choose_setting(tried[:1], 200) == 0
 
 
 def test_the_passes_of_a_tuning_are_those_that_are_made(monkeypatch):

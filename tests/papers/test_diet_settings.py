@@ -6,7 +6,7 @@ from PIL import Image
 
 import assay
 from assay.errors import DataError, SpecError
-from assay.papers.diet.presets import RIVALS, demo, preset
+from assay.papers.diet.presets import RIVALS, demo_settings, diet_preset
 from assay.papers.diet.settings import DIET, PAPER_RECIPE, DietSettings
 from assay.papers.diet.work import DataForm
 from assay.papers.settings import from_file, merged
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 @EVERY
 def test_every_spec_of_every_preset_builds(dataset, name):
-    settings = preset(dataset, name)
+    settings = diet_preset(dataset, name)
     form = DataForm(settings, next(iter(settings.variants)), CPU)
     architecture, recipe = form.training
     assert architecture.classes == {"chest-xray": 2, "celeba": 3}.get(dataset, 10)
@@ -34,7 +34,7 @@ def test_every_spec_of_every_preset_builds(dataset, name):
 
 @EVERY
 def test_both_recipes_get_as_many_settings_and_the_authors_no_limit(dataset, name):
-    methods = DataForm(preset(dataset, name), next(iter(preset(dataset, name).variants)), CPU).methods
+    methods = DataForm(diet_preset(dataset, name), next(iter(diet_preset(dataset, name).variants)), CPU).methods
     assert list(methods) == [DIET, PAPER_RECIPE]
     assert {len(tried) for tried in methods.values()} == {3}
     for one in methods[PAPER_RECIPE]:
@@ -47,7 +47,7 @@ def test_a_useless_cell_can_be_erased_by_every_setting_of_the_authors_recipe():
     # Case 60: with 15 epochs a phase, no cell could fall from 1 to where it is rounded to 0.
     for dataset in DATA:
         for name in ("small", "paper"):
-            settings = preset(dataset, name)
+            settings = diet_preset(dataset, name)
             form = DataForm(settings, next(iter(settings.variants)), CPU)
             for one in form.methods[PAPER_RECIPE]:
                 assert not one.mask_stop.reached([1 - 0.01 * epoch for epoch in range(90)])
@@ -58,11 +58,11 @@ def test_the_rivals_are_those_of_the_authors_and_of_the_demo_s_lesson():
         RIVALS
     )
     assert assay.SmoothGrad(sigma=0.15, samples=100) in [assay.build(one) for one in RIVALS]
-    assert {"Lime", "KernelShap"} < set(demo(0).explainers)
+    assert {"Lime", "KernelShap"} < set(demo_settings(0).explainers)
 
 
 def test_the_paper_s_preset_has_the_paper_s_figures():
-    settings = preset("hard-mnist", "paper")
+    settings = diet_preset("hard-mnist", "paper")
     recipe = assay.build(settings.recipe)
     assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.precision) == (10, 256, 1e-4, "float32")
     assert settings.keep == (0.1, 0.05, 0.02, 0.01)
@@ -71,7 +71,7 @@ def test_the_paper_s_preset_has_the_paper_s_figures():
 
 
 def test_chest_x_rays_are_studied_at_the_paper_s_strength_with_the_tag_reversed_plain_and_with_pixel_dropout():
-    settings = preset("chest-xray", "small")
+    settings = diet_preset("chest-xray", "small")
     variants = settings.variants
     assert list(variants) == ["plain baseline", "pixel dropout"]
     for variant in variants.values():
@@ -84,7 +84,7 @@ def test_chest_x_rays_are_studied_at_the_paper_s_strength_with_the_tag_reversed_
 def test_a_study_file_changes_what_it_says_and_nothing_else(tmp_path):
     path = tmp_path / "study.toml"
     path.write_text('seed = 3\nexplainers = ["Gradient"]\nkeep = [0.2]\n[methods]\nmine = ["DiET(rounds=2)"]\n')
-    base = preset("hard-digits", "small")
+    base = diet_preset("hard-digits", "small")
     found = merged(base, from_file(path))
     assert (found.seed, found.explainers, found.keep, found.methods) == (3, ("Gradient",), (0.2,), {"mine": ("DiET(rounds=2)",)})
     kept = {"dataset", "preset", "architecture", "recipe", "variants", "backgrounds", "tune_images", "scored_images", "precision"}

@@ -14,9 +14,9 @@ from assay.errors import DataError, SpecError
 from assay.explain.base import check_case
 from assay.measure.base import with_masks
 from assay.models.sources.card import from_json
-from assay.papers.diet.networks import tuned
+from assay.papers.diet.networks import tuned_pixel_net
 from assay.papers.diet.scores import IOU, MASK
-from assay.papers.diet.study import plan, publish, study
+from assay.papers.diet.study import plan, publish_diet, run_diet
 from assay.papers.diet.work import DataForm
 from assay.papers.paper import Paper
 from assay.run.state import read_state
@@ -28,7 +28,7 @@ TABLES = {"choice", "faithfulness", "truth", "pixels", "backgrounds", "evidence"
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The study of a run that nothing interrupted."""
-    return study(tiny(), tmp_path_factory.mktemp("study") / "run")
+    return run_diet(tiny(), tmp_path_factory.mktemp("study") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_all_costs_are_in_a_table(finished):
 
 def test_a_finished_study_is_not_done_again(finished, monkeypatch):
     monkeypatch.setattr("assay.papers.diet.work.DataForm.work", None)
-    again = study(tiny(), finished.folder)
+    again = run_diet(tiny(), finished.folder)
     assert again.over
     assert again.verdict == finished.verdict
 
@@ -124,9 +124,9 @@ def test_a_study_that_is_killed_goes_on_to_the_same_values(stage, values, finish
             raise Killed
 
     with pytest.raises(Killed):
-        study(tiny(), tmp_path / "run", kill)
+        run_diet(tiny(), tmp_path / "run", kill)
     first, seen[:] = list(seen), []
-    resumed = study(tiny(), tmp_path / "run", lambda name, *_: seen.append(name))
+    resumed = run_diet(tiny(), tmp_path / "run", lambda name, *_: seen.append(name))
     assert pl.read_parquet(resumed.folder / "values.parquet").equals(values)
     assert [one for one in resumed.verdict if "passes" not in one.text] == [one for one in finished.verdict if "passes" not in one.text]
     over = {name.partition(":")[0] for name in first} - {first[-1].partition(":")[0]}
@@ -135,7 +135,7 @@ def test_a_study_that_is_killed_goes_on_to_the_same_values(stage, values, finish
 
 def test_other_settings_are_refused_by_name(finished):
     with pytest.raises(DataError, match="scored_images"):
-        study(tiny(scored_images=4), finished.folder)
+        run_diet(tiny(scored_images=4), finished.folder)
 
 
 def test_a_price_is_told_before_the_work_for_every_job_of_the_study(finished):
@@ -155,7 +155,7 @@ def test_a_tuning_that_is_over_is_taken_as_it_is(finished):
     about = {"images": form.splits["tune"], "data": repr(form.data["tune"]), "model": repr(form.training)}
     from assay.tune.network import PixelNet
 
-    first = tuned(paper, "tune-diet-0-seed0", form.methods["DiET"][0], PixelNet(base, (0.0,) * 3, (1.0,) * 3), images, 0, about)
+    first = tuned_pixel_net(paper, "tune-diet-0-seed0", form.methods["DiET"][0], PixelNet(base, (0.0,) * 3, (1.0,) * 3), images, 0, about)
     assert len(first.masks) == 2
     assert first.grid.shape == (16, 1, 32, 32)
     assert first.passes > 0
@@ -165,7 +165,7 @@ def test_a_model_that_is_given_is_taken_instead_of_training(tmp_path, plain):
     digits = {name: f"HardDigits(split='{part}', count=20)" for name, part in (("train", "train"), ("tune", "val"), ("test", "test"))}
     few = {"model": "hard-digits", "variants": {"hard-digits": digits}, "explainers": ["Gradient"], "scored_images": 2, "seeds": 1}
     short = ["DiET(rounds=1, mask_stop=Epochs(1), model_stop=Epochs(1))"]
-    found = study(tiny(**few, methods={"DiET": short}, tune_images=8, counted_images=8), tmp_path / "run")
+    found = run_diet(tiny(**few, methods={"DiET": short}, tune_images=8, counted_images=8), tmp_path / "run")
     assert not (found.folder / "jobs" / "train").exists()
     table = pl.read_csv(found.folder / "tables" / "faithfulness.csv")
     assert table.filter(pl.col("model") == "f_b")["accuracy, test, %"].item() == 1.0
@@ -192,12 +192,12 @@ def test_a_model_that_is_given_is_taken_instead_of_training(tmp_path, plain):
 )
 def test_a_wrong_setting_is_told_before_the_work_and_leaves_nothing(changes, error, message, tmp_path):
     with pytest.raises(error, match=message):
-        study(tiny(**changes), tmp_path / "run")
+        run_diet(tiny(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_the_document_has_numbers_and_plots_and_no_image_of_the_data(finished, tmp_path):
-    page = publish(finished.folder, tmp_path / "docs", tiny())
+    page = publish_diet(finished.folder, tmp_path / "docs", tiny())
     text = page.read_text()
     assert finished.verdict[0].text in text
     assert (finished.folder / "tables" / "truth.md").read_text() in text
@@ -218,7 +218,7 @@ def test_data_without_known_evidence_have_every_table_but_those_of_the_evidence(
     net = "SmallResNet(classes=2, widths=(4,), blocks=(1,), strides=(2,), stem=4, stem_stride=2)"
     variants = {"folder": {"train": folder, "tune": folder, "test": folder, "reversed": folder}}
     settings = tiny(variants=variants, architecture=net, recipe="Recipe(epochs=6, batch_size=10, lr=0.1)", seeds=1)
-    found = study(settings, tmp_path / "run")
+    found = run_diet(settings, tmp_path / "run")
     assert {path.stem for path in (found.folder / "tables").glob("*.csv")} == TABLES - {"truth", "evidence"}
     assert IOU not in pl.read_parquet(found.folder / "values.parquet")["measure"].unique().to_list()
 

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 import torch
 
-from assay.papers.diet.scores import IOU, MASK, PLAIN, WIDE, refined
+from assay.papers.diet.scores import IOU, MASK, PLAIN_MASK, WIDE, refined
 from assay.papers.diet.tables import interval, values
-from assay.papers.diet.verdict import RULES, compared, verdict
+from assay.papers.diet.verdict import DIET_RULES, compared, diet_verdict
 from assay.papers.diet.work import BASELINE, Found
 
 COUNT = 160
@@ -62,7 +62,7 @@ def found(
             rows += [
                 frame(method, "", "accuracy", hits(accuracy), seed),
                 frame(method, MASK, IOU, spread(own, seed=seed), seed),
-                frame(method, PLAIN if edges else refined(MASK), IOU, spread(fine, seed=seed), seed),
+                frame(method, PLAIN_MASK if edges else refined(MASK), IOU, spread(fine, seed=seed), seed),
                 frame(method, MASK, "agreement, rounded masks", hits(agreement), seed),
                 frame(method, MASK, f"agreement, rounded masks, {WIDE}", hits(wide), seed),
                 frame(method, MASK, "kept", spread(0.05, 0.001), seed),
@@ -95,7 +95,7 @@ def found(
 
 
 def said(one):
-    return [(sentence.tone, sentence.text) for sentence in verdict([one])]
+    return [(sentence.tone, sentence.text) for sentence in diet_verdict([one])]
 
 
 def about(one, words):
@@ -203,4 +203,4 @@ def test_shares_of_one_seed_have_wilson_s_interval_and_means_over_seeds_student_
 
 def test_the_rules_say_what_is_done():
     for words in ("97%", "lower end", "Holm", "every map is said only where", "2 points"):
-        assert words in RULES
+        assert words in DIET_RULES

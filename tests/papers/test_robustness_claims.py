@@ -5,11 +5,11 @@ import polars as pl
 import pytest
 
 from assay.core.registry import short
-from assay.papers.robustness.claims import cells, claims, widths
-from assay.papers.robustness.printed import EXPLAINERS, RANKS, TABLE_1, named
-from assay.study.audit.standard import PAPER
+from assay.papers.robustness.claims import claims, distinct_cells, widths
+from assay.papers.robustness.printed import PRINTED_EXPLAINERS, RANKS, TABLE_1, named
+from assay.study.audit.standard import PAPER_EXPLAINERS
 
-SPECS = dict(zip(EXPLAINERS, map(short, PAPER), strict=True))
+SPECS = dict(zip(PRINTED_EXPLAINERS, map(short, PAPER_EXPLAINERS), strict=True))
 NAMES = list(TABLE_1)
 SIGMAS = (0.01, 0.1, 0.4)
 FAITHFUL = "MarginalContribution(similarity='pearson')"
@@ -37,7 +37,7 @@ def lipschitz(order=1):
             seed = 100 * place + 7 * len(network)
             rows += [
                 table(network, SPECS[one], "LocalLipschitz", value, seed + k)
-                for k, (one, value) in enumerate(zip(EXPLAINERS, side, strict=True))
+                for k, (one, value) in enumerate(zip(PRINTED_EXPLAINERS, side, strict=True))
             ]
             rows.append(table(network, "score", "LocalLipschitz", side[0] / 10, seed))
     return pl.concat(rows)
@@ -55,7 +55,7 @@ def curve(means, measure=FAITHFUL, names=NAMES):
 
 
 def lines(values, where):
-    return [one for one in claims(cells(values)) if one.where == where]
+    return [one for one in claims(distinct_cells(values)) if one.where == where]
 
 
 def test_the_papers_own_figures_agree_with_the_paper():
@@ -112,9 +112,9 @@ def test_figure_6_goes_over_the_explainers_in_order_of_their_constants():
 
 
 def test_what_was_not_measured_is_not_run():
-    found = claims(cells(curve((1.0, 1.0, 1.0, 1.0), "Deletion")))
+    found = claims(distinct_cells(curve((1.0, 1.0, 1.0, 1.0), "Deletion")))
     assert {one.agrees for one in found} == {"not run"}
-    assert [one.agrees for one in claims(cells(lipschitz())) if one.where == "Fig. 3"] == ["not run"]
+    assert [one.agrees for one in claims(distinct_cells(lipschitz())) if one.where == "Fig. 3"] == ["not run"]
 
 
 @pytest.mark.parametrize(("order", "agrees"), [(1, "yes"), (-1, "no")])
@@ -124,7 +124,7 @@ def test_figure_3_correlates_model_and_explanation_over_the_graded_networks_alon
         name, constant = f"resnet-cifar10-eps{place}", 10.0 - place
         rows.append(table(name, "score", "LocalLipschitz", constant, place))
         rows += [table(name, SPECS[one], "LocalLipschitz", constant**order, 20 + place) for one in ("Grad", "GI")]
-    found = claims(cells(pl.concat([lipschitz(), *rows])))
+    found = claims(distinct_cells(pl.concat([lipschitz(), *rows])))
     (third,) = (one for one in found if one.where == "Fig. 3")
     assert third.agrees == agrees
     assert third.measured.startswith(f"10 networks: Grad {order:.2f}")
@@ -135,7 +135,7 @@ def test_figure_3_correlates_model_and_explanation_over_the_graded_networks_alon
 
 def test_cells_that_two_parts_measured_count_once():
     once = lipschitz()
-    assert cells(pl.concat([once, once.with_columns(pl.lit("other").alias("part"))])).height == once.height
+    assert distinct_cells(pl.concat([once, once.with_columns(pl.lit("other").alias("part"))])).height == once.height
 
 
 def test_widths_are_read_from_specs():
@@ -151,4 +151,4 @@ def test_what_is_printed_has_the_papers_correlations():
         grad = [row[side][0] for row in TABLE_1.values()]
         for place, printed in enumerate(RANKS[kind]):
             assert rank_correlation(grad, [row[side][place] for row in TABLE_1.values()])[0] == pytest.approx(printed, abs=0.051)
-    assert [named(short(one)) for one in PAPER] == list(EXPLAINERS)
+    assert [named(short(one)) for one in PAPER_EXPLAINERS] == list(PRINTED_EXPLAINERS)

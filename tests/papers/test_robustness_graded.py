@@ -32,12 +32,12 @@ def test_ten_networks_differ_by_the_radius_alone_and_a_killed_command_goes_on_wi
     made = make_graded(tmp_path, SETS, start, images=8, tested=4)
     assert [path.stem for path in made] == [f"tiny-eps{eps}" for eps in EPS]
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
-    cards = [checkpoint.read(str(path))[1] for path in made]
-    assert {card.start for card in cards} == {checkpoint.read(start)[1].sha256}
+    cards = [checkpoint.read_checkpoint(str(path))[1] for path in made]
+    assert {card.start for card in cards} == {checkpoint.read_checkpoint(start)[1].sha256}
     recipes = {card.recipe.replace(f"eps={eps / 255!r}", "eps=EPS") for eps, card in zip(EPS, cards, strict=True)}
     assert len(recipes) == 2
     assert "adversary=None" in cards[0].recipe
-    weights = [torch.cat([one.flatten() for one in checkpoint.read(str(path))[0].parameters()]) for path in made[1:3]]
+    weights = [torch.cat([one.flatten() for one in checkpoint.read_checkpoint(str(path))[0].parameters()]) for path in made[1:3]]
     assert not torch.equal(*weights)
 
 

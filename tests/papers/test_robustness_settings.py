@@ -18,9 +18,9 @@ from assay.models.training.recipe import Recipe
 from assay.papers.robustness.jobs import Jobs
 from assay.papers.robustness.measured import Measured
 from assay.papers.robustness.networks import default_models, networks
-from assay.papers.robustness.settings import RobustnessSettings, chosen, preset
+from assay.papers.robustness.settings import RobustnessSettings, robustness_preset, robustness_settings
 from assay.papers.robustness.study import share_steps
-from assay.study.audit.standard import PAPER
+from assay.study.audit.standard import PAPER_EXPLAINERS
 
 BOTH = pytest.mark.parametrize("name", ["small", "paper"])
 
@@ -30,7 +30,7 @@ def jobs(settings):
 
 
 def test_every_spec_of_the_small_preset_builds():
-    settings = preset("small")
+    settings = robustness_preset("small")
     table = jobs(settings).table
     graded = [name for name, part in settings.parts.items() if part.networks == "graded"]
     # Beside them the theorem's condition and certificates; graded networks are there only where a folder of them is given.
@@ -44,29 +44,29 @@ def test_every_spec_of_the_small_preset_builds():
 
 @BOTH
 def test_the_papers_six_explainers_are_measured_as_in_the_paper_on_probability_and_logit(name):
-    settings = preset(name)
+    settings = robustness_preset(name)
     for output in ("probability", "logit"):
         parts = [settings.parts[f"{kind}, {output}"] for kind in ("gradients", "paths", "SmoothGrad", "surrogates")]
         faithful = settings.parts[f"faithfulness, {output}"]
-        assert [spec for part in parts for spec in part.explainers] == list(faithful.explainers) == [short(one) for one in PAPER]
+        assert [spec for part in parts for spec in part.explainers] == list(faithful.explainers) == [short(one) for one in PAPER_EXPLAINERS]
         assert {part.outputs for part in (*parts, faithful)} == {(output,)}
         assert {part.measures for part in parts} == {("LocalLipschitz(draws=50, sigma=0.03)",)}
         assert sum(one.startswith("MarginalContribution(groups=100") for one in faithful.measures) == 3
 
 
 def test_sixteen_bits_are_for_local_lipschitz_constants_of_the_small_preset_alone():
-    for part in preset("small").parts.values():
+    for part in robustness_preset("small").parts.values():
         assert (part.precision == "auto") == (not part.score and all(one.startswith("LocalLipschitz") for one in part.measures))
-    assert {part.precision for part in preset("paper").parts.values()} == {None}
+    assert {part.precision for part in robustness_preset("paper").parts.values()} == {None}
 
 
 def test_the_small_preset_takes_a_thousand_images_for_the_gradient_and_its_product_with_the_image():
-    part = preset("small").parts["gradients, probability"]
+    part = robustness_preset("small").parts["gradients, probability"]
     assert (part.explainers, part.images) == (("Gradient", "GradientXInput"), 1000)
 
 
 def test_the_papers_preset_takes_a_thousand_images_and_the_papers_samples():
-    settings = preset("paper")
+    settings = robustness_preset("paper")
     assert {part.images for name, part in settings.parts.items() if not name.startswith("ours")} == {1000}
     wide = settings.parts["widths, faithfulness"].explainers
     assert "SmoothGrad(sigma=0.4, antithetic=False)" in wide
@@ -125,21 +125,21 @@ def test_a_trainings_command_is_read_by_the_command_line_as_the_table_has_it():
 
 
 def test_changes_may_name_another_preset_and_wrong_ones_are_named():
-    found = chosen("small", {"preset": "paper", "seed": 3, "images": 1200})
+    found = robustness_settings("small", {"preset": "paper", "seed": 3, "images": 1200})
     assert (found.preset, found.seed, found.images) == ("paper", 3, 1200)
-    assert found.parts == preset("paper").parts
+    assert found.parts == robustness_preset("paper").parts
     for changes, where in (({"preset": "huge"}, "preset"), ({"parts": {}}, "parts"), ({"imags": 3}, "imags"), ({"images": 1}, "images")):
         with pytest.raises(SpecError, match=f"the study file is wrong at {where}"):
-            chosen("small", changes)
+            robustness_settings("small", changes)
 
 
 def test_settings_survive_their_own_text():
-    settings = preset("small")
+    settings = robustness_preset("small")
     assert RobustnessSettings.model_validate_json(settings.model_dump_json()) == settings
 
 
 def test_two_processes_take_as_many_steps_of_each_part():
-    plan = jobs(preset("small"))
+    plan = jobs(robustness_preset("small"))
     pending = list(range(3, len(plan.steps)))
     shares = [share_steps(plan, SimpleNamespace(pending=lambda: pending, ranks=Ranks(rank, 2), part=None)) for rank in (0, 1)]
     assert sorted(shares[0] + shares[1]) == pending

@@ -8,9 +8,9 @@ import torch
 import assay
 from assay.core.ranks import Ranks
 from assay.errors import DataError, SpecError, WeightsError
-from assay.papers.robustness.docs import publish
+from assay.papers.robustness.docs import publish_robustness
 from assay.papers.robustness.jobs import Jobs
-from assay.papers.robustness.study import do_steps, foreseen, study
+from assay.papers.robustness.study import do_steps, foreseen, run_robustness
 from assay.run.blocks import ArrayPart
 from assay.run.sink import Memory
 from assay.run.status import status, verify
@@ -25,7 +25,7 @@ def weights(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(weights, tmp_path_factory):
     """The study of a run that nothing interrupted."""
-    return study(tiny(weights), tmp_path_factory.mktemp("study") / "run")
+    return run_robustness(tiny(weights), tmp_path_factory.mktemp("study") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_parts_of_standard_networks_and_of_logits_are_measured_as_they_say(value
 
 def test_a_folder_of_graded_networks_is_studied_in_its_own_part_and_no_other(weights, tmp_path):
     folder = make_weights(tmp_path, [f"tiny-eps{eps}" for eps in (0, 2, 10)])
-    found = study(tiny(weights, graded=str(folder)), tmp_path / "run")
+    found = run_robustness(tiny(weights, graded=str(folder)), tmp_path / "run")
     rows = pl.read_parquet(found.folder / "values.parquet")
     graded = rows.filter(pl.col("model").str.contains("-eps"))
     assert graded["model"].unique(maintain_order=True).to_list() == ["tiny-eps0", "tiny-eps2", "tiny-eps10"]
@@ -115,7 +115,7 @@ def test_a_folder_of_graded_networks_is_studied_in_its_own_part_and_no_other(wei
 
 def test_too_few_graded_networks_are_told_with_the_command_that_makes_them(weights, tmp_path):
     with pytest.raises(WeightsError, match=r"has 0 networks of graded robustness; make them by assay study graded --out"):
-        study(tiny(weights, graded=str(tmp_path)), tmp_path / "run")
+        run_robustness(tiny(weights, graded=str(tmp_path)), tmp_path / "run")
 
 
 def test_the_condition_of_the_theorem_is_that_of_the_maps_and_contributions(finished, values, weights):
@@ -143,7 +143,7 @@ def test_the_price_is_foreseen_in_passes(finished, weights):
 
 def test_a_finished_study_is_not_done_again(finished, weights, monkeypatch):
     monkeypatch.setattr("assay.papers.robustness.measured.Measured.block", None)
-    again = study(tiny(weights), finished.folder)
+    again = run_robustness(tiny(weights), finished.folder)
     assert again.over
     assert again.verdict == finished.verdict
 
@@ -154,11 +154,11 @@ def test_a_study_that_is_killed_goes_on_to_the_same_values(finished, values, wei
             raise Killed
 
     with pytest.raises(Killed):
-        study(tiny(weights), tmp_path / "run", kill)
+        run_robustness(tiny(weights), tmp_path / "run", kill)
     before = status(tmp_path / "run")
     assert 0 < before.done < len(before.blocks)
     assert before.blocks.unit == "step"
-    resumed = study(tiny(weights), tmp_path / "run")
+    resumed = run_robustness(tiny(weights), tmp_path / "run")
     assert pl.read_parquet(resumed.folder / "values.parquet").equals(values)
     assert resumed.verdict == finished.verdict
 
@@ -172,14 +172,14 @@ def test_steps_that_two_processes_share_come_to_the_same_values(values, weights)
 
 def test_parts_of_a_study_are_merged_to_the_same_values_and_not_before_all_are_done(finished, values, weights, tmp_path, plain):
     folder, said = tmp_path / "run", "part 2 of 2 is done: "
-    told = study(tiny(weights), folder, part=ArrayPart(2, 2))
+    told = run_robustness(tiny(weights), folder, part=ArrayPart(2, 2))
     assert told.startswith(said)
     assert "blocks are missing" in told
     with pytest.raises(DataError, match=r"cannot be merged: \d of \d+ blocks are missing"):
-        study(tiny(weights), folder, part="merge")
-    assert "all are done; end the run by `assay run merge" in study(tiny(weights), folder, part=ArrayPart(1, 2))
-    assert study(tiny(weights), folder, part=ArrayPart(2, 2)) == f"{said}all are done; end the run by `assay run merge {folder}`"
-    merged = study(tiny(weights), folder, part="merge")
+        run_robustness(tiny(weights), folder, part="merge")
+    assert "all are done; end the run by `assay run merge" in run_robustness(tiny(weights), folder, part=ArrayPart(1, 2))
+    assert run_robustness(tiny(weights), folder, part=ArrayPart(2, 2)) == f"{said}all are done; end the run by `assay run merge {folder}`"
+    merged = run_robustness(tiny(weights), folder, part="merge")
     assert pl.read_parquet(folder / "values.parquet").equals(values)
     assert merged.verdict == finished.verdict
     assert list(verify(folder)) == []
@@ -188,9 +188,9 @@ def test_parts_of_a_study_are_merged_to_the_same_values_and_not_before_all_are_d
 def test_other_settings_and_other_weights_are_refused_by_name(finished, weights, tmp_path):
     parts = {name: one.model_dump() for name, one in tiny(weights).parts.items()}
     with pytest.raises(DataError, match=r"part widths\.images is 5, there 6"):
-        study(tiny(weights, parts=parts | {"widths": parts["widths"] | {"images": 5}}), finished.folder)
+        run_robustness(tiny(weights, parts=parts | {"widths": parts["widths"] | {"images": 5}}), finished.folder)
     with pytest.raises(DataError, match=r"weights SHA-256\.tiny is"):
-        study(tiny(make_weights(tmp_path, NAMES[::-1])), finished.folder)
+        run_robustness(tiny(make_weights(tmp_path, NAMES[::-1])), finished.folder)
 
 
 @pytest.mark.parametrize(
@@ -212,13 +212,13 @@ def test_a_wrong_setting_is_told_before_the_work_and_leaves_nothing(changes, err
         part = {"explainers": ["Gradient"], "measures": ["LocalLipschitz"], "images": 4}
         changes = {"parts": {"wrong": part | changes["part"]}}
     with pytest.raises(error, match=message):
-        study(tiny(weights, **changes), tmp_path / "run")
+        run_robustness(tiny(weights, **changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_missing_weights_come_with_the_commands_that_make_them(tmp_path):
     with pytest.raises(WeightsError) as caught:
-        study(tiny(tmp_path, models=["vgg-cifar10-paper", "vgg-cifar10-paper-linf"]), tmp_path / "run")
+        run_robustness(tiny(tmp_path, models=["vgg-cifar10-paper", "vgg-cifar10-paper-linf"]), tmp_path / "run")
     text = str(caught.value)
     assert "vgg-cifar10-paper, vgg-cifar10-paper-linf are not in" in text
     assert f"--half --out {tmp_path / 'vgg-cifar10-paper.safetensors'}" in text
@@ -227,7 +227,7 @@ def test_missing_weights_come_with_the_commands_that_make_them(tmp_path):
 
 
 def test_the_document_has_numbers_plots_and_rules(finished, weights, tmp_path):
-    page = publish(finished.folder, tmp_path / "docs", tiny(weights))
+    page = publish_robustness(finished.folder, tmp_path / "docs", tiny(weights))
     text = page.read_text()
     assert "| Fig. 3 |" in text
     assert "must be below 0.05" in text
@@ -235,4 +235,4 @@ def test_the_document_has_numbers_plots_and_rules(finished, weights, tmp_path):
     assert "Hardware specification" in text
     names = {path.name for path in (tmp_path / "docs").iterdir()}
     assert {"robustness-small.md", "robustness-small-fig4.svg", "robustness-small-claims.csv"} <= names
-    assert publish(finished.folder, tmp_path / "docs", tiny(weights), tmp_path / "mine.toml").name == "mine.md"
+    assert publish_robustness(finished.folder, tmp_path / "docs", tiny(weights), tmp_path / "mine.toml").name == "mine.md"

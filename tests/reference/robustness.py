@@ -6,7 +6,7 @@ from assay.models.accuracy import Accuracy
 from assay.models.nets.resnet import SmallResNet
 from assay.models.sources import checkpoint
 from assay.models.sources.card import Card, DataUsed
-from assay.papers.robustness.settings import preset
+from assay.papers.robustness.settings import robustness_preset
 from assay.papers.settings import merged
 
 DATA = 'HardDigits(split="test", size=32, count=40)'
@@ -62,4 +62,4 @@ def make_weights(folder, names=NAMES):
 
 def tiny(folder, **changes):
     """The settings, some of them changed."""
-    return merged(preset("small"), TINY | {"models": NAMES, "weights": str(folder)} | changes)
+    return merged(robustness_preset("small"), TINY | {"models": NAMES, "weights": str(folder)} | changes)

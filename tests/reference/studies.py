@@ -1,6 +1,6 @@
 """A DiET study of seconds: Hard Digits at 32 pixels, a tiny network, two short rounds, a few images."""
 
-from assay.papers.diet.presets import preset
+from assay.papers.diet.presets import diet_preset
 from assay.papers.settings import merged
 
 _DIGITS = 'HardDigits(split="{}", size=32, count={})'
@@ -31,4 +31,4 @@ TINY = {
 
 def tiny(**changes):
     """The settings, some of them changed."""
-    return merged(preset("hard-digits", "small"), TINY | changes)
+    return merged(diet_preset("hard-digits", "small"), TINY | changes)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import assay
-from assay.core.display import library
+from assay.core.display import needed_library
 from assay.data import Batch
 from assay.data.base import Corrupt
 from reference.nets import plain
@@ -95,4 +95,4 @@ def test_a_batch_of_unreadable_files_names_them(results):
 def test_a_library_that_is_missing_is_named_with_the_way_to_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "xarray", None)
     with pytest.raises(assay.AssayError, match="xarray is not installed; get it by pip install xarray"):
-        library("xarray")
+        needed_library("xarray")

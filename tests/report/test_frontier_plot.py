@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from assay.report.figures.frontier_plot import PlotAxis, Point, WidthCurve, trade_offs
+from assay.report.figures.frontier_plot import PlotAxis, Point, WidthCurve, plot_trade_offs
 
 WIDTHS = (0, 0.01, 0.1)
 
@@ -17,7 +17,7 @@ def line(name, start, model="standard"):
 @pytest.fixture
 def figure():
     lines = [line("Gradient", 0.0), line("Lime", 5.0), line("Lime", 9.0, "robust")]
-    return trade_offs(
+    return plot_trade_offs(
         PlotAxis("robustness", True),
         {"Deletion": (PlotAxis("Deletion", False), lines), "Insertion": (PlotAxis("Insertion", True), lines)},
         "sigma",
@@ -48,7 +48,7 @@ def test_points_in_one_place_get_one_label_each_side_and_what_is_unknown_none():
     known = Point("0.1", (0.5, math.nan, math.nan), (0.5, math.nan, math.nan))
     lost = Point("0.2", (math.nan,) * 3, (0.5, math.nan, math.nan))
     crowd = [WidthCurve(str(at), str(at), "one", (known, lost)) for at in range(20)]
-    panel = trade_offs(PlotAxis("robustness", True), {"Deletion": (PlotAxis("Deletion", True), crowd)}, "sigma").axes[0]
+    panel = plot_trade_offs(PlotAxis("robustness", True), {"Deletion": (PlotAxis("Deletion", True), crowd)}, "sigma").axes[0]
     labels = [text.get_text() for text in panel.texts]
     assert 1 <= labels.count("0.1") <= 4
     assert "0.2" not in labels

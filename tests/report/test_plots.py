@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from assay.report.figures.plots import Curve, Dot, curves, dots, sheet, to_bytes
+from assay.report.figures.plots import Dot, DrawnCurve, curves, dots, sheet, to_bytes
 
 DOTS = {
     "digits": [Dot("mask", 0.7, 0.6, 0.8, strong=True), Dot("Gradient", 0.3, math.nan, math.nan)],
@@ -30,14 +30,14 @@ def test_labels_that_all_panels_share_stand_once_beside_a_line_to_compare_with()
 
 
 def test_panels_stand_in_as_many_columns_as_asked_with_a_line_to_compare_with():
-    figure = curves({str(number): [Curve("a", (1, 2), (0.1, 0.2))] for number in range(4)}, "width", columns=4, level=0.0)
+    figure = curves({str(number): [DrawnCurve("a", (1, 2), (0.1, 0.2))] for number in range(4)}, "width", columns=4, level=0.0)
     assert len({panel.get_position().y0 for panel in figure.axes}) == 1
     assert all([0.0, 0.0] in [list(line.get_ydata()) for line in panel.get_lines()] for panel in figure.axes)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a"]
 
 
 def test_a_label_keeps_its_colour_in_all_panels():
-    one, other = Curve("a", (1, 2), (0.1, 0.2)), Curve("b", (1, 2), (0.3, 0.4), (0.2, 0.3), (0.4, 0.5))
+    one, other = DrawnCurve("a", (1, 2), (0.1, 0.2)), DrawnCurve("b", (1, 2), (0.3, 0.4), (0.2, 0.3), (0.4, 0.5))
     first, second = curves({"left": [one, other], "right": [other]}, "round").axes
     colours = {line.get_label(): line.get_color() for line in first.get_lines()}
     assert colours["a"] != colours["b"]
@@ -46,19 +46,19 @@ def test_a_label_keeps_its_colour_in_all_panels():
 
 
 def test_twenty_curves_can_be_told_apart():
-    (panel,) = curves({"accuracy": [Curve(str(number), (1, 2), (0.1, 0.2)) for number in range(20)]}, "kept").axes
+    (panel,) = curves({"accuracy": [DrawnCurve(str(number), (1, 2), (0.1, 0.2)) for number in range(20)]}, "kept").axes
     assert len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in panel.get_lines()}) == 20
 
 
 def test_more_than_three_panels_stand_in_two_rows():
-    figure = curves({str(number): [Curve("a", (1, 2), (0.1, 0.2))] for number in range(5)}, "round")
+    figure = curves({str(number): [DrawnCurve("a", (1, 2), (0.1, 0.2))] for number in range(5)}, "round")
     assert len(figure.axes) == 6
     assert not figure.axes[5].axison
     assert [panel.get_title(loc="left") for panel in figure.axes[:5]] == ["0", "1", "2", "3", "4"]
 
 
 def test_ticks_are_those_that_are_asked_for_on_a_logarithmic_axis():
-    (panel,) = curves({"accuracy": [Curve("a", (1, 10), (0.1, 0.9))]}, "kept, %", "log", [1, 2, 10]).axes
+    (panel,) = curves({"accuracy": [DrawnCurve("a", (1, 10), (0.1, 0.9))]}, "kept, %", "log", [1, 2, 10]).axes
     assert panel.get_xscale() == "log"
     assert [text.get_text() for text in panel.get_xticklabels()] == ["1", "2", "10"]
 

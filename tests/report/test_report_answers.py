@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.report.answers import QUESTIONS, answers, compact, node
+from assay.report.answers import CHECKLIST, answers, compact, node
 
 STEADY = settings(deadline=None, derandomize=True)
 
@@ -30,7 +30,7 @@ def test_runs_are_joined():
 
 def test_seven_questions_come_first_and_in_order():
     shown = answers({"extra": 1, "code": {"version": "1"}, "algorithm": "SmoothGrad"})
-    assert [answer.heading for answer in shown] == [heading for heading, _ in QUESTIONS.values()] + ["extra"]
+    assert [answer.heading for answer in shown] == [heading for heading, _ in CHECKLIST.values()] + ["extra"]
     assert shown[0].body.text == "SmoothGrad"
     assert shown[1].body.kind == "pairs"
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from assay.errors import ShapeError
-from assay.report import certified, data_uri, enlarge, overlay, photo, png_bytes
+from assay.report import certified, data_uri, magnified, overlay, photo, png_bytes
 
 
 def test_photo_keeps_every_pixel():
@@ -41,7 +41,7 @@ def test_photo_of_two_channels_is_refused():
 
 @pytest.mark.parametrize(("side", "expected"), [(1, (6, 4)), (6, (6, 4)), (7, (12, 8)), (30, (30, 20))])
 def test_enlarge_repeats_whole_pixels(side, expected):
-    shown = enlarge(photo(torch.rand(3, 4, 6, generator=torch.Generator().manual_seed(0))), side)
+    shown = magnified(photo(torch.rand(3, 4, 6, generator=torch.Generator().manual_seed(0))), side)
     assert shown.size == expected
     factor = expected[0] // 6
     pixels = np.asarray(shown)

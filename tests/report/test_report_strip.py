@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.report.evidence import Standings
-from assay.report.figures.strip import axis_of, standings, strips
+from assay.report.figures.strip import axis_of, standing_strips, strips
 from assay.report.summary import Summary
 
 STEADY = settings(deadline=None, derandomize=True)
@@ -83,7 +83,7 @@ NAN = float("nan")
 
 def test_standings_share_one_axis_on_which_null_and_control_are_marked():
     part = Standings({"Deletion": {"A": (0.5, 0.25, 0.75), "B": (0.0, -0.1, 0.1)}, "Insertion": {"A": (1.0, 0.9, 1.1)}}, ("A",))
-    first, second = standings(part)
+    first, second = standing_strips(part)
     assert first.axis == second.axis
     (null, _), (control, _) = first.axis.ticks
     assert [text for _, text in first.axis.ticks] == ["null", "control"]
@@ -95,7 +95,7 @@ def test_standings_share_one_axis_on_which_null_and_control_are_marked():
 
 
 def test_a_standing_far_outside_stands_at_the_end_and_is_told_in_figures_and_an_unknown_one_is_said():
-    (strip,) = standings(Standings({"Deletion": {"A": (9.0, 8.0, 10.0), "B": (NAN, NAN, NAN)}}, ()))
+    (strip,) = standing_strips(Standings({"Deletion": {"A": (9.0, 8.0, 10.0), "B": (NAN, NAN, NAN)}}, ()))
     far, lost = strip.marks
     assert far.dot == strip.axis.place(strip.axis.high)
     assert far.figure == "9.00"

@@ -4,7 +4,7 @@ import math
 import polars as pl
 import pytest
 
-from assay.report.export import Table, cells, headings, latex, markdown, wide, write
+from assay.report.export import Table, cell_texts, headings, latex, markdown, wide, write_table
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_a_wide_table_has_the_long_one_s_numbers(long):
 
 def test_intervals_stand_beside_their_values_and_shares_are_per_cent(table):
     assert headings(table) == ["map", "IoU", "kept, %"]
-    assert cells(table) == [
+    assert cell_texts(table) == [
         ["Gradient", "0.250 (0.200 to 0.300)", "50.0 (40.0 to 60.0)"],
         ["SmoothGrad(sigma=0.1)", "0.350 (0.300 to 0.400)", "–"],
     ]
@@ -42,7 +42,7 @@ def test_intervals_stand_beside_their_values_and_shares_are_per_cent(table):
 
 def test_the_csv_file_holds_every_digit(table, tmp_path):
     exact = table.frame.with_columns(pl.lit(1 / 3).alias("IoU"))
-    write(Table("exact", "", "", exact), tmp_path)
+    write_table(Table("exact", "", "", exact), tmp_path)
     read = pl.read_csv(tmp_path / "exact.csv")
     assert read.equals(exact)
     assert {path.name for path in tmp_path.iterdir()} == {"exact.csv", "exact.md", "exact.tex"}
@@ -54,7 +54,7 @@ def test_markdown_is_a_table_of_the_same_cells(table):
     body = [[text.strip() for text in line.strip("|").split(" | ")] for line in lines[2:]]
     assert body[0] == headings(table)
     assert body[1] == ["---", "---:", "---:"]
-    assert body[2:] == cells(table)
+    assert body[2:] == cell_texts(table)
 
 
 def test_markdown_survives_a_bar_in_a_name():
@@ -75,14 +75,14 @@ def test_latex_escapes_what_means_something_to_it(table):
     ("value", "shown"), [(0.12345, "0.123"), (-2.0, "−2.000"), (123.456, "123.5"), (math.nan, "–"), (None, "–"), (math.inf, "–")]
 )
 def test_numbers_that_say_nothing_are_dashes(value, shown):
-    assert cells(Table("x", "", "", pl.DataFrame({"value": [value]}, schema={"value": pl.Float64}))) == [[shown]]
+    assert cell_texts(Table("x", "", "", pl.DataFrame({"value": [value]}, schema={"value": pl.Float64}))) == [[shown]]
 
 
 def test_counts_texts_and_truth_values_are_as_they_are():
     frame = pl.DataFrame({"round": [3], "taken": [True], "name": ["a"], "none": [""]})
-    assert cells(Table("x", "", "", frame)) == [["3", "yes", "a", "–"]]
+    assert cell_texts(Table("x", "", "", frame)) == [["3", "yes", "a", "–"]]
 
 
 def test_a_written_table_reads_back_into_polars(table, tmp_path):
-    write(table, tmp_path)
+    write_table(table, tmp_path)
     assert pl.read_csv(io.BytesIO((tmp_path / "overlap.csv").read_bytes())).shape == table.frame.shape

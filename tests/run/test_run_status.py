@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import assay
-from assay.comparison.runs import compare
+from assay.comparison.runs import compare_runs
 from assay.errors import DataError
 from assay.run.blocks import Blocks
 from assay.run.folder import Run
@@ -138,7 +138,7 @@ def test_a_damaged_line_of_the_log_is_named(whole):
 def test_equal_runs_are_identical_whatever_their_reports_say(model, images, whole, tmp_path):
     other = audited(model, images(7), tmp_path / "other")
     (other / "report.html").write_text("another machine")
-    found = compare(whole, other)
+    found = compare_runs(whole, other)
     assert found.identical
     assert found.settings == ()
     assert all((line.difference.mean, line.difference.low, line.difference.high) == (0, 0, 0) for line in found.lines)
@@ -146,7 +146,7 @@ def test_equal_runs_are_identical_whatever_their_reports_say(model, images, whol
 
 def test_two_runs_stand_side_by_side_on_the_images_that_both_have(model, images, whole, tmp_path):
     other = audited(model, images(7, seed=1), tmp_path / "other", seed=1, explainers=(assay.Gradient(),), first=2)
-    found = compare(whole, other)
+    found = compare_runs(whole, other)
     assert not found.identical
     assert [name for name, _, _ in found.settings] == ["seed", "explainer"]
     assert [(line.explainer, line.measure) for line in found.lines] == [("Gradient", "Deletion"), ("RandomMap", "Deletion")]
@@ -167,16 +167,16 @@ def test_two_runs_stand_side_by_side_on_the_images_that_both_have(model, images,
 
 def test_two_runs_of_explain_are_compared_by_their_maps(model, images, tmp_path):
     one, two = explained(model, images(5), tmp_path / "one"), explained(model, images(5), tmp_path / "two", seed=1)
-    lines = {line.explainer: line for line in compare(one, two).lines}
+    lines = {line.explainer: line for line in compare_runs(one, two).lines}
     assert lines["Gradient"].second.mean == lines["Gradient"].first.mean > 0
     assert lines["Gradient"].difference.mean == 0
     assert lines["RandomMap"].difference.mean == pytest.approx(1, abs=0.3)
-    assert compare(one, explained(model, images(5), tmp_path / "three")).identical
+    assert compare_runs(one, explained(model, images(5), tmp_path / "three")).identical
 
 
 def test_runs_of_different_commands_are_not_compared(model, images, whole, tmp_path):
     with pytest.raises(DataError, match="is a run of assay audit"):
-        compare(whole, explained(model, images(5), tmp_path / "one"))
+        compare_runs(whole, explained(model, images(5), tmp_path / "one"))
 
 
 def test_a_result_made_without_some_parts_is_named(whole):

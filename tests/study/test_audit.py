@@ -417,3 +417,11 @@ def test_measures_of_the_distractor_take_its_masks_and_are_refused_without_them(
     assert own == pytest.approx(expected.tolist())
     with pytest.raises(SpecError, match="needs masks of a known distractor"):
         assay.audit(model, images, explainers=[assay.Gradient()], measures=[assay.DistractorShare()])
+
+
+def test_the_report_says_what_kind_of_thing_the_images_were(model, images):
+    pixels = images(2)
+    arrays = [(one.permute(1, 2, 0).numpy() * 255).round().astype("uint8") for one in pixels]
+    for given, told in ((pixels, "images given as a tensor"), (arrays, "images given as list")):
+        found = assay.audit(model, given, explainers=[assay.Gradient()], measures=[assay.Deletion(steps=2)])
+        assert told in json.dumps(found.record)

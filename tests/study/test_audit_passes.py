@@ -7,7 +7,7 @@ import torch
 
 import assay
 from assay.study.asked import Asked
-from assay.study.audit.scores import scores
+from assay.study.audit.scores import block_scores
 from assay.study.audit.study import AuditStudy
 from reference.nets import plain
 
@@ -25,7 +25,7 @@ def passes(study, judged, truth):
     plan = plan if judged else replace(plan, nulls=replace(plan.nulls, measures=()))
     block = next(asked.read([range(IMAGES)]))
     before = model.passes.copy()
-    scores(plan, block, lambda _: None)
+    block_scores(plan, block, lambda _: None)
     taken = model.passes - before
     return taken.forward / IMAGES, taken.backward / IMAGES
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import assay
-from assay.comparison.maps import changes
+from assay.comparison.maps import map_changes
 from assay.comparison.scores import paired, predictions
 from assay.errors import AssayError, DataError, ImageTypeError
 from assay.stats.intervals import means
@@ -82,7 +82,7 @@ def test_predictions_are_counted_on_the_images_that_both_have():
 
 
 def test_a_model_beside_itself_is_unchanged(models, images):
-    found = changes(models[0], models[0], [assay.Gradient()], images, torch.zeros(14, dtype=torch.long), torch.arange(14), 0)
+    found = map_changes(models[0], models[0], [assay.Gradient()], images, torch.zeros(14, dtype=torch.long), torch.arange(14), 0)
     row = found.table.row(0, named=True)
     assert row["between"] == pytest.approx(0, abs=1e-6)
     assert row["seed"] == pytest.approx(0, abs=1e-6)
@@ -90,14 +90,14 @@ def test_a_model_beside_itself_is_unchanged(models, images):
 
 
 def test_another_model_changes_maps_by_more_than_noise(models, images):
-    found = changes(*models, [assay.Gradient()], images, torch.zeros(14, dtype=torch.long), torch.arange(14), 0)
+    found = map_changes(*models, [assay.Gradient()], images, torch.zeros(14, dtype=torch.long), torch.arange(14), 0)
     row = found.table.row(0, named=True)
     assert row["between"] > 0.3 > row["noise"]
     assert row["changed"] is True
 
 
 def test_an_explainer_whose_maps_are_noise_is_not_called_changed(models, images):
-    found = changes(*models, [assay.RandomMap()], images, torch.zeros(14, dtype=torch.long), torch.arange(14), 0)
+    found = map_changes(*models, [assay.RandomMap()], images, torch.zeros(14, dtype=torch.long), torch.arange(14), 0)
     row = found.table.row(0, named=True)
     assert row["changed"] is False
 

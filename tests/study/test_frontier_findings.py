@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from assay.study.frontier.findings import frontier_summary, frontier_trends, sentences
+from assay.study.frontier.findings import frontier_sentences, frontier_summary, frontier_trends
 
 WIDTHS = (0.0, 0.01, 0.03, 0.1)
 KINDS = {"robust": ("robustness", True), "error": ("faithfulness", False), "area": ("faithfulness", True)}
@@ -22,7 +22,7 @@ def table(robust, error, area=(0.5,) * 4, images=60, spread=0.02):
 
 
 def told(found):
-    return list(sentences(found, frontier_summary(found, 0), frontier_trends(found), "robust", 0))
+    return list(frontier_sentences(found, frontier_summary(found, 0), frontier_trends(found), "robust", 0))
 
 
 def outcomes(found, name):

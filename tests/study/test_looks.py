@@ -6,7 +6,7 @@ from torch import nn
 import assay
 from assay.models.heads import HEADS
 from assay.models.targets import Decision
-from assay.study.audit.looks import Looks, classes_table, looked, model_sentences, random_weights
+from assay.study.audit.looks import Looks, classes_table, model_looks, model_sentences, random_weights
 
 
 def rng(seed=0):
@@ -26,7 +26,7 @@ def decided(logits, head="softmax", ids=None):
 
 def looks_of(logits, head="softmax", ids=None):
     tables = classes_table(decided(logits, head, ids), {})
-    return looked([tables["classes"]], [tables["flat"]])
+    return model_looks([tables["classes"]], [tables["flat"]])
 
 
 def told(looks, model=None, right=None, labelled=0):
@@ -37,7 +37,7 @@ def told(looks, model=None, right=None, labelled=0):
 def test_what_outputs_come_to_does_not_depend_on_how_they_are_cut():
     logits = torch.randn(9, 4, generator=rng())
     parts = [classes_table(decided(logits[:4]), {"A": 1}), classes_table(decided(logits[4:]), {"A": 2})]
-    cut = looked([one["classes"] for one in parts], [one["flat"] for one in parts])
+    cut = model_looks([one["classes"] for one in parts], [one["flat"] for one in parts])
     whole = looks_of(logits)
     assert (cut.images, cut.classes, cut.predicted) == (9, 4, whole.predicted)
     assert (cut.confidence, cut.spread) == pytest.approx((whole.confidence, whole.spread))

@@ -17,7 +17,7 @@ from assay.study.audit.nulls import (
     FLIPPED,
     LAST,
     MEAN,
-    MOST,
+    MOST_NULLS,
     OWN,
     RANDOM,
     SHIFTS,
@@ -28,7 +28,7 @@ from assay.study.audit.nulls import (
     elsewhere,
     judges,
     random_phases,
-    scored,
+    scored_with_nulls,
     unchanged,
 )
 from assay.study.audit.study import AuditStudy
@@ -122,7 +122,7 @@ def test_scores_of_nulls_are_those_of_the_maps_made_by_hand():
     nulls = Nulls(explainers, [measure], 0, Asked.given(model, images).twins, False)
     maps = [one(model, images) for one in explainers]
     made = nulls.extra(case, maps, torch.zeros(3, 5, dtype=torch.bool))
-    _, scores = scored(measure, case, maps, explainers, made.maps)
+    _, scores = scored_with_nulls(measure, case, maps, explainers, made.maps)
     found = made.averaged(scores)
     donors = another(case.targets, case.index, 0)
     hand = {
@@ -189,10 +189,10 @@ def test_measures_whose_passes_maps_share_cost_nothing_more():
     case, measure = case_of(model, images), assay.Infidelity(samples=7)
     maps = [assay.Gradient()(model, images)]
     before = model.passes.copy()
-    alone, _ = scored(measure, case, maps, [assay.Gradient()], [])
+    alone, _ = scored_with_nulls(measure, case, maps, [assay.Gradient()], [])
     once = (model.passes - before).forward
     before = model.passes.copy()
-    both, nulls = scored(measure, case, maps, [assay.Gradient()], [-maps[0], 2 * maps[0]])
+    both, nulls = scored_with_nulls(measure, case, maps, [assay.Gradient()], [-maps[0], 2 * maps[0]])
     assert (model.passes - before).forward <= once
     assert torch.equal(both, alone)
     assert len(nulls) == 2
@@ -225,7 +225,7 @@ def test_of_many_images_evenly_spaced_blocks_are_held_against_nulls():
     nulls = Nulls([], [assay.Deletion()], 0, lambda _: (None, None), False)
     blocks = [range(start, start + 64) for start in range(0, 64 * 64, 64)]
     held = [at for at, rows in enumerate(blocks) if nulls.wanted(rows, 64 * 64)]
-    assert len(held) == MOST / 64
+    assert len(held) == MOST_NULLS / 64
     assert {second - first for first, second in pairwise(held)} == {8}
     assert all(nulls.wanted(range(start, min(start + 10, 75)), 75) for start in range(0, 75, 10))
 

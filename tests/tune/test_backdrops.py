@@ -3,7 +3,17 @@ import torch
 
 import assay
 from assay.errors import NotFiniteError, SpecError
-from assay.tune.backgrounds import DatasetMean, FromImages, GaussianNoise, OneOf, OtherImages, RandomColour, fill, fitted, kept
+from assay.tune.backgrounds import (
+    DatasetMean,
+    FromImages,
+    GaussianNoise,
+    OneOf,
+    OtherImages,
+    RandomColour,
+    fill,
+    fit_background,
+    keep_background,
+)
 from reference.specs import own
 
 IMAGES = torch.rand(6, 3, 5, 7, generator=torch.Generator().manual_seed(0))
@@ -13,7 +23,7 @@ EVERY = pytest.mark.parametrize("cls", own(assay.Background), ids=lambda cls: cl
 
 @EVERY
 def test_it_makes_pixels_that_depend_on_the_images_number_and_the_seed_alone(cls):
-    background = fitted(cls(), IMAGES)
+    background = fit_background(cls(), IMAGES)
     whole = fill(background, IMAGES, INDEX, 3)
     assert whole.shape == IMAGES.shape
     assert whole.min() >= 0
@@ -25,7 +35,7 @@ def test_it_makes_pixels_that_depend_on_the_images_number_and_the_seed_alone(cls
 
 @EVERY
 def test_only_those_that_draw_differ_from_seed_to_seed(cls):
-    background = fitted(cls(), IMAGES)
+    background = fit_background(cls(), IMAGES)
     draws = cls in (RandomColour, GaussianNoise, OtherImages, OneOf)
     assert torch.equal(fill(background, IMAGES, INDEX, 0), fill(background, IMAGES, INDEX, 1)) != draws
 
@@ -49,13 +59,13 @@ def test_a_random_colour_fits_other_numbers_of_channels(channels):
 @pytest.mark.parametrize("levels", [False, True])
 def test_the_data_sets_mean_is_that_of_its_pixels(levels):
     pool = (IMAGES * 255).round().to(torch.uint8) if levels else IMAGES
-    mean = fitted(DatasetMean(), pool)
+    mean = fit_background(DatasetMean(), pool)
     torch.testing.assert_close(mean.fill(IMAGES, INDEX, 0)[2, :, 1, 1], IMAGES.mean((0, 2, 3)), atol=2e-3, rtol=0)
     assert assay.build(repr(mean)) == mean
 
 
 def test_other_images_are_never_the_image_itself_and_any_other():
-    background = fitted(OtherImages(), IMAGES)
+    background = fit_background(OtherImages(), IMAGES)
     positions = torch.arange(6)
     seen = [set() for _ in range(6)]
     for seed in range(60):
@@ -80,7 +90,7 @@ def test_what_needs_a_set_of_images_says_so(background):
 
 def test_wrong_settings_and_callables_are_refused():
     with pytest.raises(SpecError, match="at least 2 images"):
-        fitted(OtherImages(), IMAGES[:1])
+        fit_background(OtherImages(), IMAGES[:1])
     with pytest.raises(SpecError, match="std must be at least 0"):
         RandomColour(std=(-0.1,))
     with pytest.raises(SpecError, match="at least one background"):
@@ -109,7 +119,7 @@ class Counting(assay.Background):
 @pytest.mark.parametrize("most", [2**20, 3 * IMAGES[0].numel() * 4])
 def test_a_steady_background_is_made_once_for_each_image_as_far_as_it_can_be_held(most):
     counting = Counting()
-    held = kept(counting, most)
+    held = keep_background(counting, most)
     for rows in ([0, 1, 2], [2, 1, 4], [5, 3, 4, 0]):
         torch.testing.assert_close(fill(held, IMAGES[rows], INDEX[rows], 0), assay.Blur(1.0).fill(IMAGES[rows], INDEX[rows], 0))
     assert counting.made == (6 if most == 2**20 else 7)
@@ -118,7 +128,7 @@ def test_a_steady_background_is_made_once_for_each_image_as_far_as_it_can_be_hel
 def test_each_of_several_backgrounds_is_made_once_and_drawn_as_before():
     counting = Counting()
     several = OneOf((counting, RandomColour()))
-    held = kept(several)
+    held = keep_background(several)
     for seed in range(8):
         torch.testing.assert_close(fill(held, IMAGES, INDEX, seed), fill(several, IMAGES, INDEX, seed))
     drawn_in_all = counting.made
@@ -129,4 +139,4 @@ def test_each_of_several_backgrounds_is_made_once_and_drawn_as_before():
 
 def test_a_background_that_draws_or_costs_nothing_is_left_as_it_is():
     for background in (RandomColour(), DatasetMean((0.5,)), lambda images, *_: images):
-        assert kept(background) is background
+        assert keep_background(background) is background

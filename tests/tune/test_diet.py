@@ -253,7 +253,7 @@ def test_masks_are_the_mean_over_the_rounds_up_to_the_one_taken_and_no_others(ba
     grids = [one.masks for one in found.rounds]
     means = {rounds: torch.stack(grids[slice(*rounds)]).mean(0) for rounds in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]}
     assert [rounds for rounds, mean in means.items() if torch.allclose(found.grid, mean)] == [(0, chosen + 1)]
-    torch.testing.assert_close(found.masks, assay.tune.simplify.enlarge(means[0, chosen + 1], 8, 8))
+    torch.testing.assert_close(found.masks, assay.tune.simplify.enlarge_masks(means[0, chosen + 1], 8, 8))
     alone = dataclasses.replace(found, settings=dataclasses.replace(found.settings, average=False))
     assert torch.equal(alone.grid, grids[chosen])
 

@@ -11,7 +11,7 @@ from assay.measure.localisation import overlaps
 from assay.tune.amortised import MaskTraining
 from assay.tune.diet import DiET
 from assay.tune.schedules import Carried, Epochs, Falling
-from assay.tune.simplify import drawn, enlarge
+from assay.tune.simplify import drawn_masks, enlarge_masks
 from reference.nets import plain
 
 QUICK = DiET(
@@ -31,7 +31,7 @@ def test_a_coarse_mask_ends_where_the_thing_in_the_image_does():
     coarse = torch.zeros(1, 1, 32, 32)
     coarse[..., 12:20, 12:20] = 1.0
     thing = image[:, :1] > 0.5
-    by_edges, alone = (float(overlaps([drawn(coarse, image, edges)], thing)[0]) for edges in (True, False))
+    by_edges, alone = (float(overlaps([drawn_masks(coarse, image, edges)], thing)[0]) for edges in (True, False))
     assert alone < 0.9 < 0.99 < by_edges
 
 
@@ -39,9 +39,9 @@ def test_a_coarse_mask_ends_where_the_thing_in_the_image_does():
 def test_drawn_is_the_filter_after_the_enlargement_within_0_and_1(images, bytes_):
     masks = torch.rand(12, 1, 4, 4, generator=torch.Generator().manual_seed(2))
     given = (images * 255).round().to(torch.uint8) if bytes_ else images
-    wanted = guided(enlarge(masks, 8, 8), given.float() / 255 if bytes_ else images, 1, 1e-3).clamp(0, 1)
-    torch.testing.assert_close(drawn(masks, given, True), wanted)
-    assert torch.equal(drawn(masks, given, False), enlarge(masks, 8, 8))
+    wanted = guided(enlarge_masks(masks, 8, 8), given.float() / 255 if bytes_ else images, 1, 1e-3).clamp(0, 1)
+    torch.testing.assert_close(drawn_masks(masks, given, True), wanted)
+    assert torch.equal(drawn_masks(masks, given, False), enlarge_masks(masks, 8, 8))
 
 
 def test_the_model_meets_the_mask_that_is_shown(images, monkeypatch):
@@ -55,9 +55,9 @@ def test_the_model_meets_the_mask_that_is_shown(images, monkeypatch):
     monkeypatch.setattr(Carried, "rounded", noted)
     tuned = replace(QUICK, edges=True)(plain(), images)
     assert {tuple(one.shape) for one in met} == {(12, 1, 8, 8)}
-    torch.testing.assert_close(met[-1], drawn(tuned.rounds[-1].masks, images, True))
-    torch.testing.assert_close(tuned.masks, drawn(tuned.grid, images, True))
-    assert torch.equal(tuned.rounded, (drawn(tuned.rounds[tuned.chosen].masks, images, True) >= 0.5).float())
+    torch.testing.assert_close(met[-1], drawn_masks(tuned.rounds[-1].masks, images, True))
+    torch.testing.assert_close(tuned.masks, drawn_masks(tuned.grid, images, True))
+    assert torch.equal(tuned.rounded, (drawn_masks(tuned.rounds[tuned.chosen].masks, images, True) >= 0.5).float())
     met.clear()
     QUICK(plain(), images)
     assert {tuple(one.shape) for one in met} == {(12, 1, 4, 4)}
@@ -72,7 +72,7 @@ def test_new_images_get_masks_drawn_in_the_same_way_and_so_does_the_mask_network
     torch.testing.assert_close(whole, assay.Refined(replace(explainer, edges=False))(model, images, seed=3).clamp(max=1))
     fast = tuned.amortised(images, MaskTraining(epochs=1, widths=(4, 4), batch_size=3))
     assert fast.edges
-    torch.testing.assert_close(fast(model, images), drawn(fast.net(images).sigmoid(), images, True))
+    torch.testing.assert_close(fast(model, images), drawn_masks(fast.net(images).sigmoid(), images, True))
 
 
 def test_the_authors_recipe_draws_no_edges():

@@ -10,7 +10,7 @@ from assay.errors import ModelError, ShapeError
 from assay.tune.masks import Learned, MaskRule, learn
 from assay.tune.predictions import probabilities
 from assay.tune.schedules import Epochs, Falling
-from assay.tune.simplify import cells, enlarge, gap, roughness, simplify, upsampling
+from assay.tune.simplify import enlarge_masks, gap, grid_cells, roughness, simplify, upsampling
 from reference.nets import linear, plain
 
 SIZE = 4
@@ -122,7 +122,7 @@ def test_a_model_without_a_gradient_is_refused():
 @pytest.mark.parametrize(("size", "cell"), [(28, 1), (64, 2), (96, 3), (112, 4), (224, 7), (13, 1)])
 def test_the_default_grid_has_about_thirty_cells_a_side(size, cell):
     assert upsampling(size, 2 * size, None) == cell
-    assert size < 26 or 26 <= cells(size, size, cell)[0] <= 34
+    assert size < 26 or 26 <= grid_cells(size, size, cell)[0] <= 34
 
 
 def test_a_cell_must_not_be_larger_than_the_image():
@@ -133,7 +133,7 @@ def test_a_cell_must_not_be_larger_than_the_image():
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
 def test_cells_cover_the_image(height, width, upsample):
-    rows, columns = cells(height, width, upsample)
+    rows, columns = grid_cells(height, width, upsample)
     assert (rows - 1) * upsample < height <= rows * upsample
     assert (columns - 1) * upsample < width <= columns * upsample
 
@@ -143,7 +143,7 @@ def test_whole_and_empty_masks_leave_the_image_and_the_background():
     assert torch.equal(simplify(images, torch.ones(2, 1, 3, 3), backgrounds), images)
     assert torch.equal(simplify(images, torch.zeros(2, 1, 3, 3), backgrounds), backgrounds)
     masks = noise(2, 1, 3, 3)
-    large = enlarge(masks, 6, 6)
+    large = enlarge_masks(masks, 6, 6)
     torch.testing.assert_close(simplify(images, masks, backgrounds), large * images + (1 - large) * backgrounds)
     torch.testing.assert_close(large.mean((1, 2, 3)), masks.mean((1, 2, 3)))
 

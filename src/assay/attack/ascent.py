@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from assay.attack.ball import Ball
-from assay.attack.optimiser import Memory, Optimiser
+from assay.attack.optimiser import Averages, Optimiser
 
-__all__ = ["Climb", "Look", "ascend"]
+__all__ = ["Climb", "WatchStep", "ascend"]
 
 Climb = Callable[[Tensor, Tensor, int], Tensor]
 """Gradient (n, C, H, W) at pixels (n, C, H, W) of the images numbered rows (n,), at a step."""
-Look = Callable[[Tensor, Tensor, int], Tensor | None]
+WatchStep = Callable[[Tensor, Tensor, int], Tensor | None]
 """Called with rows (n,), their pixels and the steps done; says which rows (n,) bool go on, all when None."""
 
 
-def ascend(images: Tensor, start: Tensor, ball: Ball, optimiser: Optimiser, steps: int, climb: Climb, look: Look) -> None:
+def ascend(images: Tensor, start: Tensor, ball: Ball, optimiser: Optimiser, steps: int, climb: Climb, look: WatchStep) -> None:
     """Climb from `start` within the ball around each image; results are what `look` keeps of what it is shown.
 
     Args:
@@ -31,7 +31,7 @@ def ascend(images: Tensor, start: Tensor, ball: Ball, optimiser: Optimiser, step
         look: Sees the iterate after every step.
     """
     rows = torch.arange(len(images), device=images.device)
-    here, delta, memory = images, start, Memory()
+    here, delta, memory = images, start, Averages()
     for step in range(steps):
         pixels = here + delta
         gradient = climb(pixels, rows, step).nan_to_num(0.0, 0.0, 0.0)

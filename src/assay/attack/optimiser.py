@@ -16,14 +16,14 @@ from assay.errors import SpecError
 __all__ = ["AdamAscent", "Optimiser", "SteepestAscent"]
 
 Decay = Literal["constant", "linear", "cosine"]
-Memory = dict[str, Tensor]
+Averages = dict[str, Tensor]
 
 
 class Optimiser(ABC):
     """Base of all optimisers; steps are in units of the ball's radius."""
 
     @abstractmethod
-    def change(self, ball: Ball, gradient: Tensor, memory: Memory, done: float) -> Tensor:
+    def change(self, ball: Ball, gradient: Tensor, memory: Averages, done: float) -> Tensor:
         """The change of the perturbation (N, ...), to be projected.
 
         Args:
@@ -54,7 +54,7 @@ class SteepestAscent(Optimiser):
         check_positive(self, "step")
         _check_shares(self, "momentum")
 
-    def change(self, ball: Ball, gradient: Tensor, memory: Memory, done: float) -> Tensor:
+    def change(self, ball: Ball, gradient: Tensor, memory: Averages, done: float) -> Tensor:
         """See `Optimiser.change`."""
         if self.momentum:
             mean = gradient.flatten(1).abs().mean(1).clamp_min(torch.finfo(gradient.dtype).tiny)
@@ -87,7 +87,7 @@ class AdamAscent(Optimiser):
         check_positive(self, "rate")
         _check_shares(self, "first", "second")
 
-    def change(self, ball: Ball, gradient: Tensor, memory: Memory, done: float) -> Tensor:
+    def change(self, ball: Ball, gradient: Tensor, memory: Averages, done: float) -> Tensor:
         """See `Optimiser.change`."""
         if not memory:
             memory |= {"mean": torch.zeros_like(gradient), "square": torch.zeros_like(gradient), "steps": gradient.new_zeros(len(gradient))}

@@ -23,7 +23,7 @@ from assay.models.case import Case
 from assay.models.classifier import Classifier, Passes
 from assay.study.audit.standard import EXPLAINERS, MEASURES
 
-__all__ = ["CHUNKS", "Bench", "Timing", "bench", "best_chunks", "resident", "resnet18"]
+__all__ = ["CHUNKS", "Bench", "Timing", "best_chunks", "resident", "resnet18", "time_all"]
 
 CHUNKS = (8, 16, 32, 64, 128)
 _SHARE = 256
@@ -104,7 +104,7 @@ def resnet18(classes: int = 10, seed: int = 0) -> nn.Module:
     return net.eval()
 
 
-def bench(
+def time_all(
     net: nn.Module,
     images: Tensor,
     explainers: Sequence[Explainer] = EXPLAINERS,

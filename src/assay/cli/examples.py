@@ -32,8 +32,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "compare": ("assay compare audit-old/ audit-new/ --out compare.html",),
     "view": ("assay view audit/", "assay view --model hard-digits --images hard-digits"),
     "study diet": ("assay study diet --dataset hard-digits --out study/",),
-    "study graded": ("assay study graded --out graded/", "assay study robustness --graded graded/ --out robustness/"),
-    "study robustness": ("assay study robustness --preset small --out robustness/",),
+    "study graded": ("assay study graded --out graded/",),
+    "study robustness": (
+        "assay study robustness --preset small --out robustness/",
+        "assay study robustness --graded graded/ --out robustness/",
+    ),
     "data list": ("assay data list",),
     "data check": ("assay data check photos/",),
     "data preview": ("assay data preview hard-digits --out digits.png --count 12",),

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import typer
 
-__all__ = ["Command", "built", "command", "parameters", "register_command"]
+__all__ = ["Command", "command", "from_options", "parameters", "register_command"]
 
 _NONE = type(None)
 
@@ -38,7 +38,7 @@ def command(group: typer.Typer, name: str) -> Callable[[Kind], Kind]:
     """
 
     def add(kind: Kind) -> Kind:
-        register_command(group, name, inspect.getdoc(kind) or "", parameters(kind), lambda given: built(kind, given).run())
+        register_command(group, name, inspect.getdoc(kind) or "", parameters(kind), lambda given: from_options(kind, given).run())
         return kind
 
     return add
@@ -125,7 +125,7 @@ def _default(value: Any, option: Any) -> Any:
     return short(value) if dataclasses.is_dataclass(value) else value
 
 
-def built(kind: type[Made], given: Mapping[str, Any]) -> Made:
+def from_options(kind: type[Made], given: Mapping[str, Any]) -> Made:
     """What the options that were given make."""
     hints = typing.get_type_hints(kind)
     return kind(**{name: _value(hints[name], value) for name, value in given.items()})

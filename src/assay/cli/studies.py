@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.cli.app import app
-from assay.cli.fields import built, parameters, register_command
+from assay.cli.fields import from_options, parameters, register_command
 from assay.cli.progress import bar
-from assay.cli.tasks.images import Task, share
+from assay.cli.tasks.images import Task, part_of_run
 from assay.cli.tasks.train import TrainTask
 from assay.cli.tasks.tune import TuneTask
 from assay.cli.told import OVER, Told
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from assay.core.ranks import Ranks
     from assay.study.study import Experiment, Report
 
-__all__ = ["STUDIES", "TASKS", "add_studies", "tell"]
+__all__ = ["STUDIES", "TASKS", "add_studies", "tell_report"]
 
 STUDIES = {
     "audit": ("assay.study.audit.study", "AuditStudy"),
@@ -80,7 +80,7 @@ def _announce(name: str, module: str, kind: str) -> None:
     register_command(app, name, ast.get_docstring(found) or "", [], act)
 
 
-def tell(report: Report, folder: Path) -> None:
+def tell_report(report: Report, folder: Path) -> None:
     """Print what a study comes to, and where its results are."""
     what, name = report.main
     place = report.moved.get(name, folder / name)
@@ -98,8 +98,8 @@ def _run(kind: type[Experiment], task: Task | TrainTask | TuneTask, given: Mappi
         with ranks.together():
             if isinstance(task, Task):
                 task.import_code()
-            part = share(task.part, ranks) if isinstance(task, Task) else None
-            study = built(kind, given)
+            part = part_of_run(task.part, ranks) if isinstance(task, Task) else None
+            study = from_options(kind, given)
             asked: Any = task.asked(ranks)
             study.check(asked)
             check_folder(task.folder)
@@ -119,7 +119,7 @@ def _run(kind: type[Experiment], task: Task | TrainTask | TuneTask, given: Mappi
                 raise
             report = ran(again)
     if report is not None:
-        tell(report, task.folder)
+        tell_report(report, task.folder)
 
 
 def _decided(study: Experiment, task: Task | TrainTask | TuneTask, asked: Any, ranks: Ranks) -> Any:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from assay.report import Sentence
     from assay.study.study import TerminalTable
 
-__all__ = ["MANNER", "OVER", "Manner", "Told", "fitted", "put", "tell"]
+__all__ = ["MANNER", "OVER", "Manner", "Told", "print_grid", "table_parts", "tell"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def tell(told: Told) -> None:
         console.print(told.headline, markup=False, style="bold")
     if not manner.quiet:
         for grid in told.grids:
-            put(grid, console)
+            print_grid(grid, console)
         for sentence in told.sentences:
             if sentence.text != told.headline:
                 console.print(f"- {sentence.text}", markup=False)
@@ -93,7 +93,7 @@ def tell(told: Told) -> None:
         console.print(f"{told.main[0]}: {told.main[1]}", markup=False, soft_wrap=True)
 
 
-def put(grid: TerminalTable, console: Console | None = None) -> None:
+def print_grid(grid: TerminalTable, console: Console | None = None) -> None:
     """Print a table, in several parts where it is wider than the terminal."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -101,7 +101,7 @@ def put(grid: TerminalTable, console: Console | None = None) -> None:
     console = console or _console()
     rows = [tuple(_INTERVAL.sub("", text) if not MANNER.get().intervals else text for text in row) for row in grid.rows]
     console.print(f"\n{grid.title}", markup=False, highlight=False)
-    for head, lines in fitted(grid.head, rows, console.width):
+    for head, lines in table_parts(grid.head, rows, console.width):
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for place, heading in enumerate(head):
             numeric = place and all(line[place][:1] in _NUMBERS for line in lines)
@@ -111,7 +111,7 @@ def put(grid: TerminalTable, console: Console | None = None) -> None:
         console.print(table, markup=False)
 
 
-def fitted(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[tuple[list[str], list[list[str]]]]:
+def table_parts(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[tuple[list[str], list[list[str]]]]:
     """A table in parts that are at most `width` characters wide, each with the first column; no word is broken unless it alone is wider.
 
     Args:

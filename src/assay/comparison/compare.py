@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 from torch import Tensor
 
-from assay.comparison.maps import Changes, changes
-from assay.comparison.page import comparison_page, map_grid, score_grid, sentences
+from assay.comparison.maps import Changes, map_changes
+from assay.comparison.page import comparison_page, comparison_sentences, map_grid, score_grid
 from assay.comparison.scores import paired, predictions
 from assay.core.inputs import check_images
 from assay.core.listed import built
@@ -37,10 +37,10 @@ from assay.study.audit.audit import Audit
 from assay.study.audit.standard import FLOOR
 from assay.study.audit.study import audit
 
-__all__ = ["EXPLAINERS", "MEASURES", "Comparison", "compare"]
+__all__ = ["COMPARED_EXPLAINERS", "COMPARED_MEASURES", "Comparison", "compare"]
 
-EXPLAINERS = ("Gradient()", "SmoothGrad()")
-MEASURES = ("Deletion()", "Insertion()")
+COMPARED_EXPLAINERS = ("Gradient()", "SmoothGrad()")
+COMPARED_MEASURES = ("Deletion()", "Insertion()")
 _PICTURES = 4
 
 
@@ -117,8 +117,8 @@ def compare(
     second: Audit | Classifier | str | os.PathLike[str],
     images: Any = None,
     *,
-    explainers: Sequence[Explainer | str] = EXPLAINERS,
-    measures: Sequence[Measure | str] = MEASURES,
+    explainers: Sequence[Explainer | str] = COMPARED_EXPLAINERS,
+    measures: Sequence[Measure | str] = COMPARED_MEASURES,
     labels: Tensor | None = None,
     truth: Tensor | None = None,
     names: tuple[str, str] = ("the first", "the second"),
@@ -185,7 +185,7 @@ def _models(
         for one in models
     ]
     place = models[0].device
-    found = changes(*models, chosen, images.to(place), targets.to(place), batch.index.to(place), seed, progress)
+    found = map_changes(*models, chosen, images.to(place), targets.to(place), batch.index.to(place), seed, progress)
     return _compared((_side(audits[0], names[0]), _side(audits[1], names[1])), found, images[:_PICTURES].cpu())
 
 
@@ -222,7 +222,7 @@ def _compared(sides: tuple[_Side, _Side], found: Changes | None, images: Any) ->
     maps = pl.DataFrame() if found is None else found.table
     counts = predictions(sides[0].status, sides[1].status)
     asked = tuple(differences(dict(sides[0].settings), dict(sides[1].settings)))
-    told = sentences(table, maps, counts, names)
+    told = comparison_sentences(table, maps, counts, names)
     page = comparison_page(
         names, told, table, (maps, {} if found is None else found.maps, images), counts, asked, [one.record for one in sides]
     )

@@ -19,7 +19,7 @@ from assay.models.classifier import Classifier
 from assay.stats.intervals import LEVEL, Moments
 from assay.stats.tests import holm, holm_levels
 
-__all__ = ["NOISE", "Changes", "changes"]
+__all__ = ["NOISE", "Changes", "map_changes"]
 
 NOISE = 2 / 255
 """The noise that nobody sees: uniform, of at most two 8-bit steps in every pixel."""
@@ -52,7 +52,7 @@ class Changes:
     maps: dict[str, tuple[Tensor, Tensor]]
 
 
-def changes(
+def map_changes(
     first: Classifier,
     second: Classifier,
     explainers: Sequence[Explainer],

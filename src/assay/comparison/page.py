@@ -9,14 +9,14 @@ from typing import Any
 import polars as pl
 from torch import Tensor
 
-from assay.comparison.scores import BETTER, SAME, WORSE
+from assay.comparison.scores import IMPROVED, UNCHANGED, WORSENED
 from assay.report.figures.colour import colourise, robust_limit
 from assay.report.figures.picture import photo
 from assay.report.figures.plots import sheet, to_bytes
 from assay.report.page import Page, Picture, Section, Sentence, TextTable, Tone
 from assay.report.text import number, plural
 
-__all__ = ["comparison_page", "map_grid", "score_grid", "sentences"]
+__all__ = ["comparison_page", "comparison_sentences", "map_grid", "score_grid"]
 
 _RULES = (
     "Scores of two models are on two scales, so each is taken as its distance from a random map's of the same model and image, positive "
@@ -31,18 +31,20 @@ _LEAD = (
 )
 
 
-def sentences(table: pl.DataFrame, maps: pl.DataFrame, counts: Mapping[str, int], names: tuple[str, str]) -> tuple[Sentence, ...]:
+def comparison_sentences(
+    table: pl.DataFrame, maps: pl.DataFrame, counts: Mapping[str, int], names: tuple[str, str]
+) -> tuple[Sentence, ...]:
     """The verdict.
 
     Args:
         table: As `assay.comparison.scores.paired` makes it.
-        maps: As `assay.comparison.maps.changes` makes it, or empty.
+        maps: As `assay.comparison.maps.map_changes` makes it, or empty.
         counts: As `assay.comparison.scores.predictions` makes it.
         names: What the two are called.
     """
     first, second = names
     found = []
-    changes: tuple[tuple[str, Tone, str], ...] = ((BETTER, "good", "further from"), (WORSE, "bad", "less far from"))
+    changes: tuple[tuple[str, Tone, str], ...] = ((IMPROVED, "good", "further from"), (WORSENED, "bad", "less far from"))
     for outcome, tone, word in changes:
         rows = table.filter(pl.col("outcome") == outcome)
         if rows.height:
@@ -82,7 +84,7 @@ def score_grid(table: pl.DataFrame, names: tuple[str, str]) -> TextTable:
             number(row["first_gain"]),
             number(row["second_gain"]),
             _interval(row, "difference"),
-            {BETTER: "+ ", WORSE: "− ", SAME: ""}[row["outcome"]] + row["outcome"],
+            {IMPROVED: "+ ", WORSENED: "− ", UNCHANGED: ""}[row["outcome"]] + row["outcome"],
         )
         for row in table.iter_rows(named=True)
     )

@@ -16,7 +16,7 @@ from assay.run.settings import differences
 from assay.run.status import read_document, written
 from assay.stats.intervals import Interval, means
 
-__all__ = ["Pairing", "RunComparison", "compare"]
+__all__ = ["Pairing", "RunComparison", "compare_runs"]
 
 _SEPARATE = ("report.html",)
 """Results that say when and on which machine, and so differ between runs that are the same."""
@@ -68,7 +68,7 @@ class RunComparison:
     wrong: tuple[str, ...] = ()
 
 
-def compare(first: Path, second: Path) -> RunComparison:
+def compare_runs(first: Path, second: Path) -> RunComparison:
     """Compare two runs of `assay audit`, of `assay frontier` or of `assay explain`.
 
     Args:

@@ -11,9 +11,9 @@ from assay.errors import DataError
 from assay.stats.intervals import LEVEL, Moments
 from assay.stats.tests import holm, holm_levels
 
-__all__ = ["BETTER", "SAME", "WORSE", "paired", "predictions"]
+__all__ = ["IMPROVED", "UNCHANGED", "WORSENED", "paired", "predictions"]
 
-BETTER, WORSE, SAME = "better", "worse", "no change shown"
+IMPROVED, WORSENED, UNCHANGED = "better", "worse", "no change shown"
 _SCHEMA: dict[str, pl.DataType] = {
     "explainer": pl.String(),
     "measure": pl.String(),
@@ -72,7 +72,7 @@ def paired(first: pl.DataFrame, second: pl.DataFrame, floor: str) -> pl.DataFram
     for row, one, level, own in zip(rows, differences, levels, corrected, strict=True):
         low, high = one.interval(float(level))
         mean = float(one.mean[0])
-        outcome = SAME if not own < LEVEL else BETTER if mean > 0 else WORSE
+        outcome = UNCHANGED if not own < LEVEL else IMPROVED if mean > 0 else WORSENED
         row |= {"difference": mean, "low": float(low[0]), "high": float(high[0]), "p": own, "outcome": outcome}
     return pl.DataFrame(rows, schema=_SCHEMA)
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from assay.errors import AssayError
 
-__all__ = ["Shown", "library"]
+__all__ = ["Shown", "needed_library"]
 
 
 class Shown:
@@ -25,7 +25,7 @@ class Shown:
         return str(getattr(import_module(home), name)(self))
 
 
-def library(name: str) -> ModuleType:
+def needed_library(name: str) -> ModuleType:
     """A library that only some need, such as pandas.
 
     Raises:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from assay.core import noise
 
-__all__ = ["Inside", "along", "brackets", "correlation", "cosine", "larger", "mean_ranks", "membership", "positive"]
+__all__ = ["BeforeCuts", "along", "brackets", "correlation", "cosine", "larger", "mean_ranks", "membership", "positive"]
 
-Inside = Callable[[Tensor], Tensor]
+BeforeCuts = Callable[[Tensor], Tensor]
 """(n, P) bool: which values come before their cuts, in the orders at places (n,) of all that are run."""
 
 
@@ -52,7 +52,7 @@ def membership(values: Tensor, count: int) -> Tensor:
     return torch.where(above, 1.0, torch.where(tied, share, 0.0))
 
 
-def along(before: Tensor, cuts: Tensor, index: Tensor, seed: int, run: Callable[[Tensor, Tensor, Inside], Tensor]) -> Tensor:
+def along(before: Tensor, cuts: Tensor, index: Tensor, seed: int, run: Callable[[Tensor, Tensor, BeforeCuts], Tensor]) -> Tensor:
     """Outcomes (N, E, S) after the first `cuts` values of E orders per image, equal values coming in a random order.
 
     A cut through equal values gets the mean over two orders of them, one the other's reverse: their expected outcome over all

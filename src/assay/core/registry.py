@@ -85,7 +85,7 @@ def registered(base: Callable[..., T]) -> dict[str, type[T]]:
     return {name: cls for name, cls in sorted(_REGISTRY.items()) if issubclass(cls, kind) and name not in _UNLISTED}
 
 
-def library(name: str, make: Callable[[str, tuple[Any, ...], dict[str, Any]], Any]) -> None:
+def register_library(name: str, make: Callable[[str, tuple[Any, ...], dict[str, Any]], Any]) -> None:
     """Let specs name what another library has, as `name:Thing(...)`.
 
     Args:

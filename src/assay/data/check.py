@@ -9,12 +9,12 @@ from assay.data.base import CorruptFileError, Dataset
 from assay.data.files.encoded import Encoded
 from assay.errors import DataError
 
-__all__ = ["looked"]
+__all__ = ["told_of"]
 
 _SHOWN = 5
 
 
-def looked(dataset: Dataset) -> Iterator[str]:
+def told_of(dataset: Dataset) -> Iterator[str]:
     """Lines that tell what is in a data set, made while every image is read once.
 
     Raises:

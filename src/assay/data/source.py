@@ -16,7 +16,7 @@ from assay.data.files.encoded import Encoded
 from assay.data.reader import read_blocks
 from assay.errors import DataError
 
-__all__ = ["Held", "Selection", "Source", "placed"]
+__all__ = ["Held", "Selection", "Source", "positions_of"]
 
 _READ = 64
 """Images that are read together at most."""
@@ -142,7 +142,7 @@ class Held:
             )
 
 
-def placed(source: Source, rows: range, batch: Batch) -> tuple[list[int], list[tuple[int, Corrupt]]]:
+def positions_of(source: Source, rows: range, batch: Batch) -> tuple[list[int], list[tuple[int, Corrupt]]]:
     """Positions of a batch's images, and of those that could not be read with what is wrong.
 
     Args:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from assay.core.order import Inside, along
+from assay.core.order import BeforeCuts, along
 from assay.core.registry import register
 from assay.errors import SpecError
 from assay.explain.backgrounds import Background, MeanColour
@@ -56,7 +56,7 @@ class KeepTop(Measure):
         places, flat = orders(maps, self.order)
         filled = self.background.fill(images, case.index, case.seed)
 
-        def run(rows: Tensor, _: Tensor, inside: Inside) -> Tensor:
+        def run(rows: Tensor, _: Tensor, inside: BeforeCuts) -> Tensor:
             def make(start: int, stop: int) -> Tensor:
                 each = torch.arange(start, stop, device=rows.device)
                 return torch.where(inside(each).view(-1, 1, *images.shape[2:]), images[rows[each]], filled[rows[each]])

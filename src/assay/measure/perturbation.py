@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from assay.core.inputs import check_maps
-from assay.core.order import Inside, along
+from assay.core.order import BeforeCuts, along
 from assay.core.registry import check_at_least, register
 from assay.core.surroundings import undisturbed
 from assay.explain.backgrounds import Background, Blur, Constant, background_scores
@@ -120,7 +120,7 @@ def _curves(case: Case, maps: Sequence[Tensor], measure: Deletion | Insertion) -
     before, after, ends = (images, filled, (clean, other)) if isinstance(measure, Deletion) else (filled, images, (other, clean))
     places, flat = orders(maps, measure.order)
 
-    def run(rows: Tensor, turned: Tensor, inside: Inside) -> Tensor:
+    def run(rows: Tensor, turned: Tensor, inside: BeforeCuts) -> Tensor:
         found = torch.where(turned == 0, ends[0][rows], ends[1][rows])
         inner = ((turned > 0) & (turned < pixels)).nonzero()[:, 0]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from assay.core import noise
-from assay.core.order import Inside, along
+from assay.core.order import BeforeCuts, along
 from assay.core.registry import check_at_least, register
 from assay.errors import SpecError
 from assay.explain.base import Explainer
@@ -58,7 +58,7 @@ class Road(Measure):
         images, shape = case.images, case.images.shape[1:]
         places, flat = orders(maps, self.order)
 
-        def run(rows: Tensor, cuts: Tensor, inside: Inside) -> Tensor:
+        def run(rows: Tensor, cuts: Tensor, inside: BeforeCuts) -> Tensor:
             def make(start: int, stop: int) -> Tensor:
                 here, cut = rows[start:stop], cuts[start:stop]
                 gone = inside(torch.arange(start, stop, device=rows.device)).view(-1, 1, *shape[1:])

@@ -21,7 +21,7 @@ from assay.models.heads import HEADS, PROBABILITIES, Head, HeadName, Output, che
 from assay.models.outputs import Select, outputs_of, selected
 from assay.models.pixels import Copies, Passes, normalisation
 from assay.models.preparation.prepare import Foreign, converted, frozen_copy, unwrapped, weights_hash
-from assay.models.preparation.proof import LOOKED_AT, NetworkForm, first_line, layer_of, pair_of, prepare, still_equal, understood
+from assay.models.preparation.proof import LOOKED_AT, NetworkForm, failing_layer, first_line, pair_of, prepare, still_equal, understood
 from assay.models.targets import Decision, decide, score
 
 __all__ = ["Classifier", "Output", "Passes", "Select", "selected"]
@@ -333,7 +333,7 @@ class Classifier:
         except Exception as error:
             if isinstance(error, AssayError) or out_of_memory(error):
                 raise
-            where = f"{self.name} fails{layer_of(self.module, error)} on images of shape {tuple(pixels.shape[1:])}"
+            where = f"{self.name} fails{failing_layer(self.module, error)} on images of shape {tuple(pixels.shape[1:])}"
             raise ModelError(f"{where}, in its own code: {first_line(error)}") from error
 
     def _weights(self) -> tuple[int, str]:

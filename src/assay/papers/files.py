@@ -10,11 +10,11 @@ from typing import Literal
 from matplotlib.figure import Figure
 
 from assay.core.files import replacing
-from assay.report.export import Table, cells, headings, write
+from assay.report.export import Table, cell_texts, headings, write_table
 from assay.report.figures.plots import to_bytes
 from assay.report.page import Picture, TextTable
 
-__all__ = ["RESULTS", "Drawing", "grid", "put", "write_drawings", "write_tables"]
+__all__ = ["RESULTS", "Drawing", "grid", "put_file", "write_drawings", "write_tables"]
 
 RESULTS = "results.json"
 """The verdict of a finished study, in its run folder."""
@@ -45,7 +45,7 @@ def write_tables(tables: Sequence[Table], folder: Path) -> list[str]:
         OSError: The folder cannot be written.
     """
     (folder / "tables").mkdir(exist_ok=True)
-    return [str(path.relative_to(folder)) for table in tables for path in write(table, folder / "tables")]
+    return [str(path.relative_to(folder)) for table in tables for path in write_table(table, folder / "tables")]
 
 
 def write_drawings(drawings: Sequence[Drawing], folder: Path) -> tuple[list[str], dict[str, Picture]]:
@@ -58,14 +58,14 @@ def write_drawings(drawings: Sequence[Drawing], folder: Path) -> tuple[list[str]
     files, pictures = [], {}
     for drawing in drawings:
         drawn = {form: to_bytes(drawing.draw, form) for form in _FORMS}
-        files += [put(folder, f"figures/{drawing.name}.{form}", content) for form, content in drawn.items()]
+        files += [put_file(folder, f"figures/{drawing.name}.{form}", content) for form, content in drawn.items()]
         # Photographs as SVG are several times as large.
         chosen: Literal["png", "svg"] = "png" if drawing.has_images else "svg"
         pictures[drawing.name] = Picture(drawing.caption, drawn[chosen], chosen)
     return files, pictures
 
 
-def put(folder: Path, name: str, content: bytes) -> str:
+def put_file(folder: Path, name: str, content: bytes) -> str:
     """Write one file, whole or not at all; returns its path within the folder."""
     with replacing(folder / name) as draft:
         draft.write_bytes(content)
@@ -76,4 +76,4 @@ def grid(table: Table) -> TextTable:
     """A table as the page shows it."""
     shown = headings(table)
     numeric = tuple(table.frame.schema[name].is_numeric() for name in shown)
-    return TextTable(table.title, table.note, tuple(shown), tuple(map(tuple, cells(table))), numeric)
+    return TextTable(table.title, table.note, tuple(shown), tuple(map(tuple, cell_texts(table))), numeric)

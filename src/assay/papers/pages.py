@@ -11,7 +11,7 @@ from typing import Any
 from assay.core.files import replacing
 from assay.errors import DataError
 from assay.papers.files import RESULTS
-from assay.report.answers import QUESTIONS
+from assay.report.answers import CHECKLIST
 from assay.run.paths import ENVIRONMENT
 
 __all__ = ["publish_study"]
@@ -80,7 +80,7 @@ def _answers(record: Mapping[str, Any], hidden: Sequence[str]) -> Iterator[str]:
         "setup": "; ".join(f"{key}: `{json.dumps(value)}`" for key, value in record["setup"].items() if key not in hidden),
     }
     yield from ("## The seven questions of reproducible research", "")
-    yield from (f"- **{QUESTIONS[key][0]}.** {answer}." for key, answer in found.items())
+    yield from (f"- **{CHECKLIST[key][0]}.** {answer}." for key, answer in found.items())
     yield ""
 
 

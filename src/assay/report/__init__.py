@@ -1,7 +1,7 @@
 """What a run found, for people: one self-contained HTML page, and pictures of maps."""
 
 from assay.report.figures.colour import colour_bar, colourise, robust_limit
-from assay.report.figures.picture import certified, data_uri, enlarge, overlay, photo, png_bytes
+from assay.report.figures.picture import certified, data_uri, magnified, overlay, photo, png_bytes
 from assay.report.gallery import Gallery
 from assay.report.page import Page, Picture, ScreenCard, Section, Sentence, TextTable
 from assay.report.render import render, write
@@ -21,7 +21,7 @@ __all__ = [
     "colour_bar",
     "colourise",
     "data_uri",
-    "enlarge",
+    "magnified",
     "overlay",
     "photo",
     "png_bytes",

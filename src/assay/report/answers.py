@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["QUESTIONS", "Answer", "Node", "answers", "compact", "node"]
+__all__ = ["CHECKLIST", "Answer", "Node", "answers", "compact", "node"]
 
-QUESTIONS = {
+CHECKLIST = {
     "algorithm": ("Pseudocode", "Which algorithms ran, and where are they described?"),
     "code": ("Open code", "Which version of the code ran?"),
     "data": ("Open data", "Which data, and how can you tell that yours are the same?"),
@@ -43,8 +43,8 @@ class Answer:
 
 def answers(record: Mapping[str, Any]) -> tuple[Answer, ...]:
     """The seven questions in order, each with the record's answer, then whatever else the record holds."""
-    seven = tuple(Answer(*text, node(record[key]) if key in record else None) for key, text in QUESTIONS.items())
-    return seven + tuple(Answer(key, "", node(value)) for key, value in record.items() if key not in QUESTIONS)
+    seven = tuple(Answer(*text, node(record[key]) if key in record else None) for key, text in CHECKLIST.items())
+    return seven + tuple(Answer(key, "", node(value)) for key, value in record.items() if key not in CHECKLIST)
 
 
 def node(value: Any) -> Node:

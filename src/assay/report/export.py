@@ -10,16 +10,16 @@ from typing import Any
 
 import polars as pl
 
-from assay.core.display import library
+from assay.core.display import needed_library
 from assay.core.files import replacing
 from assay.core.registry import nearest
 from assay.errors import SpecError
 
-__all__ = ["FORMS", "Table", "cells", "headings", "latex", "markdown", "to_pandas", "wide", "write"]
+__all__ = ["TABLE_FORMS", "Table", "cell_texts", "headings", "latex", "markdown", "to_pandas", "wide", "write_table"]
 
 LOW, HIGH = " low", " high"
 """What the names of an interval's two columns add to the name of the value's."""
-FORMS = ("csv", "md", "tex")
+TABLE_FORMS = ("csv", "md", "tex")
 _ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {mark: f"\\{mark}" for mark in "&%$#_{}"}
 
 
@@ -58,7 +58,7 @@ def to_pandas(holder: object, table: str, known: Sequence[str]) -> Any:
     """
     if table not in known:
         raise SpecError(f"there is no table {table!r}{nearest(table, known)} (there are: {', '.join(known)})")
-    return library("pandas").DataFrame(getattr(holder, table).to_dict(as_series=False))
+    return needed_library("pandas").DataFrame(getattr(holder, table).to_dict(as_series=False))
 
 
 def wide(long: pl.DataFrame, rows: Sequence[str], on: str) -> pl.DataFrame:
@@ -78,7 +78,7 @@ def headings(table: Table) -> list[str]:
     return [name for name in table.frame.columns if not _is_end(table.frame, name)]
 
 
-def cells(table: Table) -> list[list[str]]:
+def cell_texts(table: Table) -> list[list[str]]:
     """The table's lines as texts, a dash for what was not measured."""
     shown = headings(table)
     return [[_cell(table, line, name) for name in shown] for line in table.frame.iter_rows(named=True)]
@@ -88,7 +88,7 @@ def markdown(table: Table) -> str:
     """The table in Markdown, its title and note above it."""
     shown = headings(table)
     rule = ["---:" if table.frame.schema[name].is_numeric() else "---" for name in shown]
-    lines = [shown, rule, *cells(table)]
+    lines = [shown, rule, *cell_texts(table)]
     body = "\n".join("| " + " | ".join(_markdown_escaped(text) for text in line) + " |" for line in lines)
     return f"**{table.title}** {table.note}".rstrip() + f"\n\n{body}\n"
 
@@ -97,7 +97,7 @@ def latex(table: Table) -> str:
     """The table as a LaTeX `table` environment; needs the package booktabs."""
     shown = headings(table)
     layout = "".join("r" if table.frame.schema[name].is_numeric() else "l" for name in shown)
-    lines = [" & ".join(map(_latex_escaped, line)) + r" \\" for line in (shown, *cells(table))]
+    lines = [" & ".join(map(_latex_escaped, line)) + r" \\" for line in (shown, *cell_texts(table))]
     body = "\n".join(["\\toprule", lines[0], "\\midrule", *lines[1:], "\\bottomrule"])
     caption = _latex_escaped(f"{table.title} {table.note}".strip())
     return (
@@ -106,7 +106,7 @@ def latex(table: Table) -> str:
     )
 
 
-def write(table: Table, folder: Path) -> list[Path]:
+def write_table(table: Table, folder: Path) -> list[Path]:
     """Write NAME.csv (every digit), NAME.md and NAME.tex into a folder that exists; returns their paths.
 
     Raises:
@@ -114,7 +114,7 @@ def write(table: Table, folder: Path) -> list[Path]:
     """
     texts = {"csv": table.frame.write_csv(), "md": markdown(table), "tex": latex(table)}
     made = []
-    for form in FORMS:
+    for form in TABLE_FORMS:
         path = folder / f"{table.name}.{form}"
         with replacing(path) as draft:
             draft.write_text(texts[form], encoding="utf-8")

@@ -20,7 +20,7 @@ from assay.report.render import environment
 from assay.report.text import number, plural
 from assay.tune.diet import Tuned
 
-__all__ = ["Face", "attack", "batch", "certificate", "drawn", "fragment", "tuned"]
+__all__ = ["Face", "attack", "batch", "certificate", "figure_picture", "fragment", "tuned_face"]
 
 _SHOWN = 6
 
@@ -84,7 +84,7 @@ def certificate(found: Certificate) -> str:
     return fragment(Face(repr(found), (Sentence("note", found.sentence),), (grid,), (picture,)))
 
 
-def tuned(found: Tuned) -> str:
+def tuned_face(found: Tuned) -> str:
     """The face of a tuned model: its rounds, and the first masks."""
     history = found.history
     heads = [name for name, value in history[0].items() if name != "chosen" and isinstance(value, int | float)]
@@ -107,7 +107,7 @@ def batch(found: Batch) -> str:
     return fragment(Face(repr(found), told, pictures=(picture,)))
 
 
-def drawn(figure: Figure, caption: str) -> Picture:
+def figure_picture(figure: Figure, caption: str) -> Picture:
     """A figure as a face shows it."""
     return Picture(caption, to_bytes(lambda: figure, "png"), "png")
 
@@ -117,7 +117,7 @@ def _photo(image: Tensor) -> Image.Image:
 
 
 def _sheet(rows: Sequence[Sequence[Image.Image]], columns: Sequence[str], names: Sequence[str], caption: str) -> Picture:
-    return drawn(sheet(rows, columns, names), caption)
+    return figure_picture(sheet(rows, columns, names), caption)
 
 
 def _first(shown: int, many: int) -> str:

@@ -22,7 +22,7 @@ from assay.report.evidence import Standings, TradeOffs
 from assay.report.figures.colour import colour_bar
 from assay.report.figures.picture import data_uri
 from assay.report.figures.scatter import scatter
-from assay.report.figures.strip import standings, strips
+from assay.report.figures.strip import standing_strips, strips
 from assay.report.figures.tiles import wall
 from assay.report.gallery import Gallery
 from assay.report.page import Page, Part
@@ -38,7 +38,7 @@ _LAYOUTS: dict[type[Part], Callable[[Any], Any]] = {
     MeasureNotes: lambda part: by_measure(part.summary),
     ScoreStrips: lambda part: strips(part.summary),
     ScoreTable: lambda part: summary_table(part.summary),
-    Standings: standings,
+    Standings: standing_strips,
     TradeOffs: scatter,
 }
 """What a part's template is given beside the part itself."""

@@ -10,7 +10,7 @@ from typing import Any
 from assay.report.summary import VERDICTS, MeasureNote, Summary
 from assay.report.text import decimals_for, number, plural
 
-__all__ = ["Cell", "Column", "Row", "SummaryTable", "by_measure", "cue_of", "summary_table"]
+__all__ = ["Cell", "Column", "SummaryTable", "TableRow", "by_measure", "cue_of", "summary_table"]
 
 Line = dict[str, Any]
 
@@ -37,7 +37,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One explainer: its cells (None: not measured), and how many of the judged ones beat a random map."""
 
     explainer: str
@@ -52,7 +52,7 @@ class SummaryTable:
 
     categories: tuple[tuple[str, int], ...]
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
 
 def by_measure(summary: Summary) -> list[tuple[Column, dict[str, Line]]]:
@@ -85,9 +85,9 @@ def cue_of(line: Line) -> str:
     return VERDICTS[line["verdict"]] if line["verdict"] and _finite(line["mean"]) else "none"
 
 
-def _row(explainer: str, cells: tuple[Cell | None, ...]) -> Row:
+def _row(explainer: str, cells: tuple[Cell | None, ...]) -> TableRow:
     cues = [cell.cue for cell in cells if cell is not None and cell.cue != "none"]
-    return Row(explainer, cells, cues.count("better"), len(cues))
+    return TableRow(explainer, cells, cues.count("better"), len(cues))
 
 
 def _cells(lines: Mapping[str, Line], best: Collection[str]) -> dict[str, Cell]:

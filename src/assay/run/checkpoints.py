@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from assay.models.training.fitting import State
 from assay.run.folder import Run
-from assay.run.state import State
 
 __all__ = ["Checkpoints"]
 

@@ -12,11 +12,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from assay.errors import DataError
+from assay.models.training.fitting import State
 
-__all__ = ["State", "read_state", "state_bytes"]
+__all__ = ["read_state", "state_bytes"]
 
-State = tuple[dict[str, Tensor], dict[str, Any]]
-"""Tensors, on the CPU, and plain values, by name."""
 _VALUES = "values"
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-__all__ = ["SAME", "Trend", "trend"]
+__all__ = ["ROUNDING", "Trend", "trend"]
 
-SAME = 1e-5
+ROUNDING = 1e-5
 """Changes below this share of the values are rounding."""
 
 
@@ -52,7 +52,7 @@ def trend(values: np.ndarray) -> Trend:
     images, widths = known.shape
     if images < 2 or widths < 2:
         return Trend(np.nan, np.nan, np.nan, np.nan, images)
-    grid = SAME * np.abs(known).max(1, keepdims=True)
+    grid = ROUNDING * np.abs(known).max(1, keepdims=True)
     ranks = stats.rankdata(np.round(known / np.where(grid == 0, 1.0, grid)), axis=1)
     centred, order = ranks - ranks.mean(1, keepdims=True), np.arange(widths) - (widths - 1) / 2
     sizes = np.sqrt((centred**2).sum(1) * (order**2).sum())

@@ -16,7 +16,7 @@ from torch import Tensor
 from assay.core.inputs import check_images, check_index, check_masks, check_seed
 from assay.data.base import Batch, Corrupt
 from assay.data.files.convert import as_batch
-from assay.data.source import Held, Source, placed
+from assay.data.source import Held, Source, positions_of
 from assay.errors import ModelError, ShapeError
 from assay.explain.base import check_model
 from assay.models.case import Case
@@ -77,6 +77,7 @@ class Asked:
         seed: int = 0,
         index: Tensor | None = None,
         names: Sequence[str] | None = None,
+        kind: type | None = None,
     ) -> Asked:
         """Images that a caller gives, checked.
 
@@ -88,14 +89,15 @@ class Asked:
             seed: Decides all randomness, together with `index`.
             index: (N,) the images' global numbers, all different; None for a data set's own, else 0..N-1.
             names: The images' names; None for a data set's own.
+            kind: What the caller gave, where `images` were taken out of it.
 
         Raises:
             AssayError: One is wrong; the message names it.
         """
         check_model(model)
-        seed, name = check_seed(seed), "images given as a tensor"
+        seed, kind = check_seed(seed), kind or type(images)
+        name = f"images given as {'a tensor' if issubclass(kind, Tensor) else kind.__name__}"
         if not isinstance(images, Tensor):
-            name = f"images given as {type(images).__name__}"
             held = as_batch(images, model.reading)
             images, index, names = held.images, held.index if index is None else index, held.names if names is None else names
         images = check_images(images, broken=True)
@@ -166,7 +168,7 @@ class Asked:
         """Each block of positions, in order, read ahead."""
         wanted = list(blocks)
         for rows, batch in zip(wanted, self.source.read(wanted), strict=True):
-            yield Block(self, rows, batch, *placed(self.source, rows, batch))
+            yield Block(self, rows, batch, *positions_of(self.source, rows, batch))
 
     def first(self, most: int) -> Block:
         """The first images, at most so many."""

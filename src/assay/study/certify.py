@@ -25,7 +25,7 @@ from assay.explain.smooth import Smoothed, SmoothGrad, with_copies
 from assay.explain.sparse import Sparsified
 from assay.measure.attacked import blind_like
 from assay.models.case import Case
-from assay.report.figures.plots import Curve, curves, to_bytes
+from assay.report.figures.plots import DrawnCurve, curves, to_bytes
 from assay.report.page import Sentence
 from assay.report.render import render
 from assay.report.text import plural
@@ -239,8 +239,8 @@ def certified_figure(summary: pl.DataFrame, confidence: float) -> bytes:
     }
     finite = summary.filter(pl.col("needed").is_finite())
     panels["copies needed, median"] = [
-        Curve("needed", tuple(finite["eps"]), tuple(finite["needed"])),
-        Curve("taken", tuple(summary["eps"]), tuple(map(float, summary["samples"]))),
+        DrawnCurve("needed", tuple(finite["eps"]), tuple(finite["needed"])),
+        DrawnCurve("taken", tuple(summary["eps"]), tuple(map(float, summary["samples"]))),
     ]
     return to_bytes(lambda: curves({title: group for title, group in panels.items() if group}, "L2 distance eps"), "svg")
 
@@ -277,5 +277,5 @@ def _fraction(found: Certificate) -> float:
     return smoothing.explainer.fraction if isinstance(smoothing.explainer, Sparsified) else TopK().fraction
 
 
-def _curve(summary: pl.DataFrame, name: str, label: str) -> Curve:
-    return Curve(label, *(tuple(summary[column]) for column in ("eps", name, f"{name}_low", f"{name}_high")))
+def _curve(summary: pl.DataFrame, name: str, label: str) -> DrawnCurve:
+    return DrawnCurve(label, *(tuple(summary[column]) for column in ("eps", name, f"{name}_low", f"{name}_high")))

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from assay.core.registry import short
-from assay.report.figures.picture import certified, enlarge, overlay, photo, png_bytes
+from assay.report.figures.picture import certified, magnified, overlay, photo, png_bytes
 from assay.report.page import Page, Picture, Section, Sentence, TextTable
 from assay.run.arrays import open_maps
 from assay.run.blocks import Blocks
@@ -127,7 +127,7 @@ def _pictures(study: CertifyStudy, asked: Asked, folder: Path) -> tuple[tuple[Pi
         seen = torch.from_numpy(np.asarray(maps[position], np.float32))  # type: ignore[index]
         if not bool(seen.isfinite().all()):
             continue
-        row, told = [enlarge(photo(shown), _SIDE), overlay(shown, seen, side=_SIDE)], []
+        row, told = [magnified(photo(shown), _SIDE), overlay(shown, seen, side=_SIDE)], []
         if "pixels" in kept:
             signs = torch.from_numpy(np.asarray(kept["pixels"][position], np.float32))  # type: ignore[index]
             row += [certified(shown, one, _SIDE) for one in signs]

@@ -16,7 +16,7 @@ from assay.models.labels import Labels
 from assay.models.targets import Decision
 from assay.report.gallery import Gallery
 
-__all__ = ["GalleryImage", "gallery", "pack", "places", "show", "unpack"]
+__all__ = ["GalleryImage", "gallery", "gallery_image", "pack", "places", "unpack"]
 
 _SCHEMA: dict[str, pl.DataType] = {
     "slot": pl.Int64(),
@@ -59,7 +59,7 @@ def places(wanted: int, images: int) -> list[int]:
     return [-(-slot * images // wanted) for slot in range(wanted)]
 
 
-def show(batch: Batch, at: int, decision: Decision, maps: list[Tensor], values: Tensor) -> GalleryImage:
+def gallery_image(batch: Batch, at: int, decision: Decision, maps: list[Tensor], values: Tensor) -> GalleryImage:
     """What the gallery keeps of image `at` of a batch.
 
     Args:

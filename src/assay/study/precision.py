@@ -22,7 +22,7 @@ from assay.models.formats import in_precision, noted
 from assay.models.passes import gradients
 from assay.study.asked import Asked
 
-__all__ = ["ALIKE", "FASTER", "LEAST", "MOVED", "Chosen", "choose", "with_precision"]
+__all__ = ["ALIKE", "FASTER", "LEAST", "MOVED", "Chosen", "choose_precision", "with_precision"]
 
 LEAST = 32
 """Images below which a study stays in 32 bits: trying 16 would cost what they save."""
@@ -55,7 +55,7 @@ def with_precision(asked: Asked, chosen: Chosen) -> Asked:
 
 
 @undisturbed()
-def choose(asked: Asked, explainers: Sequence[Explainer]) -> Chosen:
+def choose_precision(asked: Asked, explainers: Sequence[Explainer]) -> Chosen:
     """Bfloat16 where it is faster here and the answers stay: maps of the first images by all explainers, and their probabilities.
 
     Args:

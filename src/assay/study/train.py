@@ -33,9 +33,9 @@ from assay.run.folder import Run
 from assay.run.settings import command_line
 from assay.study.study import Report, TrainingStudy
 
-__all__ = ["ATTACKED", "ToTrain", "TrainStudy", "robust_accuracy", "usual_attack"]
+__all__ = ["ATTACKED_IMAGES", "ToTrain", "TrainStudy", "measured_robustness", "usual_attack"]
 
-ATTACKED = 1000
+ATTACKED_IMAGES = 1000
 """How many test images are attacked where nothing else is asked for."""
 _BLOCK = 512
 
@@ -128,7 +128,7 @@ class TrainStudy(TrainingStudy):
         )
         attack = self.robust_accuracy or usual_attack(way)
         return TrainStudy(
-            repr(shape), way, robust_accuracy=attack, attacked=None if attack is None else self.attacked or ATTACKED, half=self.half
+            repr(shape), way, robust_accuracy=attack, attacked=None if attack is None else self.attacked or ATTACKED_IMAGES, half=self.half
         )
 
     @property
@@ -173,7 +173,7 @@ class TrainStudy(TrainingStudy):
         if attack is None or attacked is None:
             return trained
         place = pick_device(asked.device, run.ranks)
-        robust = run.ranks.once(lambda: robust_accuracy(trained, asked.test_set, attack, attacked, asked.seed, progress, device=place))
+        robust = run.ranks.once(lambda: measured_robustness(trained, asked.test_set, attack, attacked, asked.seed, progress, device=place))
         return replace(trained, card=replace(trained.card, robust=robust))
 
     def conclude(self, asked: ToTrain, done: Trained) -> Report:
@@ -184,7 +184,7 @@ class TrainStudy(TrainingStudy):
     def again(self, asked: ToTrain, folder: Path) -> Report:
         """See `TrainingStudy.again`."""
         out = self._out(asked)
-        return self._report(asked, Trained(*checkpoint.read(folder / out.name if (folder / out.name).exists() else out)))
+        return self._report(asked, Trained(*checkpoint.read_checkpoint(folder / out.name if (folder / out.name).exists() else out)))
 
     def _out(self, asked: ToTrain) -> Path:
         return asked.out or Path(f"network{checkpoint.SUFFIX}")
@@ -221,11 +221,11 @@ class TrainStudy(TrainingStudy):
         }
 
 
-def robust_accuracy(
+def measured_robustness(
     trained: Trained,
     test_set: Dataset,
     attack: PredictionAttack,
-    attacked: int = ATTACKED,
+    attacked: int = ATTACKED_IMAGES,
     seed: int = 0,
     progress: Progress = silent,
     *,

@@ -26,11 +26,11 @@ from assay.models.classifier import Classifier
 from assay.models.sources import checkpoint
 from assay.models.sources.card import DataUsed
 from assay.models.sources.spec import FoundNetwork
+from assay.models.training.fitting import State
 from assay.report.render import render
 from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run
 from assay.run.settings import command_line
-from assay.run.state import State
 from assay.study.study import Report, TerminalTable, TrainingStudy
 from assay.study.tune_page import rounds_table, tuned_page, tuned_sentences
 from assay.tune.diet import PAPER, DiET, Tuned
@@ -38,7 +38,7 @@ from assay.tune.network import PixelNet
 from assay.tune.predictions import probabilities
 from assay.tune.tuning import Tuning
 
-__all__ = ["MASKS", "WEIGHTS", "Images", "ToTune", "TuneStudy", "tune_kept"]
+__all__ = ["MASKS", "WEIGHTS", "ToTune", "TuneImages", "TuneStudy", "tune_kept"]
 
 MASKS, WEIGHTS = "masks.zarr", "tuned.safetensors"
 _EVERY = 20.0
@@ -47,7 +47,7 @@ _REPORT = "report.html"
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
+class TuneImages:
     """Images that take part, with what is known of them.
 
     Args:
@@ -80,15 +80,15 @@ class ToTune:
     """
 
     source: FoundNetwork
-    images: Images
-    validation: Images | None
+    images: TuneImages
+    validation: TuneImages | None
     seed: int
     device: torch.device
     processes: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def measured(self) -> Images:
+    def measured(self) -> TuneImages:
         """What accuracy is measured on."""
         return self.validation or self.images
 
@@ -272,6 +272,6 @@ def _network(tuned: Tuned, asked: ToTune, command: str, seconds: float) -> dict[
     return checkpoint.content(WEIGHTS, net, own)[0]
 
 
-def _used(images: Images) -> DataUsed:
+def _used(images: TuneImages) -> DataUsed:
     known = images.record
     return DataUsed(str(known["name"]), str(known["split"]), len(images.pixels), str(known["sha256"]))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from assay.report.figures.picture import photo
-from assay.report.figures.plots import Curve, curves, sheet, to_bytes
+from assay.report.figures.plots import DrawnCurve, curves, sheet, to_bytes
 from assay.report.page import Page, Picture, Section, Sentence, TextTable
 from assay.report.text import plural
 from assay.study.gallery import places
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from assay.study.tune import ToTune
     from assay.tune.diet import Tuned
 
-__all__ = ["HEADS", "rounds_table", "tuned_page", "tuned_sentences"]
+__all__ = ["ROUND_HEADS", "rounds_table", "tuned_page", "tuned_sentences"]
 
-HEADS = {
+ROUND_HEADS = {
     "kept": "pixels kept",
     "on_images": "agreement, images",
     "simplified": "simplified",
@@ -85,10 +85,10 @@ def rounds_table(history: Sequence[Mapping[str, Any]]) -> TextTable:
     Args:
         history: A row for each round.
     """
-    shown = [name for name in HEADS if history[0].get(name) is not None]
+    shown = [name for name in ROUND_HEADS if history[0].get(name) is not None]
     lines = tuple((f"{row['round']}{'*' * row['chosen']}", *(f"{row[name]:.3f}" for name in shown)) for row in history)
     return TextTable(
-        "Rounds;", "* the one that was taken.", ("round", *(HEADS[name] for name in shown)), lines, (False, *(True,) * len(shown))
+        "Rounds;", "* the one that was taken.", ("round", *(ROUND_HEADS[name] for name in shown)), lines, (False, *(True,) * len(shown))
     )
 
 
@@ -98,7 +98,7 @@ def _losses(tuned: Tuned) -> tuple[Picture, ...]:
         phase: [float(row["loss"]) for row in tuned.epochs if row["phase"] == phase]
         for phase in dict.fromkeys(str(row["phase"]) for row in tuned.epochs)
     }
-    panels = {f"{name}: loss": [Curve(name, tuple(map(float, range(1, len(one) + 1))), tuple(one))] for name, one in phases.items()}
+    panels = {f"{name}: loss": [DrawnCurve(name, tuple(map(float, range(1, len(one) + 1))), tuple(one))] for name, one in phases.items()}
     if not panels:
         return ()
     caption = (

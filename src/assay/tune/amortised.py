@@ -20,7 +20,7 @@ from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
 from assay.models.seeded import seeded
 from assay.models.training.recipe import Recipe
-from assay.tune.simplify import cells, drawn, pixels
+from assay.tune.simplify import drawn_masks, grid_cells, pixels
 
 __all__ = ["MaskNet", "MaskTraining", "PredictedMask"]
 
@@ -54,7 +54,7 @@ class MaskNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the mask's cells."""
         height, width = images.shape[2:]
-        rows, columns = cells(height, width, self.upsample)
+        rows, columns = grid_cells(height, width, self.upsample)
         whole = pad(images - 0.5, (0, columns * self.upsample - width, 0, rows * self.upsample - height))
         x = self.enter(pixel_unshuffle(whole, self.upsample))
         kept = []
@@ -107,7 +107,7 @@ class MaskTraining:
         Raises:
             ShapeError: There is not one mask of the images' grid for each image.
         """
-        grid = cells(int(images.shape[2]), int(images.shape[3]), upsample)
+        grid = grid_cells(int(images.shape[2]), int(images.shape[3]), upsample)
         if masks.shape != (len(images), 1, *grid):
             raise ShapeError(f"masks of {len(images)} images on this grid have shape {(len(images), 1, *grid)}, not {tuple(masks.shape)}")
         device = masks.device
@@ -161,4 +161,4 @@ class PredictedMask(Explainer):
         net = self.net.to(model.device)
         with torch.no_grad():
             found = torch.cat([net(part).sigmoid() for part in images.split(_CHUNK)])
-        return drawn(found, images, self.edges)
+        return drawn_masks(found, images, self.edges)

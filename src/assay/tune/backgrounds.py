@@ -16,7 +16,18 @@ from assay.core.registry import check_at_least, register
 from assay.errors import NotFiniteError, ShapeError, SpecError
 from assay.explain.backgrounds import Background
 
-__all__ = ["Backdrop", "DatasetMean", "FromImages", "GaussianNoise", "OneOf", "OtherImages", "RandomColour", "fill", "fitted", "kept"]
+__all__ = [
+    "Backdrop",
+    "DatasetMean",
+    "FromImages",
+    "GaussianNoise",
+    "OneOf",
+    "OtherImages",
+    "RandomColour",
+    "fill",
+    "fit_background",
+    "keep_background",
+]
 
 Backdrop = Background | Callable[[Tensor, Tensor, int], Tensor]
 """A background, or any callable `(images (N, C, H, W), index (N,), seed) -> (N, C, H, W)`."""
@@ -159,7 +170,7 @@ class OneOf(FromImages):
 
     def fit(self, pool: Tensor) -> Background:
         """See `FromImages.fit`."""
-        return OneOf(tuple(fitted(one, pool) for one in self.choices))
+        return OneOf(tuple(fit_background(one, pool) for one in self.choices))
 
     def fill(self, images: Tensor, index: Tensor, seed: int) -> Tensor:
         """See `Background.fill`."""
@@ -173,7 +184,7 @@ class OneOf(FromImages):
         return out
 
 
-def fitted(background: T, pool: Tensor) -> T | Background:
+def fit_background(background: T, pool: Tensor) -> T | Background:
     """The background with what it has to know of a set of images (P, C, H, W)."""
     return background.fit(pool) if isinstance(background, FromImages) else background
 
@@ -204,7 +215,7 @@ class _Kept(Background):
         return torch.stack([found[number] if number in found else self.rows[number] for number in numbers])
 
 
-def kept(background: T, most: int = _MOST) -> T | Background:
+def keep_background(background: T, most: int = _MOST) -> T | Background:
     """The background, made once for each image where it is steady, for repeated use on one set of images.
 
     Args:
@@ -212,7 +223,7 @@ def kept(background: T, most: int = _MOST) -> T | Background:
         most: Bytes that are held at most, of each of several; images beyond them get theirs made anew each time.
     """
     if isinstance(background, OneOf):
-        return OneOf(tuple(kept(one, most) for one in background.choices))
+        return OneOf(tuple(keep_background(one, most) for one in background.choices))
     return _Kept(background, most) if isinstance(background, Background) and background.steady else background
 
 

@@ -20,14 +20,14 @@ from assay.errors import EmptyBatchError, ImageTypeError, ShapeError
 from assay.explain.backgrounds import Background, Blur
 from assay.models.classifier import Classifier
 from assay.tune.amortised import MaskTraining, PredictedMask
-from assay.tune.backgrounds import Backdrop, GaussianNoise, RandomColour, fitted, kept
+from assay.tune.backgrounds import Backdrop, GaussianNoise, RandomColour, fit_background, keep_background
 from assay.tune.choice import Choice, LastSound, RoundK
 from assay.tune.explainer import LearnedMask
 from assay.tune.masks import MaskRule
 from assay.tune.model import ModelRule
 from assay.tune.network import original, trainable, wrapped
 from assay.tune.schedules import Carried, Converged, Epochs, Falling, Rounded, Rounding, Sparsity, Stop
-from assay.tune.simplify import TOLERANCE, cells, drawn, upsampling
+from assay.tune.simplify import TOLERANCE, drawn_masks, grid_cells, upsampling
 from assay.tune.tuning import Plan, Round, Row, Tuning
 
 __all__ = ["PAPER", "DiET", "Tuned"]
@@ -152,11 +152,11 @@ class DiET:
     def plan(self, images: Tensor, precision: Precision) -> Plan:
         """What is done with these images."""
         height, width = images.shape[2:]
-        background = kept(fitted(self.background, images))
+        background = keep_background(fit_background(self.background, images))
         return Plan(
             rounds=self.rounds,
             needed=self.choice.needed(self.rounds),
-            grid=cells(height, width, upsampling(height, width, self.upsample)),
+            grid=grid_cells(height, width, upsampling(height, width, self.upsample)),
             masks=MaskRule(self.mask_lr, self.mask_optimiser, self.lambda_data, self.smoothness, background, self.tolerance),
             model=ModelRule(self.batch_size, self.lambda_model, self.lambda_data, background, precision, self.train_mode, self.tolerance),
             model_lr=self.model_lr,
@@ -165,7 +165,7 @@ class DiET:
             mask_stop=self.mask_stop,
             model_stop=self.model_stop,
             edges=self.edges,
-            judges=tuple(fitted(judge, images) for judge in self.judges),
+            judges=tuple(fit_background(judge, images) for judge in self.judges),
         )
 
     def grid(self, masks: Sequence[Tensor], chosen: int) -> Tensor:
@@ -236,7 +236,7 @@ class Tuned(Shown):
     images: Tensor
     base: Classifier
 
-    face: ClassVar[str] = "assay.report.faces:tuned"
+    face: ClassVar[str] = "assay.report.faces:tuned_face"
 
     def __repr__(self) -> str:
         height, width = self.images.shape[2:]
@@ -255,15 +255,15 @@ class Tuned(Shown):
     @property
     def masks(self) -> Tensor:
         """`grid` at the images' size, (N, 1, H, W) in [0, 1], along their edges with `DiET.edges`; see `rounded` for what the model met."""
-        return drawn(self.grid, self.images, self.settings.edges)
+        return drawn_masks(self.grid, self.images, self.settings.edges)
 
     @property
     def rounded(self) -> Tensor:
         """The chosen round's rounded masks, with which the model was tuned, at the images' size."""
         rule, masks = self.settings.rounding, self.rounds[self.chosen].masks
         if self.settings.edges:
-            return rule.rounded(drawn(masks, self.images, True), self.chosen, self.settings.rounds)
-        return drawn(rule.rounded(masks, self.chosen, self.settings.rounds), self.images, False)
+            return rule.rounded(drawn_masks(masks, self.images, True), self.chosen, self.settings.rounds)
+        return drawn_masks(rule.rounded(masks, self.chosen, self.settings.rounds), self.images, False)
 
     @property
     def history(self) -> tuple[Row, ...]:

@@ -14,12 +14,12 @@ from assay.errors import NotFiniteError, SpecError
 from assay.explain.backgrounds import Background
 from assay.explain.base import Cost, Explainer
 from assay.models.classifier import Classifier
-from assay.tune.backgrounds import Backdrop, RandomColour, fitted, kept
+from assay.tune.backgrounds import Backdrop, RandomColour, fit_background, keep_background
 from assay.tune.masks import Learned, MaskRule, batch_sizes, learn
 from assay.tune.model import shuffled
 from assay.tune.predictions import probabilities
 from assay.tune.schedules import Epochs, Falling, Sparsity, Stop
-from assay.tune.simplify import TOLERANCE, cells, drawn, upsampling
+from assay.tune.simplify import TOLERANCE, drawn_masks, grid_cells, upsampling
 
 __all__ = ["LearnedMask"]
 
@@ -91,14 +91,14 @@ class LearnedMask(Explainer):
             NotFiniteError: The model gives NaN or infinity for what a mask leaves of an image.
         """
         height, width = images.shape[2:]
-        background = fitted(self.background, images)
+        background = fit_background(self.background, images)
         if isinstance(background, Background) and background.steady:
             # Changed copies of an image bear one number; nothing is drawn here, so places can stand for the numbers.
-            background, index = kept(background), torch.arange(len(images), device=index.device)
+            background, index = keep_background(background), torch.arange(len(images), device=index.device)
         rule = MaskRule(self.lr, self.optimiser, self.lambda_data, self.smoothness, background, self.tolerance)
         own = probabilities(model, images)
         total = torch.zeros(())
-        learned = Learned.whole(len(images), cells(height, width, upsampling(height, width, self.upsample)), rule, model.device)
+        learned = Learned.whole(len(images), grid_cells(height, width, upsampling(height, width, self.upsample)), rule, model.device)
         for number in range(self.rounds):
             weight = self.sparsity.weight(number, self.rounds)
             learned.forget()
@@ -112,4 +112,4 @@ class LearnedMask(Explainer):
                 if not math.isfinite(losses[-1]):
                     raise NotFiniteError(f"{model.name} gives NaN or infinity for images that are partly erased, so no mask can be learned")
             total = total + learned.masks / self.rounds
-        return drawn(total, images, self.edges)
+        return drawn_masks(total, images, self.edges)

@@ -12,7 +12,7 @@ from torch import Tensor
 from assay.errors import ModelError
 from assay.models.classifier import Classifier
 from assay.tune.backgrounds import Backdrop, fill
-from assay.tune.simplify import TOLERANCE, enlarge, gap, pixels, roughness, simplify
+from assay.tune.simplify import TOLERANCE, enlarge_masks, gap, pixels, roughness, simplify
 
 __all__ = ["Learned", "MaskRule", "Sums", "batch_sizes", "learn"]
 
@@ -138,7 +138,7 @@ def learn(
             found = model.transform(model.forward(simplify(clean, masks, behind)), "probability")
             distance = gap(found, own[rows], rule.tolerance)
             # abs has slope 0 at 0; masks are never negative, so it changes nothing else.
-            large = enlarge(masks, *clean.shape[2:]).abs() if rule.optimiser == "paper" else masks
+            large = enlarge_masks(masks, *clean.shape[2:]).abs() if rule.optimiser == "paper" else masks
             size = large.mean((1, 2, 3))
             loss = weight * size + rule.lambda_data * distance
             if rule.smoothness:

@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 from assay.errors import ShapeError
 from assay.explain.refine import refine
 
-__all__ = ["TOLERANCE", "cells", "drawn", "enlarge", "gap", "pixels", "roughness", "simplify", "upsampling"]
+__all__ = ["TOLERANCE", "drawn_masks", "enlarge_masks", "gap", "grid_cells", "pixels", "roughness", "simplify", "upsampling"]
 
 _CHUNK = 64
 """Images whose masks are drawn at once, which bounds the memory."""
@@ -33,19 +33,19 @@ def upsampling(height: int, width: int, wanted: int | None) -> int:
     return wanted
 
 
-def cells(height: int, width: int, upsample: int) -> tuple[int, int]:
+def grid_cells(height: int, width: int, upsample: int) -> tuple[int, int]:
     """Rows and columns of the mask's grid, the last ones cut off where the image ends."""
     return -(-height // upsample), -(-width // upsample)
 
 
-def enlarge(masks: Tensor, height: int, width: int) -> Tensor:
+def enlarge_masks(masks: Tensor, height: int, width: int) -> Tensor:
     """Masks (n, 1, rows, columns) at the images' size, bilinear."""
     if masks.shape[2:] == (height, width):
         return masks
     return interpolate(masks, (height, width), mode="bilinear", align_corners=False)
 
 
-def drawn(masks: Tensor, images: Tensor, edges: bool) -> Tensor:
+def drawn_masks(masks: Tensor, images: Tensor, edges: bool) -> Tensor:
     """Masks (n, 1, rows, columns) as they are shown, (n, 1, H, W) in [0, 1].
 
     Args:
@@ -53,7 +53,7 @@ def drawn(masks: Tensor, images: Tensor, edges: bool) -> Tensor:
         images: (n, C, H, W), bytes or floats.
         edges: Whether they are drawn along the edges of the images, see `assay.explain.refine`; else they are enlarged alone.
     """
-    large = enlarge(masks, *images.shape[2:])
+    large = enlarge_masks(masks, *images.shape[2:])
     if not edges:
         return large
     parts = zip(large.split(_CHUNK), images.split(_CHUNK), strict=True)
@@ -62,7 +62,7 @@ def drawn(masks: Tensor, images: Tensor, edges: bool) -> Tensor:
 
 def simplify(images: Tensor, masks: Tensor, backgrounds: Tensor) -> Tensor:
     """`m x + (1 - m) q`: images (n, C, H, W) where masks (n, 1, rows, columns) are 1, backgrounds where they are 0."""
-    return torch.lerp(backgrounds, images, enlarge(masks, *images.shape[2:]))
+    return torch.lerp(backgrounds, images, enlarge_masks(masks, *images.shape[2:]))
 
 
 def roughness(masks: Tensor) -> Tensor:

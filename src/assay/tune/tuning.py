@@ -21,7 +21,7 @@ from assay.tune.model import ModelRule, parallel, shuffled, tune
 from assay.tune.network import wrapped
 from assay.tune.predictions import agreement, probabilities
 from assay.tune.schedules import Rounding, Sparsity, Stop
-from assay.tune.simplify import drawn, gap
+from assay.tune.simplify import drawn_masks, gap
 
 __all__ = ["Plan", "Round", "Tuning"]
 
@@ -252,7 +252,7 @@ class Tuning:
 
     def _rounded(self, number: int) -> Tensor:
         """The masks as the model meets them: on their grid, or at the images' size where they are drawn along edges."""
-        masks = drawn(self.learned.masks, self.images, True) if self.plan.edges else self.learned.masks
+        masks = drawn_masks(self.learned.masks, self.images, True) if self.plan.edges else self.learned.masks
         return self.plan.rounding.rounded(masks, number, self.plan.rounds)
 
     def _judge(self, number: int) -> Row:

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from assay.core.chunk import Chunks, most_useful
 from assay.errors import DerivativeError
 from assay.models.classifier import Classifier
-from assay.models.preparation.fold import name_of
+from assay.models.preparation.fold import function_name
 
 __all__ = ["Softened", "faithful"]
 
@@ -221,7 +221,7 @@ def _write(x: Tensor, y: Tensor, inplace: bool) -> Tensor:
 
 
 def _works_in_place(func: Callable[..., Any]) -> bool:
-    return name_of(func).partition(".")[0].endswith("_")
+    return function_name(func).partition(".")[0].endswith("_")
 
 
 def _relu(mode: _Softplus, func: Callable[..., Any], input: Tensor, inplace: bool = False) -> Tensor:

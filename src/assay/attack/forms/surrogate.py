@@ -56,7 +56,7 @@ class _Surrogate(Form):
     def pull(self, step: Step) -> Tensor:
         """See `Form.pull`."""
         drawn = self._drawn(step)
-        scores = coalitions.run(step.model, step.images, step.targets, drawn.labels, drawn.filled, drawn.members)
+        scores = coalitions.run_coalitions(step.model, step.images, step.targets, drawn.labels, drawn.filled, drawn.members)
         full = step.model.score(step.model.unchecked_logits(step.images), step.targets)
         with torch.inference_mode(False), torch.enable_grad():
             scores, full = scores.clone().requires_grad_(), full.clone().requires_grad_()

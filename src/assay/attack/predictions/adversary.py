@@ -9,7 +9,7 @@ from torch import Tensor
 
 from assay.attack.ball import Norm, ball
 from assay.core.registry import check_at_least, check_choice, check_positive, register
-from assay.models.training.adversary import Adversary, Loss
+from assay.models.training.adversary import Adversary, LossOf
 from assay.models.training.draws import Draws
 
 __all__ = ["PGDTraining"]
@@ -43,7 +43,7 @@ class PGDTraining(Adversary):
         check_positive(self, "step")
         check_choice(self, "norm", get_args(Norm))
 
-    def __call__(self, loss: Loss, pixels: Tensor, draws: Draws) -> Tensor:
+    def __call__(self, loss: LossOf, pixels: Tensor, draws: Draws) -> Tensor:
         """See `Adversary`."""
         area = ball(self.norm, self.eps)
         length = self.eps * (self.step if self.step is not None else min(1.25, 2.5 / self.steps))

@@ -25,12 +25,12 @@ from assay.measure.perturbation import Deletion, Insertion
 from assay.stats.intervals import Interval, share
 from assay.study.asked import Asked
 from assay.study.audit.answers import Rated, answer
-from assay.study.audit.looks import looked, model_sentences
-from assay.study.audit.nulls import STEPS
-from assay.study.audit.scores import scores
+from assay.study.audit.looks import model_looks, model_sentences
+from assay.study.audit.nulls import NULL_STEPS
+from assay.study.audit.scores import block_scores
 from assay.study.audit.study import AuditStudy
 
-__all__ = ["COUNTS", "HALVES", "MEASURES", "SUBSETS", "ExamCase", "ExamLine", "SeatScores", "examined", "judge", "lines", "scored"]
+__all__ = ["COUNTS", "EXAM_MEASURES", "HALVES", "SUBSETS", "ExamCase", "ExamLine", "SeatScores", "examined", "judge", "lines", "run_seat"]
 
 COUNTS = (32, 64)
 HALVES: Mapping[str, bool | None] = {"practice": False, "aside": True, "all": None}
@@ -38,9 +38,9 @@ HALVES: Mapping[str, bool | None] = {"practice": False, "aside": True, "all": No
 _BLOCK = 32
 _PANEL = 6
 """Explainers audited together, as many as an audit has by default."""
-MEASURES: tuple[Measure, ...] = (
-    Deletion(steps=STEPS),
-    Insertion(steps=STEPS),
+EXAM_MEASURES: tuple[Measure, ...] = (
+    Deletion(steps=NULL_STEPS),
+    Insertion(steps=NULL_STEPS),
     Infidelity(scaled=True, relative=True),
     LocalLinearError(scaled=True, relative=True),
     SingleDeletion(),
@@ -54,8 +54,8 @@ SUBSETS: Mapping[str, tuple[str, ...]] = {
     "default": _DEFAULT,
     "README (Deletion, MaskIoU)": ("Deletion", "MaskIoU"),
     "Deletion, Insertion": ("Deletion", "Insertion"),
-    **{type(one).__name__: (type(one).__name__,) for one in MEASURES},
-    "all nine": tuple(type(one).__name__ for one in MEASURES),
+    **{type(one).__name__: (type(one).__name__,) for one in EXAM_MEASURES},
+    "all nine": tuple(type(one).__name__ for one in EXAM_MEASURES),
 }
 """Measures that the verdict is examined with; those that need truth are left out where there is none."""
 
@@ -148,7 +148,7 @@ def examined(
             path = folder / f"{pair.name.replace(' ', '-')}-{draw}-{seed}.npz"
             try:
                 if not path.exists():
-                    scored(pair, draw, seed, progress).save(path)
+                    run_seat(pair, draw, seed, progress).save(path)
                 found.append(SeatScores.load(path))
             except DataError as error:
                 if not pair.needs_data:
@@ -157,7 +157,7 @@ def examined(
     return found, left_out
 
 
-def scored(pair: ExamPair, draw: int, seed: int = 0, progress: Progress = silent) -> SeatScores:
+def run_seat(pair: ExamPair, draw: int, seed: int = 0, progress: Progress = silent) -> SeatScores:
     """Run one seat of the exam through the audit's own blocks.
 
     Args:
@@ -169,11 +169,11 @@ def scored(pair: ExamPair, draw: int, seed: int = 0, progress: Progress = silent
     seat = pair.make(draw, seed)
     batch = seat.batch
     asked = Asked.given(seat.model, batch.images, seed=seed, index=batch.index).beside(batch.labels, batch.truth)
-    measures = tuple(one for one in MEASURES if not (one.needs & {"truth"}) - asked.masks)
+    measures = tuple(one for one in EXAM_MEASURES if not (one.needs & {"truth"}) - asked.masks)
     plan = AuditStudy(explainer=seat.candidates, measure=measures, gallery=1).plan(asked)
     tables = []
     for at, block in enumerate(asked.read(range(start, start + _BLOCK) for start in range(0, IMAGES, _BLOCK))):
-        tables.append(scores(plan, block, lambda done, at=at: progress(pair.name, at * _BLOCK + done, IMAGES)).tables)  # type: ignore[misc]
+        tables.append(block_scores(plan, block, lambda done, at=at: progress(pair.name, at * _BLOCK + done, IMAGES)).tables)  # type: ignore[misc]
     items, rated = tuple(plan.nulls.items), tuple(plan.rated)
     parts = [one["nulls"]["value"].to_numpy().reshape(-1, len(items), len(rated)) for one in tables]
     sound = {many: _sound(seat, tables[: many // _BLOCK], many, seed) for many in COUNTS}
@@ -183,7 +183,7 @@ def scored(pair: ExamPair, draw: int, seed: int = 0, progress: Progress = silent
 
 def _sound(seat: Seat, tables: Sequence[Mapping[str, pl.DataFrame]], images: int, seed: int) -> bool:
     """Whether the model may be explained, by the first so many images."""
-    looks = looked([one["classes"] for one in tables], [one["flat"] for one in tables])
+    looks = model_looks([one["classes"] for one in tables], [one["flat"] for one in tables])
     right = None
     if seat.batch.labels is not None:
         predicted = seat.model.unchecked_logits(seat.batch.images[:images]).argmax(1)

@@ -17,7 +17,7 @@ from assay.explain.path import IntegratedGradients
 from assay.explain.superpixels.segments import Grid
 from assay.models.classifier import Classifier
 
-__all__ = ["CELLS", "PATH", "Call", "Candidate", "Make", "blind", "flawed", "foreign", "worth"]
+__all__ = ["CELLS", "PATH", "Call", "Candidate", "MakeMap", "blind", "flawed", "foreign", "worth"]
 
 CELLS = Occlusion(segments=Grid(rows=4, columns=4))
 PATH = IntegratedGradients(steps=16)
@@ -43,7 +43,7 @@ class Call:
         return self.model.score(self.model.unchecked_logits(images), self.targets)
 
 
-Make = Callable[[Call], Tensor]
+MakeMap = Callable[[Call], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Candidate(Explainer):
     """
 
     short_name: str
-    make: Make
+    make: MakeMap
     right: bool = False
     category: ClassVar[str] = "exam"
     reference: ClassVar[str] = "none: made for the exam"

@@ -14,7 +14,7 @@ from assay.models.classifier import Classifier
 from assay.models.nets.architecture import Architecture
 from assay.models.training.training import channel_statistics
 
-__all__ = ["Cells", "Colours", "Linear", "cell_values", "coloured", "fitted", "pixel_values", "textures"]
+__all__ = ["Cells", "Colours", "Linear", "cell_values", "coloured", "exact_pixel_values", "fitted_network", "textures"]
 
 SIDE, _GRID, _PATCH, _DECOYS = 32, 4, 8, 3
 _RATE, _STEP = 3e-3, 64
@@ -63,7 +63,7 @@ class Colours(nn.Module):
         return torch.einsum("kc,nchw->nk", self.weight, x)
 
 
-def pixel_values() -> Candidate:
+def exact_pixel_values() -> Candidate:
     """Exact Shapley values of pixels of `Linear` and `Colours` against black: each pixel's own addend."""
 
     def make(call: Call) -> Tensor:
@@ -126,7 +126,7 @@ def _square(drawn: Tensor) -> Tensor:
     return (rows[:, :, None] & columns[:, None])[:, None]
 
 
-def fitted(shape: Architecture, data: Dataset, count: int, seed: int, epochs: int = 24) -> Classifier:
+def fitted_network(shape: Architecture, data: Dataset, count: int, seed: int, epochs: int = 24) -> Classifier:
     """A network of that shape, trained for a minute or two on so many images of the data."""
     batch = read(data, choose(data, count, seed))
     assert batch.labels is not None

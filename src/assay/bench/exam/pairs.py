@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from assay.bench.exam.maps import CELLS, PATH, Candidate, blind, flawed, foreign, worth
-from assay.bench.exam.networks import Cells, Colours, Linear, cell_values, coloured, fitted, pixel_values, textures
+from assay.bench.exam.networks import Cells, Colours, Linear, cell_values, coloured, exact_pixel_values, fitted_network, textures
 from assay.data import choose, load, read
 from assay.data.base import Batch, Dataset
 from assay.data.truth.plant import plant
@@ -88,7 +88,7 @@ def _closed(net: nn.Module, other: nn.Module, batch: Batch, right: Sequence[Cand
 
 
 def _linear(draw: int, seed: int) -> Seat:
-    return _closed(Linear(seed=seed), Linear(seed=_OTHER + seed), textures(IMAGES, 2 * seed + draw), [pixel_values()])
+    return _closed(Linear(seed=seed), Linear(seed=_OTHER + seed), textures(IMAGES, 2 * seed + draw), [exact_pixel_values()])
 
 
 def _cells(draw: int, seed: int) -> Seat:
@@ -103,7 +103,7 @@ def _colours(draw: int, seed: int) -> Seat:
     other = Colours()
     with torch.no_grad():
         other.weight.copy_(net.weight.roll(2, 0))
-    return _closed(net, other, batch, [pixel_values(), worth(batch.truth, batch.index)])
+    return _closed(net, other, batch, [exact_pixel_values(), worth(batch.truth, batch.index)])
 
 
 def _trained(model: Classifier, batch: Batch, others: Sequence[tuple[Classifier, str]]) -> Seat:
@@ -138,7 +138,7 @@ def _shortcut_data(split: str) -> Dataset:
 def _shortcut_model(seed: int) -> Classifier:
     """A small network that tells digits by squares of their colour, on which it is trained."""
     shape = SmallResNet(widths=(16, 32), blocks=(1, 1), strides=(2, 2), stem=16, stem_stride=2)
-    return fitted(shape, _shortcut_data("train"), 1024, seed)
+    return fitted_network(shape, _shortcut_data("train"), 1024, seed)
 
 
 def _shortcut(draw: int, seed: int) -> Seat:
@@ -158,7 +158,7 @@ def _cifar(name: str, other: str) -> Callable[[int, int], Seat]:
 
 def _xrays(draw: int, seed: int) -> Seat:
     shape = SmallResNet(classes=2, widths=(16, 32, 64), stem=16, stem_stride=2)
-    model = fitted(shape, load("chest-xray", split="train", size=64), 1536, seed)
+    model = fitted_network(shape, load("chest-xray", split="train", size=64), 1536, seed)
     return _trained(model, _drawn(load("chest-xray", size=64), draw, 1, seed), [])
 
 

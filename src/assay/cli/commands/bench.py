@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from assay.bench.exam.exam import ExamCase, ExamLine
     from assay.bench.speed import Bench
 
-__all__ = ["bench", "verdict"]
+__all__ = ["bench", "examine_verdict"]
 
 
 benches = typer.Typer(invoke_without_command=True)
@@ -43,8 +43,8 @@ def bench(
     import torch
 
     from assay.bench.checks import checks
-    from assay.bench.speed import bench as run
     from assay.bench.speed import resnet18
+    from assay.bench.speed import time_all as run
     from assay.core.environment import code, machine, packages
     from assay.core.files import replacing
     from assay.core.registry import nearest
@@ -86,7 +86,7 @@ def bench(
 
 
 @benches.command("verdict")
-def verdict(
+def examine_verdict(
     scores: Annotated[Path, typer.Option(help="Folder that keeps the scores; pairs that it holds are not run again.")],
     out: Annotated[Path | None, typer.Option(help="JSON file to write.", show_default=False)] = None,
     pair: Annotated[list[str] | None, typer.Option(help="Only this pair of model and data; may be given several times.")] = None,
@@ -98,7 +98,7 @@ def verdict(
 ) -> None:
     """Examine the verdict on maps of which it is known beforehand whether they are to be trusted (docs/verdict.md)."""
     from assay.bench.exam.exam import HALVES, examined, judge, lines
-    from assay.bench.exam.page import markdown, put
+    from assay.bench.exam.page import exam_markdown, put
     from assay.bench.exam.pairs import PAIRS
     from assay.core.environment import code
     from assay.core.files import replacing
@@ -117,7 +117,7 @@ def verdict(
     table = lines(cases)
     if page is not None:
         told = f"{'all cases' if half == 'all' else f'the half {half}'}, seed {seed}"
-        put(page, markdown(cases, told, left_out))
+        put(page, exam_markdown(cases, told, left_out))
     if out is not None:
         content = {"code": code(), "seed": seed, "half": half, "left out": left_out, "lines": list(map(asdict, table))}
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,7 @@ class Compare:
         Raises:
             SpecError: Options for models are given for runs, or two things of which one is no run's folder.
         """
-        from assay.comparison.compare import EXPLAINERS, MEASURES
+        from assay.comparison.compare import COMPARED_EXPLAINERS, COMPARED_MEASURES
         from assay.comparison.compare import compare as put
         from assay.comparison.page import map_grid, score_grid
         from assay.errors import SpecError
@@ -67,16 +67,16 @@ class Compare:
         else:
             from assay.data import read
 
-            dataset = options.Pictures(split=self.split, size=self.size).dataset(self.images)
+            dataset = options.PictureOptions(split=self.split, size=self.size).dataset(self.images)
             chosen = options.selection(dataset, self.images, self.count, self.seed)
-            models = [options.Network(model=one, device=self.device, seed=self.seed).network() for one in pair]
+            models = [options.NetworkOptions(model=one, device=self.device, seed=self.seed).network() for one in pair]
             with bar() as progress:
                 found = put(
                     models[0],
                     models[1],
                     images=read(chosen.dataset, chosen.indices),
-                    explainers=self.explainer or EXPLAINERS,
-                    measures=self.measure or MEASURES,
+                    explainers=self.explainer or COMPARED_EXPLAINERS,
+                    measures=self.measure or COMPARED_MEASURES,
                     names=pair,
                     seed=self.seed,
                     progress=progress,

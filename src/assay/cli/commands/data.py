@@ -87,7 +87,7 @@ def preview(
 
 @command(data, "check")
 @dataclass(frozen=True, kw_only=True)
-class DataCheck(options.Pictures):
+class DataCheck(options.PictureOptions):
     """Read every image as other commands would, and tell what there is: sizes, labels, masks, and what is left out or cannot be read.
 
     Attributes:
@@ -101,14 +101,14 @@ class DataCheck(options.Pictures):
     def run(self) -> None:
         """See `assay.cli.fields.Command`."""
         from assay.data import choose, read
-        from assay.data.check import looked
+        from assay.data.check import told_of
         from assay.data.preview import save_contact_sheet
 
         if self.sheet is not None and self.sheet.suffix.lower() != ".png":
             raise DataError(f"the sheet is a PNG file: give a name that ends in .png, not {self.sheet}")
         dataset = self.dataset(self.images, self.reading())
         console = Console(highlight=False)
-        for line in looked(dataset):
+        for line in told_of(dataset):
             console.print(line, markup=False, soft_wrap=True)
         if self.sheet is not None:
             batch = read(dataset, sorted(choose(dataset, min(self.count, len(dataset)), 0)))

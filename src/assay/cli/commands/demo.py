@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from assay.cli.app import app
-from assay.cli.commands.study import tell as tell_study
+from assay.cli.commands.study import tell_paper as tell_study
 from assay.cli.progress import bar
-from assay.cli.studies import tell
+from assay.cli.studies import tell_report
 from assay.cli.tasks import options
 
 __all__ = ["demo"]
@@ -32,8 +32,8 @@ def demo(
     """Audit the robustness paper's six explainers on Hard Digits, then tune the network by DiET; the evidence is known, no download."""
     from assay.data import HardDigits
     from assay.models.sources.checkpoint import load
-    from assay.papers.diet.presets import demo as settings
-    from assay.papers.diet.study import study
+    from assay.papers.diet.presets import demo_settings as settings
+    from assay.papers.diet.study import run_diet
     from assay.study.audit.study import AuditStudy
     from assay.study.study import Asked, run
 
@@ -47,8 +47,8 @@ def demo(
         assert report is not None
         audit = report.found()
         replace(audit, page=replace(audit.page, further=(link,))).save(out)
-        tuned = study(settings(seed), out / _DIET, progress)
-    tell(report, out)
+        tuned = run_diet(settings(seed), out / _DIET, progress)
+    tell_report(report, out)
     tell_study(tuned)
 
 

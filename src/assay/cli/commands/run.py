@@ -16,16 +16,16 @@ from assay.core.files import printable
 if TYPE_CHECKING:
     from assay.stats.intervals import Interval
 
-__all__ = ["check_harmless", "run"]
+__all__ = ["check_harmless", "runs"]
 
-run = typer.Typer(help="Look at, go on with, check and compare the folders of runs.", no_args_is_help=True)
-app.add_typer(run, name="run")
+runs = typer.Typer(help="Look at, go on with, check and compare the folders of runs.", no_args_is_help=True)
+app.add_typer(runs, name="run")
 
 Folder = Annotated[Path, typer.Argument(help="The folder of a run, which was its --out.", show_default=False)]
 
 
-@run.command()
-def status(folder: Folder) -> None:
+@runs.command("status")
+def tell_status(folder: Folder) -> None:
     """Tell how far a run is, how fast it goes, and how long the rest takes."""
     from assay.run.status import status as look
 
@@ -47,7 +47,7 @@ def status(folder: Folder) -> None:
 Trust = Annotated[bool, typer.Option("--trust", help="The folder may name Python code to import and the directory to work in.")]
 
 
-@run.command()
+@runs.command()
 def resume(folder: Folder, trust: Trust = False) -> None:
     """Go on with an interrupted run, with the settings that it was begun with; also under torchrun.
 
@@ -57,7 +57,7 @@ def resume(folder: Folder, trust: Trust = False) -> None:
     _again(folder, trust)
 
 
-@run.command()
+@runs.command()
 def merge(folder: Folder, trust: Trust = False) -> None:
     """Put a run together whose parts (--part) are done: merge their tables and write the results; refused while blocks are missing.
 
@@ -123,8 +123,8 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(one)
 
 
-@run.command()
-def verify(folder: Folder) -> None:
+@runs.command("verify")
+def tell_verified(folder: Folder) -> None:
     """Read everything that a run has written again and hold it against its log; exit code 1 when something is wrong."""
     from assay.run.status import status as look
     from assay.run.status import verify as check
@@ -139,10 +139,10 @@ def verify(folder: Folder) -> None:
         raise typer.Exit(1)
 
 
-@run.command()
-def compare(first: Folder, second: Folder) -> None:
+@runs.command("compare")
+def tell_compared(first: Folder, second: Folder) -> None:
     """Put two runs side by side: settings, means, and paired differences with 95 % intervals on the images that both have."""
-    from assay.comparison.runs import compare as put
+    from assay.comparison.runs import compare_runs as put
     from assay.study.study import TerminalTable
 
     found = put(first, second)
@@ -170,7 +170,7 @@ def compare(first: Folder, second: Folder) -> None:
     tell(Told((), grids, tuple(map(printable, (*same, *asked, *found.wrong, *found.alone)))))
 
 
-@run.command(name="card")
+@runs.command(name="card")
 def file_card(
     folder: Folder,
     form: Annotated[Literal["md", "json", "html"], typer.Option("--format", help="Markdown, JSON, or one HTML page.")] = "md",

@@ -13,7 +13,7 @@ from assay.cli.app import app
 from assay.cli.fields import command
 from assay.cli.progress import bar
 from assay.cli.tasks import options
-from assay.cli.tasks.images import PartOption, share
+from assay.cli.tasks.images import PartOption, part_of_run
 from assay.cli.told import Told
 from assay.cli.told import tell as say
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from assay.papers.diet.study import DietStudy
     from assay.papers.robustness.study import RobustnessStudy
 
-__all__ = ["study", "tell"]
+__all__ = ["study", "tell_paper"]
 
 study = typer.Typer(help="The experiments of the two papers, and what they do not ask.", no_args_is_help=True)
 app.add_typer(study, name="study")
@@ -86,20 +86,22 @@ class Diet(PaperTask):
 
     def run(self) -> None:
         """See `assay.cli.fields.Command`."""
-        from assay.papers.diet.presets import chosen
-        from assay.papers.diet.study import plan, publish
-        from assay.papers.diet.study import study as run
+        from assay.papers.diet.presets import diet_settings
+        from assay.papers.diet.study import plan, publish_diet
+        from assay.papers.diet.study import run_diet as run
 
         more = {"pretrained": True} if self.pretrained else {}
-        settings = chosen(self.dataset, self.preset, self.changes("seeds", "model", "weights", "tune_images", "scored_images") | more)
+        settings = diet_settings(
+            self.dataset, self.preset, self.changes("seeds", "model", "weights", "tune_images", "scored_images") | more
+        )
         if self.dry_run:
             _tell_price(plan(settings, self.device))
             return
         with bar() as progress:
             found = run(settings, self.out, progress, device=self.device, file=self.study)
         if self.docs is not None:
-            publish(self.out, self.docs, settings)
-        tell(found)
+            publish_diet(self.out, self.docs, settings)
+        tell_paper(found)
 
 
 @command(study, "robustness")
@@ -125,18 +127,18 @@ class Robustness(PaperTask):
         from assay.core.progress import silent
         from assay.core.ranks import join
         from assay.errors import SpecError
-        from assay.papers.robustness.docs import publish
-        from assay.papers.robustness.settings import chosen
+        from assay.papers.robustness.docs import publish_robustness
+        from assay.papers.robustness.settings import robustness_settings
         from assay.papers.robustness.study import foreseen
-        from assay.papers.robustness.study import study as run
+        from assay.papers.robustness.study import run_robustness as run
         from assay.run.blocks import ArrayPart
 
         with join(self.device) as ranks, bar() if ranks.first else nullcontext(silent) as progress:
             with ranks.together():
-                mine = share(self.part, ranks)
+                mine = part_of_run(self.part, ranks)
                 if self.docs is not None and isinstance(mine, ArrayPart):
                     raise SpecError("--docs needs the whole study; give it without --part when `assay run merge` has ended the run")
-                settings = chosen(self.preset, self.changes("models", "weights", "graded", "images"))
+                settings = robustness_settings(self.preset, self.changes("models", "weights", "graded", "images"))
             if self.dry_run:
                 if ranks.first:
                     _tell_price(foreseen(settings, self.device))
@@ -146,8 +148,8 @@ class Robustness(PaperTask):
             say(Told((), said=(found,), main=("run folder", str(self.out))))
         elif found is not None:
             if self.docs is not None:
-                publish(self.out, self.docs, settings, self.study)
-            tell(found)
+                publish_robustness(self.out, self.docs, settings, self.study)
+            tell_paper(found)
 
 
 @study.command()
@@ -182,7 +184,7 @@ def _tell_price(table: pl.DataFrame) -> None:
     Console(highlight=False).print(shown)
 
 
-def tell(found: DietStudy | RobustnessStudy) -> None:
+def tell_paper(found: DietStudy | RobustnessStudy) -> None:
     """Print the verdict and the report's place."""
     before = [f"{found.folder} holds the finished study; this is what it found"] if found.over else []
     say(Told(found.verdict, said=tuple(before), main=("report", str(found.report))))

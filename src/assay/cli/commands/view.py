@@ -21,7 +21,7 @@ __all__ = ["View"]
 
 @command(app, "view")
 @dataclass(frozen=True, kw_only=True)
-class View(options.Network, options.Pictures):
+class View(options.NetworkOptions, options.PictureOptions):
     """Look at images, maps, attacks and DiET's masks in a browser; needs assay[view].
 
     The page is on 127.0.0.1 only, behind a random password, without analytics, and reads no other file than the images given.
@@ -43,10 +43,10 @@ class View(options.Network, options.Pictures):
 
     def run(self) -> None:
         """See `assay.cli.fields.Command`."""
-        from assay.cli.commands.viewer import app, serve
+        from assay.cli.commands.viewer import serve, viewer_page
 
         viewer = self.viewer()
-        app(viewer)  # Which says now whether Gradio is there.
+        viewer_page(viewer)  # Which says now whether Gradio is there.
         blocks, token = serve(viewer, self.port, block=False)
         typer.echo(f"open {blocks.local_url} and sign in as assay with the password {token}; end with Ctrl-C")
         blocks.block_thread()
@@ -105,7 +105,7 @@ class View(options.Network, options.Pictures):
             check_harmless(folder, settings)
         for one in settings.get("imports") or ():
             import_code(one)
-        own = {one.name for one in (*fields(options.Network), *fields(options.Pictures))} | {"images"}
+        own = {one.name for one in (*fields(options.NetworkOptions), *fields(options.PictureOptions))} | {"images"}
         kept = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items() if name in own}
         paths = {name: Path(kept[name]) for name in ("weights", "classes") if kept.get(name) is not None}
         kept |= {"device": self.device, "explainer": self.explainer or tuple(settings.get("explainer") or ())}

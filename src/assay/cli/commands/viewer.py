@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from assay.attack.map_attack import MapAttack
-from assay.core.display import library
+from assay.core.display import needed_library
 from assay.core.registry import build, short
 from assay.data.base import Batch
 from assay.data.files.convert import as_batch
@@ -32,7 +32,7 @@ from assay.report.text import number, percent
 from assay.study.audit.nulls import elsewhere
 from assay.tune.explainer import LearnedMask
 
-__all__ = ["SPECS", "Look", "Viewer", "app", "serve"]
+__all__ = ["SPECS", "Look", "Viewer", "serve", "viewer_page"]
 
 SPECS = ("Gradient", "GradientXInput", "IntegratedGradients", "SmoothGrad", "Occlusion")
 """Explainers that are offered where no others are asked for."""
@@ -194,7 +194,7 @@ def _answers(own: float, drops: Mapping[str, tuple[str, float]]) -> str:
     return "\n".join([*head, *lines, "", end])
 
 
-def app(viewer: Viewer) -> Any:
+def viewer_page(viewer: Viewer) -> Any:
     """The viewer as a Gradio app, without analytics and without anything loaded from elsewhere.
 
     Raises:
@@ -250,7 +250,7 @@ def serve(viewer: Viewer, port: int | None = None, block: bool = True) -> tuple[
     Returns:
         The app, and the password of the user "assay".
     """
-    gradio, token, blocks = _gradio(), secrets.token_urlsafe(16), app(viewer)
+    gradio, token, blocks = _gradio(), secrets.token_urlsafe(16), viewer_page(viewer)
     theme = gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # Fonts by name are loaded from elsewhere.
     blocks.queue(default_concurrency_limit=1)
     blocks.launch(
@@ -268,6 +268,6 @@ def serve(viewer: Viewer, port: int | None = None, block: bool = True) -> tuple[
 
 def _gradio() -> Any:
     try:
-        return library("gradio")
+        return needed_library("gradio")
     except AssayError as error:
         raise AssayError(f'assay view needs Gradio: pip install "assay[view]" ({error.__cause__})') from error

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from assay.run.blocks import ArrayPart
     from assay.study.study import Asked
 
-__all__ = ["PartOption", "Task", "share"]
+__all__ = ["PartOption", "Task", "part_of_run"]
 
 Block = Annotated[
     int | None,
@@ -37,7 +37,7 @@ _NO_SETTING = ("out", "workers", "part")
 """What cannot change a result."""
 
 
-def share(part: str | None, ranks: Ranks) -> ArrayPart | Literal["merge"] | None:
+def part_of_run(part: str | None, ranks: Ranks) -> ArrayPart | Literal["merge"] | None:
     """The part of the run that --part names; None for all.
 
     Raises:
@@ -52,7 +52,7 @@ def share(part: str | None, ranks: Ranks) -> ArrayPart | Literal["merge"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task(options.Network, options.Pictures):
+class Task(options.NetworkOptions, options.PictureOptions):
     """A model, images, and a folder for the results; the fields are options of the command line."""
 
     images: options.Images
@@ -148,7 +148,7 @@ class Task(options.Network, options.Pictures):
     def decided(self, study: Any, asked: Asked, ranks: Ranks) -> Asked:
         """The same in the precision that "auto" stands for: as in the folder's run, where there is one, else found out now."""
         from assay.run.status import network_of
-        from assay.study.precision import Chosen, choose, with_precision
+        from assay.study.precision import Chosen, choose_precision, with_precision
 
         tried = study.tried(asked) if self.precision == "auto" else None
         if tried is None:
@@ -156,7 +156,7 @@ class Task(options.Network, options.Pictures):
 
         def chosen() -> Chosen:
             known = network_of(self.folder)
-            return choose(asked, tried) if known is None else Chosen(known["precision"], known.get("chosen", ""))
+            return choose_precision(asked, tried) if known is None else Chosen(known["precision"], known.get("chosen", ""))
 
         return with_precision(asked, ranks.once(chosen))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from assay.data.source import Selection
     from assay.models.classifier import Classifier
 
-__all__ = ["Network", "Pictures", "mosaics", "numbers", "selection", "side"]
+__all__ = ["NetworkOptions", "PictureOptions", "mosaics", "numbers", "pixel_side", "selection"]
 
 Model = Annotated[
     str,
@@ -57,7 +57,7 @@ Out = Annotated[Path, typer.Option(help="Folder to write: new, empty, or that of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
+class NetworkOptions:
     """A model."""
 
     model: Model
@@ -135,7 +135,7 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
+class PictureOptions:
     """How the images of files are prepared, and what is known of them."""
 
     resize: Annotated[
@@ -146,6 +146,9 @@ class Pictures:
     interpolation: Annotated[
         Literal["nearest", "bilinear", "bicubic", "lanczos"] | None, typer.Option(help="How --resize interpolates.", show_default=False)
     ] = None
+    letterbox: Annotated[
+        bool, typer.Option("--letterbox", help="With --resize height,width: keep the proportions, black around.", show_default=False)
+    ] = False
     channels: Annotated[int | None, typer.Option(min=1, max=3, help="1 for a grey network, 3 for RGB.", show_default=False)] = None
     labels: Annotated[
         str | None, typer.Option(help="Labels of a table: file.csv:path:label, the file and its two columns.", show_default=False)
@@ -172,13 +175,16 @@ class Pictures:
             raise SpecError("--channels is 1 for a grey network or 3 for RGB, not 2")
         if self.interpolation is not None and self.resize is None:
             raise SpecError("--interpolation says how --resize interpolates; give both or none")
+        if self.letterbox and "," not in (self.resize or ""):
+            raise SpecError("--letterbox fits pictures into a height and width; give both, such as --resize 224,224")
         told: dict[str, Any] = {
-            "resize": side("resize", self.resize),
-            "crop": side("crop", self.crop),
+            "resize": pixel_side("resize", self.resize),
+            "crop": pixel_side("crop", self.crop),
             "interpolation": self.interpolation,
             "channels": self.channels,
             "range": self.range,
             "window": self.window,
+            "letterbox": self.letterbox or None,
         }
         told = {name: value for name, value in told.items() if value is not None}
         return Reading(**told) if told else None
@@ -219,7 +225,7 @@ def numbers(option: str, text: str | None, most: int) -> tuple[float, ...] | Non
     return found
 
 
-def side(option: str, text: str | None) -> int | tuple[int, int] | None:
+def pixel_side(option: str, text: str | None) -> int | tuple[int, int] | None:
     """A side in pixels, or height and width.
 
     Raises:

@@ -60,8 +60,8 @@ class TrainTask:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         # What lies there beside an unfinished run is that run's own, or what it was begun to replace.
-        checkpoint.check_destination(self.checkpoint, self.overwrite or (self.folder / SETTINGS).is_file())
-        begin = None if self.start is None else Trained(*checkpoint.read(self.start))
+        checkpoint.check_checkpoint_path(self.checkpoint, self.overwrite or (self.folder / SETTINGS).is_file())
+        begin = None if self.start is None else Trained(*checkpoint.read_checkpoint(self.start))
         told = {name: value for name, value in asdict(self).items() if name not in ("root", "overwrite")} | {"out": self.checkpoint}
         return ToTrain(*self._parts(), self.seed, self.device, begin, self.checkpoint, ranks.world, told)
 

@@ -13,7 +13,7 @@ from assay.cli.tasks import options
 if TYPE_CHECKING:
     from assay.core.progress import Progress
     from assay.core.ranks import Ranks
-    from assay.study.tune import Images, ToTune
+    from assay.study.tune import ToTune, TuneImages
 
 __all__ = ["TuneTask"]
 
@@ -72,7 +72,7 @@ class TuneTask:
         facts = {"device": asked.device.type, "processes": asked.processes, "data": dict(asked.images.record)}
         return {name: value for name, value in asdict(self).items() if name != "out"} | facts
 
-    def _images(self, name: str, split: str | None, count: int | None) -> Images:
+    def _images(self, name: str, split: str | None, count: int | None) -> TuneImages:
         """The images in memory, as bytes.
 
         Raises:
@@ -81,9 +81,9 @@ class TuneTask:
         import torch
 
         from assay.errors import DataError
-        from assay.study.tune import Images
+        from assay.study.tune import TuneImages
 
-        chosen = options.selection(options.Pictures(split=split, size=self.size).dataset(name), name, count, self.seed)
+        chosen = options.selection(options.PictureOptions(split=split, size=self.size).dataset(name), name, count, self.seed)
         pixels, labels = [], []
         for batch in chosen.batches():
             if batch.errors:
@@ -92,4 +92,4 @@ class TuneTask:
             labels.append(batch.labels)
         known = [one for one in labels if one is not None]
         whole = torch.cat(known) if known and len(known) == len(labels) else None
-        return Images(torch.cat(pixels), whole, chosen.record, chosen.indices, chosen.dataset.classes)
+        return TuneImages(torch.cat(pixels), whole, chosen.record, chosen.indices, chosen.dataset.classes)

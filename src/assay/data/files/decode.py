@@ -90,8 +90,17 @@ def _stored(data: bytes) -> tuple[NDArray[Any], tuple[float, float] | None]:
         pages = getattr(opened, "n_frames", 1)
         if pages > 1:
             raise ValueError(f"it holds {pages} pages where one image is needed; save the one that you mean as a file of its own")
+        _check_whole(opened)
         ImageOps.exif_transpose(opened, in_place=True)
         return _of_picture(opened)
+
+
+def _check_whole(opened: Image.Image) -> None:
+    """Raise ValueError where the parts of a file, such as a TIFF's strips, leave some of its pixels out, which PIL would take for black."""
+    parts = [part[1] for part in getattr(opened, "tile", ()) if part[1] is not None]
+    held, due = sum((right - left) * (low - top) for left, top, right, low in parts), opened.width * opened.height
+    if parts and held < due:
+        raise ValueError(f"it holds {held} of its {due} pixels")
 
 
 def picture(opened: Image.Image, reading: Reading) -> Tensor:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from assay.data.known.glyphs import render
+from assay.data.known.glyphs import render_glyph
 
-__all__ = ["HEADER", "below", "paint", "stripes"]
+__all__ = ["HEADER", "below", "paint_digits", "stripes"]
 
 HEADER = 64
 """Random words per item that decide everything but the noise."""
@@ -30,7 +30,7 @@ def below(words: Words, limit: Ints | int) -> Ints:
     return numbers
 
 
-def paint(size: int, large: Ints, small: Ints, header: Words, noise: Bytes) -> tuple[Bytes, Mask, Mask]:
+def paint_digits(size: int, large: Ints, small: Ints, header: Words, noise: Bytes) -> tuple[Bytes, Mask, Mask]:
     """Paint N images; proportions are those of Hard MNIST's 224 canvas (digit 112, distractor 56, stripes up to 50).
 
     Args:
@@ -52,14 +52,14 @@ def paint(size: int, large: Ints, small: Ints, header: Words, noise: Bytes) -> t
     corners = _distractor_places(size, digit_side, small_side, places, header)
     row = np.arange(count)
 
-    coverage = render(small_side)[small]
+    coverage = render_glyph(small_side)[small]
     window = sliding_window_view(canvas, (small_side, small_side), axis=(2, 3), writeable=True)
     at = (row, slice(None), corners[:, 0], corners[:, 1])
     window[at] = _blend(window[at], ink, coverage)
     _windows(distractor, small_side)[row, corners[:, 0], corners[:, 1]] = coverage >= 128
 
     # The digit's whole tile is pasted, in the canvas colour: what lies under it is gone, as in Hard MNIST.
-    coverage = render(digit_side)[large]
+    coverage = render_glyph(digit_side)[large]
     window = sliding_window_view(canvas, (digit_side, digit_side), axis=(2, 3), writeable=True)
     tile = np.broadcast_to(ground[:, :, None, None], (count, 3, digit_side, digit_side))
     window[row, :, places[:, 0], places[:, 1]] = _blend(tile, ink, coverage)

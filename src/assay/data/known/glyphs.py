@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from assay.core.noise import derive
 
-__all__ = ["SPLITS", "Sources", "render", "source_digits", "sources"]
+__all__ = ["SPLITS", "Sources", "render_glyph", "source_digits", "sources"]
 
 SPLITS = {"test": 400, "val": 200, "train": 1197}
 """How many of the 1797 digits each split owns."""
@@ -70,7 +70,7 @@ def sources(split: str) -> Sources:
 
 
 @lru_cache(maxsize=8)
-def render(size: int) -> NDArray[np.uint8]:
+def render_glyph(size: int) -> NDArray[np.uint8]:
     """All digits at `size` x `size` pixels: ink coverage (1797, size, size), 0 to 255, inside where >= 128."""
     images, _ = source_digits()
     grid = images.shape[1] + 2 * _MARGIN

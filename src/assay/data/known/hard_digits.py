@@ -114,5 +114,5 @@ class HardDigits(Dataset):
     def _build(self, index: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
         header, noise = self._random(index, 3 * self.size**2)
         large, small = self._digits(index, header)
-        canvas, truth, distractor = compose.paint(self.size, large, small, header, noise)
+        canvas, truth, distractor = compose.paint_digits(self.size, large, small, header, noise)
         return canvas, source_digits()[1][large], truth, distractor

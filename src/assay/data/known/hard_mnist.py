@@ -15,7 +15,7 @@ from assay.core.noise import derive
 from assay.core.registry import check_at_least, check_choice, register
 from assay.data.base import Batch, Dataset, Item
 from assay.data.known.compose import HEADER, below
-from assay.data.known.hard_mnist_paint import paint
+from assay.data.known.hard_mnist_paint import paint_mnist
 from assay.data.known.mnist_source import Place, SmallDigits, find_place, load_source
 from assay.errors import DataError
 
@@ -159,7 +159,7 @@ class HardMNIST(Dataset):
         header, noise = self._random(index, 3 * self.size**2)
         large, small = self._digits(index, header)
         images = self._source.images
-        canvas, truth, distractor = paint(self.size, images[large], images[small], header, noise)
+        canvas, truth, distractor = paint_mnist(self.size, images[large], images[small], header, noise)
         if self.truth == "white":
             truth = (canvas.sum(1, dtype=np.int64) >= _WHITE * 255) & ~distractor
         return canvas, truth, distractor

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from assay.data.known.compose import below, stripes
 
-__all__ = ["paint", "resize"]
+__all__ = ["paint_mnist", "resize"]
 
 _SCALE = 2**8  # Weights are whole numbers over this: 255 * 2**16 is below 2**24, so that float32 sums are exact in any order.
 _PLACE, _SMALL = 20, 24  # Words of the header that place the digit and the distractor; 8 to 17 are the stripes'.
@@ -19,7 +19,7 @@ Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 
-def paint(size: int, large: Bytes, small: Bytes, header: NDArray[np.uint64], noise: Bytes) -> tuple[Bytes, Mask, Mask]:
+def paint_mnist(size: int, large: Bytes, small: Bytes, header: NDArray[np.uint64], noise: Bytes) -> tuple[Bytes, Mask, Mask]:
     """Paint N images.
 
     Args:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from assay.core.noise import normal, uniform
 from assay.core.registry import check_at_least, check_choice, check_positive, register
-from assay.data.known.glyphs import render, source_digits
+from assay.data.known.glyphs import render_glyph, source_digits
 from assay.errors import DataError, SpecError
 
 __all__ = ["Glyph", "Mark", "NoisePatch", "Patch", "Stripe"]
@@ -205,7 +205,7 @@ class Glyph(Mark):
         box = self._box(images, self.side, self.side, index, seed)
         labels = torch.from_numpy(source_digits()[1])
         first = torch.stack([(labels == number).nonzero()[0, 0] for number in range(10)])
-        tiles = torch.from_numpy(render(self.side)[first[kind.cpu()].numpy()] >= 128).to(box.device)
+        tiles = torch.from_numpy(render_glyph(self.side)[first[kind.cpu()].numpy()] >= 128).to(box.device)
         ink = torch.zeros_like(box).masked_scatter_(box, tiles)
         return torch.where(ink, _ink(self.colour, kind, kinds, images), images), ink
 

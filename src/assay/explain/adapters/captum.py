@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from assay.core.registry import library, nearest, stand_in
+from assay.core.registry import nearest, register_library, stand_in
 from assay.errors import SpecError
 from assay.explain.adapters.common import (
     Options,
@@ -19,9 +19,9 @@ from assay.explain.adapters.common import (
     by_chunks,
     check_options,
     imported,
+    layer_name,
     layer_of,
     lent,
-    name_of,
     network_input,
     one_by_one,
     spec,
@@ -194,7 +194,7 @@ def _rewired(made: Any, model: Classifier, scores: ScoreModule, who: str) -> Any
         elif key in ("forward_func", "model"):
             setattr(new, key, scores)
         elif isinstance(value, nn.Module) and key == "layer":
-            setattr(new, key, layer_of(model, name_of(value, own if isinstance(own, nn.Module) else None, who)))
+            setattr(new, key, layer_of(model, layer_name(value, own if isinstance(own, nn.Module) else None, who)))
     return new
 
 
@@ -217,4 +217,4 @@ def _made(method: str, args: tuple[Any, ...], options: dict[str, Any]) -> Captum
     return Captum(method, tuple(options.items()))
 
 
-library("captum", _made)
+register_library("captum", _made)

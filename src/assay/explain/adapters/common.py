@@ -29,9 +29,9 @@ __all__ = [
     "by_chunks",
     "check_options",
     "imported",
+    "layer_name",
     "layer_of",
     "lent",
-    "name_of",
     "network_input",
     "one_by_one",
     "spec",
@@ -194,7 +194,7 @@ def layer_of(model: Classifier, name: str) -> nn.Module:
     return layers[check_layer(model, name)]
 
 
-def name_of(layer: nn.Module, net: nn.Module | None, who: str) -> str:
+def layer_name(layer: nn.Module, net: nn.Module | None, who: str) -> str:
     """A layer's name in the network that it was taken from.
 
     Raises:

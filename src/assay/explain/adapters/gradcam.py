@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from assay.core.registry import library, nearest, stand_in
+from assay.core.registry import nearest, register_library, stand_in
 from assay.errors import ModelError, SpecError
 from assay.explain.adapters.common import (
     Logits,
@@ -17,9 +17,9 @@ from assay.explain.adapters.common import (
     by_chunks,
     check_options,
     imported,
+    layer_name,
     layer_of,
     lent,
-    name_of,
     one_by_one,
     spec,
 )
@@ -133,7 +133,7 @@ def gradcam_of(obj: Any, name: str | None) -> GradCam | None:
         return None
     if inspect.isclass(obj):
         return GradCam(cls.__name__, name=name)
-    layers = tuple(name_of(layer, obj.model, f"gradcam:{cls.__name__}") for layer in obj.target_layers)
+    layers = tuple(layer_name(layer, obj.model, f"gradcam:{cls.__name__}") for layer in obj.target_layers)
     return GradCam(cls.__name__, (("layer", layers),), name)
 
 
@@ -143,4 +143,4 @@ def _made(method: str, args: tuple[Any, ...], options: dict[str, Any]) -> GradCa
     return GradCam(method, tuple(options.items()))
 
 
-library("gradcam", _made)
+register_library("gradcam", _made)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from assay.core.registry import library, nearest, stand_in
+from assay.core.registry import nearest, register_library, stand_in
 from assay.errors import SpecError
 from assay.explain.adapters.common import Options, as_maps, by_chunks, check_options, imported, lent, network_input, spec
 from assay.explain.base import Explainer
@@ -144,4 +144,4 @@ def _made(composite: str, args: tuple[Any, ...], options: dict[str, Any]) -> Zen
     return Zennit(composite, tuple(options.items()))
 
 
-library("zennit", _made)
+register_library("zennit", _made)

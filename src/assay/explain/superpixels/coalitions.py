@@ -23,7 +23,7 @@ __all__ = [
     "joined",
     "least_squares",
     "own",
-    "run",
+    "run_coalitions",
     "shapley",
     "solve_ridge",
     "stamps",
@@ -135,7 +135,7 @@ def centred(members: Tensor, counts: Tensor) -> Tensor:
     return (x - x.sum(2, keepdim=True) / counts.view(-1, 1, 1)) * own(members, counts)[:, None]
 
 
-def run(model: Classifier, images: Tensor, targets: Tensor, labels: Tensor, filled: Tensor, coalitions: Coalitions) -> Tensor:
+def run_coalitions(model: Classifier, images: Tensor, targets: Tensor, labels: Tensor, filled: Tensor, coalitions: Coalitions) -> Tensor:
     """Scores (N, S) of the images with the absent superpixels replaced; 0 where the coalition's weight is 0.
 
     Args:

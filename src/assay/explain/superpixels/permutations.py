@@ -72,7 +72,7 @@ class ShapleySampling(Explainer):
         for rows in torch.arange(len(images), device=images.device).split(step):
             ranks = orders_drawn(seed, index[rows], counts[rows], self.permutations, self.paired)
             drawn = prefixes(ranks, counts[rows])
-            scored = coalitions.run(model, images[rows], targets[rows], labels[rows], filled[rows], drawn)
+            scored = coalitions.run_coalitions(model, images[rows], targets[rows], labels[rows], filled[rows], drawn)
             values[rows, : ranks.shape[2]] = shares(ranks, counts[rows], scored, empty[rows], full[rows])
         return spread(values, labels)
 

@@ -66,7 +66,7 @@ class Lime(Explainer):
         counts = labels.flatten(1).amax(1) + 1
         filled = self.background.fill(images, index, seed)
         drawn = coalitions.distinct(coalitions.bernoulli(seed, index, counts, self.samples))
-        values = coalitions.run(model, images, targets, labels, filled, drawn)
+        values = coalitions.run_coalitions(model, images, targets, labels, filled, drawn)
         near = torch.exp(-(cosine_distances(images, filled, labels, drawn.members) ** 2) / (2 * self.kernel_width**2))
         fitted = coalitions.solve_ridge(drawn.members, values, drawn.weights * near, self.alpha)
         return spread(fitted, labels)
@@ -154,7 +154,7 @@ class KernelShap(Explainer):
         full = model.score(model.unchecked_logits(images), targets)
         empty = background_scores(model, self.background, filled, targets)
         drawn = self.draw(seed, index, counts)
-        values = coalitions.run(model, images, targets, labels, filled, drawn)
+        values = coalitions.run_coalitions(model, images, targets, labels, filled, drawn)
         mean, deviation = self.fit(drawn, values, empty, full, counts)
         passes = (drawn.weights > 0).sum(1) + 2
         found = Posterior(labels, counts, mean, deviation, passes)
@@ -173,7 +173,7 @@ class KernelShap(Explainer):
             drawn = Coalitions(drawn.members[kept], drawn.weights[kept])
             more = self.draw(derive(seed, f"KernelShap {spent}"), index[going], counts[going], spent)
             drawn, fresh = coalitions.joined(drawn, more)
-            new = coalitions.run(model, images[going], targets[going], labels[going], filled[going], fresh)
+            new = coalitions.run_coalitions(model, images[going], targets[going], labels[going], filled[going], fresh)
             values, spent = torch.cat([values, new], 1), 2 * spent
             mean[going], deviation[going] = self.fit(drawn, values, empty[going], full[going], counts[going])
             passes[going] = (drawn.weights > 0).sum(1) + 2

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Fold", "find_folds", "flat", "name_of"]
+__all__ = ["Fold", "find_folds", "flat", "function_name"]
 
 _NORMS: dict[type[nn.Module], type[nn.Module]] = {nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d}
 _ASKS = frozenset({
@@ -143,7 +143,7 @@ class _Watch(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        name = name_of(func)
+        name = function_name(func)
         if name in _ASKS:
             return output
         self.decided |= isinstance(output, bool | int | float) or name in _NUMBERS
@@ -158,7 +158,7 @@ class _Watch(TorchFunctionMode):
         return output
 
 
-def name_of(func: Any) -> str:
+def function_name(func: Any) -> str:
     """The name of a function that a TorchFunctionMode was handed; of the attribute that it reads, where it reads one."""
     name: str = getattr(func, "__name__", "")
     return getattr(func.__self__, "__name__", name) if name == "__get__" else name

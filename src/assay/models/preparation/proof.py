@@ -16,11 +16,11 @@ from torch.overrides import TorchFunctionMode
 from assay.core.chunk import out_of_memory
 from assay.errors import AssayError, ModelError
 from assay.models.heads import Head
-from assay.models.preparation.fold import Fold, find_folds, name_of
+from assay.models.preparation.fold import Fold, find_folds, function_name
 
-__all__ = ["LOOKED_AT", "NetworkForm", "first_line", "layer_of", "pair_of", "prepare", "still_equal", "understood"]
+__all__ = ["LOOKED_AT", "NetworkForm", "failing_layer", "first_line", "pair_of", "prepare", "still_equal", "understood"]
 
-Run = Callable[..., Tensor]
+RunNetwork = Callable[..., Tensor]
 """Logits (n, K) of pixels (n, C, H, W) by the network as it is now, its input in a memory layout; by a copy in 64 bits, where given."""
 
 _TOLERANCE, _ROUNDING = 1e-4, 2e-6
@@ -101,7 +101,7 @@ def pair_of(images: Tensor) -> Tensor:
     return torch.cat([first, 0.9 * first.flip(3) + 0.05 * first.roll(1, 2)])
 
 
-def prepare(form: NetworkForm, net: nn.Module, run: Run, pair: Tensor, name: str) -> Tensor:
+def prepare(form: NetworkForm, net: nn.Module, run: RunNetwork, pair: Tensor, name: str) -> Tensor:
     """Try the network on two images, by at most six passes, and bring it into the fastest form that is the same function.
 
     Outputs that differ are looked at again in 64 bits, by two passes more, where rounding may be all there is.
@@ -144,7 +144,7 @@ def prepare(form: NetworkForm, net: nn.Module, run: Run, pair: Tensor, name: str
     return again
 
 
-def still_equal(form: NetworkForm, net: nn.Module, run: Run, pair: Tensor, tolerance: float) -> None:
+def still_equal(form: NetworkForm, net: nn.Module, run: RunNetwork, pair: Tensor, tolerance: float) -> None:
     """Check a form on images of another size, and give it up where it is another function there.
 
     Args:
@@ -166,7 +166,7 @@ def still_equal(form: NetworkForm, net: nn.Module, run: Run, pair: Tensor, toler
             form.folds, form.layout, form.plain = [], torch.contiguous_format, f"as it is, since a faster form {reason}"
 
 
-def layer_of(net: nn.Module, error: BaseException) -> str:
+def failing_layer(net: nn.Module, error: BaseException) -> str:
     """The innermost layer in which an error arose, as ", in its layer NAME (TYPE),", or nothing."""
     names = {id(module): (path, module) for path, module in net.named_modules()}
     found = ""
@@ -197,7 +197,7 @@ def _equal(one: Tensor, other: Tensor, tolerance: float = _TOLERANCE, rounding: 
     return bool((known - found).abs().max() <= allowed)
 
 
-def _exactly(net: nn.Module, run: Run, pair: Tensor) -> tuple[bool, bool]:
+def _exactly(net: nn.Module, run: RunNetwork, pair: Tensor) -> tuple[bool, bool]:
     """Whether two passes agree in 64 bits, and an image alone with the same beside another; not, where it does not run in them."""
     usual = torch.contiguous_format
     try:
@@ -279,12 +279,12 @@ class _Draws(TorchFunctionMode):
     ) -> Any:
         given = dict(kwargs or {})
         live = given.get("training", args[2] if len(args) > 2 and isinstance(args[2], bool) else True)
-        if name_of(func) in _RANDOM and live:
+        if function_name(func) in _RANDOM and live:
             frame, layer = sys._getframe(1), ""
             while frame.f_back is not None and not layer:
                 layer = self.names.get(id(frame.f_locals.get("self")), "")
                 frame = frame.f_back
-            self.found.append(f"{name_of(func)} in {layer or 'its forward'}")
+            self.found.append(f"{function_name(func)} in {layer or 'its forward'}")
         return func(*args, **given)
 
 

@@ -24,7 +24,7 @@ from assay.models.sources import statedict
 from assay.models.sources.card import Card, from_json, to_json
 from assay.models.sources.trainings import TRAININGS, lineage, training_command
 
-__all__ = ["SUFFIX", "card_path", "check_destination", "content", "load", "looks_like_path", "read", "save", "shipped"]
+__all__ = ["SUFFIX", "card_path", "check_checkpoint_path", "content", "load", "looks_like_path", "read_checkpoint", "save", "shipped"]
 
 SUFFIX = ".safetensors"
 
@@ -34,7 +34,7 @@ def card_path(path: str | Path) -> Path:
     return Path(path).with_suffix(".json")
 
 
-def check_destination(path: str | Path, overwrite: bool = False) -> Path:
+def check_checkpoint_path(path: str | Path, overwrite: bool = False) -> Path:
     """The path of a checkpoint to write, checked before the work and not after it; nothing is made.
 
     Raises:
@@ -74,7 +74,7 @@ def save(path: str | Path, net: nn.Module, card: Card, overwrite: bool = False) 
     Raises:
         WeightsError: See `check_destination`.
     """
-    path = check_destination(path, overwrite)
+    path = check_checkpoint_path(path, overwrite)
     made, card = content(path, net, card)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_all(path.parent, made)
@@ -92,7 +92,7 @@ def looks_like_path(name: str) -> bool:
     return path.suffix == SUFFIX or path.parent != Path() or path.is_file()
 
 
-def read(name: str | Path) -> tuple[nn.Module, Card]:
+def read_checkpoint(name: str | Path) -> tuple[nn.Module, Card]:
     """The network, in eval mode on the CPU, and the card of a checkpoint.
 
     Args:
@@ -105,7 +105,7 @@ def read(name: str | Path) -> tuple[nn.Module, Card]:
         card = _read_card(path)
         if hashlib.sha256(path.read_bytes()).hexdigest() != card.sha256:
             raise WeightsError(f"{path.name} is not the file that its card {card_path(path).name} describes (the SHA-256 differs)")
-        state = statedict.read(path)
+        state = statedict.read_weights(path)
         try:
             architecture = build(card.architecture, Architecture)
         except SpecError as error:
@@ -123,7 +123,7 @@ def load(
     device: torch.device | str | None = None,
 ) -> Classifier:
     """A Classifier with the weights, normalisation and class names of a checkpoint; see `read` and `Classifier`."""
-    net, card = read(name)
+    net, card = read_checkpoint(name)
     return Classifier(net, card.mean, card.std, precision, output, classes=card.classes, device=device)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from assay.data.files.reading import Interpolation, Reading, Side
 from assay.errors import SpecError
 
-__all__ = ["Preparation", "of_processor", "of_timm", "preparation", "side"]
+__all__ = ["Preparation", "of_processor", "of_timm", "preparation", "read_side"]
 
 _METHODS: dict[int, Any] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """PIL's numbers, as processors keep them."""
@@ -49,7 +49,7 @@ def preparation(given: Any) -> Preparation:
     if hasattr(given, "image_mean") and hasattr(given, "size"):
         return of_processor(given)
     if hasattr(given, "resize_size") and hasattr(given, "crop_size"):
-        reading = Reading(side(given.resize_size), side(given.crop_size), _method(given.interpolation))
+        reading = Reading(read_side(given.resize_size), read_side(given.crop_size), _method(given.interpolation))
         return Preparation(reading, tuple(given.mean), tuple(given.std))
     steps = getattr(given, "transforms", None)
     if isinstance(steps, Sequence) or type(given).__module__.startswith("torchvision.transforms"):
@@ -73,15 +73,15 @@ def of_timm(told: Mapping[str, Any]) -> Preparation:
 
 def of_processor(processor: Any) -> Preparation:
     """What a processor of transformers says."""
-    resize = side(processor.size) if getattr(processor, "do_resize", True) else None
-    crop = side(processor.crop_size) if getattr(processor, "do_center_crop", False) else None
+    resize = read_side(processor.size) if getattr(processor, "do_resize", True) else None
+    crop = read_side(processor.crop_size) if getattr(processor, "do_center_crop", False) else None
     reading = Reading(resize, crop, _METHODS.get(int(getattr(processor, "resample", 2) or 2), "bilinear"))
     if not getattr(processor, "do_normalize", True):
         return Preparation(reading)
     return Preparation(reading, tuple(processor.image_mean), tuple(processor.image_std))
 
 
-def side(size: Any) -> Side | None:
+def read_side(size: Any) -> Side | None:
     """A side as a `Reading` has it: 224, [224], (224, 256), or the dictionary of a processor."""
     if size is None or isinstance(size, int):
         return size
@@ -98,9 +98,9 @@ def _of_steps(steps: list[Any]) -> Preparation:
         if name == "Compose":
             raise SpecError("a transform within a transform is not read; give one Compose of steps")
         if name == "Resize":
-            reading = replace(reading, resize=side(step.size), interpolation=_method(step.interpolation))
+            reading = replace(reading, resize=read_side(step.size), interpolation=_method(step.interpolation))
         elif name == "CenterCrop":
-            wanted = side(step.size)
+            wanted = read_side(step.size)
             # Given one number, torchvision keeps it twice.
             reading = replace(reading, crop=wanted[0] if isinstance(wanted, tuple) and wanted[0] == wanted[1] else wanted)
         elif name == "Grayscale":

@@ -178,7 +178,7 @@ def source(
         return FoundNetwork(net, notes=unknown, **known)
     _check_known(spec)
     _check_ways(spec, given, (), required=False)
-    net, card = checkpoint.read(spec)
+    net, card = checkpoint.read_checkpoint(spec)
     return FoundNetwork(net, card.mean, card.std, card.classes, card)
 
 
@@ -205,7 +205,7 @@ def _from_zoo(kind: str, name: str, weights: str | Path | None, pretrained: bool
     if weights is None:
         net = zoo.untrained(name, classes, seed)
         return FoundNetwork(net, *zoo.normalisation(net))
-    net, left = zoo.with_weights(name, statedict.read(weights), str(weights))
+    net, left = zoo.with_weights(name, statedict.read_weights(weights), str(weights))
     mean, std = zoo.normalisation(net)
     note = f"{weights} does not say its {_NORMALISATION}: taken as that of {kind}'s own weights, mean {mean} and std {std}"
     return FoundNetwork(net, mean, std, notes=(*_left_out(left, weights), note))
@@ -213,7 +213,7 @@ def _from_zoo(kind: str, name: str, weights: str | Path | None, pretrained: bool
 
 def _filled(net: nn.Module, weights: str | Path | None) -> tuple[str, ...]:
     """Put weights into a network, where there are any; returns what to tell the user."""
-    return () if weights is None else _left_out(statedict.fit(net, statedict.read(weights), str(weights)), weights)
+    return () if weights is None else _left_out(statedict.fit(net, statedict.read_weights(weights), str(weights)), weights)
 
 
 def _left_out(names: tuple[str, ...], weights: str | Path) -> tuple[str, ...]:

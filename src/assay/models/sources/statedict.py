@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from assay.errors import WeightsError
 
-__all__ = ["Matched", "fit", "halved", "matched", "read", "round_to_half"]
+__all__ = ["Matched", "fit", "halved", "matched", "read_weights", "round_to_half"]
 
 _NESTS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "shadow")
 _AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
@@ -60,7 +60,7 @@ class Matched:
     left_out: tuple[str, ...] = ()
 
 
-def read(path: str | Path) -> dict[str, Tensor]:
+def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of a torch file that holds nothing but tensors and plain values.
 
     Raises:

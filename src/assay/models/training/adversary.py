@@ -10,9 +10,9 @@ from torch import Tensor
 
 from assay.models.training.draws import Draws
 
-__all__ = ["Adversary", "Loss"]
+__all__ = ["Adversary", "LossOf"]
 
-Loss = Callable[[Tensor], Tensor]
+LossOf = Callable[[Tensor], Tensor]
 """From pixels (n, C, H, W) to the loss of each image (n,), differentiable."""
 
 
@@ -23,7 +23,7 @@ class Adversary(ABC):
     """The paper that describes it."""
 
     @abstractmethod
-    def __call__(self, loss: Loss, pixels: Tensor, draws: Draws) -> Tensor:
+    def __call__(self, loss: LossOf, pixels: Tensor, draws: Draws) -> Tensor:
         """Pixels (n, C, H, W) in [0, 1], detached, in place of `pixels`.
 
         Args:

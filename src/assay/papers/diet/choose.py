@@ -7,11 +7,11 @@ from typing import Any
 
 from assay.stats.intervals import share
 
-__all__ = ["MOST", "SAME", "agreement_low", "choose"]
+__all__ = ["LEAST_AGREEMENT", "MOST_KEPT", "agreement_low", "choose_setting"]
 
-SAME = 0.97
+LEAST_AGREEMENT = 0.97
 """Least agreement with the baseline, by the lower end of Wilson's interval."""
-MOST = 0.9
+MOST_KEPT = 0.9
 """Share of the pixels kept above which a mask says nothing."""
 
 
@@ -20,7 +20,7 @@ def agreement_low(facts: Mapping[str, Any], images: int) -> float:
     return share(round(facts["simplified"] * images), images).low
 
 
-def choose(tried: Sequence[Mapping[str, Any]], images: int) -> int:
+def choose_setting(tried: Sequence[Mapping[str, Any]], images: int) -> int:
     """Number of the setting taken: of those that agree often enough the one that keeps least, else the one that agrees most.
 
     Settings whose rounded masks keep more than nine tenths are passed over while there are others: where nothing is erased, all agrees.
@@ -30,8 +30,8 @@ def choose(tried: Sequence[Mapping[str, Any]], images: int) -> int:
         images: How many were tuned on.
     """
     low = [agreement_low(one, images) for one in tried]
-    telling = [number for number, one in enumerate(tried) if one["kept"] <= MOST] or [*range(len(tried))]
-    sound = [number for number in telling if low[number] >= SAME]
+    telling = [number for number, one in enumerate(tried) if one["kept"] <= MOST_KEPT] or [*range(len(tried))]
+    sound = [number for number in telling if low[number] >= LEAST_AGREEMENT]
     if sound:
         return min(sound, key=lambda number: tried[number]["kept"])
     return max(telling, key=low.__getitem__)

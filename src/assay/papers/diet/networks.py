@@ -19,22 +19,22 @@ from assay.models.classifier import Classifier
 from assay.models.nets.architecture import Architecture
 from assay.models.sources.card import from_json, to_json
 from assay.models.sources.spec import FoundNetwork, source
+from assay.models.training.fitting import State
 from assay.models.training.recipe import Recipe
 from assay.models.training.training import train
 from assay.papers.paper import Paper
 from assay.run.folder import Run
-from assay.run.state import State
 from assay.study.tune import tune_kept
 from assay.tune.diet import DiET, Tuned
 from assay.tune.network import PixelNet, wrapped
 
-__all__ = ["Outcome", "given", "passes", "trained", "tuned"]
+__all__ = ["TunedPixelNet", "given", "passes", "trained", "tuned_pixel_net"]
 
 _KEPT, _MASKS, _WEIGHTS = "outcome", "masks.", "weights."
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class TunedPixelNet:
     """What a tuning came to.
 
     Attributes:
@@ -98,7 +98,9 @@ def trained(
     return _pixel_net(FoundNetwork(net.eval(), card.mean, card.std, card.classes, card), device)
 
 
-def tuned(paper: Paper, name: str, diet: DiET, base: PixelNet, images: Tensor, seed: int, about: Mapping[str, Any]) -> Outcome:
+def tuned_pixel_net(
+    paper: Paper, name: str, diet: DiET, base: PixelNet, images: Tensor, seed: int, about: Mapping[str, Any]
+) -> TunedPixelNet:
     """Tune the baseline, or go on from the state kept last, or take what an earlier start came to.
 
     Args:
@@ -127,7 +129,7 @@ def tuned(paper: Paper, name: str, diet: DiET, base: PixelNet, images: Tensor, s
     net.load_state_dict({key.removeprefix(_WEIGHTS): value for key, value in tensors.items() if key.startswith(_WEIGHTS)})
     masks = tuple(tensors[f"{_MASKS}{number}"] for number in range(len(values["history"])))
     paper.seconds[name] = values["seconds"]
-    return Outcome(diet, net, masks, tuple(values["history"]), values["chosen"], values["passes"], values["seconds"])
+    return TunedPixelNet(diet, net, masks, tuple(values["history"]), values["chosen"], values["passes"], values["seconds"])
 
 
 def classifier(net: PixelNet, like: Classifier) -> Classifier:

@@ -10,13 +10,13 @@ from assay.core.registry import short
 from assay.explain.backgrounds import Blur, Constant
 from assay.models.nets.resnet import SmallResNet
 from assay.models.training.recipe import Flip, PixelDropout, Recipe, Shift
-from assay.papers.diet.settings import DIET, PAPER_RECIPE, Dataset, DietSettings, Variant
+from assay.papers.diet.settings import DIET, PAPER_RECIPE, DatasetName, DietSettings, Variant
 from assay.papers.settings import Preset, merged
 from assay.tune.backgrounds import Backdrop, DatasetMean, OneOf
 from assay.tune.diet import PAPER, DiET
 from assay.tune.schedules import Epochs, Falling
 
-__all__ = ["chosen", "demo", "preset"]
+__all__ = ["demo_settings", "diet_preset", "diet_settings"]
 
 RIVALS = (
     "Gradient",
@@ -95,7 +95,7 @@ _UNTAGGED = DiET(rounds=2, mask_lr=0.06, background=OneOf((Blur(), DatasetMean()
 _THINGS = DiET(rounds=3, mask_lr=0.05, mask_stop=Epochs(9), model_stop=Epochs(6), edges=True)
 """Our recipe where the evidence is a whole thing; settled on images of Hard Digits' split "val"."""
 _DIGITS = Recipe(epochs=16, augment=(Shift(8),))
-_FORMS: dict[Dataset, _Form] = {
+_FORMS: dict[DatasetName, _Form] = {
     # Other layouts, colours and partners than those that were looked at when the filter was settled.
     "hard-digits": _Form(10, 64, "HardDigits", "val", _DIGITS, (_Words(test=", seed=1"),), _THINGS, model="hard-digits"),
     "hard-mnist": _Form(10, 64, "HardMNIST", "tune", _DIGITS, ours=_THINGS),
@@ -104,7 +104,7 @@ _FORMS: dict[Dataset, _Form] = {
 }
 
 
-def preset(dataset: Dataset, name: Preset, seed: int = 0) -> DietSettings:
+def diet_preset(dataset: DatasetName, name: Preset, seed: int = 0) -> DietSettings:
     """The settings of a data set's study.
 
     Args:
@@ -134,7 +134,7 @@ def preset(dataset: Dataset, name: Preset, seed: int = 0) -> DietSettings:
     )
 
 
-def chosen(dataset: Dataset, name: Preset, changes: Mapping[str, Any]) -> DietSettings:
+def diet_settings(dataset: DatasetName, name: Preset, changes: Mapping[str, Any]) -> DietSettings:
     """The preset of a data set with changes, which may name another data set and preset.
 
     Raises:
@@ -143,12 +143,12 @@ def chosen(dataset: Dataset, name: Preset, changes: Mapping[str, Any]) -> DietSe
     wanted: dict[str, Any] = {"dataset": dataset, "preset": name, **changes}
     # A name that there is not is left to `merged`, which says so.
     known = next((one for one in _FORMS if one == wanted["dataset"]), dataset)
-    return merged(preset(known, "paper" if wanted["preset"] == "paper" else "small"), wanted)
+    return merged(diet_preset(known, "paper" if wanted["preset"] == "paper" else "small"), wanted)
 
 
-def demo(seed: int) -> DietSettings:
+def demo_settings(seed: int) -> DietSettings:
     """A study of about a minute on the shipped network: few images, one setting and seed, the rivals that come closest beside."""
-    settings = preset("hard-digits", "small", seed)
+    settings = diet_preset("hard-digits", "small", seed)
     tried = {DIET: settings.methods[DIET][1:2]}
     few = ("Gradient", "GradCAM", "IntegratedGradients", "Lime", "KernelShap")
     numbers = {"seeds": 1, "tune_images": 96, "scored_images": 32, "counted_images": 300}

@@ -27,12 +27,25 @@ from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell
 from assay.tune.backgrounds import DatasetMean, RandomColour
 from assay.tune.explainer import LearnedMask
 from assay.tune.predictions import probabilities
-from assay.tune.simplify import drawn
+from assay.tune.simplify import drawn_masks
 
-__all__ = ["IOU", "KEEP", "MASK", "PLAIN", "WHITE", "WIDE", "ClassesStudy", "MapsStudy", "MasksStudy", "ScoredStudy", "faint", "refined"]
+__all__ = [
+    "IOU",
+    "KEEP",
+    "MASK",
+    "PLAIN_MASK",
+    "WHITE",
+    "WIDE",
+    "ClassesStudy",
+    "MapsStudy",
+    "MasksStudy",
+    "ScoredStudy",
+    "faint",
+    "refined",
+]
 
 IOU, WHITE, KEEP = "IoU", "IoU, white pixels", "keep {:g} %"
-MASK, PLAIN = "mask", "mask, without edges"
+MASK, PLAIN_MASK = "mask", "mask, without edges"
 """A recipe's own mask, and the same before it is drawn along the image's edges, where the recipe does so."""
 _COLOUR = DatasetMean((0.527, 0.447, 0.403))
 """What the authors' pixel perturbation fills with."""
@@ -160,9 +173,9 @@ class MasksStudy(ScoredStudy):
         learned, cost = timed(model, lambda: _maps(replace(self.explainer, edges=False), case))
         # The recipe's own mask is judged by everything; the other form by its place alone.
         edges = self.explainer.edges
-        masks, other = (drawn(learned, case.images, one) for one in (edges, not edges))
+        masks, other = (drawn_masks(learned, case.images, one) for one in (edges, not edges))
         found = [*self.located(block, MASK, masks, self.explainer)]
-        found += self.located(block, PLAIN if edges else refined(MASK), other, replace(self.explainer, edges=not edges))
+        found += self.located(block, PLAIN_MASK if edges else refined(MASK), other, replace(self.explainer, edges=not edges))
         wanted, labels = self.base.predict(case.images), _judged(block).targets
         halves = (masks >= 0.5).float()
         whole = case.logits.argmax(1)

@@ -9,9 +9,9 @@ from pydantic import Field
 from assay.core.precision import AnyPrecision
 from assay.papers.settings import Many, Preset, Strict
 
-__all__ = ["DIET", "PAPER_RECIPE", "Dataset", "DietSettings", "Variant"]
+__all__ = ["DIET", "PAPER_RECIPE", "DatasetName", "DietSettings", "Variant"]
 
-Dataset = Literal["hard-digits", "hard-mnist", "chest-xray", "celeba"]
+DatasetName = Literal["hard-digits", "hard-mnist", "chest-xray", "celeba"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Tried = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -62,7 +62,7 @@ class DietSettings(Strict):
         precision: What maps are made in, "auto" for the faster one.
     """
 
-    dataset: Dataset
+    dataset: DatasetName
     preset: Preset
     seed: int = 0
     seeds: Many = 3

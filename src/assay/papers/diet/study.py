@@ -18,25 +18,25 @@ from assay.core.files import replacing
 from assay.core.progress import Progress, silent
 from assay.models.classifier import Classifier
 from assay.models.training.training import pick_device
-from assay.papers.diet.presets import preset
+from assay.papers.diet.presets import diet_preset
 from assay.papers.diet.scores import IOU, MASK, refined
 from assay.papers.diet.settings import DietSettings
-from assay.papers.diet.tables import summary, tables
-from assay.papers.diet.verdict import RULES, verdict
+from assay.papers.diet.tables import diet_tables, summary
+from assay.papers.diet.verdict import DIET_RULES, diet_verdict
 from assay.papers.diet.work import DataForm, Found
-from assay.papers.files import RESULTS, Drawing, grid, put, write_drawings, write_tables
+from assay.papers.files import RESULTS, Drawing, grid, put_file, write_drawings, write_tables
 from assay.papers.pages import publish_study
 from assay.papers.paper import Paper, price, speed
 from assay.report.figures.colour import robust_limit
-from assay.report.figures.picture import enlarge, outlined, overlay, photo
+from assay.report.figures.picture import magnified, outlined, overlay, photo
 from assay.report.figures.plots import Dot, dots, sheet
 from assay.report.page import Page, Section, Sentence
 from assay.report.render import write
 from assay.run.folder import Run
 
-__all__ = ["COMMAND", "DietStudy", "plan", "publish", "study"]
+__all__ = ["DIET_COMMAND", "DietStudy", "plan", "publish_diet", "run_diet"]
 
-COMMAND = "study diet"
+DIET_COMMAND = "study diet"
 _SIDE = 128
 _TITLE = "Do masks that a model was tuned for tell what it uses?"
 _LEAD = (
@@ -88,7 +88,7 @@ def plan(settings: DietSettings, device: torch.device | str | None = None) -> pl
     return price([job for form in forms for job in form.jobs()], a_second)
 
 
-def study(
+def run_diet(
     settings: DietSettings,
     folder: str | Path,
     progress: Progress = silent,
@@ -112,7 +112,7 @@ def study(
         AssayError: A setting, the data or the folder is wrong; said before the work starts.
     """
     forms = _forms(settings, device)
-    with Run.open(folder, command=COMMAND, settings=_flat(settings, file), answers=lambda: _answers(forms)) as run:
+    with Run.open(folder, command=DIET_COMMAND, settings=_flat(settings, file), answers=lambda: _answers(forms)) as run:
         if not run.over:
             run.save_state("begun", {}, {})  # What jobs leave in the folder is worth keeping also when this start fails.
             paper = Paper(run.folder, progress)
@@ -125,7 +125,7 @@ def study(
         return DietStudy(run.folder, tuple(Sentence(**sentence) for sentence in said["verdict"]), run.over)
 
 
-def publish(run: Path, docs: Path, settings: DietSettings) -> Path:
+def publish_diet(run: Path, docs: Path, settings: DietSettings) -> Path:
     """Write `diet-DATASET.md`; see `assay.papers.pages.publish_study`.
 
     Raises:
@@ -146,7 +146,7 @@ def _head(said: Mapping[str, Any], settings: DietSettings) -> list[str]:
     if settings.model is not None:
         command += f" --model {settings.model}"
     command += f" --tune-images {settings.tune_images} --scored-images {settings.scored_images} --seeds {settings.seeds}"
-    usual = preset(settings.dataset, settings.preset, settings.seed)
+    usual = diet_preset(settings.dataset, settings.preset, settings.seed)
     others = [name for name in DietSettings.model_fields if name not in _TOLD and getattr(settings, name) != getattr(usual, name)]
     besides = f", with other settings of {', '.join(others)} from a study file" if others else ""
     told = f"Written by `{command}`{besides}; the numbers are those of one run on the machine named below."
@@ -159,7 +159,7 @@ def _head(said: Mapping[str, Any], settings: DietSettings) -> list[str]:
         "",
         *(f"- {one['text']}" for one in said["verdict"]),
         "",
-        f"Rules. {RULES}",
+        f"Rules. {DIET_RULES}",
     ]
 
 
@@ -195,12 +195,12 @@ def _answers(forms: Sequence[DataForm]) -> dict[str, Any]:
 def _write(settings: DietSettings, found: Sequence[Found], seconds: Mapping[str, float], run: Run) -> list[str]:
     """Write everything; each file appears whole or not at all. Returns the files' paths within the folder."""
     long = pl.concat(one.long.select(pl.lit(one.variant).alias("variant"), pl.all()) for one in found)
-    made, said = tables(found, long, seconds), verdict(found)
+    made, said = diet_tables(found, long, seconds), diet_verdict(found)
     files = write_tables(made, run.folder)
     drawn, pictures = write_drawings(list(_drawings(found, long)), run.folder)
     with replacing(run.folder / "values.parquet") as draft:
         long.write_parquet(draft)
-    files.append(put(run.folder, RESULTS, (json.dumps({"verdict": [asdict(one) for one in said]}, indent=2) + "\n").encode()))
+    files.append(put_file(run.folder, RESULTS, (json.dumps({"verdict": [asdict(one) for one in said]}, indent=2) + "\n").encode()))
     grids = {table.name: grid(table) for table in made}
     page = Page(
         title=_TITLE,
@@ -208,7 +208,7 @@ def _write(settings: DietSettings, found: Sequence[Found], seconds: Mapping[str,
         lead=_LEAD,
         facts=_facts(settings, found),
         verdict=said,
-        rules=RULES,
+        rules=DIET_RULES,
         sections=tuple(
             Section(
                 heading,
@@ -270,7 +270,7 @@ def _label(row: Mapping[str, str]) -> str:
 def _maps(found: Found) -> Figure:
     count = len(next(iter(found.maps.values())))
     images, size = found.test.images[:count], tuple(found.test.images.shape[2:])
-    photos = [enlarge(photo(image), _SIDE) for image in images]
+    photos = [magnified(photo(image), _SIDE) for image in images]
     if found.test.truth is not None:
         photos = [outlined(picture, truth, size) for picture, truth in zip(photos, found.test.truth[:count], strict=True)]
     columns = [photos]

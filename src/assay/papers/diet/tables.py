@@ -11,13 +11,13 @@ import polars as pl
 from assay.core.registry import short
 from assay.measure.localisation import overlaps
 from assay.papers.diet.choose import agreement_low
-from assay.papers.diet.scores import IOU, MASK, PLAIN, WHITE, refined
+from assay.papers.diet.scores import IOU, MASK, PLAIN_MASK, WHITE, refined
 from assay.papers.diet.work import BASELINE, Found
 from assay.report.export import Table, wide
 from assay.stats.intervals import Interval, means, share
-from assay.tune.simplify import drawn
+from assay.tune.simplify import drawn_masks
 
-__all__ = ["images", "interval", "summary", "tables", "values"]
+__all__ = ["diet_tables", "images", "interval", "summary", "values"]
 
 KEYS = ("variant", "part", "model", "attribution", "measure")
 _SHARES = ("accuracy", "agreement", "before", "keep")
@@ -52,7 +52,7 @@ def summary(long: pl.DataFrame, keys: Sequence[str] = KEYS) -> pl.DataFrame:
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def tables(found: Sequence[Found], long: pl.DataFrame, seconds: Mapping[str, float]) -> tuple[Table, ...]:
+def diet_tables(found: Sequence[Found], long: pl.DataFrame, seconds: Mapping[str, float]) -> tuple[Table, ...]:
     """The study's tables, in the order of the report.
 
     Args:
@@ -125,7 +125,7 @@ def _truth(found: Sequence[Found], long: pl.DataFrame) -> Table:
         (one.variant, row["model"], name): row
         for one in found
         for row in one.costs.group_by("model", "attribution").agg(pl.col("images", "seconds", "passes").sum()).iter_rows(named=True)
-        for name in (row["attribution"], refined(row["attribution"]), *([PLAIN] if row["attribution"] == MASK else []))
+        for name in (row["attribution"], refined(row["attribution"]), *([PLAIN_MASK] if row["attribution"] == MASK else []))
     }
     overlaps = values(rows, measure=IOU)
     known = overlaps.filter(pl.col("value").is_not_nan()).group_by("variant", "image").len().select("variant", "image")
@@ -143,7 +143,7 @@ def _truth(found: Sequence[Found], long: pl.DataFrame) -> Table:
         "Maps against the known evidence (the paper's ground truth; rows that are refined are ours).",
         "IoU of the mask of the evidence with as many top pixels of the map, mean over seeds for masks; the share of the map's relevance "
         "on the distractor. Refined maps are drawn along the images' edges by a guided filter, the same for all, which asks no model; a "
-        f"recipe that draws its own masks so has them in the row {MASK}, and in {PLAIN} as they are before. "
+        f"recipe that draws its own masks so has them in the row {MASK}, and in {PLAIN_MASK} as they are before. "
         "Flat maps rank nothing and have no overlap; they are left out, which favours what makes them. "
         "Masks are those of images that were not tuned on; the tuning's own price is in the table of costs.",
         frame,
@@ -201,7 +201,7 @@ def _rounds(found: Sequence[Found]) -> Table:
                 line = {"variant": one.variant, "model": method, "round": number, "taken": number == outcome.chosen}
                 line |= {title: facts[key] for key, title in names.items()}
                 if truth is not None:
-                    line[IOU] = float(overlaps([drawn(outcome.masks[number], pixels, outcome.diet.edges)], truth)[0].nanmean())
+                    line[IOU] = float(overlaps([drawn_masks(outcome.masks[number], pixels, outcome.diet.edges)], truth)[0].nanmean())
                 rows.append(line)
     return Table(
         "rounds",

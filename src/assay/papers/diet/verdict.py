@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from assay.papers.diet.choose import SAME
-from assay.papers.diet.scores import IOU, MASK, PLAIN, WIDE, refined
+from assay.papers.diet.choose import LEAST_AGREEMENT
+from assay.papers.diet.scores import IOU, MASK, PLAIN_MASK, WIDE, refined
 from assay.papers.diet.tables import images, interval, values
 from assay.papers.diet.work import BASELINE, Found
 from assay.report.page import Sentence
@@ -17,14 +17,14 @@ from assay.report.text import plural
 from assay.stats.intervals import LEVEL, Interval, Moments, listed, means
 from assay.stats.tests import holm, holm_levels
 
-__all__ = ["RULES", "AgainstRival", "compared", "verdict"]
+__all__ = ["DIET_RULES", "AgainstRival", "compared", "diet_verdict"]
 
 CLOSE, MOVED, RELIES = 0.02, 0.05, 0.2
-RULES = (
-    f"Faithful: on every seed the tuned model's class is the baseline's on at least {SAME:.0%} of what its rounded masks leave of test "
-    "images, before colours as the authors evaluate (a tenth as wide as tuned with), by the lower end of Wilson's interval, and its "
-    f"accuracy is within {100 * CLOSE:.0f} points of the baseline's; the agreement before colours as wide as tuned with is told beside it. "
-    "Better located "
+DIET_RULES = (
+    f"Faithful: on every seed the tuned model's class is the baseline's on at least {LEAST_AGREEMENT:.0%} of what its rounded masks leave "
+    "of test images, before colours as the authors evaluate (a tenth as wide as tuned with), by the lower end of Wilson's interval, and "
+    f"its accuracy is within {100 * CLOSE:.0f} points of the baseline's; the agreement before colours as wide as tuned with is told beside "
+    "it. Better located "
     "than a rival: the paired difference of the overlaps with the known evidence, test image by test image, masks averaged over seeds, "
     "has its whole interval above zero, at Holm's level over all rivals; better than every map is said only where that holds for each. "
     "Masks as they are learned are held against maps as they are made; masks drawn along the images' edges, by the recipe itself or by "
@@ -65,7 +65,7 @@ def compared(mask: np.ndarray, rivals: dict[str, np.ndarray]) -> list[AgainstRiv
     ]
 
 
-def verdict(found: Sequence[Found]) -> tuple[Sentence, ...]:
+def diet_verdict(found: Sequence[Found]) -> tuple[Sentence, ...]:
     """Sentences for the top of the report, most important first."""
     made = []
     for one in found:
@@ -109,11 +109,14 @@ def _faithful(found: Found, method: str) -> list[Sentence]:
         f"leave of test images{_on_the_worst(seeds)}, which keep {kept:.1%} of them, and for {wide.mean:.1%} before colours as wide as it "
         f"was tuned with; its accuracy is {min(right):.1%}, the baseline's {base:.1%}"
     )
-    if least.low >= SAME and min(right) >= base - CLOSE:
+    if least.low >= LEAST_AGREEMENT and min(right) >= base - CLOSE:
         return [Sentence("good", f"{text}: it can stand in for the baseline, as the authors judge it.")]
-    if least.mean >= SAME and min(right) >= base - CLOSE:
+    if least.mean >= LEAST_AGREEMENT and min(right) >= base - CLOSE:
         return [
-            Sentence("caution", f"{text}: {SAME:.0%} is not shown by the interval's lower end, so its masks are said to explain it alone.")
+            Sentence(
+                "caution",
+                f"{text}: {LEAST_AGREEMENT:.0%} is not shown by the interval's lower end, so its masks are said to explain it alone.",
+            )
         ]
     return [Sentence("caution", f"{text}: it is not the baseline's equal, so its masks explain it alone.")]
 
@@ -129,12 +132,12 @@ def _located(found: Found, method: str) -> list[Sentence]:
     passes = _passes(found)
     said = []
     edges = found.finals[method][0].diet.edges
-    for attribution, rivals in ((MASK, names), (PLAIN, raw)) if edges else ((MASK, raw), (refined(MASK), names)):
+    for attribution, rivals in ((MASK, names), (PLAIN_MASK, raw)) if edges else ((MASK, raw), (refined(MASK), names)):
         mask = images(values(overlaps, model=method, attribution=attribution))
         held = compared(mask, {name: images(values(base, attribution=name)) for name in rivals})
         own = means(mask[:, None])[0]
         price = passes[method, MASK]
-        finely = {PLAIN: ", before they are drawn along the images' edges,", refined(MASK): ", refined,"}.get(attribution, "")
+        finely = {PLAIN_MASK: ", before they are drawn along the images' edges,", refined(MASK): ", refined,"}.get(attribution, "")
         text = f"{method}'s masks{finely} overlap the known evidence by {_shown(own)} at {price:.0f} passes an image, after tuning"
         close = min(held, key=lambda one: (one.better, one.difference.low))
         told = f"{text}; the closest rival is {close.rival}, a difference of {_shown(close.difference)}"

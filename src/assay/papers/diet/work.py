@@ -23,18 +23,18 @@ from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
 from assay.models.nets.architecture import Architecture
 from assay.models.training.recipe import Recipe
-from assay.papers.diet.choose import choose as taken
-from assay.papers.diet.networks import Outcome, classifier, given, passes, trained, tuned
+from assay.papers.diet.choose import choose_setting as taken
+from assay.papers.diet.networks import TunedPixelNet, classifier, given, passes, trained, tuned_pixel_net
 from assay.papers.diet.scores import ClassesStudy, MapsStudy, MasksStudy, ScoredStudy
 from assay.papers.diet.settings import DietSettings, Variant
 from assay.papers.paper import Job, Paper
 from assay.study.study import Asked, run
-from assay.tune.backgrounds import fitted
+from assay.tune.backgrounds import fit_background
 from assay.tune.diet import DiET
 from assay.tune.explainer import LearnedMask
 from assay.tune.network import PixelNet
 from assay.tune.schedules import Converged, Stop
-from assay.tune.simplify import cells, upsampling
+from assay.tune.simplify import grid_cells, upsampling
 
 __all__ = ["BASELINE", "DataForm", "Found"]
 
@@ -65,9 +65,9 @@ class Found:
     """
 
     variant: str
-    tried: Mapping[str, tuple[Outcome, ...]]
+    tried: Mapping[str, tuple[TunedPixelNet, ...]]
     best: Mapping[str, int]
-    finals: Mapping[str, tuple[Outcome, ...]]
+    finals: Mapping[str, tuple[TunedPixelNet, ...]]
     long: pl.DataFrame
     costs: pl.DataFrame
     most_frequent: float
@@ -203,8 +203,8 @@ class DataForm:
         images, truth, unread = self._tune_images()
         about = {"images": self.splits["tune"], "data": repr(self.data["tune"]), "model": own.model or repr(self.training)}
 
-        def tune(method: str, setting: str, diet: DiET, seed: int) -> Outcome:
-            return tuned(paper, self._tuning(method, setting, seed), diet, base, images, own.seed + seed, about)
+        def tune(method: str, setting: str, diet: DiET, seed: int) -> TunedPixelNet:
+            return tuned_pixel_net(paper, self._tuning(method, setting, seed), diet, base, images, own.seed + seed, about)
 
         tried = {
             method: tuple(tune(method, f"{number}", diet, 0) for number, diet in enumerate(diets)) for method, diets in self.methods.items()
@@ -219,7 +219,7 @@ class DataForm:
         models = {(method, seed): classifier(one.net, model) for method, outcomes in finals.items() for seed, one in enumerate(outcomes)}
         scored = [self._scored(paper, "maps", (BASELINE, 0), model, self._maps(), test)]
         for (method, seed), judge in models.items():
-            behind = fitted(self.methods[method][0].background, images)
+            behind = fit_background(self.methods[method][0].background, images)
             assert isinstance(behind, Background)
             masks = MasksStudy(
                 keep=own.keep,
@@ -227,7 +227,7 @@ class DataForm:
                 explainer=finals[method][seed].diet.explainer(),
                 base=model,
                 behind=behind,
-                backgrounds={short(one): fitted(one, images) for one in self.backgrounds},
+                backgrounds={short(one): fit_background(one, images) for one in self.backgrounds},
             )
             scored.append(self._scored(paper, "masks", (method, seed), judge, masks, test))
         classes = self._classes(
@@ -322,7 +322,7 @@ class DataForm:
             return stop.most
         assert isinstance(stop, Converged)
         height, width = self.shape[1:]
-        grid = cells(height, width, upsampling(height, width, rule.upsample))
+        grid = grid_cells(height, width, upsampling(height, width, rule.upsample))
         paper = "paper" in (getattr(rule, "mask_optimiser", None), getattr(rule, "optimiser", None))
         step = lr / math.prod(grid) / (rule.batch_size or 1) if paper else lr
         return math.ceil(1 / (step * rule.sparsity.weight(number, rule.rounds))) + 2
@@ -330,7 +330,7 @@ class DataForm:
     def _bytes(self, diet: DiET, weights: int) -> int:
         """Two states of a tuning, each with its rounds."""
         height, width = self.shape[1:]
-        masks = 4 * len(self.splits["tune"]) * math.prod(cells(height, width, upsampling(height, width, diet.upsample)))
+        masks = 4 * len(self.splits["tune"]) * math.prod(grid_cells(height, width, upsampling(height, width, diet.upsample)))
         return 2 * (3 * weights + (diet.choice.needed(diet.rounds) + 1) * (weights + masks))
 
     def _job(self, *names: str) -> str:

@@ -16,18 +16,18 @@ from assay.explain.smooth import SmoothGrad
 from assay.measure.robustness import LocalLipschitz
 from assay.models.sources.trainings import TWINS, is_robust
 from assay.papers.robustness.networks import GRADED
-from assay.papers.robustness.printed import EXPLAINERS, RANKS, TABLE_1, named
+from assay.papers.robustness.printed import PRINTED_EXPLAINERS, RANKS, TABLE_1, named
 from assay.report.text import number
 from assay.stats.intervals import LEVEL, Moments
 from assay.stats.shape import Inside, inside, rank_correlation
 from assay.stats.tests import holm
 from assay.stats.trends import trend
-from assay.study.audit.standard import PAPER
+from assay.study.audit.standard import PAPER_EXPLAINERS
 
-__all__ = ["PAPERS", "RULES", "Claim", "cells", "claims", "graded", "images_by", "is_faithful", "is_lipschitz", "widths"]
+__all__ = ["CLAIM_RULES", "PAPERS", "Claim", "claims", "distinct_cells", "images_by", "is_faithful", "is_graded", "is_lipschitz", "widths"]
 
 Agrees = Literal["yes", "no", "undecided", "not run"]
-RULES = (
+CLAIM_RULES = (
     "Each line is judged by the paper's own definitions (local Lipschitz constant, marginal contributions), on the class probability, "
     f"image by image; p-values are one-sided, corrected by Holm over the cells of the line, and must be below {LEVEL:g}. Table 1, "
     "standard above robust: yes when every cell (backbone and explainer) is confirmed, no when one is confirmed the other way. Order of "
@@ -42,8 +42,8 @@ RULES = (
 )
 PAPERS = short(LocalLipschitz())
 """The local Lipschitz constant as the paper measures it: 50 draws."""
-_SG = short(PAPER[3])
-_GRADIENTS = tuple(name for name, rank in zip(EXPLAINERS, RANKS["standard"], strict=True) if rank == 1.0)
+_SG = short(PAPER_EXPLAINERS[3])
+_GRADIENTS = tuple(name for name, rank in zip(PRINTED_EXPLAINERS, RANKS["standard"], strict=True) if rank == 1.0)
 """Those whose correlation over the backbones the paper prints as 1."""
 
 
@@ -64,12 +64,12 @@ class Claim:
     agrees: Agrees
 
 
-def cells(values: pl.DataFrame) -> pl.DataFrame:
+def distinct_cells(values: pl.DataFrame) -> pl.DataFrame:
     """Values with each cell once: what several parts measured of the same images is the same."""
     return values.unique(["network", "output", "explainer", "measure", "image"], keep="first", maintain_order=True)
 
 
-def graded() -> pl.Expr:
+def is_graded() -> pl.Expr:
     """Rows of figure 3's networks."""
     return pl.col("network").str.contains(GRADED, literal=True)
 
@@ -111,10 +111,10 @@ def claims(values: pl.DataFrame) -> list[Claim]:
     Args:
         values: As `cells` gives them.
     """
-    own = values.filter((pl.col("output") == "probability") & ~graded())
+    own = values.filter((pl.col("output") == "probability") & ~is_graded())
     usual = (pl.col("explainer") == _SG) | ~pl.col("explainer").str.starts_with("SmoothGrad")
     table = own.filter((pl.col("measure") == PAPERS) & usual)
-    doses = values.filter((pl.col("output") == "probability") & graded() & (pl.col("measure") == PAPERS) & usual)
+    doses = values.filter((pl.col("output") == "probability") & is_graded() & (pl.col("measure") == PAPERS) & usual)
     return [
         _above(table),
         *_orders(table),
@@ -160,12 +160,12 @@ def _means(rows: pl.DataFrame) -> dict[str, float]:
 def _orders(table: pl.DataFrame) -> Iterator[Claim]:
     for kind, side in (("standard", 1), ("robust", 2)):
         printed = np.mean([np.argsort(np.argsort(row[side])) for row in TABLE_1.values()], axis=0)
-        order = " > ".join(EXPLAINERS[place] for place in np.argsort(-printed))
+        order = " > ".join(PRINTED_EXPLAINERS[place] for place in np.argsort(-printed))
         found = {}
         for name in _networks(table):
             means = _means(table.filter(pl.col("network") == name))
-            if is_robust(name) == (kind == "robust") and len(means) == len(EXPLAINERS):
-                found[name] = rank_correlation([means[one] for one in EXPLAINERS], printed)
+            if is_robust(name) == (kind == "robust") and len(means) == len(PRINTED_EXPLAINERS):
+                found[name] = rank_correlation([means[one] for one in PRINTED_EXPLAINERS], printed)
         said = f"order of the explainers, {kind}: {order}"
         if not found:
             yield Claim("Table 1", said, "no network has all six", "not run")
@@ -183,7 +183,7 @@ def _backbones(table: pl.DataFrame) -> Iterator[Claim]:
         names = [name for name in _networks(table) if is_robust(name) == (kind == "robust")]
         told, agrees = _together(table.filter(pl.col("network").is_in(names)))
         said = f"rank correlation of model and explanation over the backbones, {kind}: " + ", ".join(
-            f"{name} {value:g}" for name, value in zip(EXPLAINERS, printed, strict=True)
+            f"{name} {value:g}" for name, value in zip(PRINTED_EXPLAINERS, printed, strict=True)
         )
         yield Claim("Table 1", said, told, agrees)
 
@@ -194,7 +194,7 @@ def _together(table: pl.DataFrame) -> tuple[str, Agrees]:
     model = {name: rows.filter(pl.col("explainer") == "score")["value"].to_numpy() for name, rows in by.items()}
     means = {name: _means(rows) for name, rows in by.items()}
     told, rhos, p = [], [], []
-    for explainer in EXPLAINERS:
+    for explainer in PRINTED_EXPLAINERS:
         known = [name for name in by if explainer in means[name] and len(model[name])]
         rho, chance = rank_correlation([means[name][explainer] for name in known], [model[name].mean() for name in known])
         if math.isfinite(rho):
@@ -261,7 +261,7 @@ def _across(table: pl.DataFrame, faithful: pl.DataFrame, similarity: str) -> Cla
         constants = rows.group_by("explainer").agg(pl.col("value").mean()).sort("value", descending=True)
         order = [spec for spec in constants["explainer"] if named(spec) is not None]
         values = images_by(faithful.filter(pl.col("network") == name), order)
-        if len(order) == len(EXPLAINERS) and len(values) > 1:
+        if len(order) == len(PRINTED_EXPLAINERS) and len(values) > 1:
             found[name] = inside(values)
             best[name] = named(order[found[name].best])
     return _supported("Fig. 6", said, found, lambda name: f"best {best[name]}")

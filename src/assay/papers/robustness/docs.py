@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from assay.papers.pages import publish_study
-from assay.papers.robustness.claims import RULES
-from assay.papers.robustness.settings import RobustnessSettings, preset
+from assay.papers.robustness.claims import CLAIM_RULES
+from assay.papers.robustness.settings import RobustnessSettings, robustness_preset
 
-__all__ = ["publish"]
+__all__ = ["publish_robustness"]
 
 _TABLES: dict[str, tuple[str, ...]] = {
     "claims": (),
@@ -28,7 +28,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
 """Tables, with the plots that follow them."""
 
 
-def publish(run: Path, docs: Path, settings: RobustnessSettings, file: Path | None = None) -> Path:
+def publish_robustness(run: Path, docs: Path, settings: RobustnessSettings, file: Path | None = None) -> Path:
     """Write `robustness-PRESET.md`, or a page of the study file's name; see `assay.papers.pages.publish_study`.
 
     Args:
@@ -45,7 +45,7 @@ def publish(run: Path, docs: Path, settings: RobustnessSettings, file: Path | No
 
 
 def _head(settings: RobustnessSettings) -> list[str]:
-    usual = preset(settings.preset, settings.seed)
+    usual = robustness_preset(settings.preset, settings.seed)
     changed = [name for name in RobustnessSettings.model_fields if getattr(settings, name) != getattr(usual, name)]
     besides = f", with other settings of {', '.join(changed)} (see the experiment setup)" if changed else ""
     return [
@@ -54,5 +54,5 @@ def _head(settings: RobustnessSettings) -> list[str]:
         f"Written by `assay study robustness --preset {settings.preset} --seed {settings.seed}`{besides}; the numbers are those of "
         'one run on the machine named below. Tables are the paper\'s (Tan and Tian, ICML 2023) unless their title says "Ours".',
         "",
-        f"Rules. {RULES}",
+        f"Rules. {CLAIM_RULES}",
     ]

@@ -10,9 +10,9 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from assay.papers.files import Drawing
-from assay.papers.robustness.claims import PAPERS, graded, images_by, is_faithful, is_lipschitz, widths
-from assay.papers.robustness.printed import EXPLAINERS, named
-from assay.report.figures.plots import Curve, curves
+from assay.papers.robustness.claims import PAPERS, images_by, is_faithful, is_graded, is_lipschitz, widths
+from assay.papers.robustness.printed import PRINTED_EXPLAINERS, named
+from assay.report.figures.plots import DrawnCurve, curves
 from assay.stats.intervals import means
 
 __all__ = ["figures"]
@@ -24,10 +24,10 @@ def figures(values: pl.DataFrame) -> Iterator[Drawing]:
     """All figures, in the order of the paper.
 
     Args:
-        values: Those of the probability, as `assay.papers.robustness.claims.cells` gives them.
+        values: Those of the probability, as `assay.papers.robustness.claims.distinct_cells` gives them.
     """
-    doses = list(_doses(values.filter(graded() & (pl.col("measure") == PAPERS))))
-    values = values.filter(~graded())
+    doses = list(_doses(values.filter(is_graded() & (pl.col("measure") == PAPERS))))
+    values = values.filter(~is_graded())
     if doses:
         caption = (
             "After the paper's Fig. 3: the local Lipschitz constants of explanations against that of the model, over networks of one "
@@ -57,21 +57,21 @@ def figures(values: pl.DataFrame) -> Iterator[Drawing]:
         yield Drawing("fig6", caption, partial(_log_curves, across), False)
 
 
-def _doses(rows: pl.DataFrame) -> Iterator[Curve]:
+def _doses(rows: pl.DataFrame) -> Iterator[DrawnCurve]:
     found = [*rows.group_by("network", "explainer").agg(pl.col("value").mean()).iter_rows()]
     model = dict(sorted(((name, value) for name, spec, value in found if spec == "score"), key=lambda one: one[1]))
-    for explainer in EXPLAINERS:
+    for explainer in PRINTED_EXPLAINERS:
         known = {name: value for name, spec, value in found if named(spec) == explainer and name in model}
         if len(known) > 2:
             order = [name for name in model if name in known]
-            yield Curve(explainer, tuple(model[name] for name in order), tuple(known[name] for name in order))
+            yield DrawnCurve(explainer, tuple(model[name] for name in order), tuple(known[name] for name in order))
 
 
-def _log_curves(panels: dict[str, list[Curve]]) -> Figure:
+def _log_curves(panels: dict[str, list[DrawnCurve]]) -> Figure:
     return curves(panels, "local Lipschitz constant over the largest", scale="log")
 
 
-def _over_widths(rows: pl.DataFrame) -> list[Curve]:
+def _over_widths(rows: pl.DataFrame) -> list[DrawnCurve]:
     found = []
     for (network, _), own in rows.group_by("network", "measure", maintain_order=True):
         known = widths(own["explainer"].unique().to_list())
@@ -79,17 +79,17 @@ def _over_widths(rows: pl.DataFrame) -> list[Curve]:
         if len(known) > 2 and len(table) > 1:
             ends = means(table)
             columns = (tuple(getattr(one, side) for one in ends) for side in ("mean", "low", "high"))
-            found.append(Curve(str(network), tuple(known), *columns))
+            found.append(DrawnCurve(str(network), tuple(known), *columns))
     return found
 
 
-def _divided(curve: Curve) -> Curve:
+def _divided(curve: DrawnCurve) -> DrawnCurve:
     top = max(map(abs, curve.y)) or 1.0
     low, high = ((tuple(value / top for value in side) if side else None) for side in (curve.low, curve.high))
-    return Curve(curve.label, curve.x, tuple(value / top for value in curve.y), low, high)
+    return DrawnCurve(curve.label, curve.x, tuple(value / top for value in curve.y), low, high)
 
 
-def _across(constants: pl.DataFrame, faithful: pl.DataFrame) -> Iterator[Curve]:
+def _across(constants: pl.DataFrame, faithful: pl.DataFrame) -> Iterator[DrawnCurve]:
     for (network,), own in faithful.group_by("network", maintain_order=True):
         specs = [spec for spec in own["explainer"].unique(maintain_order=True) if named(spec) is not None]
         moved = constants.filter((pl.col("network") == network) & pl.col("explainer").is_in(specs))
@@ -98,4 +98,4 @@ def _across(constants: pl.DataFrame, faithful: pl.DataFrame) -> Iterator[Curve]:
         table = images_by(own, order)
         if len(table) > 1:
             x = np.array([robust[spec] for spec in order])
-            yield Curve(str(network), tuple(map(float, x / x.max())), tuple(map(float, table.mean(0))))
+            yield DrawnCurve(str(network), tuple(map(float, x / x.max())), tuple(map(float, table.mean(0))))

@@ -101,7 +101,7 @@ def make_graded(
     Raises:
         AssayError: The weights, the data or the folder cannot be used.
     """
-    net, card = checkpoint.read(start)
+    net, card = checkpoint.read_checkpoint(start)
     made = []
     for eps in EPS:
         path = folder / f"{Path(start).stem}{GRADED}{eps}{checkpoint.SUFFIX}"

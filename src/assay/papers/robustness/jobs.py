@@ -28,7 +28,7 @@ from assay.models.seeded import seeded
 from assay.papers import paper as price
 from assay.papers.robustness.condition import ConditionStudy
 from assay.papers.robustness.measured import Measured
-from assay.papers.robustness.networks import Network, graded, networks
+from assay.papers.robustness.networks import PaperNetwork, graded_networks, networks
 from assay.papers.robustness.settings import RobustnessSettings
 from assay.run.blocks import Blocks
 from assay.study.asked import Asked
@@ -113,10 +113,13 @@ class Jobs:
         return found
 
     @cached_property
-    def networks(self) -> dict[str, Network]:
+    def networks(self) -> dict[str, PaperNetwork]:
         """The networks by name."""
         folder, own = self.settings.weights, self.settings.graded
-        found = (*networks(self.settings.models, None if folder is None else Path(folder)), *(() if own is None else graded(Path(own))))
+        found = (
+            *networks(self.settings.models, None if folder is None else Path(folder)),
+            *(() if own is None else graded_networks(Path(own))),
+        )
         return {one.name: one for one in found}
 
     @cached_property

@@ -14,7 +14,7 @@ from assay.models.sources.card import Card
 from assay.models.sources.trainings import FIRST, ROBUST, TRAININGS, TWINS, backbone, is_robust, lineage, training_command
 from assay.papers.settings import Preset
 
-__all__ = ["GRADED", "Network", "default_models", "graded", "networks"]
+__all__ = ["GRADED", "PaperNetwork", "default_models", "graded_networks", "networks"]
 
 GRADED = "-eps"
 """What stands before the radius in the name of a network of figure 3; see `assay.papers.robustness.graded`."""
@@ -23,7 +23,7 @@ _FEWEST = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
+class PaperNetwork:
     """A network with its weights.
 
     Attributes:
@@ -60,7 +60,7 @@ def default_models(preset: Preset) -> tuple[str, ...]:
     return tuple(name for name in studied if name in checkpoint.shipped()) or studied
 
 
-def networks(models: Sequence[str], weights: Path | None) -> tuple[Network, ...]:
+def networks(models: Sequence[str], weights: Path | None) -> tuple[PaperNetwork, ...]:
     """The networks with their weights: NAME.safetensors of the folder where it is there, else shipped, else a checkpoint's path.
 
     Args:
@@ -79,10 +79,10 @@ def networks(models: Sequence[str], weights: Path | None) -> tuple[Network, ...]
     missing = [name for name, place in places.items() if place is None]
     if missing:
         raise WeightsError(_message(missing, weights))
-    return tuple(Network(name, *checkpoint.read(place)) for name, place in places.items() if place is not None)
+    return tuple(PaperNetwork(name, *checkpoint.read_checkpoint(place)) for name, place in places.items() if place is not None)
 
 
-def graded(folder: Path) -> tuple[Network, ...]:
+def graded_networks(folder: Path) -> tuple[PaperNetwork, ...]:
     """Figure 3's networks, in the order of their radii.
 
     Raises:
@@ -91,7 +91,7 @@ def graded(folder: Path) -> tuple[Network, ...]:
     found = sorted(folder.glob(f"*{GRADED}*{checkpoint.SUFFIX}"), key=lambda path: float(path.stem.rpartition(GRADED)[2]))
     if len(found) < _FEWEST:
         raise WeightsError(f"{folder} has {len(found)} networks of graded robustness; make them by assay study graded --out {folder}")
-    return tuple(Network(path.stem, *checkpoint.read(path)) for path in found)
+    return tuple(PaperNetwork(path.stem, *checkpoint.read_checkpoint(path)) for path in found)
 
 
 def _stem(spec: str) -> str:

@@ -5,10 +5,12 @@ Source: Tan and Tian, ICML 2023, table 1, read in the authors' manuscript.
 
 from __future__ import annotations
 
-__all__ = ["EXPLAINERS", "RANKS", "TABLE_1", "named"]
+__all__ = ["PRINTED_EXPLAINERS", "RANKS", "TABLE_1", "named"]
 
-EXPLAINERS = ("Grad", "GI", "IG", "SG", "LIME", "SHAP")
-_NAMES = dict(zip(("Gradient", "GradientXInput", "IntegratedGradients", "SmoothGrad", "Lime", "KernelShap"), EXPLAINERS, strict=True))
+PRINTED_EXPLAINERS = ("Grad", "GI", "IG", "SG", "LIME", "SHAP")
+_NAMES = dict(
+    zip(("Gradient", "GradientXInput", "IntegratedGradients", "SmoothGrad", "Lime", "KernelShap"), PRINTED_EXPLAINERS, strict=True)
+)
 
 TABLE_1: dict[str, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
     "swin-cifar10": ("Swin-T", (6.556, 3.163, 1.140, 4.590, 1.558, 0.240), (0.084, 0.044, 0.107, 0.087, 0.566, 0.012)),

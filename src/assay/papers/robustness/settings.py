@@ -12,9 +12,9 @@ from assay.explain.smooth import SmoothGrad, samples_for
 from assay.models.heads import Output
 from assay.papers.robustness.networks import default_models
 from assay.papers.settings import Many, Preset, Strict, merged
-from assay.study.audit.standard import PAPER
+from assay.study.audit.standard import PAPER_EXPLAINERS
 
-__all__ = ["RobustnessSettings", "StudyPart", "chosen", "preset"]
+__all__ = ["RobustnessSettings", "StudyPart", "robustness_preset", "robustness_settings"]
 
 
 class StudyPart(Strict):
@@ -83,7 +83,7 @@ class RobustnessSettings(Strict):
 _LIPSCHITZ = "LocalLipschitz(draws=50, sigma=0.03)"
 _FAITHFUL = tuple(f"MarginalContribution(groups=100, similarity='{one}')" for one in ("inverse_l2", "pearson", "spearman"))
 _ON_LOGITS = tuple(one.replace(")", ", score='output')") for one in _FAITHFUL)
-_SIX = tuple(map(short, PAPER))
+_SIX = tuple(map(short, PAPER_EXPLAINERS))
 _GROUPS = {"gradients": _SIX[:2], "paths": _SIX[2:3], "SmoothGrad": _SIX[3:4], "surrogates": _SIX[4:]}
 """Explainers that cost about the same."""
 _SMALL = {
@@ -112,7 +112,7 @@ _OURS = ("Deletion(steps=16)", "Insertion(steps=16)", "Infidelity(samples=50, sc
 _ATTACKED = "AttackedSimilarity(attack=MapAttack(eps=0.00784313725490196, steps=10), distance=Cosine())"
 
 
-def preset(name: Preset, seed: int = 0) -> RobustnessSettings:
+def robustness_preset(name: Preset, seed: int = 0) -> RobustnessSettings:
     """The settings of a preset.
 
     Args:
@@ -126,14 +126,14 @@ def preset(name: Preset, seed: int = 0) -> RobustnessSettings:
     return _preset(name, seed, _SMALL, certified=4)
 
 
-def chosen(name: Preset, changes: dict[str, Any]) -> RobustnessSettings:
+def robustness_settings(name: Preset, changes: dict[str, Any]) -> RobustnessSettings:
     """A preset with changes, which may name another preset.
 
     Raises:
         SpecError: A change is unknown or out of range.
     """
     wanted: dict[str, Any] = {"preset": name, **changes}
-    return merged(preset("paper" if wanted["preset"] == "paper" else "small"), wanted)
+    return merged(robustness_preset("paper" if wanted["preset"] == "paper" else "small"), wanted)
 
 
 def _preset(name: Preset, seed: int, images: dict[str, int], certified: int) -> RobustnessSettings:

@@ -15,14 +15,14 @@ import torch
 from assay.core.progress import Progress, silent
 from assay.core.ranks import Ranks
 from assay.models.training.training import pick_device
-from assay.papers.files import RESULTS, grid, put, write_drawings, write_tables
+from assay.papers.files import RESULTS, grid, put_file, write_drawings, write_tables
 from assay.papers.paper import price, speed
-from assay.papers.robustness.claims import RULES, Claim, cells, claims
+from assay.papers.robustness.claims import CLAIM_RULES, Claim, claims, distinct_cells
 from assay.papers.robustness.figures import figures
 from assay.papers.robustness.jobs import Jobs, NetworkStudy
 from assay.papers.robustness.measured import VALUES
 from assay.papers.robustness.settings import RobustnessSettings
-from assay.papers.robustness.tables import tables
+from assay.papers.robustness.tables import robustness_tables
 from assay.report.page import Page, Section, Sentence, Tone
 from assay.report.render import write
 from assay.run.blocks import ArrayPart, Blocks
@@ -30,9 +30,9 @@ from assay.run.folder import Run
 from assay.run.sink import Sink
 from assay.study.asked import Asked
 
-__all__ = ["COMMAND", "RobustnessStudy", "do_steps", "foreseen", "share_steps", "study"]
+__all__ = ["ROBUSTNESS_COMMAND", "RobustnessStudy", "do_steps", "foreseen", "run_robustness", "share_steps"]
 
-COMMAND = "study robustness"
+ROBUSTNESS_COMMAND = "study robustness"
 _COSTS, _CERTIFICATES = "costs", "certificates"
 _TITLE = "Robust explanation: for free, or at the cost of faithfulness?"
 _LEAD = (
@@ -71,7 +71,7 @@ class RobustnessStudy:
         return self.folder / "report.html"
 
 
-def study(
+def run_robustness(
     settings: RobustnessSettings,
     folder: str | Path,
     progress: Progress = silent,
@@ -109,7 +109,7 @@ def study(
     hashed = ranks.once(lambda: jobs.data.hashed(progress))
     with Run.open(
         folder,
-        command=COMMAND,
+        command=ROBUSTNESS_COMMAND,
         settings=_flat(jobs, file, hashed),
         answers=lambda: jobs.answers(hashed),
         blocks=Blocks(len(jobs.steps), 1, "step"),
@@ -198,11 +198,11 @@ def _flat(jobs: Jobs, file: Path | None, hashed: str) -> dict[str, Any]:
 
 def _finish(jobs: Jobs, run: Run) -> None:
     """Put the steps together, hold them against the paper and write the results."""
-    values, costs = cells(_whole(run, VALUES)), _whole(run, _COSTS)
+    values, costs = distinct_cells(_whole(run, VALUES)), _whole(run, _COSTS)
     certified = _whole(run, _CERTIFICATES) if jobs.settings.certified else None
     found = claims(values)
     said = [_sentence(one) for one in found]
-    made = list(tables(jobs.networks, values, found, costs, certified))
+    made = list(robustness_tables(jobs.networks, values, found, costs, certified))
     kept = [VALUES, *([] if certified is None else [_CERTIFICATES])]
     for name in kept:
         run.merge(name, f"{name}.parquet")
@@ -221,14 +221,14 @@ def _finish(jobs: Jobs, run: Run) -> None:
             lead=_LEAD,
             facts=_facts(jobs, costs),
             verdict=tuple(said),
-            rules=RULES,
+            rules=CLAIM_RULES,
             sections=tuple(one for one in sections if one.parts),
             settings={key: _text(value) for key, value in jobs.settings.model_dump(mode="json").items()},
             record=run.answers,
         )
         write(page, run.folder / "report.html")
         result = {"verdict": [asdict(one) for one in said], "claims": [asdict(one) for one in found]}
-        files.append(put(run.folder, RESULTS, (json.dumps(result, indent=2) + "\n").encode()))
+        files.append(put_file(run.folder, RESULTS, (json.dumps(result, indent=2) + "\n").encode()))
     run.finish([*files, *drawn, "report.html", *(f"{name}.parquet" for name in kept)])
 
 

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from assay.papers.robustness.claims import PAPERS, Claim, graded, is_faithful
+from assay.papers.robustness.claims import PAPERS, Claim, is_faithful, is_graded
 from assay.papers.robustness.condition import ALONG, LONG
-from assay.papers.robustness.networks import Network
-from assay.papers.robustness.printed import EXPLAINERS, TABLE_1, named
+from assay.papers.robustness.networks import PaperNetwork
+from assay.papers.robustness.printed import PRINTED_EXPLAINERS, TABLE_1, named
 from assay.report.export import HIGH, LOW, Table, wide
 from assay.stats.intervals import means
 from assay.study.certify import certified_summary
 
-__all__ = ["tables"]
+__all__ = ["robustness_tables"]
 
 
 _TABLE_1 = (
@@ -25,14 +25,18 @@ _TABLE_1 = (
 )
 
 
-def tables(
-    networks: Mapping[str, Network], values: pl.DataFrame, found: Sequence[Claim], costs: pl.DataFrame, certificates: pl.DataFrame | None
+def robustness_tables(
+    networks: Mapping[str, PaperNetwork],
+    values: pl.DataFrame,
+    found: Sequence[Claim],
+    costs: pl.DataFrame,
+    certificates: pl.DataFrame | None,
 ) -> Iterator[Table]:
     """All tables.
 
     Args:
         networks: The networks by name.
-        values: As `assay.papers.robustness.claims.cells` gives them.
+        values: As `assay.papers.robustness.claims.distinct_cells` gives them.
         found: The claims.
         costs: A row for each step.
         certificates: A row for each network, image and radius.
@@ -42,8 +46,8 @@ def tables(
     ]
     yield Table("claims", "Printed in the paper, measured here.", "By the rules above.", pl.DataFrame(lines))
     yield _networks(networks, values)
-    doses = _of_six(values.filter(graded() & (pl.col("output") == "probability") & (pl.col("measure") == PAPERS)))
-    values = values.filter(~graded())
+    doses = _of_six(values.filter(is_graded() & (pl.col("output") == "probability") & (pl.col("measure") == PAPERS)))
+    values = values.filter(~is_graded())
     constants = values.filter(pl.col("measure") == PAPERS)
     for output in constants["output"].unique(maintain_order=True):
         rows = _of_six(constants.filter(pl.col("output") == output))
@@ -94,7 +98,7 @@ def tables(
     yield Table("steps", "What it took.", "Images, passes and minutes of one process, over all networks and outputs.", told, decimals=1)
 
 
-def _networks(networks: Mapping[str, Network], values: pl.DataFrame) -> Table:
+def _networks(networks: Mapping[str, PaperNetwork], values: pl.DataFrame) -> Table:
     score = values.filter(pl.col("explainer") == "score")
     lines = []
     for name, one in networks.items():
@@ -151,7 +155,7 @@ def _of_six(rows: pl.DataFrame) -> pl.DataFrame:
             name = known[one["explainer"]]
             line |= {name: one["mean"], f"{name}{LOW}": one["low"], f"{name}{HIGH}": one["high"]}
         lines.append(line)
-    order = [f"{name}{end}" for name in ("model", *EXPLAINERS) for end in ("", LOW, HIGH)]
+    order = [f"{name}{end}" for name in ("model", *PRINTED_EXPLAINERS) for end in ("", LOW, HIGH)]
     frame = pl.DataFrame(lines, infer_schema_length=None)
     return frame.select("network", *(name for name in order if name in frame.columns)) if lines else frame
 
@@ -159,10 +163,10 @@ def _of_six(rows: pl.DataFrame) -> pl.DataFrame:
 def _with_printed(rows: pl.DataFrame) -> pl.DataFrame:
     """The paper's lines under ours."""
     printed = [
-        {"network": f"printed: {name}, {kind}", **dict(zip(EXPLAINERS, figures, strict=True))}
+        {"network": f"printed: {name}, {kind}", **dict(zip(PRINTED_EXPLAINERS, figures, strict=True))}
         for name, *sides in TABLE_1.values()
         for kind, figures in zip(("standard", "robust"), sides, strict=True)
     ]
     frame = pl.DataFrame(printed)
-    shown = [name for name in ("network", *EXPLAINERS) if name in rows.columns]
+    shown = [name for name in ("network", *PRINTED_EXPLAINERS) if name in rows.columns]
     return pl.concat([rows, frame.select(shown)], how="diagonal")

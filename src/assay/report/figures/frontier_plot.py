@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from assay.report.figures.plots import COLOURS, blank, plain
+from assay.report.figures.plots import COLOURS, bare_frame, blank
 
-__all__ = ["PlotAxis", "Point", "WidthCurve", "trade_offs"]
+__all__ = ["PlotAxis", "Point", "WidthCurve", "plot_trade_offs"]
 
 _MARKERS, _DASHES = "osD^vPX", ("-", "--", ":", "-.")
 _COLUMNS, _WIDTH, _HEIGHT = 3, 3.7, 3.1
@@ -50,7 +50,7 @@ class WidthCurve:
     points: tuple[Point, ...]
 
 
-def trade_offs(across: PlotAxis, panels: Mapping[str, tuple[PlotAxis, Sequence[WidthCurve]]], width: str) -> Figure:
+def plot_trade_offs(across: PlotAxis, panels: Mapping[str, tuple[PlotAxis, Sequence[WidthCurve]]], width: str) -> Figure:
     """Draw the panels; axes run so that the upper right corner is always the better one.
 
     Args:
@@ -78,7 +78,7 @@ def trade_offs(across: PlotAxis, panels: Mapping[str, tuple[PlotAxis, Sequence[W
         panel.set_ylabel(_told(up), fontsize=8)
         panel.text(0.985, 0.985, "better ↗", transform=panel.transAxes, ha="right", va="top", fontsize=8, color="#157f3b")
         panel.grid(color="#e5e7eb", linewidth=0.7)
-        plain(panel)
+        bare_frame(panel)
     for panel in axes[len(panels) :]:
         panel.set_axis_off()
     handles = {line.get_label(): line for panel in axes for line in panel.get_lines() if not line.get_label().startswith("_")}

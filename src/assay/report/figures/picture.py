@@ -13,7 +13,7 @@ from assay.errors import ShapeError
 from assay.report.figures.colour import NOT_FINITE, robust_limit, signed_levels, signed_palette, sum_channels
 from assay.report.outline import edges
 
-__all__ = ["certified", "data_uri", "enlarge", "outlined", "overlay", "photo", "png_bytes"]
+__all__ = ["certified", "data_uri", "magnified", "outlined", "overlay", "photo", "png_bytes"]
 
 
 def photo(image: Tensor) -> Image.Image:
@@ -28,7 +28,7 @@ def photo(image: Tensor) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
-def enlarge(picture: Image.Image, side: int) -> Image.Image:
+def magnified(picture: Image.Image, side: int) -> Image.Image:
     """Repeat pixels by the smallest whole factor that makes the longer side at least `side` pixels."""
     factor = max(1, -(-side // max(picture.size)))
     return picture if factor == 1 else picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
@@ -58,7 +58,7 @@ def overlay(image: Tensor, attribution: Tensor, limit: float | None = None, trut
     levels = signed_levels(values, limit)
     strength = np.where(levels == NOT_FINITE, 1.0, np.abs(levels.astype(float) - 127) / 127)[..., None] ** 0.7
     blended = backdrop * (1 - strength) + signed_palette()[levels] * strength
-    shown = enlarge(Image.fromarray(blended.round().astype(np.uint8)), side)
+    shown = magnified(Image.fromarray(blended.round().astype(np.uint8)), side)
     return shown if truth is None else outlined(shown, truth, size)
 
 

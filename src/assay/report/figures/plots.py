@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-__all__ = ["COLOURS", "Curve", "Dot", "blank", "curves", "dots", "plain", "sheet", "to_bytes"]
+__all__ = ["COLOURS", "Dot", "DrawnCurve", "bare_frame", "blank", "curves", "dots", "sheet", "to_bytes"]
 
 COLOURS = (
     "#0b5fa5",
@@ -47,7 +47,7 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Curve:
+class DrawnCurve:
     """One curve with a band around it (None for none)."""
 
     label: str
@@ -93,12 +93,12 @@ def dots(
             panel.axvline(line, color=_GREY, linewidth=1, zorder=0)
         if limits:
             panel.set_xlim(limits)
-        plain(panel)
+        bare_frame(panel)
     return figure
 
 
 def curves(
-    panels: Mapping[str, Sequence[Curve]],
+    panels: Mapping[str, Sequence[DrawnCurve]],
     x_axis: str,
     scale: Literal["linear", "log"] = "linear",
     ticks: Sequence[float] | None = None,
@@ -138,7 +138,7 @@ def curves(
         panel.set_xlabel(x_axis)
         panel.set_title(title, fontsize=10, loc="left")
         panel.grid(color="#e5e7eb")
-        plain(panel)
+        bare_frame(panel)
     handles = {str(line.get_label()): line for panel in axes for line in panel.get_lines()}
     figure.legend(handles=[handles[label] for label in labels], loc="outside right center", frameon=False, fontsize=8)
     return figure
@@ -190,7 +190,7 @@ def blank(width: float, height: float) -> Figure:
     return figure
 
 
-def plain(panel: Axes) -> None:
+def bare_frame(panel: Axes) -> None:
     """Take away the frame's upper and right lines, and grey the others."""
     panel.spines[["top", "right"]].set_visible(False)
     panel.spines[["left", "bottom"]].set_color(_GREY)

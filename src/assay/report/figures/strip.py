@@ -11,7 +11,7 @@ from assay.report.summary import Summary
 from assay.report.table import Column, Line, by_measure, cue_of
 from assay.report.text import number
 
-__all__ = ["Axis", "Strip", "StripMark", "axis_of", "standings", "strips"]
+__all__ = ["Axis", "Strip", "StripMark", "axis_of", "standing_strips", "strips"]
 
 _KEYS = ("mean", "low", "high", "floor", "floor_low", "floor_high")
 _LOG_FROM = 50.0
@@ -66,7 +66,7 @@ def strips(summary: Summary) -> tuple[Strip, ...]:
     return tuple(_strip(column, lines) for column, lines in by_measure(summary))
 
 
-def standings(part: Standings) -> tuple[Strip, ...]:
+def standing_strips(part: Standings) -> tuple[Strip, ...]:
     """Lay out one strip for each measure, all on one axis on which 0 and 1 are marked."""
     known = [value for one in part.measures.values() for ends in one.values() for value in ends if math.isfinite(value)]
     low, high = max(_WIDEST[0], min([0.0, *known])), min(_WIDEST[1], max([1.0, *known]))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
+from assay.attack.ball import Norm
 from assay.attack.base import Attack
 from assay.attack.goals import Goal
 from assay.attack.map_attack import MapAttack
 from assay.errors import SpecError
 
-__all__ = ["RADII", "STEPS", "Norm", "asked_attack"]
+__all__ = ["RADII", "STEPS", "asked_attack"]
 
-Norm = Literal["linf", "l2", "l1"]
 RADII = {"linf": 8 / 255, "l2": 0.5}
 STEPS = 50
 

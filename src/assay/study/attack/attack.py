@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import polars as pl
 import torch
 
+from assay.attack.ball import Norm
 from assay.attack.base import Attack, AttackResult
 from assay.attack.distances import Distance, TopK
 from assay.attack.goals import Goal
@@ -21,7 +22,7 @@ from assay.report.attack import AttackView
 from assay.report.render import render
 from assay.report.text import plural
 from assay.run.record import record
-from assay.study.attack.asked import STEPS, Norm, asked_attack
+from assay.study.attack.asked import STEPS, asked_attack
 from assay.study.attack.findings import attack_grid, attack_page, attack_sentences, attack_summary
 from assay.study.attack.views import shown_attacks
 from assay.study.gallery import places

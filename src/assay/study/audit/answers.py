@@ -14,9 +14,9 @@ from assay.stats.intervals import LEVEL, Interval, ratio
 from assay.stats.tests import Above, holm, images_needed, not_worse, stepped
 from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, LAST, OWN, RANDOM, TRUTH
 
-__all__ = ["QUESTIONS", "SMALLEST", "Answers", "Rated", "Status", "answer"]
+__all__ = ["QUESTIONS", "SMALLEST", "Answers", "QuestionStatus", "Rated", "answer"]
 
-Status = Literal["yes", "no", "undecided", "open"]
+QuestionStatus = Literal["yes", "no", "undecided", "open"]
 
 QUESTIONS = ("where", "this image", "this model", "more than the image")
 SMALLEST = 0.2
@@ -95,7 +95,7 @@ class Answers:
         """The live measures that answer a question; see `_asked_of`."""
         return _asked_of(question, self.alive, self.faithful, self.blind)
 
-    def status(self, explainer: str, question: str) -> Status:
+    def status(self, explainer: str, question: str) -> QuestionStatus:
         """What the measures that answer a question say of it: more than the image is asked of any, the others of all."""
         own = self.table.filter((pl.col("explainer") == explainer) & (pl.col("question") == question))
         own = own.filter(pl.col("measure").is_in(self.asked_of(question)))

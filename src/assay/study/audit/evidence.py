@@ -12,10 +12,10 @@ from assay.report.page import Part
 from assay.stats.intervals import means
 from assay.study.audit.answers import Answers
 
-__all__ = ["agreement", "standings", "trade_offs"]
+__all__ = ["agreement_part", "standings_part", "trade_offs_part"]
 
 
-def standings(answers: Answers) -> tuple[Part, ...]:
+def standings_part(answers: Answers) -> tuple[Part, ...]:
     """Where scores by live measures lie from null to control; nothing where no measure tells anything.
 
     Args:
@@ -27,7 +27,7 @@ def standings(answers: Answers) -> tuple[Part, ...]:
     return (Standings(measures, answers.trusted),) if measures else ()
 
 
-def agreement(explainers: Sequence[str], parts: Iterable[pl.DataFrame]) -> tuple[Part, ...]:
+def agreement_part(explainers: Sequence[str], parts: Iterable[pl.DataFrame]) -> tuple[Part, ...]:
     """How much of their top tenth of the pixels each two explainers have in common.
 
     Args:
@@ -45,7 +45,7 @@ def agreement(explainers: Sequence[str], parts: Iterable[pl.DataFrame]) -> tuple
     return (Agreement(tuple(explainers), shares, whole["image"].n_unique()),)
 
 
-def trade_offs(summary: pl.DataFrame, trusted: tuple[str, ...]) -> tuple[Part, ...]:
+def trade_offs_part(summary: pl.DataFrame, trusted: tuple[str, ...]) -> tuple[Part, ...]:
     """Each measure of faithfulness against robustness: against attacks where there were any, else against the first measure of it.
 
     Args:

@@ -19,13 +19,13 @@ from assay.report.summary import MeasureNote, MeasureNotes, ScoreStrips, ScoreTa
 from assay.report.text import plural
 from assay.study.attack.views import shown_attacks
 from assay.study.audit.answers import QUESTIONS, Answers, answer
-from assay.study.audit.evidence import agreement, standings, trade_offs
-from assay.study.audit.looks import looked, model_sentences
+from assay.study.audit.evidence import agreement_part, standings_part, trade_offs_part
+from assay.study.audit.looks import model_looks, model_sentences
 from assay.study.audit.scores import AuditPlan
 from assay.study.audit.screen import screen
 from assay.study.audit.shown import shown
 from assay.study.audit.statistics import summarise_pieces
-from assay.study.audit.verdict import RULES, verdict
+from assay.study.audit.verdict import VERDICT_RULES, verdict
 from assay.study.gallery import gallery, places
 from assay.study.study import Asked, Done
 from assay.study.tally import Tally
@@ -118,11 +118,11 @@ def audit_page(plan: AuditPlan, asked: Asked, done: Done, found: Judged) -> Page
     scored = bool(found.summary.height)
     sections = [
         Section("Four questions", _ASKED, (Questions(questions),) if questions else (), "questions"),
-        Section("From null to control", _STANDS, standings(found.answers), "standings"),
+        Section("From null to control", _STANDS, standings_part(found.answers), "standings"),
         Section("Scores", "", (ScoreTable(summary),) if scored else (), "scores"),
         Section("The same scores as intervals", "", (ScoreStrips(summary),) if scored else (), "intervals"),
-        Section("Robustness against faithfulness", _TRADES, trade_offs(found.summary, found.answers.trusted), "trade-offs"),
-        Section("Do the explainers agree?", _AGREES, agreement(explainers, done.parts("agreement")), "agreement"),
+        Section("Robustness against faithfulness", _TRADES, trade_offs_part(found.summary, found.answers.trusted), "trade-offs"),
+        Section("Do the explainers agree?", _AGREES, agreement_part(explainers, done.parts("agreement")), "agreement"),
         Section("Maps", "", (gallery(images, explainers, list(found.notes), found.labels, why),), "gallery"),
         Section("Attacked maps", "", (Attacks(views),) if views else (), "attacks"),
         Section("What the measures say", "", (MeasureNotes(summary),) if scored else (), "measures"),
@@ -141,7 +141,7 @@ def audit_page(plan: AuditPlan, asked: Asked, done: Done, found: Judged) -> Page
         settings={**_settings(plan, asked, counted), **(asked.facts or _accuracy(counted, found.labels, model.head))},
         record=done.answers,
         problems=_listed(counted),
-        rules=RULES,
+        rules=VERDICT_RULES,
         cards=screen(found.summary, found.notes, found.answers, counted, found.labels, found.model),
     )
 
@@ -164,7 +164,7 @@ def _answered(plan: AuditPlan, done: Done) -> Answers:
 
 def _model(asked: Asked, done: Done, labels: Labels) -> tuple[list[Sentence], bool]:
     """What must be known of the model first, and whether its maps may be trusted."""
-    looks = looked(done.parts("classes"), done.parts("flat"))
+    looks = model_looks(done.parts("classes"), done.parts("flat"))
     if asked.mixed:
         looks.confidence = math.nan
     share, known = labels.accuracy(done.tally.pairs) if done.tally.pairs else (0.0, 0)

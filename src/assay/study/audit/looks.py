@@ -19,7 +19,7 @@ from assay.report.page import Sentence
 from assay.report.text import plural
 from assay.stats.intervals import share
 
-__all__ = ["Looks", "classes_table", "looked", "model_sentences", "random_weights"]
+__all__ = ["Looks", "classes_table", "model_looks", "model_sentences", "random_weights"]
 
 _GUESS = 0.05
 """Confidence above chance, as a share of what is possible, below which an output is a guess."""
@@ -86,7 +86,7 @@ def classes_table(decision: Decision, flat: dict[str, int]) -> dict[str, pl.Data
     return {"classes": table, "flat": pl.DataFrame({"explainer": list(flat), "images": list(flat.values())})}
 
 
-def looked(classes: Iterable[pl.DataFrame], flat: Iterable[pl.DataFrame]) -> Looks:
+def model_looks(classes: Iterable[pl.DataFrame], flat: Iterable[pl.DataFrame]) -> Looks:
     """What the blocks' tables come to."""
     found, sums, confidence = Looks(), np.zeros((0, 4)), 0.0
     for part in classes:

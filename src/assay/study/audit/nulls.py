@@ -35,12 +35,12 @@ __all__ = [
     "FLIPPED",
     "LAST",
     "MEAN",
-    "MOST",
+    "MOST_NULLS",
+    "NULL_STEPS",
     "OWN",
     "POSITIVE",
     "RANDOM",
     "SHIFTS",
-    "STEPS",
     "TRUTH",
     "Made",
     "Null",
@@ -50,7 +50,7 @@ __all__ = [
     "elsewhere",
     "judges",
     "random_phases",
-    "scored",
+    "scored_with_nulls",
     "unchanged",
 ]
 
@@ -72,9 +72,9 @@ MEAN = "mean contrast of the other images"
 POSITIVE = Occlusion(segments=Grid(rows=4, columns=4))
 """A map made from the model's own answers, which a measure that can tell anything here tells from the same map elsewhere."""
 TRUTH = "truth"
-STEPS = 8
+NULL_STEPS = 8
 """Steps of the curves by which nulls are compared; those of the scores are finer, and cost more."""
-MOST = 512
+MOST_NULLS = 512
 """Images, about, that are held against nulls; evenly spaced blocks where there are more."""
 _RANKED = 1 << 25
 _CATEGORIES = ("faithfulness", "localisation")
@@ -134,7 +134,7 @@ class Nulls:
 
     def wanted(self, rows: range, images: int) -> bool:
         """Whether a block at these positions of so many images is held against nulls."""
-        share = min(1.0, MOST / images) / len(rows)
+        share = min(1.0, MOST_NULLS / images) / len(rows)
         return bool(self.measures) and math.floor(rows.stop * share) > math.floor(rows.start * share)
 
     def extra(self, case: Case, maps: Sequence[Tensor], lost: Tensor) -> Made:
@@ -235,12 +235,12 @@ def coarse(measure: Measure) -> Measure | None:
     steps = {one.name for one in fields(measure)} & {"steps"}  # type: ignore[arg-type]
     if not steps:
         return None
-    few: Any = replace(measure, steps=min(STEPS, measure.steps))  # type: ignore[type-var, attr-defined]
+    few: Any = replace(measure, steps=min(NULL_STEPS, measure.steps))  # type: ignore[type-var, attr-defined]
     found: Measure = few
     return found
 
 
-def scored(
+def scored_with_nulls(
     measure: Measure, case: Case, maps: list[Tensor], explainers: Sequence[Explainer], made: list[Tensor]
 ) -> tuple[Tensor, Tensor | None]:
     """Scores (E, N) of the explainers' maps, and (maps, N) of what they are held against; None where there is nothing.

@@ -17,12 +17,12 @@ from assay.measure.base import Measure
 from assay.study.asked import Block
 from assay.study.audit.answers import Rated
 from assay.study.audit.looks import classes_table
-from assay.study.audit.nulls import Nulls, agreements, scored
+from assay.study.audit.nulls import Nulls, agreements, scored_with_nulls
 from assay.study.audit.standard import FLOOR
-from assay.study.gallery import GalleryImage, show
+from assay.study.gallery import GalleryImage, gallery_image
 from assay.study.study import Tell
 
-__all__ = ["AuditPlan", "BlockScores", "scores"]
+__all__ = ["AuditPlan", "BlockScores", "block_scores"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +92,11 @@ class BlockScores:
             if place is not None:
                 free.remove(place)
                 maps = [one[place] for one in self.maps.values()][:-1]
-                found.append((slot, show(block.batch, place, block.decision, maps, self.values[:, :, place])))
+                found.append((slot, gallery_image(block.batch, place, block.decision, maps, self.values[:, :, place])))
         return found
 
 
-def scores(plan: AuditPlan, block: Block, tell: Tell) -> BlockScores:
+def block_scores(plan: AuditPlan, block: Block, tell: Tell) -> BlockScores:
     """Explain a block of images and measure the maps.
 
     Args:
@@ -117,7 +117,7 @@ def scores(plan: AuditPlan, block: Block, tell: Tell) -> BlockScores:
     rated, against = [], []
     for place, measure in enumerate(plan.measures):
         tell(count * (len(maps) + 1 + place) // steps)
-        own, null = scored(measure, case, clean, everyone, made.maps if made and measure in nulls.measures else [])
+        own, null = scored_with_nulls(measure, case, clean, everyone, made.maps if made and measure in nulls.measures else [])
         rated.append(own)
         against += [] if null is None or made is None else [made.averaged(null)]
     values = torch.stack(rated).masked_fill(lost, math.nan).cpu()

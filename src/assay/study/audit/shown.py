@@ -9,7 +9,7 @@ import polars as pl
 
 from assay.models.labels import Labels
 from assay.study.audit.answers import Answers
-from assay.study.audit.scores import AuditPlan, scores
+from assay.study.audit.scores import AuditPlan, block_scores
 from assay.study.gallery import GalleryImage, places, unpack
 from assay.study.study import Asked, Done
 
@@ -87,7 +87,7 @@ def _again(plan: AuditPlan, asked: Asked, wanted: Sequence[int]) -> list[tuple[i
     alone = replace(plan, nulls=replace(plan.nulls, measures=()))
     found = []
     for block in asked.read([range(place, place + 1) for place in sorted(wanted)]):
-        kept = scores(alone, block, lambda _: None).shown([block.rows.start])
+        kept = block_scores(alone, block, lambda _: None).shown([block.rows.start])
         found += [(block.rows.start, one) for _, one in kept]
     return found
 
@@ -98,7 +98,7 @@ def _typical(plan: AuditPlan, asked: Asked, done: Done) -> list[GalleryImage]:
     if not found:
         first = done.tally.first or 0
         block = next(asked.read([done.blocks.rows(first // done.blocks.size)]))
-        found = scores(plan, block, lambda _: None).shown([first])
+        found = block_scores(plan, block, lambda _: None).shown([first])
     return [one for _, one in sorted(found, key=lambda item: item[0])]
 
 

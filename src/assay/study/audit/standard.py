@@ -15,12 +15,12 @@ from assay.measure.localisation import MaskIoU
 from assay.measure.perturbation import Deletion, Insertion
 from assay.measure.robustness import MaxSensitivity
 
-__all__ = ["EXPLAINERS", "FLOOR", "MEASURES", "PAPER"]
+__all__ = ["EXPLAINERS", "FLOOR", "MEASURES", "PAPER_EXPLAINERS"]
 
 FLOOR = RandomMap()
 """What every explainer must beat."""
 EXPLAINERS: tuple[Explainer, ...] = (Gradient(), GradientXInput(), IntegratedGradients(), SmoothGrad(), Lime(), KernelShap())
-PAPER: tuple[Explainer, ...] = (
+PAPER_EXPLAINERS: tuple[Explainer, ...] = (
     Gradient(),
     GradientXInput(),
     IntegratedGradients(rule="gauss_legendre", complete=False),

@@ -32,8 +32,8 @@ from assay.study.audit.answers import SMALLEST
 from assay.study.audit.audit import Audit
 from assay.study.audit.findings import audit_page, judged
 from assay.study.audit.nulls import Null, Nulls, judges
-from assay.study.audit.scores import AuditPlan, scores
-from assay.study.audit.standard import EXPLAINERS, FLOOR, MEASURES, PAPER
+from assay.study.audit.scores import AuditPlan, block_scores
+from assay.study.audit.standard import EXPLAINERS, FLOOR, MEASURES, PAPER_EXPLAINERS
 from assay.study.audit.views import scores_grid
 from assay.study.gallery import pack, places
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, result
@@ -74,7 +74,7 @@ class AuditStudy(Study):
     @property
     def explainers(self) -> tuple[Explainer, ...]:
         """What is asked for, without the floor."""
-        chosen = PAPER if self.preset == "paper" else EXPLAINERS if self.explainer is None else self.explainer
+        chosen = PAPER_EXPLAINERS if self.preset == "paper" else EXPLAINERS if self.explainer is None else self.explainer
         return tuple(one for one in chosen if one != FLOOR)
 
     def explained(self, asked: Asked) -> tuple[Explainer, ...]:
@@ -141,7 +141,7 @@ class AuditStudy(Study):
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """See `Study.block`; rows of scores, classes, flat, nulls and agreement, and the images of the gallery that the block has."""
-        found = scores(self.plan(asked), block, tell)
+        found = block_scores(self.plan(asked), block, tell)
         shown = found.shown(places(self.gallery, asked.images))
         return Kept({**found.tables, **({"gallery": pack(shown)} if shown else {})}, found.maps)
 
@@ -228,13 +228,14 @@ def audit(
         AssayError: A wrong input, named in the message, before work starts.
     """
     classes: tuple[str, ...] = ()
+    kind = type(images)
     if not isinstance(images, Tensor):
         check_model(model)
         held, classes = as_batch(images, model.reading), class_names(images) if labels is None else ()
         images, labels = held.images, held.labels if labels is None else labels
         truth, distractor = held.truth if truth is None else truth, held.distractor if distractor is None else distractor
         index, names = held.index if index is None else index, held.names if names is None else names
-    asked = Asked.given(model, images, targets, seed, index, names).beside(labels, truth, distractor, classes)
+    asked = Asked.given(model, images, targets, seed, index, names, kind).beside(labels, truth, distractor, classes)
     study = AuditStudy(
         explainer=None if explainers is None else tuple(built("explainer", explainers, Explainer)),
         measure=None if measures is None else tuple(built("measure", measures, Measure)),

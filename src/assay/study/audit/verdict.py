@@ -12,15 +12,15 @@ from assay.report.page import Sentence, Tone
 from assay.stats.dominance import dominated
 from assay.stats.intervals import LEVEL
 from assay.study.audit.answers import QUESTIONS, Answers
-from assay.study.audit.nulls import SHIFTS, STEPS
+from assay.study.audit.nulls import NULL_STEPS, SHIFTS
 from assay.study.audit.statistics import BETTER
 
-__all__ = ["RULES", "verdict"]
+__all__ = ["VERDICT_RULES", "verdict"]
 
 FRAGILE = 0.5
 FEW = 30
 ALIKE = 0.5
-RULES = (
+VERDICT_RULES = (
     "Four questions are asked of every explainer, by every measure of faithfulness and of known truth, image by image: does its map "
     f"say where (it is held against itself put elsewhere, the mean of {SHIFTS} places, and against itself with flipped signs), of this "
     "image (against its own map of another image of another class), of this model (against its own map of the model with the weights "
@@ -35,7 +35,7 @@ RULES = (
     "never trusted. A measure that does not tell a map made from the model's own answers (or the known evidence) from the same map "
     "elsewhere is silent here, and one that tells them so faintly that a map as good would not be shown to pass with this many images, "
     f"four times in five, is too weak here; neither is asked. The recommended one is the trusted explainer of the best standing on every "
-    f"other image, if it passes on the rest. Curves are compared with {STEPS} steps. Maps are called unstable when noise too small to "
+    f"other image, if it passes on the rest. Curves are compared with {NULL_STEPS} steps. Maps are called unstable when noise too small to "
     f"see changes them by more than {FRAGILE:.0%} of their size, fragile when less of them is left under an attack than under noise of "
     "its size, the 95 % intervals being apart."
 )

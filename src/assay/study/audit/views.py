@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from assay.core.display import library
+from assay.core.display import needed_library
 from assay.report.export import to_pandas
-from assay.report.faces import Face, drawn, fragment
+from assay.report.faces import Face, figure_picture, fragment
 from assay.report.figures.plots import Dot, dots
 from assay.report.page import Page, TextTable
 from assay.study.audit.answers import QUESTIONS, Answers
@@ -59,7 +59,7 @@ class AuditViews:
         Raises:
             AssayError: xarray is not installed.
         """
-        xarray = library("xarray")
+        xarray = needed_library("xarray")
         images, explainers = (self.scores[name].unique(maintain_order=True).to_list() for name in ("image", "explainer"))
         places = {name: {key: at for at, key in enumerate(keys)} for name, keys in (("image", images), ("explainer", explainers))}
         variables = {}
@@ -81,7 +81,7 @@ class AuditViews:
         asked = bool(self._answers.table.height)
         lines = tuple((name, *(self._answers.status(name, question) for question in QUESTIONS)) for name in names if asked)
         grid = TextTable("Does its map say", "…", ("explainer", *QUESTIONS), lines, (False,) * (1 + len(QUESTIONS)))
-        return fragment(Face(repr(self), self.page.verdict, (grid,) if lines else (), (drawn(self.plot(), _CAPTION),)))
+        return fragment(Face(repr(self), self.page.verdict, (grid,) if lines else (), (figure_picture(self.plot(), _CAPTION),)))
 
 
 def scores_grid(summary: pl.DataFrame) -> TerminalTable:

@@ -12,15 +12,15 @@ import polars as pl
 from assay.report.page import Sentence, Tone
 from assay.report.text import number, plural
 from assay.stats.intervals import Moments
-from assay.study.frontier.statistics import LEVEL, TOLERANCE, Bend, Outcome, bend, holm, outcome, resampled, trend
+from assay.study.frontier.statistics import FREE_WITHIN, LEVEL, Bend, TradeOutcome, bend, holm, outcome, resampled, trend
 
-__all__ = ["RULES", "cube", "frontier_summary", "frontier_trends", "knee_of", "p_words", "sentences"]
+__all__ = ["FRONTIER_RULES", "cube", "frontier_sentences", "frontier_summary", "frontier_trends", "knee_of", "p_words"]
 
 FEW = 30
-RULES = (
+FRONTIER_RULES = (
     "Every width is compared with width 0, image by image. A quantity gains at a width when the 95 % interval of the mean paired "
     "difference lies on the good side of zero, costs when on the bad side, is free when it holds zero and no loss above "
-    f"{TOLERANCE:.0%} of the value at width 0 (a one-sided test at 0.025), and is undecided otherwise. A quantity gets better (worse) "
+    f"{FREE_WITHIN:.0%} of the value at width 0 (a one-sided test at 0.025), and is undecided otherwise. A quantity gets better (worse) "
     f"over these widths when its rank correlation with the width, image by image, is above (below) zero: two-sided p below {LEVEL:g}, "
     "the larger one of Page's test and of a t test of these correlations, after Holm's correction over the explainer's quantities. "
     "That holds for other images at these widths. Images that move together are one witness of what widths do, so that a trend with "
@@ -113,7 +113,7 @@ def knee_of(table: pl.DataFrame, robustness: str, notion: str, seed: int) -> Ben
     return bend(robust, faithful, seed)
 
 
-def sentences(table: pl.DataFrame, summary: pl.DataFrame, trends: pl.DataFrame, robustness: str, seed: int) -> Iterator[Sentence]:
+def frontier_sentences(table: pl.DataFrame, summary: pl.DataFrame, trends: pl.DataFrame, robustness: str, seed: int) -> Iterator[Sentence]:
     """What somebody who chooses a width must know, the robustness first, then each notion of faithfulness.
 
     Args:
@@ -150,26 +150,26 @@ def p_words(p: float) -> str:
     return "not tested" if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def _word(last: Mapping[str, Any], move: Mapping[str, Any]) -> Outcome:
+def _word(last: Mapping[str, Any], move: Mapping[str, Any]) -> TradeOutcome:
     """What the largest width does to a quantity; a cost or a gain only where the trend agrees."""
-    word: Outcome = last["outcome"] or "undecided"
+    word: TradeOutcome = last["outcome"] or "undecided"
     if (word == "costs" and move["trend"] != "worse") or (word == "gains" and move["trend"] != "better"):
         return "undecided"
     return word
 
 
-def _price(notions: Mapping[str, Outcome]) -> str:
+def _price(notions: Mapping[str, TradeOutcome]) -> str:
     """What robustness costs, by each notion of faithfulness."""
-    heads: dict[Outcome, str] = {"free": "free by", "costs": "at a cost by", "gains": "with a gain by", "undecided": "undecided by"}
+    heads: dict[TradeOutcome, str] = {"free": "free by", "costs": "at a cost by", "gains": "with a gain by", "undecided": "undecided by"}
     groups = {head: [name for name, word in notions.items() if word == own] for own, head in heads.items()}
     return "; ".join(f"{head} {', '.join(names)}" for head, names in groups.items() if names)
 
 
 def _notion(
-    explainer: str, name: str, lines: list[dict[str, Any]], move: Mapping[str, Any], word: Outcome, rises: bool, knee: float | None
+    explainer: str, name: str, lines: list[dict[str, Any]], move: Mapping[str, Any], word: TradeOutcome, rises: bool, knee: float | None
 ) -> Sentence:
     last = lines[-1]
-    heads: dict[Outcome, tuple[Tone, str]] = {
+    heads: dict[TradeOutcome, tuple[Tone, str]] = {
         "gains": ("good", "gains"),
         "free": ("good", "free"),
         "costs": ("caution", f"at a cost: {_cost(last)}"),

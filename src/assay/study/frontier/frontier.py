@@ -15,12 +15,12 @@ from assay.core.files import replacing
 from assay.core.registry import nearest, short
 from assay.errors import DataError, ShapeError, SpecError
 from assay.report.export import to_pandas
-from assay.report.faces import Face, drawn, fragment
-from assay.report.figures.frontier_plot import trade_offs
+from assay.report.faces import Face, figure_picture, fragment
+from assay.report.figures.frontier_plot import plot_trade_offs
 from assay.report.figures.plots import to_bytes
 from assay.report.page import Sentence
 from assay.report.render import write
-from assay.study.frontier.findings import frontier_summary, frontier_trends, knee_of, sentences
+from assay.study.frontier.findings import frontier_sentences, frontier_summary, frontier_trends, knee_of
 from assay.study.frontier.page import frontier_page, lines_of_plot
 from assay.study.frontier.sweep import Sweep
 
@@ -82,7 +82,9 @@ class Frontier:
         return f"Frontier({self.explainer} of {self.model}: {widths} widths, {len(self.notions)} notions of faithfulness, {images} images)"
 
     def _repr_html_(self) -> str:
-        return fragment(Face(repr(self), self.sentences, pictures=(drawn(self.plot(), "Robustness against each notion of faithfulness"),)))
+        return fragment(
+            Face(repr(self), self.sentences, pictures=(figure_picture(self.plot(), "Robustness against each notion of faithfulness"),))
+        )
 
     def to_pandas(self, table: str = "table") -> Any:
         """One of the tables (table, summary, trends, status) as a pandas DataFrame.
@@ -100,7 +102,7 @@ class Frontier:
     @property
     def sentences(self) -> tuple[Sentence, ...]:
         """The verdict, with its tones."""
-        return tuple(sentences(self.table, self.summary, self.trends, self.robustness, self.seed))
+        return tuple(frontier_sentences(self.table, self.summary, self.trends, self.robustness, self.seed))
 
     @property
     def verdict(self) -> tuple[str, ...]:
@@ -229,4 +231,4 @@ def plot_frontiers(frontiers: Sequence[Frontier], labels: Sequence[str] | None =
     for one in frontiers:
         for quantity in (robustness or frontiers[0].robustness, *frontiers[0].notions):
             one._known(quantity)
-    return trade_offs(*lines_of_plot(frontiers, labels, robustness or frontiers[0].robustness))
+    return plot_trade_offs(*lines_of_plot(frontiers, labels, robustness or frontiers[0].robustness))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from assay.report.figures.frontier_plot import PlotAxis, Point, WidthCurve, trade_offs
+from assay.report.figures.frontier_plot import PlotAxis, Point, WidthCurve, plot_trade_offs
 from assay.report.figures.plots import to_bytes
 from assay.report.page import Page, Picture, Section, TextTable
 from assay.report.text import number
-from assay.study.frontier.findings import RULES, p_words
+from assay.study.frontier.findings import FRONTIER_RULES, p_words
 
 if TYPE_CHECKING:
     from assay.study.frontier.frontier import Frontier
@@ -40,7 +40,7 @@ def frontier_page(frontiers: Sequence[Frontier], problems: Sequence[tuple[str, s
     """
     first = frontiers[0]
     setup = first.record["setup"]
-    picture = Picture(_CAPTION, to_bytes(lambda: trade_offs(*lines_of_plot(frontiers, None, first.robustness)), "svg"), "svg")
+    picture = Picture(_CAPTION, to_bytes(lambda: plot_trade_offs(*lines_of_plot(frontiers, None, first.robustness)), "svg"), "svg")
     images = first.status.filter(pl.col("status") == "ok").height
     sections = [Section("Robustness against faithfulness", "", (picture,))]
     sections += [Section(one.explainer, "", (_widths(one), _trends(one))) for one in frontiers]
@@ -56,7 +56,7 @@ def frontier_page(frontiers: Sequence[Frontier], problems: Sequence[tuple[str, s
             "data": str(first.record["data"].get("name")),
         },
         verdict=tuple(sentence for one in frontiers for sentence in one.sentences),
-        rules=RULES,
+        rules=FRONTIER_RULES,
         sections=tuple(sections),
         settings={name: _plain(value) for name, value in setup.items() if name not in ("model", "explainers")},
         record=first.record,
@@ -67,7 +67,7 @@ def frontier_page(frontiers: Sequence[Frontier], problems: Sequence[tuple[str, s
 def lines_of_plot(
     frontiers: Sequence[Frontier], labels: Sequence[str] | None, robustness: str
 ) -> tuple[PlotAxis, dict[str, tuple[PlotAxis, list[WidthCurve]]], str]:
-    """What `assay.report.figures.frontier_plot.trade_offs` draws of frontiers with the same quantities.
+    """What `assay.report.figures.frontier_plot.plot_trade_offs` draws of frontiers with the same quantities.
 
     Args:
         frontiers: Of any explainers and models.

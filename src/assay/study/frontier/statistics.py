@@ -11,13 +11,13 @@ from scipy import stats
 from assay.core.noise import derive
 from assay.stats.intervals import LEVEL
 from assay.stats.tests import holm
-from assay.stats.trends import SAME, Trend, trend
+from assay.stats.trends import ROUNDING, Trend, trend
 
-__all__ = ["LEVEL", "SAME", "TOLERANCE", "Bend", "Outcome", "Trend", "bend", "holm", "outcome", "resampled", "trend"]
+__all__ = ["FREE_WITHIN", "LEVEL", "ROUNDING", "Bend", "TradeOutcome", "Trend", "bend", "holm", "outcome", "resampled", "trend"]
 
-Outcome = Literal["gains", "free", "costs", "undecided"]
+TradeOutcome = Literal["gains", "free", "costs", "undecided"]
 
-TOLERANCE = 0.05
+FREE_WITHIN = 0.05
 """The largest loss that still counts as none, as a share of the value at width 0."""
 _RESAMPLES = 2000
 
@@ -62,7 +62,7 @@ def resampled(values: np.ndarray, seed: int, resamples: int = _RESAMPLES) -> np.
     return spread
 
 
-def outcome(low: float, high: float, size: float, tolerance: float = TOLERANCE) -> Outcome:
+def outcome(low: float, high: float, size: float, tolerance: float = FREE_WITHIN) -> TradeOutcome:
     """What the interval of a paired improvement says.
 
     Args:
@@ -71,7 +71,7 @@ def outcome(low: float, high: float, size: float, tolerance: float = TOLERANCE) 
         size: The value at width 0, which losses are held against.
         tolerance: Share of it that still counts as no loss.
     """
-    rounding = SAME * abs(size)
+    rounding = ROUNDING * abs(size)
     if low > rounding:
         return "gains"
     if high < -rounding:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import polars as pl
 from torch import Tensor
 
-from assay.attack.ball import Ball, ball
+from assay.attack.ball import Ball, Norm, ball
 from assay.attack.base import Attack
 from assay.attack.distances import Distance, TopK
 from assay.attack.map_attack import MapAttack
@@ -29,7 +29,7 @@ from assay.models.targets import Targets
 from assay.report.figures.plots import to_bytes
 from assay.report.render import render
 from assay.report.text import number, plural
-from assay.study.attack.asked import STEPS, Norm, asked_attack
+from assay.study.attack.asked import STEPS, asked_attack
 from assay.study.frontier.frontier import FIGURE, Frontier, frontiers_of, plot_frontiers
 from assay.study.frontier.page import frontier_page
 from assay.study.frontier.plan import FAITHFULNESS, plan_sweep

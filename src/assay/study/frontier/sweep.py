@@ -43,14 +43,14 @@ __all__ = [
     "LARGEST",
     "LIPSCHITZ",
     "NOISE",
-    "PLAIN",
+    "UNSMOOTHED",
     "Quantity",
     "Sweep",
     "sweep_block",
     "width_of",
 ]
 
-PLAIN = "none"
+UNSMOOTHED = "none"
 """The kernel's name at width 0, where the explainer stands alone."""
 CHANGE, LARGEST, LIPSCHITZ = "mean change", "largest change", "local Lipschitz"
 CERTIFIED, CONFIDENCE = "certified cosine", 0.99
@@ -270,7 +270,7 @@ def width_of(kernel: Kernel | None) -> float:
 
 
 def _kernel_name(kernel: Kernel | None) -> str:
-    return PLAIN if kernel is None else short(kernel)
+    return UNSMOOTHED if kernel is None else short(kernel)
 
 
 def _names(measures: Sequence[Measure]) -> list[str]:

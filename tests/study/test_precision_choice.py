@@ -9,7 +9,7 @@ from assay.study import precision
 from assay.study.asked import Asked
 from assay.study.explain import ExplainStudy
 from assay.study.frontier.study import FrontierStudy
-from assay.study.precision import LEAST, Chosen, choose, with_precision
+from assay.study.precision import LEAST, Chosen, choose_precision, with_precision
 from reference.nets import normed, plain
 
 EXPLAINERS = (assay.Gradient(), assay.KernelShap(samples=20, segments=assay.Grid(rows=2, columns=2)))
@@ -29,7 +29,7 @@ def asked(net=None, count=LEAST):
 
 def test_sixteen_bits_are_taken_where_they_are_faster_and_change_nothing_and_no_pass_counts(ready):
     before = asked()
-    found = choose(before, EXPLAINERS)
+    found = choose_precision(before, EXPLAINERS)
     assert found.precision == "bfloat16"
     assert (before.model.passes.forward, before.model.passes.backward) == (0, 0)
     after = with_precision(before, found)
@@ -41,22 +41,22 @@ def test_sixteen_bits_are_taken_where_they_are_faster_and_change_nothing_and_no_
 
 
 def test_few_images_are_not_worth_a_try(ready):
-    assert choose(asked(count=LEAST - 1), EXPLAINERS) == Chosen("float32")
+    assert choose_precision(asked(count=LEAST - 1), EXPLAINERS) == Chosen("float32")
 
 
 def test_a_device_without_sixteen_bits_is_not_tried(monkeypatch):
     monkeypatch.setattr(precision, "settled", lambda *_: "float32")
-    assert choose(asked(), EXPLAINERS) == Chosen("float32")
+    assert choose_precision(asked(), EXPLAINERS) == Chosen("float32")
 
 
 def test_a_function_that_is_known_by_its_scores_stays_as_it_is(ready):
     given = Asked.given(assay.Classifier(lambda x: x.flatten(1)[:, :3]), torch.rand(LEAST, 3, 8, 8))
-    assert choose(given, EXPLAINERS) == Chosen("float32")
+    assert choose_precision(given, EXPLAINERS) == Chosen("float32")
 
 
 def test_what_is_hardly_faster_stays_in_thirty_two_bits_and_says_so(ready, monkeypatch):
     monkeypatch.setattr(precision, "_faster", lambda *_: 1.1)
-    found = choose(asked(), EXPLAINERS)
+    found = choose_precision(asked(), EXPLAINERS)
     assert found.precision == "float32"
     assert "hardly faster" in found.why
 
@@ -85,13 +85,13 @@ class Rough(nn.Module):
 
 
 def test_a_network_whose_probabilities_move_stays_in_thirty_two_bits_and_says_why(ready):
-    found = choose(asked(Drowning()), EXPLAINERS)
+    found = choose_precision(asked(Drowning()), EXPLAINERS)
     assert found.precision == "float32"
     assert "outputs move" in found.why
 
 
 def test_a_network_whose_maps_change_stays_in_thirty_two_bits_and_names_the_explainer(ready):
-    found = choose(asked(Rough()), (assay.Gradient(),))
+    found = choose_precision(asked(Rough()), (assay.Gradient(),))
     assert found.precision == "float32"
     assert "maps of Gradient rank pixels otherwise" in found.why
 

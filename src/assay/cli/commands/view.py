@@ -106,8 +106,8 @@ class View(options.NetworkOptions, options.PictureOptions):
         for one in settings.get("imports") or ():
             import_code(one)
         own = {one.name for one in (*fields(options.NetworkOptions), *fields(options.PictureOptions))} | {"images"}
-        kept = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items() if name in own}
-        paths = {name: Path(kept[name]) for name in ("weights", "classes") if kept.get(name) is not None}
+        kept: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items() if name in own}
+        paths: dict[str, Any] = {name: Path(kept[name]) for name in ("weights", "classes") if kept.get(name) is not None}
         kept |= {"device": self.device, "explainer": self.explainer or tuple(settings.get("explainer") or ())}
         asked = replace(self, **kept | paths)
         weights = folder / WEIGHTS
@@ -127,6 +127,7 @@ class View(options.NetworkOptions, options.PictureOptions):
         if self.folder is None or not (self.folder / MASKS).is_dir():
             return {}
         kept = zarr.open_group(str(self.folder / MASKS), mode="r")
-        numbers: dict[int, int] = {int(number): place for place, number in enumerate(kept["index"][:])}  # type: ignore[index,arg-type]
         masks: Any = kept["masks"]
+        index: Any = kept["index"]
+        numbers = {int(number): place for place, number in enumerate(index[:])}
         return {place: torch.from_numpy(masks[numbers[one]]) for place, one in enumerate(indices) if one in numbers}

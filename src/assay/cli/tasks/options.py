@@ -283,7 +283,7 @@ def mosaics(given: Selection, model: Classifier, grid: str, count: int | None, s
     found = re.fullmatch(r"(\d+)x(\d+)(?:@(0?\.\d+|[01]))?", grid.strip())
     if found is None:
         raise SpecError(f"--mosaic takes rows and columns, such as 2x2, and if wanted the least confidence, 2x2@0.9, not {grid!r}")
-    sure = {} if found[3] is None else {"confidence": float(found[3])}
+    sure: dict[str, Any] = {} if found[3] is None else {"confidence": float(found[3])}
     made = Mosaic(given.dataset, int(found[1]), int(found[2]), model=model, seed=seed, **sure)
     if count is not None and count > len(made):
         raise DataError(f"--count {count} asks for more mosaics than the {len(made)} that the model is sure of; ask for fewer")

@@ -226,7 +226,7 @@ def unchanged(one: Tensor, other: Tensor) -> Tensor:
         return torch.zeros(len(one), dtype=torch.bool, device=one.device)
     first, second = (each.flatten(1).double() for each in (one, other))
     sizes = [each.norm(dim=1, keepdim=True) for each in (first, second)]
-    apart = (first / sizes[0].clamp_min(1e-30) - second / sizes[1].clamp_min(1e-30)).norm(dim=1)
+    apart: Tensor = (first / sizes[0].clamp_min(1e-30) - second / sizes[1].clamp_min(1e-30)).norm(dim=1)
     return apart <= _ALIKE
 
 

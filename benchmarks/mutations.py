@@ -499,6 +499,13 @@ BOUNDS = _of(
 TUNE = _of(
     "tune",
     (
+        "the model meets masks without edges",
+        "drawn_masks(self.learned.masks, self.images, True) if self.plan.edges",
+        "drawn_masks(self.learned.masks, self.images, False) if self.plan.edges",
+        "test_edges.py",
+    ),
+    ("masks of new images without edges", "return drawn_masks(total, images, self.edges)", "return drawn_masks(total, images, False)", "test_edges.py"),
+    (
         "masks averaged over the wrong rounds",
         "0 if self.average else chosen : chosen + 1]",
         "0 if self.average else chosen :]",
@@ -519,8 +526,8 @@ TUNE = _of(
     ),
     (
         "masks the wrong way round",
-        "torch.lerp(backgrounds, images, enlarge(",
-        "torch.lerp(images, backgrounds, enlarge(",
+        "torch.lerp(backgrounds, images, enlarge_masks(",
+        "torch.lerp(images, backgrounds, enlarge_masks(",
         "test_masks.py test_diet.py",
     ),
     ("rounding noise has a slope", "(apart - tolerance).clamp(min=0) if tolerance else apart", "apart", "test_simplify.py"),

@@ -10,7 +10,7 @@ import assay
 from assay.bench.exam.exam import COUNTS, SUBSETS, SeatScores, judge, lines
 from assay.bench.exam.maps import CELLS, Call, blind, flawed, foreign, worth
 from assay.bench.exam.networks import Cells, Colours, Linear, cell_values, coloured, exact_pixel_values, textures
-from assay.bench.exam.page import END, START, markdown, put
+from assay.bench.exam.page import END, START, exam_markdown, put
 from assay.bench.exam.pairs import PAIRS
 from assay.errors import DataError
 from assay.explain.superpixels.segments import Grid
@@ -133,7 +133,7 @@ def test_a_page_gets_the_figures_between_its_marks_again_and_again(tmp_path):
     cases, page = judge([made(names, {"right 0", "right 1", "right 2", "wrong 3"})]), tmp_path / "page.md"
     page.write_text(f"before\n{START}\nold\n{END}\nafter\n")
     for _ in range(2):
-        put(page, markdown(cases, "all cases, seed 0", {"other": "no data"}))
+        put(page, exam_markdown(cases, "all cases, seed 0", {"other": "no data"}))
     text = page.read_text()
     assert text.startswith(f"before\n{START}")
     assert text.endswith(f"{END}\nafter\n")

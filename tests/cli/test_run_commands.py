@@ -202,3 +202,18 @@ def test_a_damaged_folder_gives_one_line_for_each_command(run, place, harm):
         told.append((found.code, found.out))
     assert told[1][0] in (1, 2)
     assert name == "environment.json" or "identical" not in told[2][1]
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 garbage PAR1", b"[" * 1000], ids=["empty", "garbage", "text"])
+@pytest.mark.parametrize("table", ["status", "scores"])
+def test_going_on_over_a_damaged_part_is_one_line_that_says_how_to_mend_it(run, place, table, content):
+    assert run(*AUDIT, "--out", "out").code == 0
+    path = place / "out" / "parts" / table / "000001.parquet"
+    path.write_bytes(content)
+    (place / "out" / "summary.csv").unlink()
+    found = run(*AUDIT, "--out", "out")
+    assert (found.code, len([line for line in found.lines if line.startswith("assay: ")])) == (2, 1), found.err
+    assert f"{table}/000001.parquet" in found.lines[-1]
+    assert "remove it, and the same command makes it again" in found.lines[-1]
+    path.unlink()
+    assert run(*AUDIT, "--out", "out").code == 0

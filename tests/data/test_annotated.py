@@ -117,3 +117,16 @@ def test_annotations_need_files_and_one_truth(scans):
         Annotated(ImageFolder(str(scans / "scans")))
     with pytest.raises(SpecError, match="both say"):
         Annotated(ImageFolder(str(scans / "scans")), masks="a", boxes="b")
+
+
+def test_a_letterbox_keeps_the_proportions_of_image_and_mask_with_black_around(tmp_path):
+    for folder, value in (("scans", 128), ("masks", 255)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.full((20, 40), value, np.uint8)).save(tmp_path / folder / "a.png")
+    found = read(load(str(tmp_path / "scans"), reading=Reading(resize=(32, 32), letterbox=True), masks=str(tmp_path / "masks")), [0])
+    bright = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
+    bright[:, :, 8:24] = True
+    assert torch.equal(found.images > 0, bright.expand(1, 3, 32, 32))
+    assert torch.equal(found.truth, bright)
+    with pytest.raises(SpecError, match="letterbox fits pictures into a height and width"):
+        Reading(resize=32, letterbox=True)

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from assay.core.files import is_full, replacing, sha256, write_all
+from assay.core.files import contained, is_full, replacing, sha256, write_all
 from assay.core.ranks import Ranks
 from assay.errors import DataError
 from assay.models.training.fitting import State
@@ -192,9 +192,19 @@ class Run:
         self._since = time.monotonic()
 
     def tables(self, name: str) -> Iterator[pl.DataFrame]:
-        """The parts of a table that are there, by block, one in memory at a time."""
+        """The parts of a table that are there, by block, one in memory at a time.
+
+        Raises:
+            DataError: A part is damaged.
+        """
         for path in self._parts(name):
-            yield pl.read_parquet(path)
+            try:
+                with contained():
+                    table = pl.read_parquet(path)
+            except (pl.exceptions.PolarsError, OSError) as error:
+                reason = next(iter(str(error).splitlines()), "")
+                raise DataError(f"cannot read {path}: {reason}; remove it, and the same command makes it again") from error
+            yield table
 
     def merge(self, name: str, target: str, columns: Iterable[str] | None = None) -> None:
         """Write all parts of a table into one file of the folder, `.parquet` or `.csv`, in constant memory.

@@ -13,6 +13,7 @@ from assay.core.noise import derive
 from assay.core.precision import Precision
 from assay.core.ranks import Ranks
 from assay.models.seeded import seeded
+from assay.models.training.fitting import memory_format
 from assay.tune.backgrounds import Backdrop, fill
 from assay.tune.masks import Sums
 from assay.tune.network import logits_of
@@ -60,8 +61,9 @@ class Pair(nn.Module):
 
 
 def parallel(net: nn.Module, ranks: Ranks) -> nn.Module:
-    """The network as a `Pair`, whose gradients are the mean over all processes."""
-    pair = Pair(net)
+    """The network as a `Pair`, whose gradients are the mean over all processes; its weights lie as `memory_format` says."""
+    place = next(net.parameters(), torch.empty(0)).device
+    pair = Pair(net.to(memory_format=memory_format(net, place)))
     return DistributedDataParallel(pair) if ranks.world > 1 else pair
 
 
@@ -100,6 +102,7 @@ def tune(
         tell: Told the number of images done, over all processes.
     """
     sums, device = Sums(), wanted.device
+    layout = memory_format(pair, device)
     order = shuffled(total, seed)
     pair.train(rule.train_mode)
     with seeded(derive(seed, "layers"), device):
@@ -111,6 +114,7 @@ def tune(
             own = own if len(own) else torch.tensor([ranks.rank])
             rows = own // ranks.world
             clean, masked = pixels(images[rows.to(images.device)], device), masks[rows.to(device)]
+            clean = clean.contiguous(memory_format=layout)
             simple = simplify(clean, masked, fill(rule.background, clean, own.to(device), seed))
             with torch.autocast(device.type, torch.bfloat16, enabled=rule.precision == "bfloat16"):
                 logits = pair(clean, simple)

@@ -11,12 +11,12 @@ from assay.core.files import replacing
 from assay.errors import DataError
 from assay.report.text import plural
 
-__all__ = ["END", "START", "markdown", "put"]
+__all__ = ["END", "START", "exam_markdown", "put"]
 
 START, END = "<!-- the exam's figures: written by assay bench verdict --page -->", "<!-- end of the exam's figures -->"
 
 
-def markdown(cases: Sequence[ExamCase], told: str, left_out: Mapping[str, str]) -> str:
+def exam_markdown(cases: Sequence[ExamCase], told: str, left_out: Mapping[str, str]) -> str:
     """Tables of what is trusted by measures and images, by half, and what is missed by the default measures, kind by kind.
 
     Args:

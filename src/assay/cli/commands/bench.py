@@ -98,7 +98,7 @@ def examine_verdict(
 ) -> None:
     """Examine the verdict on maps of which it is known beforehand whether they are to be trusted (docs/verdict.md)."""
     from assay.bench.exam.exam import HALVES, examined, judge, lines
-    from assay.bench.exam.page import markdown, put
+    from assay.bench.exam.page import exam_markdown, put
     from assay.bench.exam.pairs import PAIRS
     from assay.core.environment import code
     from assay.core.files import replacing
@@ -117,7 +117,7 @@ def examine_verdict(
     table = lines(cases)
     if page is not None:
         told = f"{'all cases' if half == 'all' else f'the half {half}'}, seed {seed}"
-        put(page, markdown(cases, told, left_out))
+        put(page, exam_markdown(cases, told, left_out))
     if out is not None:
         content = {"code": code(), "seed": seed, "half": half, "left out": left_out, "lines": list(map(asdict, table))}
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -146,6 +146,9 @@ class PictureOptions:
     interpolation: Annotated[
         Literal["nearest", "bilinear", "bicubic", "lanczos"] | None, typer.Option(help="How --resize interpolates.", show_default=False)
     ] = None
+    letterbox: Annotated[
+        bool, typer.Option("--letterbox", help="With --resize height,width: keep the proportions, black around.", show_default=False)
+    ] = False
     channels: Annotated[int | None, typer.Option(min=1, max=3, help="1 for a grey network, 3 for RGB.", show_default=False)] = None
     labels: Annotated[
         str | None, typer.Option(help="Labels of a table: file.csv:path:label, the file and its two columns.", show_default=False)
@@ -172,6 +175,8 @@ class PictureOptions:
             raise SpecError("--channels is 1 for a grey network or 3 for RGB, not 2")
         if self.interpolation is not None and self.resize is None:
             raise SpecError("--interpolation says how --resize interpolates; give both or none")
+        if self.letterbox and "," not in (self.resize or ""):
+            raise SpecError("--letterbox fits pictures into a height and width; give both, such as --resize 224,224")
         told: dict[str, Any] = {
             "resize": pixel_side("resize", self.resize),
             "crop": pixel_side("crop", self.crop),
@@ -179,6 +184,7 @@ class PictureOptions:
             "channels": self.channels,
             "range": self.range,
             "window": self.window,
+            "letterbox": self.letterbox or None,
         }
         told = {name: value for name, value in told.items() if value is not None}
         return Reading(**told) if told else None

@@ -33,9 +33,10 @@ class Reading:
         range: Stored values that become 0 and 1, what lies outside being clipped; None for 0 and the largest possible
             value of 8- and 16-bit files, and for a DICOM file its own window.
         window: (centre, width), another way to say the range.
+        letterbox: Keep the proportions where `resize` is (height, width): the picture is fitted into it, with black around.
 
     Raises:
-        SpecError: A size is below 1, a range is empty, or both `range` and `window` are given.
+        SpecError: A size is below 1, a range is empty, both `range` and `window` are given, or there is nothing to fit into.
     """
 
     resize: Side | None = None
@@ -44,8 +45,11 @@ class Reading:
     channels: Literal[1, 3] = 3
     range: tuple[float, float] | None = None
     window: tuple[float, float] | None = None
+    letterbox: bool = False
 
     def __post_init__(self) -> None:
+        if self.letterbox and not isinstance(self.resize, tuple):
+            raise SpecError("Reading: letterbox fits pictures into a height and width; give resize as both, such as (224, 224)")
         for name in ("resize", "crop"):
             side = getattr(self, name)
             if isinstance(side, tuple):
@@ -100,7 +104,10 @@ class Reading:
             grey = np.tensordot(np.asarray(_GREY, np.float32), pixels, 1)[None] if len(pixels) == 3 else pixels
             pixels = grey if self.channels == 1 else np.repeat(grey, 3, axis=0)
         if self.resize is not None:
-            pixels = resized(pixels, _new_size(pixels.shape[1:], self.resize), self.interpolation, eight_bits)
+            size = _new_size(pixels.shape[1:], self.resize, self.letterbox)
+            pixels = resized(pixels, size, self.interpolation, eight_bits)
+            if self.letterbox and isinstance(self.resize, tuple):
+                pixels = _centre(pixels, self.resize)
         if self.crop is not None:
             pixels = _centre(pixels, (self.crop, self.crop) if isinstance(self.crop, int) else self.crop)
         return torch.from_numpy(np.ascontiguousarray(pixels, np.float32))
@@ -132,10 +139,11 @@ def resized(
     return done.astype(np.float32) / np.float32(255) if eight_bits else done.clip(0, 1).astype(np.float32)
 
 
-def _new_size(shape: tuple[int, ...], side: Side) -> tuple[int, int]:
-    if not isinstance(side, int):
-        return side
+def _new_size(shape: tuple[int, ...], side: Side, fitted: bool) -> tuple[int, int]:
     height, width = shape
+    if not isinstance(side, int):
+        share = min(side[0] / height, side[1] / width)
+        return (max(1, round(height * share)), max(1, round(width * share))) if fitted else side
     # As torchvision does: the longer side is rounded down.
     return (side, int(side * width / height)) if height <= width else (int(side * height / width), side)
 

@@ -169,7 +169,8 @@ class Annotated(Dataset):
 
     def _truth(self, item: Item) -> Tensor:
         own: Any = self.dataset
-        plain = Reading(own.reading.resize, own.reading.crop, "nearest" if own.size is None else own.reading.interpolation, 1)
+        method = "nearest" if own.size is None else own.reading.interpolation
+        plain = replace(own.reading, interpolation=method, channels=1, range=None, window=None)
         if item.index in self._files:
             path = self._files[item.index]
             mask = decode(path.read_bytes(), str(path), own.size, plain)

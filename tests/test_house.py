@@ -1,0 +1,109 @@
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+import assay
+
+ROOT = Path(assay.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+ONE_CONCEPT = {
+    "FORMS": "the differentiable forms that a module of attack/forms has for explainers",
+    "load": "the contract names them: assay.load takes a model, assay.data.load a data set",
+}
+"""Public names that stand in several modules, and what they have in common there."""
+CALLED_BY_USERS = {
+    "Classifier.__init__",
+    "Measure.__call__",
+    "attack_curve",
+    "audit",
+    "certify",
+    "compare",
+    "frontier",
+    "network",
+}
+"""What the contract calls with more than eight parameters, all but the first ones by name."""
+STILL_LONG = {"learn", "make_graded", "plan_sweep", "train", "tune"}
+"""Functions that are still to be shortened; nothing may be added."""
+
+
+def functions(tree):
+    """(name, node) of all functions, methods with their class."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            yield from ((f"{node.name}.{one.name}", one) for one in node.body if isinstance(one, ast.FunctionDef))
+    methods = {id(one) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for one in node.body}
+    yield from ((node.name, node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and id(node) not in methods)
+
+
+def parameters(node):
+    """How many a function takes, itself left out."""
+    every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    return len([one for one in every if one.arg not in ("self", "cls")]) + bool(node.args.vararg) + bool(node.args.kwarg)
+
+
+def public(tree):
+    """Names that a module defines for others."""
+    defined, listed = set(), set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined.add(node.name)
+            listed |= {node.name} - {name for name in [node.name] if name.startswith("_")}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = {one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+            defined |= names
+            if "__all__" in names and isinstance(node.value, ast.List):
+                listed |= set(ast.literal_eval(node.value))
+    return defined & listed
+
+
+def test_a_public_name_has_one_meaning():
+    homes = defaultdict(set)
+    for path, tree in TREES.items():
+        for name in public(tree):
+            homes[name].add(path)
+    assert {name: sorted(places) for name, places in homes.items() if len(places) > 1 and name not in ONE_CONCEPT} == {}
+    assert all(len(homes[name]) > 1 for name in ONE_CONCEPT)
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_folder_has_at_most_fourteen_modules(folder):
+    assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= 14
+
+
+def test_no_room_holds_more_than_fifteen_percent_of_the_lines():
+    lines = defaultdict(int)
+    for path in FILES:
+        lines[path.relative_to(ROOT).parts[0]] += len(path.read_text(encoding="utf-8").splitlines())
+    assert {room: many for room, many in lines.items() if many > 0.15 * sum(lines.values())} == {}
+
+
+def test_a_function_takes_at_most_eight_parameters():
+    long = {name for tree in TREES.values() for name, node in functions(tree) if parameters(node) > 8}
+    assert long - CALLED_BY_USERS == STILL_LONG
+
+
+def test_nothing_private_is_imported_across_files():
+    found = [
+        f"{path}: {alias.name}"
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "assay"
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+    ]
+    assert found == []
+
+
+def test_commands_of_several_options_are_dataclasses():
+    by_hand = [
+        f"{path}: {name}"
+        for path, tree in TREES.items()
+        if path.startswith("cli/commands/")
+        for name, node in functions(tree)
+        if parameters(node) > 8
+    ]
+    assert by_hand == []

@@ -133,8 +133,8 @@ def page(rows: list[dict[str, Any]]) -> str:
             layer = f"`{row['layer']}`" if row["layer"] else ""
             tables.append(f"| {row['name']} | {size} | {' | '.join(shown)} | {layer} |")
     notes = ["\n## Reasons\n", *(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))] if reasons else []
-    codes = {row.get("code") for row in rows}
-    told_rows = "all rows on the same code" if len(codes) == 1 and None not in codes else f"rows taken on {len(codes)} states of the code"
+    last = sum(row.get("code") == decisive() for row in rows)
+    told_rows = "all rows on the code as it is" if last == len(rows) else _states(rows)
     return "\n".join([HEAD.format(packages=packages, rows=told_rows, counts="\n".join(counts)), *tables, *notes]) + "\n"
 
 
@@ -164,6 +164,13 @@ def main() -> None:
         print(f"{row['name']}, {row.get('seconds')} s: {'; '.join(bad) or 'green'}", flush=True)  # noqa: T201
         RESULTS.write_text(json.dumps([known[one] for one in names if one in known], indent=1) + "\n")
     PAGE.write_text(page([known[one] for one in names if one in known]))
+
+
+def _states(rows: list[dict[str, Any]]) -> str:
+    """On how many states of the code rows were taken, where not all on the same."""
+    codes = [row["code"] for row in rows if row.get("code")]
+    known = f"{len(codes)} of {len(rows)} rows on {len(set(codes))} known states of the code"
+    return known if len(codes) == len(rows) else f"{known}, the others on earlier ones"
 
 
 def _due(names: list[tuple[str, str]], known: dict[tuple[str, str], dict[str, Any]], code: str) -> list[tuple[str, str]]:

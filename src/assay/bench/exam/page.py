@@ -32,7 +32,7 @@ def exam_markdown(cases: Sequence[ExamCase], told: str, left_out: Mapping[str, s
     parts.append(_shares(cases))
     halves = {half: [one for one in cases if one.set_aside is half] for half in (False, True)}
     if all(halves.values()):
-        parts.append("By the default measures, the half that rules were made on and the half that was set aside:")
+        parts.append("By the default measures, by half; rules are looked at on the practice half alone:")
         parts.append(_halves(halves))
     many = max(COUNTS)
     parts.append(f"Rightly trusted by the default measures, by kind of case, of {many} images:")

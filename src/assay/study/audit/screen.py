@@ -62,7 +62,9 @@ def plain_names(specs: Sequence[str]) -> dict[str, str]:
 def _use(answers: Answers, names: Mapping[str, str]) -> ScreenCard:
     lines = tuple(f"{names[spec]}: {_passes(answers, spec)}" for spec in names if answers.alive)
     if answers.recommended:
-        text = f"Use {names[answers.recommended]}. It was chosen on one half of the images and confirmed on the other."
+        many = len(answers.trusted)
+        why = "It alone passes every question" if many == 1 else f"Of the {many} that pass every question it scores best"
+        text = f"Use {names[answers.recommended]}. {why}: chosen on one half of the images and confirmed on the other."
         return ScreenCard(_USE, "good", text, lines)
     if answers.trusted:
         text = f"{_listed([names[one] for one in answers.trusted])} passed every question, but no choice among them was confirmed."
@@ -146,10 +148,10 @@ def _unknown(
 ) -> ScreenCard:
     lines = []
     if answers.silent:
-        lines.append(f"{_listed(list(answers.silent))}: cannot tell good maps from bad ones on these images, and was not counted")
+        lines.append(f"{_listed(list(answers.silent))}: cannot tell good maps from bad ones on these images; not counted")
     if answers.faint:
         weak = f"{_listed(list(answers.faint))}: too weak to tell good maps from bad ones by {plural(answers.images, 'image')}"
-        lines.append(f"{weak}, and was not asked" if len(answers.faint) == 1 else f"{weak}, and were not asked")
+        lines.append(f"{weak}; not asked")
     undecided = [spec for spec in names if any(answers.status(spec, one) == "undecided" for one in QUESTIONS)] if answers.alive else []
     for spec in undecided:
         many = answers.needed.get(spec)

@@ -22,7 +22,7 @@ __all__ = ["AuditViews", "scores_grid"]
 
 _TABLES = ("scores", "summary", "answers", "status")
 _SIGNS = {"better than random": " +", "worse than random": " -", "not shown to be better than random": " ="}
-_TITLE = "Mean scores; + better than the random map, - worse, = no better; ↑ higher is better, ↓ lower"
+_TITLE = "Mean scores; + better than the random map, - worse, = neither shown; ↑ higher is better, ↓ lower"
 _CAPTION = "Every explainer's mean score with its 95 % interval; the grey line is a random map's, diamonds are trusted explainers."
 
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 FILES = {
     "sheet.png",
+    "sheet.pdf",
     "maps.zarr",
     "maps.npz",
     "overlays",

@@ -113,3 +113,14 @@ def test_the_version_and_short_help_are_there(run):
 def test_a_grid_of_no_rows_is_drawn():
     grid = TerminalTable("nothing", ("a", "b"), ())
     assert list(table_parts(grid.head, grid.rows, 80)) == [(["a", "b"], [])]
+
+
+def test_tables_are_printed_as_latex_and_as_markdown_with_their_intervals(place, run):
+    told = run(*AUDIT, "--tex").out
+    assert told.startswith("None of these explainers is shown to be trustworthy here.\n\\begin{table}")
+    assert "\\begin{tabular}{lr}" in told
+    assert "Deletion $\\downarrow$" in told
+    assert " to " in next(line for line in told.splitlines() if line.startswith("Gradient &"))
+    table = [line for line in run("--md", *AUDIT).out.splitlines() if line.startswith("|")]
+    assert table[:2] == ["| explainer | Deletion ↓ |", "| --- | ---: |"]
+    assert "random map" in table[-1]

@@ -72,11 +72,11 @@ def test_without_gradio_the_command_says_how_to_get_it(place, run, monkeypatch):
 
 BUILT = """
 import json, torch, assay
-from assay.cli.commands.viewer import Viewer, app
+from assay.cli.commands.viewer import Viewer, viewer_page
 from assay.data.files.convert import as_batch
 from reference.nets import plain
 viewer = Viewer(assay.Classifier(plain()), as_batch(torch.rand(3, 3, 8, 8)), ("Gradient", "Occlusion(size=4)"))
-blocks = app(viewer)
+blocks = viewer_page(viewer)
 config = json.dumps(blocks.get_config_file(), default=str)
 print(json.dumps({"analytics": blocks.analytics_enabled, "names": viewer.names, "config": config}))
 """
@@ -92,6 +92,7 @@ def test_the_app_is_built_with_its_controls_and_without_analytics():
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["analytics"] is False
+    assert '"share"' not in told["config"]
     for one in ("Explainer", "Smoothing (sigma)", "Explain", "Attack", "DiET's mask", "Stop", *told["names"]):
         assert one in told["config"]
 

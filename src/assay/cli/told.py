@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -28,11 +28,13 @@ class Manner:
         quiet: No progress, no tables: the verdict in a line, and where the results are.
         json: One JSON object on standard output, and nothing else there.
         intervals: Tables show intervals beside means.
+        tables: How tables are printed: for people, as LaTeX or as Markdown, both with intervals.
     """
 
     quiet: bool = False
     json: bool = False
     intervals: bool = False
+    tables: Literal["text", "tex", "md"] = "text"
 
 
 _USUAL = Manner()
@@ -98,6 +100,10 @@ def print_grid(grid: TerminalTable, console: Console | None = None) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    manner = MANNER.get()
+    if manner.tables != "text":
+        typer.echo(_written(grid, manner.tables))
+        return
     console = console or _console()
     rows = [tuple(_INTERVAL.sub("", text) if not MANNER.get().intervals else text for text in row) for row in grid.rows]
     console.print(f"\n{grid.title}", markup=False, highlight=False)
@@ -140,6 +146,17 @@ def table_parts(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) 
         yield [head[0], *(headings[at] for at in shown)], [[name, *(columns[at][row] for at in shown)] for row, name in enumerate(first)]
         if (start := end) >= len(columns):
             return
+
+
+def _written(grid: TerminalTable, form: Literal["tex", "md"]) -> str:
+    """The whole table as LaTeX or Markdown."""
+    from assay.report.export import text_latex, text_markdown
+
+    rows = [[" ".join(text.split()) for text in row] for row in grid.rows]
+    numeric = [place > 0 and all(row[place][:1] in _NUMBERS for row in rows) for place in range(len(grid.head))]
+    if form == "tex":
+        return text_latex(grid.title, grid.head, rows, numeric)
+    return text_markdown(grid.title, "", grid.head, rows, numeric)
 
 
 def _wide(texts: Sequence[str]) -> int:

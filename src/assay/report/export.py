@@ -15,11 +15,24 @@ from assay.core.files import replacing
 from assay.core.registry import nearest
 from assay.errors import SpecError
 
-__all__ = ["TABLE_FORMS", "Table", "cell_texts", "headings", "latex", "markdown", "to_pandas", "wide", "write_table"]
+__all__ = [
+    "TABLE_FORMS",
+    "Table",
+    "cell_texts",
+    "headings",
+    "latex",
+    "markdown",
+    "text_latex",
+    "text_markdown",
+    "to_pandas",
+    "wide",
+    "write_table",
+]
 
 LOW, HIGH = " low", " high"
 """What the names of an interval's two columns add to the name of the value's."""
 TABLE_FORMS = ("csv", "md", "tex")
+_MATHS = {"−": "$-$", "–": "--", "≥": r"$\geq$", "≤": r"$\leq$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 _ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {mark: f"\\{mark}" for mark in "&%$#_{}"}
 
 
@@ -86,22 +99,47 @@ def cell_texts(table: Table) -> list[list[str]]:
 
 def markdown(table: Table) -> str:
     """The table in Markdown, its title and note above it."""
-    shown = headings(table)
-    rule = ["---:" if table.frame.schema[name].is_numeric() else "---" for name in shown]
-    lines = [shown, rule, *cell_texts(table)]
-    body = "\n".join("| " + " | ".join(_markdown_escaped(text) for text in line) + " |" for line in lines)
-    return f"**{table.title}** {table.note}".rstrip() + f"\n\n{body}\n"
+    numeric = [table.frame.schema[name].is_numeric() for name in headings(table)]
+    return text_markdown(table.title, table.note, headings(table), cell_texts(table), numeric)
 
 
 def latex(table: Table) -> str:
     """The table as a LaTeX `table` environment; needs the package booktabs."""
-    shown = headings(table)
-    layout = "".join("r" if table.frame.schema[name].is_numeric() else "l" for name in shown)
-    lines = [" & ".join(map(_latex_escaped, line)) + r" \\" for line in (shown, *cell_texts(table))]
+    numeric = [table.frame.schema[name].is_numeric() for name in headings(table)]
+    return text_latex(f"{table.title} {table.note}".strip(), headings(table), cell_texts(table), numeric, f"tab:{table.name}")
+
+
+def text_markdown(title: str, note: str, head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
+    """A table of texts in Markdown.
+
+    Args:
+        title: What stands above it in bold.
+        note: What follows the title.
+        head: Headings.
+        rows: Texts, as many as headings.
+        numeric: Which columns are of numbers, and stand to the right.
+    """
+    lines = [list(head), ["---:" if one else "---" for one in numeric], *map(list, rows)]
+    body = "\n".join("| " + " | ".join(_markdown_escaped(text) for text in line) + " |" for line in lines)
+    return f"**{title}** {note}".rstrip() + f"\n\n{body}\n"
+
+
+def text_latex(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], label: str = "") -> str:
+    """A table of texts as a LaTeX `table` environment; needs the package booktabs.
+
+    Args:
+        title: The caption.
+        head: Headings.
+        rows: Texts, as many as headings.
+        numeric: Which columns are of numbers, and stand to the right.
+        label: What a document may refer to it by.
+    """
+    layout = "".join("r" if one else "l" for one in numeric)
+    lines = [" & ".join(map(_latex_escaped, line)) + r" \\" for line in (head, *rows)]
     body = "\n".join(["\\toprule", lines[0], "\\midrule", *lines[1:], "\\bottomrule"])
-    caption = _latex_escaped(f"{table.title} {table.note}".strip())
+    named = f"\\label{{{label}}}\n" if label else ""
     return (
-        f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\label{{tab:{table.name}}}\n"
+        f"\\begin{{table}}\n\\centering\n\\caption{{{_latex_escaped(title)}}}\n{named}"
         f"\\begin{{tabular}}{{{layout}}}\n{body}\n\\end{{tabular}}\n\\end{{table}}\n"
     )
 
@@ -154,4 +192,6 @@ def _markdown_escaped(text: str) -> str:
 
 def _latex_escaped(text: str) -> str:
     escaped = "".join(_ESCAPES.get(mark, mark) for mark in text)
-    return escaped.replace("−", "$-$").replace("–", "--").replace("≥", r"$\geq$").replace("≤", r"$\leq$")
+    for mark, written in _MATHS.items():
+        escaped = escaped.replace(mark, written)
+    return escaped

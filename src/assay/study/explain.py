@@ -28,6 +28,7 @@ __all__ = ["ExplainStudy", "Explained"]
 _LONGEST = 120
 _LISTED = 20
 _ON_SHEET = 12
+_SHEETS: tuple[Literal["png", "pdf"], ...] = ("png", "pdf")
 _PREDICTED = {"image": pl.Int64, "name": pl.String, "predicted": pl.String, "probability": pl.Float64, "label": pl.String}
 
 
@@ -47,7 +48,7 @@ class ExplainStudy(Study):
     Attributes:
         explainer: Such as "SmoothGrad(sigma=0.05)"; may be given several times.
         maps: How maps are kept: a zarr folder of chunks alone, or one compressed npz file too.
-        overlays: Draw each map over its image, as PNG, and the first twelve images with all their maps on one sheet.
+        overlays: Draw each map over its image, as PNG, and the first twelve images with all their maps on one sheet, as PNG and PDF.
     """
 
     explainer: tuple[Explainer, ...]
@@ -83,7 +84,7 @@ class ExplainStudy(Study):
         arrays |= {name: block.spread(values.numpy()[keep], keep) for name, values in maps.items()}
         files = _overlays(block.batch, keep, maps) if self.overlays else {}
         if self.overlays and keep and block.rows.start == 0:
-            files["sheet.png"] = _sheet(asked, block, keep[:_ON_SHEET], maps)
+            files |= _sheet(asked, block, keep[:_ON_SHEET], maps)
         return Kept({"predictions": _predictions(asked, block, keep)}, maps, arrays, files)
 
     def conclude(self, asked: Asked, done: Done) -> Report:
@@ -133,8 +134,8 @@ def _overlays(batch: Batch, keep: Sequence[int], maps: Mapping[str, Tensor]) -> 
     return files
 
 
-def _sheet(asked: Asked, block: Block, places: Sequence[int], maps: Mapping[str, Tensor]) -> bytes:
-    """Images with what they are taken for, beside their maps by every explainer on one scale each, as PNG."""
+def _sheet(asked: Asked, block: Block, places: Sequence[int], maps: Mapping[str, Tensor]) -> dict[str, bytes]:
+    """Images with what they are taken for, beside their maps by every explainer on one scale each: as PNG, and as PDF for papers."""
     rows = _predictions(asked, block, places)
     names = [
         f"{row['name']}\n{row['predicted']} ({percent(row['probability'])})" + (f"\nlabelled {row['label']}" if row["label"] else "")
@@ -142,7 +143,8 @@ def _sheet(asked: Asked, block: Block, places: Sequence[int], maps: Mapping[str,
     ]
     at = list(places)
     images = block.batch.images[at].cpu().clamp(0, 1)
-    return to_bytes(lambda: show(images, {name: values[at] for name, values in maps.items()}, names), "png")
+    shown = {name: values[at] for name, values in maps.items()}
+    return {f"sheet.{form}": to_bytes(lambda: show(images, shown, names), form) for form in _SHEETS}
 
 
 def _file_name(text: str) -> str:

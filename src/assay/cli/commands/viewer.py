@@ -207,14 +207,17 @@ def viewer_page(viewer: Viewer) -> Any:
         with gradio.Row():
             with gradio.Column(scale=1):
                 pick = gradio.Dropdown(viewer.names, value=viewer.names[0], label="Image")
-                drop = gradio.Image(type="pil", label="or drop one", sources=["upload"], height=160)
+                drop = gradio.Image(type="pil", label="or drop one", sources=["upload"], height=160, buttons=["fullscreen"])
                 spec = gradio.Dropdown(list(viewer.specs), value=viewer.specs[0], label="Explainer", allow_custom_value=True)
                 sigma = gradio.Slider(0, 0.5, value=0, step=0.01, label="Smoothing (sigma)")
                 explain, attack = gradio.Button("Explain", variant="primary"), gradio.Button("Attack")
                 mask, stop = gradio.Button("DiET's mask"), gradio.Button("Stop", variant="stop")
             with gradio.Column(scale=2):
                 with gradio.Row():
-                    image, shown = gradio.Image(label="Image", interactive=False), gradio.Image(label="Map", interactive=False)
+                    # Without the button that sends a picture to a stranger's server.
+                    image, shown = (
+                        gradio.Image(label=name, interactive=False, buttons=["download", "fullscreen"]) for name in ("Image", "Map")
+                    )
                 told = gradio.Markdown()
 
         bar = gradio.Progress()

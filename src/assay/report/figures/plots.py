@@ -33,6 +33,8 @@ COLOURS = (
 )
 _STYLES = ("o-", "s--", "^-.", "D:", "v-", "P--", "X-.", "h:", "<-", ">--", "p-.")
 _GREY, _DPI = "#6b7280", 150
+_TIMELESS: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+"""What each form would otherwise say of when and by what it was made."""
 
 
 @dataclass(frozen=True)
@@ -168,11 +170,11 @@ def sheet(rows: Sequence[Sequence[Image.Image]], columns: Sequence[str], names: 
     return figure
 
 
-def to_bytes(draw: Callable[[], Figure], form: Literal["png", "svg"]) -> bytes:
+def to_bytes(draw: Callable[[], Figure], form: Literal["png", "svg", "pdf"]) -> bytes:
     """A figure as the bytes of a file, without the time at which it was made."""
     with matplotlib.rc_context({"svg.hashsalt": "assay", "svg.fonttype": "path", "font.size": 9}):
         page = io.BytesIO()
-        draw().savefig(page, format=form, dpi=_DPI, metadata={"Date": None} if form == "svg" else {"Software": None})
+        draw().savefig(page, format=form, dpi=_DPI, metadata=_TIMELESS[form])
     return page.getvalue()
 
 

@@ -12,6 +12,10 @@ def test_a_perfect_order_of_five_has_one_chance_in_120():
     assert rank_correlation([1, 2, 3, 4, 5], [9, 8, 6, 4, 2]) == pytest.approx((-1.0, 1.0))
 
 
+def test_a_perfect_order_of_ten_is_told_no_rarer_than_the_orders_that_were_drawn():
+    assert rank_correlation(range(10), range(10)) == pytest.approx((1.0, 1e-5))
+
+
 @pytest.mark.parametrize("count", [4, 6, 12])
 def test_the_correlation_is_scipys_and_its_p_value_that_of_a_permutation_test(count):
     random = np.random.default_rng(count)

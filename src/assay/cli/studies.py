@@ -114,7 +114,9 @@ def _run(kind: type[Experiment], task: Task | TrainTask | TuneTask, given: Mappi
             report = ran(ready)
         except DataError:
             # Another part may have begun the run meanwhile, and found another precision faster.
-            again = _decided(study, task, asked, ranks) if part is not None else ready
+            if part is None or not isinstance(task, Task):
+                raise
+            again = task.decided(study, asked, ranks)
             if again.model.precision == ready.model.precision:
                 raise
             report = ran(again)

@@ -135,7 +135,7 @@ def test_the_robustness_study_runs_from_a_file_and_is_resumed(run, tmp_path, mon
     found = run(*words, "--out", tmp_path / "run", "--docs", tmp_path / "docs")
     assert found.code == 0, found.err
     assert f"report: {tmp_path / 'run' / 'report.html'}" in found.out
-    assert (tmp_path / "docs" / "robustness-small.md").exists()
+    assert (tmp_path / "docs" / "tiny.md").exists()
     monkeypatch.chdir("/")
     again = run("run", "resume", tmp_path / "run", "--trust")
     assert again.code == 0, again.err

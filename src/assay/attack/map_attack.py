@@ -22,6 +22,7 @@ from assay.attack.predictions.prediction import loss_gradient
 from assay.core.noise import derive
 from assay.core.registry import check_at_least, check_positive, register
 from assay.explain.smooth import with_copies
+from assay.models.heads import Sigmoid
 
 __all__ = ["MapAttack"]
 
@@ -87,7 +88,8 @@ class MapAttack(Attack):
         shape = form(with_copies(scene.explainer, self.samples))
         case, every = scene.case, torch.ones(len(scene.case.images), dtype=torch.bool, device=scene.case.images.device)
         soft = Softened(case.model, self.beta)
-        copies = faithful(soft, case.images, case.logits) if shape.softens else [(soft, every)]
+        alone = case.decision.ids if isinstance(case.decision.head, Sigmoid) and case.logits.ndim == 2 else None
+        copies = faithful(soft, case.images, case.logits, alone) if shape.softens else [(soft, every)]
         judge.climbed.fill_(False)
         for restart in range(self.restarts):
 

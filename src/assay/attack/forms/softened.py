@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from assay.core.chunk import Chunks, most_useful
 from assay.errors import DerivativeError
 from assay.models.classifier import Classifier
+from assay.models.heads import of_class
 from assay.models.preparation.fold import function_name
 
 __all__ = ["Softened", "faithful"]
@@ -149,7 +150,7 @@ class Softened(Classifier):
         return super()._bytes_per_image(shape, backward) * (_DOUBLE if backward else 1)
 
 
-def faithful(soft: Softened, images: Tensor, outputs: Tensor) -> list[tuple[Softened, Tensor]]:
+def faithful(soft: Softened, images: Tensor, outputs: Tensor, ids: Tensor | None = None) -> list[tuple[Softened, Tensor]]:
     """Softened copies, and which images (N,) bool each is for: of several sharpnesses the least at which it still is the network there.
 
     Bends add up along a network, and those of a deep one can end in outputs that have nothing to do with its own.
@@ -158,13 +159,17 @@ def faithful(soft: Softened, images: Tensor, outputs: Tensor) -> list[tuple[Soft
         soft: The copy to begin with; the others are sharper.
         images: (N, C, H, W).
         outputs: (N, K, ...), the model's own; a copy's may be apart from them by their root mean square.
+        ids: (N,) the one output of each image that is compared, where the others are findings of their own; None for all.
     """
     left = torch.ones(len(images), dtype=torch.bool, device=images.device)
-    reach = outputs.flatten(1).square().mean(1).sqrt()
+    own = outputs if ids is None else of_class(outputs, ids)[:, None]
+    reach = own.flatten(1).square().mean(1).sqrt()
     copies = []
     for sharper in _SHARPER:
         found, rows = soft.sharper(sharper), left.nonzero()[:, 0]
-        near = (found.unchecked_logits(images[rows]) - outputs[rows]).flatten(1).abs().amax(1) <= reach[rows]
+        soft_outputs = found.unchecked_logits(images[rows])
+        theirs = soft_outputs if ids is None else of_class(soft_outputs, ids[rows])[:, None]
+        near = (theirs - own[rows]).flatten(1).abs().amax(1) <= reach[rows]
         mine = torch.zeros_like(left)
         mine[rows] = near | (sharper == _SHARPER[-1])
         left = left & ~mine

@@ -1,7 +1,9 @@
 """Labels from tables, masks from folders and boxes from COCO files find their images by name."""
 
+import io
 import json
 
+import datasets
 import numpy as np
 import polars as pl
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 
 from assay.core.registry import build
 from assay.data import ImageFolder, load, read
+from assay.data.files.convert import as_batch
 from assay.data.files.reading import Reading
 from assay.data.truth.annotated import Annotated
 from assay.errors import DataError, SpecError
@@ -130,3 +133,62 @@ def test_a_letterbox_keeps_the_proportions_of_image_and_mask_with_black_around(t
     assert torch.equal(found.truth, bright)
     with pytest.raises(SpecError, match="letterbox fits pictures into a height and width"):
         Reading(resize=32, letterbox=True)
+
+
+def masked_rows():
+    """Three pictures, and masks: white at the left, none, and 1 (of 0 and 1) at the right."""
+    pictures = [np.full((4, 6), 40 * n, np.uint8) for n in range(3)]
+    left, right = np.zeros((4, 6), np.uint8), np.zeros((4, 6), np.uint8)
+    left[:, :2], right[:, 4:] = 255, 1
+    return pictures, [left, None, right]
+
+
+def check_masks(truth):
+    expected = torch.zeros(3, 1, 4, 6, dtype=torch.bool)
+    expected[0, ..., :2] = expected[2, ..., 4:] = True
+    assert torch.equal(truth, expected)
+
+
+def as_png(array):
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("paths", [False, True])
+def test_masks_come_from_a_column_of_a_parquet_file(tmp_path, paths):
+    pictures, masks = masked_rows()
+    held = [None if one is None else as_png(one) for one in masks]
+    if paths:
+        for number, one in enumerate(held):
+            if one is not None:
+                (tmp_path / f"{number}.png").write_bytes(one)
+        held = [None if one is None else f"{number}.png" for number, one in enumerate(held)]
+    pl.DataFrame({"img": [as_png(one) for one in pictures], "mask": held, "label": [0, 1, 0]}).write_parquet(tmp_path / "x.parquet")
+    data = load(tmp_path / "x.parquet", masks="column:mask")
+    check_masks(read(data, range(3)).truth)
+    assert data[1].label == 1
+    with pytest.raises(DataError, match="no column of masks called 'maks'; did you mean mask"):
+        load(tmp_path / "x.parquet", masks="column:maks")
+
+
+def test_masks_come_from_a_column_of_datasets_saved_and_in_memory(tmp_path):
+    pictures, masks = masked_rows()
+    features = datasets.Features({"image": datasets.Image(), "mask": datasets.Image()})
+    rows = {"image": [Image.fromarray(one) for one in pictures], "mask": [one if one is None else Image.fromarray(one) for one in masks]}
+    made = datasets.Dataset.from_dict(rows, features=features)
+    made.save_to_disk(tmp_path / "saved")
+    data = load(tmp_path / "saved", masks="column:mask")
+    check_masks(read(data, range(3)).truth)
+    assert data.content_hash() != load(tmp_path / "saved").content_hash()
+    check_masks(as_batch(made).truth)
+    assert as_batch(made.remove_columns("mask")).truth is None
+
+
+def test_a_grey_mask_is_refused_and_images_without_columns_say_so(scans):
+    (scans / "masks").mkdir()
+    Image.new("L", (12, 8), 3).save(scans / "masks" / "case1.png")
+    with pytest.raises(DataError, match=r"mask of case1\.png is grey, 3 of 255"):
+        load(scans / "scans", masks=scans / "masks")[1]
+    with pytest.raises(DataError, match="Parquet files and data sets of datasets have columns"):
+        load(scans / "scans", masks="column:mask")

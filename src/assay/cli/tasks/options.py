@@ -153,7 +153,12 @@ class PictureOptions:
     labels: Annotated[
         str | None, typer.Option(help="Labels of a table: file.csv:path:label, the file and its two columns.", show_default=False)
     ] = None
-    masks: Annotated[str | None, typer.Option(help="Folder of masks of the evidence, named like the images.", show_default=False)] = None
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of masks of the evidence, named like the images; or column:NAME of the images' file.", show_default=False
+        ),
+    ] = None
     boxes: Annotated[str | None, typer.Option(help="COCO file with boxes of the evidence.", show_default=False)] = None
     range: Annotated[
         tuple[float, float] | None, typer.Option(help="Stored values of files that become black and white.", show_default=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -18,6 +19,7 @@ from assay.errors import EmptyBatchError, ImageTypeError, ShapeError
 
 __all__ = ["as_batch", "class_names"]
 
+_MASK = "mask"
 _IMAGES, _LABELS = ("image", "images", "img", "pixel_values", "x"), ("label", "labels", "target", "y")
 
 
@@ -31,7 +33,9 @@ def as_batch(images: Any, reading: Reading | None = None) -> Batch:
         reading: How pictures are prepared, such as `model.reading`; arrays and tensors are taken as they are.
 
     Returns:
-        Images, labels where there are any (whole numbers), masks of a data set of this package.
+        Images, labels where there are any (whole numbers), masks of a data set of this package, or of
+        the column `mask` of samples, white (255, or 1 where there is nothing else) where the evidence lies;
+            None or empty where there is none.
 
     Raises:
         ImageTypeError: It holds no images.
@@ -46,14 +50,46 @@ def as_batch(images: Any, reading: Reading | None = None) -> Batch:
         return _batch(list(_stack(images)), [])
     found: list[Tensor] = []
     labels: list[int] = []
+    masks: list[Any] = []
     for sample in _samples(images):
         image, label = _parted(sample)
         # A loader gives many at a time, told by the dimension more.
         many = isinstance(image, Tensor | np.ndarray) and image.ndim == 4
         found += list(_stack(image)) if many else [_single(image, reading or AS_IT_IS)]
+        if not many and isinstance(sample, Mapping) and _MASK in sample:
+            masks.append(sample[_MASK])
         if label is not None:
             labels += np.asarray(label).reshape(-1).astype(np.int64).tolist()
-    return _batch(found, labels)
+    batch = _batch(found, labels)
+    if not any(mask is not None for mask in masks):
+        return batch
+    return replace(batch, truth=_truth(masks, batch.images, reading or AS_IT_IS))
+
+
+def _truth(masks: list[Any], images: Tensor, reading: Reading) -> Tensor:
+    """(N, 1, H, W), bool; empty where there is no mask.
+
+    Raises:
+        ShapeError: A mask has another size than its image.
+        ImageTypeError: It is neither white anywhere nor black everywhere.
+    """
+    truth = torch.zeros(len(images), 1, *images.shape[2:], dtype=torch.bool)
+    for number, mask in enumerate(masks):
+        if mask is None:
+            continue
+        drawn = np.asarray(mask.convert("L") if isinstance(mask, Image.Image) else mask)
+        if drawn.max() == 1 or drawn.dtype == bool:
+            drawn = (drawn > 0.5).astype(np.uint8) * 255
+        if 0 < drawn.max() < 128:
+            raise ImageTypeError(
+                f"mask {number} is grey, {drawn.max()} at most: the evidence must be white (255), or 1 where all else is 0"
+            )
+        plain = replace(reading, channels=1, range=None, window=None)
+        part = _single(Image.fromarray(drawn.astype(np.uint8).squeeze()), plain) > 0.5
+        if part.shape[1:] != images.shape[2:]:
+            raise ShapeError(f"mask {number} is {tuple(part.shape[1:])} where its image is {tuple(images.shape[2:])}")
+        truth[number] = part
+    return truth
 
 
 def _read(dataset: Dataset) -> Batch:

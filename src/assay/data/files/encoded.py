@@ -61,6 +61,19 @@ class Encoded(Dataset):
             )
         return Item(image, self.label_of(index), index, self.title(index))
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of further columns of pictures, such as masks; none where images have no columns."""
+        return ()
+
+    def beside(self, column: str, index: int) -> bytes | None:
+        """The file in one of `columns` for image `index`; None where there is none.
+
+        Raises:
+            CorruptFileError: It cannot be read.
+        """
+        raise DataError(f"{self.path} has no column {column!r} beside image {index}")
+
     def place(self, index: int) -> str:
         """How errors name image `index`."""
         return f"{self.path}/{self.title(index)}"

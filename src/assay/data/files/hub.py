@@ -69,13 +69,27 @@ class HubImages(Encoded):
 
     def encoded(self, index: int) -> bytes:
         """The image's file; see `Encoded.encoded`."""
-        held = self._rows[index][self._image]
+        data = self.beside(self._image, index)
+        if data is None:
+            raise CorruptFileError(str(index), "the data set holds neither bytes nor a file of it")
+        return data
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """See `Encoded.columns`."""
+        return tuple(name for name in self._pictures if name != self._image)
+
+    def beside(self, column: str, index: int) -> bytes | None:
+        """See `Encoded.beside`."""
+        held = self._rows[index][column]
+        if held is None or held.get("bytes") is held.get("path") is None:
+            return None
         if held.get("bytes") is not None:
             return bytes(held["bytes"])
         try:
             return Path(held["path"]).read_bytes()
-        except (OSError, TypeError) as error:
-            raise CorruptFileError(str(index), f"the data set holds neither bytes nor a file of it: {error}") from error
+        except OSError as error:
+            raise CorruptFileError(str(index), f"{held['path']}: {error.strerror or error}") from error
 
     def label_of(self, index: int) -> int | None:
         """The image's class number; None when nobody knows."""
@@ -94,8 +108,12 @@ class HubImages(Encoded):
         return whole.hexdigest()
 
     @cached_property
+    def _pictures(self) -> list[str]:
+        return [name for name, one in self._table.features.items() if type(one).__name__ == "Image"]
+
+    @cached_property
     def _image(self) -> str:
-        names = [name for name, one in self._table.features.items() if type(one).__name__ == "Image"]
+        names = self._pictures
         if not names:
             raise DataError(f"{self.path} has no column of images (its columns are {', '.join(self._table.features)})")
         return "image" if "image" in names else names[0]
@@ -107,8 +125,11 @@ class HubImages(Encoded):
 
     @cached_property
     def _rows(self) -> Any:
-        """The rows, whose images stay encoded."""
-        return self._table.cast_column(self._image, _datasets(self.path).Image(decode=False))
+        """The rows, whose pictures stay encoded."""
+        rows, encoded = self._table, _datasets(self.path).Image(decode=False)
+        for name in self._pictures:
+            rows = rows.cast_column(name, encoded)
+        return rows
 
     @cached_property
     def _table(self) -> Any:

@@ -29,14 +29,17 @@ _WINDOW = 256
 """Rows read at once: few enough for memory, enough that a row group is not opened for every image."""
 _PATHS = re.compile(r"(?i)(^|_)(image|img|file|filename|path|filepath)(_|$)")
 """Columns of texts that are taken for paths of images."""
+_MASKS = re.compile(r"(?i)(^|_)(mask|masks|segmentation)(_|$)")
+"""Columns of pictures that are not taken for the images unless they are asked for."""
 _BROKEN = (pl.exceptions.PolarsError, OSError)
 
 
 @dataclass(frozen=True, eq=False)
 class _Layout:
-    """What one look at the files has found: the two columns, rows before each file and in all, labels."""
+    """What one look at the files has found: the columns, rows before each file and in all, labels."""
 
     image: str
+    others: tuple[str, ...]
     label: str | None
     starts: NDArray[np.int64]
     labels: NDArray[np.int32]
@@ -99,18 +102,28 @@ class ParquetImages(Encoded):
 
     def encoded(self, index: int) -> bytes:
         """The image's bytes; see `Encoded.encoded`."""
+        data = self.beside(self._layout.image, index)
+        if data is None:
+            raise CorruptFileError(self.title(index), "the Parquet file holds neither bytes nor a path of it")
+        return data
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """See `Encoded.columns`: of encoded files, or texts, which are paths."""
+        return self._layout.others
+
+    def beside(self, column: str, index: int) -> bytes | None:
+        """See `Encoded.beside`."""
         shard, row = self._find(index)
         path = self._shards[shard]
         found = path.stat()
         try:
             with contained():
-                window = _window(str(path), found.st_mtime_ns, self._layout.image, row // _WINDOW)
+                window = _window(str(path), found.st_mtime_ns, column, row // _WINDOW)
         except _BROKEN as error:
             raise CorruptFileError(self.title(index), f"{path}: {_first_line(error)}") from error
         data = window[row % _WINDOW]
-        if data is None:
-            raise CorruptFileError(self.title(index), "the Parquet file holds neither bytes nor a path of it")
-        if isinstance(data, bytes):
+        if data is None or isinstance(data, bytes):
             return data
         file = path.parent / data
         try:
@@ -153,6 +166,7 @@ class ParquetImages(Encoded):
             with contained():
                 schema, notes = pl.read_parquet_schema(first), pl.read_parquet_metadata(first)
                 image = _image_column(schema, self.image, first)
+                others = tuple(name for name, one in schema.items() if name != image and (_holds_images(one) or one == pl.String))
                 features = _features(notes)
                 label = _label_column(schema, features, self.label, first)
                 counts = [pl.scan_parquet(path).select(pl.len()).collect().item() for path in self._shards]
@@ -162,7 +176,7 @@ class ParquetImages(Encoded):
         if not sum(counts):
             raise DataError(f"there are no rows in {self.path}")
         classes, labels = _numbered(values, features.get(label or "", {}).get("names"), str(first))
-        return _Layout(image, label, np.cumsum([0, *counts]), labels, classes)
+        return _Layout(image, others, label, np.cumsum([0, *counts]), labels, classes)
 
     def _find(self, index: int) -> tuple[int, int]:
         """Number of the file and row in it."""
@@ -171,7 +185,7 @@ class ParquetImages(Encoded):
         return shard, index - int(starts[shard])
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _window(path: str, changed: int, column: str, number: int) -> list[bytes | str | None]:  # noqa: ARG001  (key of the cache)
     """The files in some rows of a column, or their paths."""
     images = pl.scan_parquet(path).slice(number * _WINDOW, _WINDOW).select(column).collect()[column]
@@ -191,8 +205,8 @@ def _image_column(schema: dict[str, pl.DataType], asked: str | None, path: Path)
     texts = [name for name, dtype in schema.items() if dtype == pl.String]
     if not able or asked in texts:
         able = [name for name in texts if name == asked or (asked is None and _PATHS.search(name))]
-    if asked is None and len(able) == 1:
-        return able[0]
+    if asked is None and len(unlike := [name for name in able if not _MASKS.search(name)]) == 1:
+        return unlike[0]
     wanted = "image" if asked is None else asked
     if wanted in able:
         return wanted

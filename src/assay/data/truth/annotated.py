@@ -29,6 +29,7 @@ __all__ = ["Annotated"]
 
 _READERS = {".csv": pl.read_csv, ".tsv": lambda path: pl.read_csv(path, separator="\t"), ".parquet": pl.read_parquet}
 _SHOWN = 3
+_COLUMN = "column:"
 
 
 @register
@@ -38,8 +39,9 @@ class Annotated(Dataset):
     Args:
         dataset: The images.
         labels: `file.csv:path:label`, a CSV, TSV or Parquet file with its columns of images' names and of labels.
-        masks: A folder with a picture for each image, of the same name but for the ending, white where the evidence lies; images
-            without one, and empty ones, have no truth.
+        masks: A folder with a picture for each image, of the same name but for the ending, white where the evidence lies; or
+            `column:NAME`, a column of such pictures in the images' own Parquet file or data set of `datasets`. Images without one, and
+            empty ones, have no truth. A mask whose values are only 0 and 1 is white where it is 1.
         boxes: A COCO file, whose boxes are the evidence.
 
     Names agree as whole paths below the folder of images, else as file names, else as these without their endings. Masks and boxes
@@ -62,7 +64,7 @@ class Annotated(Dataset):
             raise SpecError("Annotated: masks and boxes both say where the evidence lies; give one of them")
         if not isinstance(self.dataset, Encoded):
             raise SpecError(f"Annotated: {self.dataset.name} brings its own labels and masks; annotate a folder, tar or Parquet files")
-        _ = self._table, self._files, self._boxes  # Complain now rather than later.
+        _ = self._table, self._column, self._files, self._boxes  # Complain now rather than later.
 
     @property
     def split(self) -> str:
@@ -104,6 +106,9 @@ class Annotated(Dataset):
         for path in (self.labels and _parts(self.labels)[0], self.boxes, *map(str, self._files.values())):
             if path:
                 whole.update(f"{Path(path).name}".encode() + hashlib.sha256(expanded(path).read_bytes()).digest())
+        if self._column is not None:
+            for index in range(len(self)):
+                whole.update(hashlib.sha256(self._mask_file(index) or b"").digest())
         return whole.hexdigest()
 
     @cached_property
@@ -138,9 +143,23 @@ class Annotated(Dataset):
         return _Labels(tuple(values), {at: values.index(one) for at, one in matched.items()})
 
     @cached_property
+    def _column(self) -> str | None:
+        """The column of masks, where they are in one."""
+        if self.masks is None or not self.masks.startswith(_COLUMN):
+            return None
+        own, name = self.dataset, self.masks.removeprefix(_COLUMN)
+        assert isinstance(own, Encoded)
+        if name not in own.columns:
+            raise DataError(
+                f"{own.path} has no column of masks called {name!r}{nearest(name, own.columns)} "
+                f"(it could be {', '.join(own.columns) or 'none: Parquet files and data sets of datasets have columns'})"
+            )
+        return name
+
+    @cached_property
     def _files(self) -> Mapping[int, Path]:
         """The mask's file of each image that has one."""
-        if self.masks is None:
+        if self.masks is None or self._column is not None:
             return {}
         root = expanded(self.masks)
         if not root.is_dir():
@@ -171,9 +190,9 @@ class Annotated(Dataset):
         own: Any = self.dataset
         method = "nearest" if own.size is None else own.reading.interpolation
         plain = replace(own.reading, interpolation=method, channels=1, range=None, window=None)
-        if item.index in self._files:
-            path = self._files[item.index]
-            mask = decode(path.read_bytes(), str(path), own.size, plain)
+        file = self._mask_file(item.index)
+        if file is not None:
+            mask = _mask(file, item.name, own.size, plain)
         elif item.index in self._boxes:
             (height, width), boxes = self._boxes[item.index]
             drawn = np.zeros((1, height, width), np.float32)
@@ -186,6 +205,14 @@ class Annotated(Dataset):
             raise DataError(f"the mask of {item.name} is {tuple(mask.shape[1:])} where the image is {tuple(item.image.shape[1:])}")
         return mask > 0.5
 
+    def _mask_file(self, index: int) -> bytes | None:
+        if self._column is not None:
+            own: Any = self.dataset
+            found: bytes | None = own.beside(self._column, index)
+            return found
+        path = self._files.get(index)
+        return None if path is None else path.read_bytes()
+
 
 @dataclass(frozen=True)
 class _Labels:
@@ -193,6 +220,25 @@ class _Labels:
 
     classes: tuple[str, ...]
     numbers: Mapping[int, int]
+
+
+def _mask(file: bytes, name: str, size: int | None, reading: Reading) -> Tensor:
+    """A mask's picture as the images are prepared; white by its own values where they are only 0 and 1.
+
+    Raises:
+        DataError: Nothing of it is white, though something is not black.
+    """
+    found = decode(file, f"the mask of {name}", size, reading)
+    if (found > 0.5).any():
+        return found
+    brightest = round(float(decode(file, f"the mask of {name}", None, Reading(channels=1)).max()) * 255)
+    if brightest == 1:
+        return decode(file, f"the mask of {name}", size, replace(reading, range=(0, 1)))
+    if 0 < brightest < 128:
+        raise DataError(
+            f"the mask of {name} is grey, {brightest} of 255 at most: the evidence must be white (255), or 1 where all else is 0"
+        )
+    return found
 
 
 def _decoded(drawn: Any, size: int | None, reading: Reading) -> Tensor:

@@ -30,7 +30,7 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
 def main() -> None:
     """Run the command line; a user's mistake ends with one line on standard error and exit code 2, Ctrl-C with 130."""
-    usual = warnings.showwarning
+    usual, manner = warnings.showwarning, MANNER.set(Manner())
     warnings.showwarning = lambda text, kind, *where: _note(str(text)) if issubclass(kind, AssayWarning) else usual(text, kind, *where)
     try:
         # Imported here, so that an interruption while torch loads ends with its message too.
@@ -38,7 +38,6 @@ def main() -> None:
         from assay.cli.examples import add_examples
         from assay.cli.studies import STUDIES, add_studies
 
-        MANNER.set(Manner())
         words = _shared_first(sys.argv[1:])
         word = next((one for one in words if not one.startswith("-")), "")
         add_studies([word] if word != "run" else list(STUDIES))
@@ -63,6 +62,7 @@ def main() -> None:
         code = _INTERRUPTED
     finally:
         warnings.showwarning = usual
+        MANNER.reset(manner)
     if code == _INTERRUPTED:
         _say("interrupted")
     sys.exit(code)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import psutil
@@ -136,16 +137,21 @@ def time_all(
     measured = {name: ("Quantus", job) for name, job in peers.quantus(net, images, targets, maps).items()}
     measured |= {name: ("Captum", job) for name, job in peers.captum_measures(net, images, targets, maps).items()}
 
+    def explained(one: Explainer, precision: str) -> object:
+        return one(models[precision], images, targets, seed=seed)
+
+    def scored(one: Measure, precision: str) -> object:
+        return one.compare(_fresh(cases[precision]), [maps], [Gradient()])
+
     rows: list[Timing] = []
     work: list[_Job] = []
     for one in explainers:
         name = type(one).__name__
-        work.append(_Job(name, "explainer", lambda p, one=one: one(models[p], images, targets, seed=seed), captum.get(name), "Captum"))  # type: ignore[misc]
+        work.append(_Job(name, "explainer", partial(explained, one), captum.get(name), "Captum"))
     for rated in measures:
         name = type(rated).__name__
         peer_name, peer = measured.get(name, ("", None))
-        run = lambda p, rated=rated: rated.compare(_fresh(cases[p]), [maps], [Gradient()])  # noqa: E731
-        work.append(_Job(name, "measure", run, peer, peer_name))
+        work.append(_Job(name, "measure", partial(scored, rated), peer, peer_name))
     for place, job in enumerate(work):
         progress("bench", place, len(work))
         rows += _time(job, models, best, images, repeats)
@@ -170,7 +176,7 @@ def _time(job: _Job, models: Mapping[str, Classifier], best: Mapping[str, tuple[
     peaks: dict[str, float] = {}
     for precision, model in models.items():
         before = model.passes.copy()
-        low, high = resident(lambda precision=precision: job.run(precision))  # type: ignore[misc]
+        low, high = resident(partial(job.run, precision))
         peaks[precision] = high - low
         used[precision] = model.passes - before
     seconds: dict[str, list[float]] = {precision: [] for precision in models}
@@ -180,7 +186,7 @@ def _time(job: _Job, models: Mapping[str, Classifier], best: Mapping[str, tuple[
         for precision, model in models.items():
             # The limit is taken before and after, so that a machine that changes its speed weighs on both alike.
             first = _limit(model, used[precision], best[precision], images)
-            seconds[precision].append(_clock(lambda precision=precision: job.run(precision)))  # type: ignore[misc]
+            seconds[precision].append(_clock(partial(job.run, precision)))
             limits[precision].append((first + _limit(model, used[precision], best[precision], images)) / 2)
         if job.peer is not None:
             theirs.append(_clock(job.peer))

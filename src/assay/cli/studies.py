@@ -22,7 +22,6 @@ from assay.cli.told import OVER, Told
 from assay.cli.told import tell as say
 
 if TYPE_CHECKING:
-    from assay.core.ranks import Ranks
     from assay.study.study import Experiment, Report
 
 __all__ = ["STUDIES", "TASKS", "add_studies", "tell_report"]
@@ -103,13 +102,15 @@ def _run(kind: type[Experiment], task: Task | TrainTask | TuneTask, given: Mappi
             asked: Any = task.asked(ranks)
             study.check(asked)
             check_folder(task.folder)
-        asked = task.described(asked, ranks, progress)
-        more: dict[str, Any] = {"block": task.block, "part": part} if isinstance(task, Task) else {}
+        more: dict[str, Any] = {}
+        if isinstance(task, Task):
+            more = {"block": task.block, "part": part}
+            asked = task.described(asked, ranks, progress)
 
         def ran(asked: Any) -> Report | None:
             return run(study, asked, task.folder, settings=task.settings(asked), ranks=ranks, progress=progress, **more)
 
-        ready = _decided(study, task, asked, ranks)
+        ready = task.decided(study, asked, ranks) if isinstance(task, Task) else asked
         try:
             report = ran(ready)
         except DataError:
@@ -122,8 +123,3 @@ def _run(kind: type[Experiment], task: Task | TrainTask | TuneTask, given: Mappi
             report = ran(again)
     if report is not None:
         tell_report(report, task.folder)
-
-
-def _decided(study: Experiment, task: Task | TrainTask | TuneTask, asked: Any, ranks: Ranks) -> Any:
-    """The same with the precision settled, of a study of images; else as it is."""
-    return task.decided(study, asked, ranks) if isinstance(task, Task) else asked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -172,7 +173,7 @@ def _pictures(both: Mapping[str, tuple[Tensor, Tensor]], images: Any, names: tup
                 ]
             )
         caption = f"{explainer}: the image, its map by {names[0]}, its map by {names[1]}; each map on a scale of its own"
-        content = to_bytes(lambda rows=rows: sheet(rows, ("image", *names), [""] * len(rows)), "png")  # type: ignore[misc]
+        content = to_bytes(partial(sheet, rows, ("image", *names), [""] * len(rows)), "png")
         found.append(Picture(caption, content, "png"))
     return found
 

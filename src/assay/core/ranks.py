@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import distributed
@@ -51,7 +51,7 @@ class Ranks:
 
     def told(self, value: T) -> T:
         """The first process's value, in all of them."""
-        return self.gather(value if self.first else None)[0]  # type: ignore[return-value]
+        return cast("T", self.gather(value if self.first else None)[0])
 
     def once(self, work: Callable[[], T]) -> T:
         """What `work` gives in the first process, which alone does it, in all of them; see `together` for its mistakes."""
@@ -59,7 +59,7 @@ class Ranks:
         with self.together():
             if self.first:
                 done.append(work())
-        return self.told(done[0] if done else None)  # type: ignore[return-value]
+        return cast("T", self.told(done[0] if done else None))
 
     def gather(self, value: T) -> list[T]:
         """Every process's value, by rank, in all of them; ends this process when another has ended."""
@@ -71,7 +71,7 @@ class Ranks:
         except RuntimeError as error:
             # Whoever broke the connection has said why, and torchrun ends the others.
             raise SystemExit(1) from error
-        return held  # type: ignore[return-value]
+        return cast("list[T]", held)
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -173,12 +174,16 @@ def run_seat(pair: ExamPair, draw: int, seed: int = 0, progress: Progress = sile
     plan = AuditStudy(explainer=seat.candidates, measure=measures, gallery=1).plan(asked)
     tables = []
     for at, block in enumerate(asked.read(range(start, start + _BLOCK) for start in range(0, IMAGES, _BLOCK))):
-        tables.append(block_scores(plan, block, lambda done, at=at: progress(pair.name, at * _BLOCK + done, IMAGES)).tables)  # type: ignore[misc]
+        tables.append(block_scores(plan, block, partial(_told, progress, pair.name, at * _BLOCK)).tables)
     items, rated = tuple(plan.nulls.items), tuple(plan.rated)
     parts = [one["nulls"]["value"].to_numpy().reshape(-1, len(items), len(rated)) for one in tables]
     sound = {many: _sound(seat, tables[: many // _BLOCK], many, seed) for many in COUNTS}
     right = {one.short_name: one.right for one in seat.candidates}
     return SeatScores(pair.name, draw, np.concatenate(parts), items, rated, right, sound)
+
+
+def _told(progress: Progress, name: str, before: int, done: int) -> None:
+    progress(name, before + done, IMAGES)
 
 
 def _sound(seat: Seat, tables: Sequence[Mapping[str, pl.DataFrame]], images: int, seed: int) -> bool:

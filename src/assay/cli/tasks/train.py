@@ -11,7 +11,6 @@ import typer
 from assay.core.files import expanded
 
 if TYPE_CHECKING:
-    from assay.core.progress import Progress
     from assay.core.ranks import Ranks
     from assay.data import Dataset
     from assay.study.train import ToTrain
@@ -64,10 +63,6 @@ class TrainTask:
         begin = None if self.start is None else Trained(*checkpoint.read_checkpoint(self.start))
         told = {name: value for name, value in asdict(self).items() if name not in ("root", "overwrite")} | {"out": self.checkpoint}
         return ToTrain(*self._parts(), self.seed, self.device, begin, self.checkpoint, ranks.world, told)
-
-    def described(self, asked: ToTrain, ranks: Ranks, progress: Progress) -> ToTrain:  # noqa: ARG002
-        """The same; hashing images that are all read anyway needs no step of its own."""
-        return asked
 
     def settings(self, asked: ToTrain) -> dict[str, Any]:
         """All that decides the results beside the study's fields."""

@@ -11,7 +11,6 @@ import typer
 from assay.cli.tasks import options
 
 if TYPE_CHECKING:
-    from assay.core.progress import Progress
     from assay.core.ranks import Ranks
     from assay.study.tune import ToTune, TuneImages
 
@@ -62,10 +61,6 @@ class TuneTask:
         other = None if self.validation is None else self._images(self.validation, None, None)
         told = {name: value for name, value in asdict(self).items() if name not in ("out", "device")}
         return ToTune(found, data, other, self.seed, place, ranks.world, told)
-
-    def described(self, asked: ToTune, ranks: Ranks, progress: Progress) -> ToTune:  # noqa: ARG002
-        """The same; hashing images that are all read anyway needs no step of its own."""
-        return asked
 
     def settings(self, asked: ToTune) -> dict[str, Any]:
         """All that decides the results beside the study's fields."""

@@ -24,8 +24,31 @@ from assay.models.targets import Targets
 __all__ = ["Deletion", "Insertion"]
 
 
+class _PixelCurve(Measure):
+    """What both have in common: a curve over the pixels in the map's order, and the area under it."""
+
+    steps: int
+    background: Background
+    order: Order
+    cuts: Placing
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "steps")
+
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+        """See `Measure.evaluate`."""
+        found, flat = _curves(case, maps, self)
+        return (found.area + flat).T
+
+    def curve(
+        self, model: Classifier, images: Any, maps: Tensor, targets: Targets | None = None, *, seed: int = 0, index: Tensor | None = None
+    ) -> Curve:
+        """The curves (N,) of one explainer's maps: `area` is the score, `error` its standard error; arguments as for a call."""
+        return _curve(self, check_case(model, images, targets, seed, index), maps)
+
+
 @register
-class Deletion(Measure):
+class Deletion(_PixelCurve):
     """Area under the class probability while the most important pixels are deleted first.
 
     Pixels of equal value go in a random order and in its reverse, and the two curves' mean is taken: in expectation the mean over
@@ -53,23 +76,9 @@ class Deletion(Measure):
     takes: ClassVar[str] = "`steps` - 1 forward per map, up to twice that where pixels tie; 1 per image"
     meaning: ClassVar[str] = "Delete the pixels the map ranks highest first: a faithful map makes the class probability drop at once."
 
-    def __post_init__(self) -> None:
-        check_at_least(self, 1, "steps")
-
-    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
-        """See `Measure.evaluate`."""
-        found, flat = _curves(case, maps, self)
-        return (found.area + flat).T
-
-    def curve(
-        self, model: Classifier, images: Any, maps: Tensor, targets: Targets | None = None, *, seed: int = 0, index: Tensor | None = None
-    ) -> Curve:
-        """The curves (N,) of one explainer's maps: `area` is the score, `error` its standard error; arguments as for a call."""
-        return _curve(self, check_case(model, images, targets, seed, index), maps)
-
 
 @register
-class Insertion(Measure):
+class Insertion(_PixelCurve):
     """Area under the class probability while the most important pixels are put first into a blurred image.
 
     Ties as for `Deletion`.
@@ -96,22 +105,8 @@ class Insertion(Measure):
         "Put the pixels the map ranks highest first into a blurred image: a faithful map makes the class appear at once."
     )
 
-    def __post_init__(self) -> None:
-        check_at_least(self, 1, "steps")
 
-    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
-        """See `Measure.evaluate`."""
-        found, flat = _curves(case, maps, self)
-        return (found.area + flat).T
-
-    def curve(
-        self, model: Classifier, images: Any, maps: Tensor, targets: Targets | None = None, *, seed: int = 0, index: Tensor | None = None
-    ) -> Curve:
-        """See `Deletion.curve`."""
-        return _curve(self, check_case(model, images, targets, seed, index), maps)
-
-
-def _curves(case: Case, maps: Sequence[Tensor], measure: Deletion | Insertion) -> tuple[Curve, Tensor]:
+def _curves(case: Case, maps: Sequence[Tensor], measure: _PixelCurve) -> tuple[Curve, Tensor]:
     """The curves (N, E) of E maps, whose two ends are run once for all, and NaN (N, E) for maps that rank nothing, else 0."""
     images, pixels, background = case.images, case.images[0, 0].numel(), measure.background
     filled = background.fill(images, case.index, case.seed)
@@ -139,6 +134,6 @@ def _curves(case: Case, maps: Sequence[Tensor], measure: Deletion | Insertion) -
 
 
 @undisturbed()
-def _curve(measure: Deletion | Insertion, case: Case, maps: Tensor) -> Curve:
+def _curve(measure: _PixelCurve, case: Case, maps: Tensor) -> Curve:
     found, flat = _curves(case, [check_maps(maps, case.images)], measure)
     return Curve(found.shares[:, 0], found.heights[:, 0] + flat)

@@ -40,6 +40,11 @@ def test_sixteen_bits_are_taken_where_they_are_faster_and_change_nothing_and_no_
     assert found.why in str(record["setup"]["model"])
 
 
+def test_nothing_is_said_of_maps_where_none_was_compared(ready):
+    assert "rank pixels as in float32" in choose_precision(asked(), EXPLAINERS).why
+    assert "maps" not in choose_precision(asked(), (assay.RandomMap(), assay.Edges())).why
+
+
 def test_few_images_are_not_worth_a_try(ready):
     assert choose_precision(asked(count=LEAST - 1), EXPLAINERS) == Chosen("float32")
 

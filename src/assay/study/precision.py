@@ -74,19 +74,23 @@ def choose_precision(asked: Asked, explainers: Sequence[Explainer]) -> Chosen:
         case = block.case
         half = in_precision(model, "bfloat16")
         found = _kept(case, half, explainers)
-        faster = _faster(model, half, case) if isinstance(found, float) else 0.0
+        faster = 0.0 if isinstance(found, str) else _faster(model, half, case)
     if isinstance(found, str):
         return Chosen("float32", f"Computed in float32: in bfloat16 {found}.")
     if faster < FASTER:
         return Chosen("float32", "Computed in float32: bfloat16 is hardly faster here.")
-    alike = (
-        f"on the first {len(case.images)} images maps of all explainers rank pixels as in float32 (rank correlation {found:.2f} or more)"
+    alike = "" if found is None else f"maps of the explainers tried rank pixels as in float32 (rank correlation {found:.2f} or more), and "
+    still = (
+        f"no value moves by more than {MOVED:g} of their range"
+        if model.head == "scalar"
+        else f"no probability moves by more than {MOVED:g}"
     )
-    return Chosen("bfloat16", f"Computed in bfloat16, which is faster here: {alike}, and no probability moves by more than {MOVED:g}.")
+    kept = f"on the first {len(case.images)} images {alike}{still}"
+    return Chosen("bfloat16", f"Computed in bfloat16, which is faster here: {kept}.")
 
 
-def _kept(case: Case, half: Classifier, explainers: Sequence[Explainer]) -> float | str:
-    """The smallest mean rank correlation of an explainer's maps in both precisions, or what changes by too much."""
+def _kept(case: Case, half: Classifier, explainers: Sequence[Explainer]) -> float | str | None:
+    """The smallest mean rank correlation of an explainer's maps in both precisions, None where none was tried, or what changes too much."""
     model = case.model
     outputs: Output = "logit" if model.head == "scalar" else "probability"
     both = [model.transform(one.unchecked_logits(case.images), outputs) for one in (model, half)]
@@ -94,9 +98,9 @@ def _kept(case: Case, half: Classifier, explainers: Sequence[Explainer]) -> floa
     moved = float((both[0] - both[1]).abs().max()) / scale
     if not moved <= MOVED:
         return f"outputs move by {moved:.2g}"
-    least = 1.0
+    least: float | None = None
     for explainer in dict.fromkeys(explainers):
-        if is_fixed(explainer):
+        if is_fixed(explainer) or explainer.category == "control":
             continue
         try:
             maps = [explainer.attribute(one, case.images, case.targets, case.index, case.seed) for one in (model, half)]
@@ -106,7 +110,7 @@ def _kept(case: Case, half: Classifier, explainers: Sequence[Explainer]) -> floa
         alike = float(correlation(one, two).mean())
         if not alike >= ALIKE:
             return f"maps of {short(explainer)} rank pixels otherwise (rank correlation {alike:.2f})"
-        least = min(least, alike)
+        least = alike if least is None else min(least, alike)
     return least
 
 

@@ -68,3 +68,17 @@ def test_the_global_generators_and_the_images_are_untouched(untouched):
     with untouched():
         assay.certify(model(), pixels, assay.SmoothGrad(0.1, 4), 0.1, samples=4)
     assert torch.equal(pixels, IMAGES)
+
+
+@pytest.mark.parametrize(("head", "outputs"), [("sigmoid", 3), ("binary", 1), ("scalar", 1)])
+def test_top_pixels_are_certified_for_every_head_and_gradients_where_there_is_a_probability(head, outputs):
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, outputs))
+    images = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    votes = "Smoothed(Sparsified(Gradient()), kernel=Gaussian(0.25), samples=20)"
+    assert assay.certify(assay.Classifier(net, head=head), images, votes, eps=0.02).pixels.shape == (2, 4, 4)
+    if head == "scalar":
+        with pytest.raises(assay.AssayError, match=r"values without bound; certify its top pixels"):
+            assay.certify(assay.Classifier(net, head=head), images, "SmoothGrad(sigma=0.25, samples=20)", eps=0.02)
+    else:
+        model = assay.Classifier(net, head=head, output="probability")
+        assert assay.certify(model, images, "SmoothGrad(sigma=0.25, samples=20)", eps=0.02).pixels.shape == (2, 4, 4)

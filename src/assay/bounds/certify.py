@@ -109,6 +109,11 @@ def check_certifiable(
         return chosen
     bounded = [None if one is None else one.bounded for one, _ in targets.parts()] if isinstance(targets, Aims) else [None]
     if not all(model.output == "probability" if one is None else one for one in bounded):
+        if model.head == "scalar":
+            raise ModelError(
+                "a gradient is certified of a class probability, and this model gives values without bound; "
+                "certify its top pixels, by Smoothed(Sparsified(Gradient()), ...)"
+            )
         raise ModelError(
             "a gradient is certified of a class probability, which is in [0, 1]; "
             f"this model explains its {model.output.replace('_', ' ')}{', or another target' * isinstance(targets, Aims)}: "

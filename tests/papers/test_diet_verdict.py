@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 
+import assay
 from assay.papers.diet.scores import IOU, MASK, PLAIN_MASK, WIDE, refined
 from assay.papers.diet.tables import interval, values
 from assay.papers.diet.verdict import DIET_RULES, compared, diet_verdict
@@ -68,6 +69,7 @@ def found(
                 frame(method, MASK, "kept", spread(0.05, 0.001), seed),
                 frame(method, MASK, "before Blur", hits(background), seed),
                 frame(method, MASK, "before OtherImages", hits(0.2), seed),
+                frame(method, MASK, "before RandomColour", hits(0.2), seed),
                 frame(method, "mask, f_b", "before Blur", hits(0.6), seed),
                 frame(method, "another image's mask", "before Blur", hits(control), seed),
             ]
@@ -77,7 +79,7 @@ def found(
         for method in METHODS
         for seed in range(seeds)
     ]
-    outcome = SimpleNamespace(passes=1000, diet=SimpleNamespace(edges=edges))
+    outcome = SimpleNamespace(passes=1000, diet=assay.DiET(edges=edges))
     return Found(
         variant="v",
         tried=dict.fromkeys(METHODS, (outcome, outcome)),
@@ -183,10 +185,15 @@ def test_the_other_recipe_is_judged_by_the_same_rules_and_beside_the_first():
 
 def test_backgrounds_controls_and_signals_have_their_words():
     assert about(found(), "worst of the others")[0] == "good"
-    assert about(found(background=0.9), "worst of the others")[0] == "caution"
-    assert "Blur" in about(found(), "worst of the others")[1]  # other images bring evidence of their own
+    tone, text = about(found(background=0.9), "worst of the others")
+    assert (tone, "not shown by so many images" in text) == ("caution", True)
+    tone, text = about(found(background=0.7), "worst of the others")
+    assert (tone, "does not carry over" in text) == ("caution", True)
+    assert "Blur" in about(found(), "worst of the others")[1]  # not other images, with evidence of their own, nor what was tuned with
     assert about(found(), "Left with")[0] == "good"
     assert about(found(control=0.4), "Left with")[0] == "caution"
+    tone, text = about(found(control=0.14), "Left with")
+    assert (tone, "not shown, nor ruled out" in text) == ("caution", True)
     assert about(found(reversed_=0.3), "signal is on the other class")[0] == "note"
     assert about(found(reversed_=0.95), "signal is on the other class")[0] == "caution"
 

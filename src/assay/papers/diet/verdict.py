@@ -16,6 +16,7 @@ from assay.report.page import Sentence
 from assay.report.text import plural
 from assay.stats.intervals import LEVEL, Interval, Moments, listed, means
 from assay.stats.tests import holm, holm_levels
+from assay.tune.backgrounds import OneOf
 
 __all__ = ["DIET_RULES", "AgainstRival", "compared", "diet_verdict"]
 
@@ -29,10 +30,12 @@ DIET_RULES = (
     "has its whole interval above zero, at Holm's level over all rivals; better than every map is said only where that holds for each. "
     "Masks as they are learned are held against maps as they are made; masks drawn along the images' edges, by the recipe itself or by "
     "the filter of the refined maps, against all of these and all refined maps too. "
-    f"Robust to erasure: no background lowers the agreement by more than {100 * MOVED:.0f} points below that of the background tuned with; "
+    f"Robust to erasure: no background lowers the agreement by more than {100 * MOVED:.0f} points below that of the background tuned with, "
+    "by the upper end of the paired interval; not robust, by the lower end; else it is left open; "
     "other images as background are left out, since they bring evidence for other classes. A spurious signal is relied on when moving "
     f"it to the other class costs at least {100 * RELIES:.0f} points of accuracy. A control is failed when the tuned model gives the "
-    "baseline's class more often than the baseline's most frequent class is frequent, by the interval's lower end."
+    "baseline's class more often than the baseline's most frequent class is frequent, by the interval's lower end; it is passed when "
+    f"that is at most {100 * MOVED:.0f} points more by the upper end."
 )
 
 
@@ -178,24 +181,30 @@ def _robust(found: Found, method: str) -> list[Sentence]:
     rows = found.long.filter((pl.col("model") == method) & pl.col("measure").str.starts_with("before "))
     if rows.is_empty():
         return []
-    own = interval(values(found.long, model=method, attribution=MASK, measure=f"agreement, rounded masks, {WIDE}")).mean
-    found_ = {
+    background = found.finals[method][0].diet.background
+    tuned_with = [type(one).__name__ for one in (background.choices if isinstance(background, OneOf) else (background,))]
+    kept = images(values(found.long, model=method, attribution=MASK, measure=f"agreement, rounded masks, {WIDE}"))
+    others = {
         what: {
-            str(name).removeprefix("before "): interval(values(rows, attribution=what, measure=str(name))).mean
+            str(name).removeprefix("before "): images(values(rows, attribution=what, measure=str(name)))
             for name in rows["measure"].unique(maintain_order=True)
-            if "OtherImages" not in str(name)
+            if str(name).removeprefix("before ") not in {"OtherImages", *tuned_with}
         }
         for what in (MASK, "mask, f_b")
     }
-    worst = min(found_[MASK], key=lambda name: found_[MASK][name])
+    worst = min(others[MASK], key=lambda name: float(others[MASK][name].mean()))
+    lost = means((kept - others[MASK][worst])[:, None])[0]
     text = (
-        f"With everything outside the mask erased, {method}'s model keeps the class of {own:.1%} of test images before the background it "
-        f"was tuned with, and of {found_[MASK][worst]:.1%} before {worst}, the worst of the others; the baseline of "
-        f"{found_['mask, f_b'][worst]:.1%} there"
+        f"With everything outside the mask erased, {method}'s model keeps the class of {kept.mean():.1%} of test images before the "
+        f"background it was tuned with, and of {others[MASK][worst].mean():.1%} before {worst}, the worst of the others: a "
+        f"difference of {-100 * lost.mean:+.1f} points ({-100 * lost.high:+.1f} to {-100 * lost.low:+.1f}); "
+        f"the baseline of {others['mask, f_b'][worst].mean():.1%} there"
     )
-    if own - found_[MASK][worst] <= MOVED:
+    if lost.high <= MOVED:
         return [Sentence("good", f"{text}. The robustness carries over to backgrounds that it was not tuned with.")]
-    return [Sentence("caution", f"{text}. The robustness does not carry over to every background.")]
+    if lost.low > MOVED:
+        return [Sentence("caution", f"{text}. The robustness does not carry over to every background.")]
+    return [Sentence("caution", f"{text}. Whether the robustness carries over is not shown by so many images.")]
 
 
 def _controls(found: Found, method: str) -> list[Sentence]:
@@ -205,12 +214,15 @@ def _controls(found: Found, method: str) -> list[Sentence]:
         return []
     found_ = [(interval(one), names) for names, one in rows.group_by("attribution", "measure", maintain_order=True)]
     worst, (what, measure) = max(found_, key=lambda one: one[0].mean)
-    text = f"Left with {what} ({measure}), the tuned model gives the baseline's class for {worst.mean:.1%}"
+    text = (
+        f"Left with {what} ({measure}), the tuned model gives the baseline's class for {worst.mean:.1%} ({worst.low:.1%} to "
+        f"{worst.high:.1%}) of the images, where always saying the most frequent class would give {found.most_frequent:.1%}"
+    )
     if worst.low > found.most_frequent:
         return [Sentence("caution", f"{text}: part of what the masks tell is in their shape or place, not in the pixels they keep.")]
-    return [
-        Sentence("good", f"{text} of the images at most, no more than by chance: it is the pixels that are kept which carry the class.")
-    ]
+    if worst.high <= found.most_frequent + MOVED:
+        return [Sentence("good", f"{text}: it is the pixels that are kept which carry the class.")]
+    return [Sentence("caution", f"{text}: that shape or place of the masks tells the class is not shown, nor ruled out.")]
 
 
 def _unread(found: Found) -> list[Sentence]:

@@ -63,7 +63,7 @@ def _use(answers: Answers, names: Mapping[str, str]) -> ScreenCard:
     lines = tuple(f"{names[spec]}: {_passes(answers, spec)}" for spec in names if answers.alive)
     if answers.recommended:
         many = len(answers.trusted)
-        why = "It alone passes every question" if many == 1 else f"Of the {many} that pass every question it scores best"
+        why = "It alone passes every question" if many == 1 else f"Of the {many} that pass every question it has the highest score"
         text = f"Use {names[answers.recommended]}. {why}: chosen on one half of the images and confirmed on the other."
         return ScreenCard(_USE, "good", text, lines)
     if answers.trusted:

@@ -1,5 +1,6 @@
 """The verdict's words against values that were made up for them."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -196,6 +197,12 @@ def test_backgrounds_controls_and_signals_have_their_words():
     assert (tone, "not shown, nor ruled out" in text) == ("caution", True)
     assert about(found(reversed_=0.3), "signal is on the other class")[0] == "note"
     assert about(found(reversed_=0.95), "signal is on the other class")[0] == "caution"
+
+
+def test_nothing_is_said_of_other_backgrounds_where_none_was_tried():
+    one = found()
+    alone = replace(one, long=one.long.filter(~pl.col("measure").is_in(["before Blur", "before OtherImages"])))
+    assert not [text for _, text in said(alone) if "worst of the others" in text]
 
 
 def test_shares_of_one_seed_have_wilson_s_interval_and_means_over_seeds_student_s():

@@ -192,6 +192,8 @@ def _robust(found: Found, method: str) -> list[Sentence]:
         }
         for what in (MASK, "mask, f_b")
     }
+    if not others[MASK]:
+        return []
     worst = min(others[MASK], key=lambda name: float(others[MASK][name].mean()))
     lost = means((kept - others[MASK][worst])[:, None])[0]
     text = (

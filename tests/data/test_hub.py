@@ -92,3 +92,11 @@ def test_in_memory_pictures_are_prepared_as_the_model_says_and_labels_matched_by
     right = sum(int(guess) == [1, 2, 0][label] for guess, label in zip(audit.status["predicted"], LABELS, strict=True))
     audit.to_html(tmp_path / "report.html")
     assert f"{right / 4:.1%} of 4" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["text", "imagefolder"])
+def test_the_name_of_a_kind_of_files_is_refused_and_not_read_from_the_working_folder(name, tmp_path, monkeypatch):
+    Image.fromarray(PIXELS[0]).save(tmp_path / "mine.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=f"{name} is a kind of files to datasets, no data set"):
+        load(f"hf:{name}")

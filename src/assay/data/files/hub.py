@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import pkgutil
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,12 @@ class HubImages(Encoded):
     @cached_property
     def _table(self) -> Any:
         library, place = _datasets(self.path), expanded(self.path)
+        # By the name of a kind of files, datasets reads all that lie in the working folder.
+        if self.path in _kinds() and not is_saved(place):
+            raise DataError(
+                f"{self.path} is a kind of files to datasets, no data set; name one of the hub, such as "
+                f"hf:ORGANISATION/NAME, or a folder as ./{self.path}"
+            )
         try:
             found = library.load_from_disk(str(place)) if is_saved(place) else library.load_dataset(self.path)
         except Exception as error:
@@ -157,3 +164,8 @@ def _datasets(path: str) -> Any:
         return importlib.import_module("datasets")
     except ImportError as error:
         raise SpecError(f'{path} is a data set of datasets, which is not installed: pip install "assay[hf]"') from error
+
+
+def _kinds() -> set[str]:
+    """What `datasets` has readers for: text, csv and so on."""
+    return {one.name for one in pkgutil.iter_modules(importlib.import_module("datasets.packaged_modules").__path__)}

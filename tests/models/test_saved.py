@@ -63,8 +63,8 @@ def folder(tmp_path, monkeypatch):
         do_center_crop=True, resample=3,
     )  # fmt: skip
     fake = types.ModuleType("transformers")
-    fake.AutoModelForImageClassification = types.SimpleNamespace(from_pretrained=lambda _: Made())
-    fake.AutoImageProcessor = types.SimpleNamespace(from_pretrained=lambda _: processor)
+    fake.AutoModelForImageClassification = types.SimpleNamespace(from_pretrained=lambda _, **how: Made())
+    fake.AutoImageProcessor = types.SimpleNamespace(from_pretrained=lambda _, **how: processor)
     monkeypatch.setitem(sys.modules, "transformers", fake)
     return tmp_path, fake
 

@@ -105,6 +105,8 @@ def normalisation(mean: Any, std: Any, device: torch.device) -> tuple[Tensor, Te
     if not bool(((spread > 0) & spread.isfinite()).all()) or not bool(centre.isfinite().all()):
         raise ModelError(f"mean must be finite and std positive, not mean={mean!r}, std={std!r}")
     if bool((centre > 1).all()) and bool((spread > 1).all()):
-        raise ModelError(f"mean={mean!r} and std={std!r} are those of pixels from 0 to 255, but pixels are in [0, 1] here: divide both by 255")
+        raise ModelError(
+            f"mean={mean!r} and std={std!r} are those of pixels from 0 to 255, but pixels are in [0, 1] here: divide both by 255"
+        )
     centre, spread = torch.broadcast_tensors(centre, spread)
     return (-centre / spread).to(device), (1 / spread).to(device)

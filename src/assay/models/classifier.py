@@ -339,10 +339,11 @@ class Classifier:
 
     def _format_hint(self, error: Exception, dtype: torch.dtype) -> str:
         """What to do where the network's code stands on a number format of its weights that they have no more."""
-        held = ", ".join(sorted(str(one).removeprefix("torch.") for one in self._held - {dtype}))
+        held = ", ".join(sorted(str(one) for one in self._held - {dtype}))
         if not held or "type" not in str(error):
             return ""
-        return f"; its weights were {held} and are {str(dtype).removeprefix('torch.')} here: let its code follow them, as by x.to(weight.dtype)"
+        told = f"; its weights were {held} and are {dtype} here: let its code follow them, as by x.to(weight.dtype)"
+        return told.replace("torch.", "")
 
     def _weights(self) -> tuple[int, str]:
         """Number and hash of the network's own weights, found once, since a network may change what it keeps."""

@@ -28,7 +28,9 @@ def test_a_hub_where_nothing_listens_does_not_answer(silent_hub):
 
 
 def test_a_file_in_the_cache_needs_no_hub(silent_hub, monkeypatch, tmp_path):
-    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda name, file, revision: str(tmp_path / file) if file == "b" else None)
+    (tmp_path / "b").touch()
+    found = {"b": str(tmp_path / "b")}
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda _name, file, **_which: found.get(file))
     assert hub_has("org/name", "a", "b")
     assert not hub_has("org/name", "a")
 
@@ -49,6 +51,6 @@ def test_a_network_of_transformers_is_refused_without_further_attempts(silent_hu
 
 def test_a_data_set_is_refused_without_further_attempts(silent_hub):
     pytest.importorskip("datasets")
-    with pytest.raises(DataError, match="does not answer.*save_to_disk"):
+    with pytest.raises(DataError, match=r"does not answer.*save_to_disk"):
         assay.data.load("hf:nobody/nothing-of-the-kind@test")
     assert not tried_again(silent_hub)

@@ -31,7 +31,7 @@ from assay.report.render import render
 from assay.report.text import plural
 from assay.run.record import record
 from assay.stats.intervals import means
-from assay.study.certify_page import certified_page, unrelated
+from assay.study.certify_page import Certified, certified_page, unrelated
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, TerminalTable
 
 __all__ = ["CertifyStudy", "certified_figure", "certified_summary", "certified_table"]
@@ -126,8 +126,8 @@ class CertifyStudy(Study):
         verdict = Sentence("note", _told(self, table, apart))
 
         def page() -> bytes:
-            figure = certified_figure(summary, self.confidence)
-            return render(certified_page(self, asked, done, grid, verdict, figure, apart)).encode()
+            found = Certified(self.smoothing, self.radii, grid, verdict, certified_figure(summary, self.confidence), apart)
+            return render(certified_page(found, asked, done, self.gallery)).encode()
 
         return Report(
             found=lambda: summary,

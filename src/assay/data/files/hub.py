@@ -14,6 +14,7 @@ from assay.core.progress import Progress
 from assay.core.registry import check_at_least, nearest, register
 from assay.data.base import CorruptFileError
 from assay.data.files.encoded import Encoded
+from assay.data.files.reach import hub_answers
 from assay.data.files.reading import AS_IT_IS, Reading
 from assay.errors import DataError, SpecError
 
@@ -141,6 +142,11 @@ class HubImages(Encoded):
                 f"{self.path} is a kind of files to datasets, no data set; name one of the hub, such as "
                 f"hf:ORGANISATION/NAME, or a folder as ./{self.path}"
             )
+        if not is_saved(place) and not _is_cached(library, self.path) and not hub_answers():
+            raise DataError(
+                f"datasets cannot load {self.path}: the Hugging Face hub does not answer, and it is not in the library's cache; check the "
+                "network connection, or give a folder that save_to_disk wrote"
+            )
         try:
             found = library.load_from_disk(str(place)) if is_saved(place) else library.load_dataset(self.path)
         except Exception as error:
@@ -164,6 +170,13 @@ def _datasets(path: str) -> Any:
         return importlib.import_module("datasets")
     except ImportError as error:
         raise SpecError(f'{path} is a data set of datasets, which is not installed: pip install "assay[hf]"') from error
+
+
+def _is_cached(library: Any, name: str) -> bool:
+    """Whether the library's cache has a data set of that name, which it writes in small letters with underscores."""
+    root = Path(library.config.HF_DATASETS_CACHE)
+    plain = name.replace("/", "___").replace("_", "").lower()
+    return root.is_dir() and any(one.name.replace("_", "").lower() == plain for one in root.iterdir())
 
 
 def _kinds() -> set[str]:

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from assay.core.files import expanded
-from assay.core.progress import Progress, silent
+from assay.core.progress import Progress
 from assay.core.registry import nearest, register
 from assay.data.base import Dataset, Item
 from assay.data.files.decode import decode
 from assay.data.files.encoded import Encoded
 from assay.data.files.reading import Reading
 from assay.data.files.store import FILES
+from assay.data.over import OverDataset
 from assay.errors import DataError, SpecError
 
 __all__ = ["Annotated"]
@@ -33,7 +34,7 @@ _COLUMN = "column:"
 
 
 @register
-class Annotated(Dataset):
+class Annotated(OverDataset):
     """Images with labels, masks of the evidence, or boxes around it, that lie beside them.
 
     Args:
@@ -67,16 +68,6 @@ class Annotated(Dataset):
         _ = self._table, self._column, self._files, self._boxes  # Complain now rather than later.
 
     @property
-    def split(self) -> str:
-        """That of the images."""
-        return self.dataset.split
-
-    @property
-    def name(self) -> str:
-        """That of the images."""
-        return self.dataset.name
-
-    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the table's labels, sorted, numbers by their values; those of the images where there is no table."""
         return self.dataset.classes if self._table is None else self._table.classes
@@ -86,19 +77,12 @@ class Annotated(Dataset):
         """Whether there are masks or boxes."""
         return self.masks is not None or self.boxes is not None
 
-    def __len__(self) -> int:
-        return len(self.dataset)
-
     def __getitem__(self, index: int) -> Item:
         item = self.dataset[self.check_index(index)]
         if self._table is not None:
             found = self._table.numbers.get(index)
             item = replace(item, label=found)
         return replace(item, truth=self._truth(item)) if self.has_truth else item
-
-    def content_hash(self) -> str:
-        """SHA-256 of the images' own hash and of all that is laid over them."""
-        return self.hashed(silent)
 
     def hashed(self, progress: Progress) -> str:
         """`content_hash`; tells how far the images' own has come."""

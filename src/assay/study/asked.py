@@ -34,7 +34,7 @@ __all__ = ["Asked", "Block", "Twins"]
 Twins = tuple[Classifier | None, Classifier | None]
 """A model with random weights in all layers, and in the last; None where it has no weights to put in order."""
 
-_STATUS = {"image": pl.Int64, "name": pl.String, "status": pl.String, "label": pl.Int64, "predicted": pl.Int64}
+_STATUS = {"image": pl.Int64, "name": pl.String, "status": pl.String, "label": pl.Int64, "predicted": pl.Int64, "read": pl.Boolean}
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,15 +236,16 @@ class Block:
         return [place for place, state in enumerate(self.states(maps)) if state == OK]
 
     def status(self, maps: Mapping[str, Tensor]) -> pl.DataFrame:
-        """The status of all images: number, name, status, label and predicted class (none where the output is not finite)."""
-        lines: dict[int, tuple[str, str, int | None, int | None]] = {
-            row: (error.name, UNREAD + error.message, None, None) for row, error in self.unread
+        """The status of all images: number, name, status, label, predicted class (none where the output is not finite), whether read."""
+        lines: dict[int, tuple[str, str, int | None, int | None, bool]] = {
+            row: (error.name, UNREAD + error.message, None, None, False) for row, error in self.unread
         }
         if self.at:
             labels = [None] * len(self.batch) if self.batch.labels is None else self.batch.labels.tolist()
             sound, best = self.decision.outputs.isfinite().all(1).tolist(), self.decision.chosen.tolist()
             told = (one if fine else None for one, fine in zip(best, sound, strict=True))
-            lines |= zip(self.at, zip(self.batch.names, self.states(maps), labels, told, strict=True), strict=True)
+            read = [True] * len(self.batch)
+            lines |= zip(self.at, zip(self.batch.names, self.states(maps), labels, told, read, strict=True), strict=True)
         numbers = self.asked.source.indices
         return pl.DataFrame([(int(numbers[row]), *lines[row]) for row in self.rows], schema=_STATUS, orient="row")
 

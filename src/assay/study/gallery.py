@@ -84,13 +84,12 @@ def gallery_image(batch: Batch, at: int, decision: Decision, maps: list[Tensor],
 
 
 def pack(shown: Iterable[tuple[int, GalleryImage]]) -> pl.DataFrame:
-    """Images of the gallery with their slots as a table, a row for each tensor."""
+    """Images of the gallery with their slots as a table, a row for each tensor; the maps' rows are in the order of the explainers."""
     rows = []
     for slot, one in shown:
-        parts = {"image": one.image, "probabilities": one.probabilities, "values": one.values}
-        parts |= {f"map {place}": values for place, values in enumerate(one.maps)}
-        parts |= {name: mask for name, mask in (("truth", one.truth), ("distractor", one.distractor)) if mask is not None}
-        for name, tensor in parts.items():
+        parts = [("image", one.image), ("probabilities", one.probabilities), ("values", one.values), *(("map", each) for each in one.maps)]
+        parts += [(name, mask) for name, mask in (("truth", one.truth), ("distractor", one.distractor)) if mask is not None]
+        for name, tensor in parts:
             data = tensor.float().contiguous().numpy().tobytes()
             rows.append({"slot": slot, "name": one.name, "label": one.label, "part": name, "shape": list(tensor.shape), "data": data})
     return pl.DataFrame(rows, schema=_SCHEMA)
@@ -100,7 +99,8 @@ def unpack(table: pl.DataFrame) -> list[tuple[int, GalleryImage]]:
     """What `pack` packed."""
     found = []
     for (slot,), rows in table.group_by("slot", maintain_order=True):
-        parts = {row["part"]: _tensor(row["data"], row["shape"]) for row in rows.iter_rows(named=True)}
+        tensors = [(row["part"], _tensor(row["data"], row["shape"])) for row in rows.iter_rows(named=True)]
+        parts = dict(tensors)
         truth, distractor = parts.get("truth"), parts.get("distractor")
         one = GalleryImage(
             rows["name"][0],
@@ -108,7 +108,7 @@ def unpack(table: pl.DataFrame) -> list[tuple[int, GalleryImage]]:
             parts["image"],
             parts["probabilities"],
             parts["values"],
-            [parts[f"map {place}"] for place in range(sum(name.startswith("map ") for name in parts))],
+            [tensor for name, tensor in tensors if name == "map"],
             None if truth is None else truth.bool(),
             None if distractor is None else distractor.bool(),
         )

@@ -12,7 +12,7 @@ import polars as pl
 
 from assay.stats.intervals import LEVEL, Interval, ratio
 from assay.stats.tests import Above, holm, images_needed, not_worse, stepped
-from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, LAST, OWN, RANDOM, TRUTH
+from assay.study.audit.nulls import ANOTHER, CONTROL_NAMES, ELSEWHERE, FLIPPED, LAST, OWN, POSITIVE_NAME, RANDOM, TRUTH
 
 __all__ = ["QUESTIONS", "SMALLEST", "Answers", "QuestionStatus", "Rated", "answer"]
 
@@ -215,7 +215,7 @@ class _Scores:
                 return [(np.where(np.isfinite(own - random), 0.0, np.nan) if same else own - random,)]
             # Fine grain erases an image by its texture alone, a smooth map has most to lose elsewhere: either comparison may be unfair.
             gain = own - self.of(name, ELSEWHERE, at)
-            controls = [other for other, kind in self.places if other.startswith("control ") and kind == OWN]
+            controls = [other for other in CONTROL_NAMES if (other, OWN) in self.places]
             scores = [(self.of(one, OWN, at), self.of(one, ELSEWHERE, at)) for one in controls]
             return [(own - there, gain - (there - elsewhere)) for there, elsewhere in scores]
 
@@ -234,7 +234,7 @@ def _alive(
     """
     tests: list[tuple[int, Above]] = []
     for at, one in enumerate(measures):
-        pairs = [] if one.needs_truth else ["positive control"]
+        pairs = [] if one.needs_truth else [POSITIVE_NAME]
         pairs += [TRUTH] if (TRUTH, OWN) in scores.places else []
         tests += [(at, Above.of(scores.of(name, OWN, at) - scores.of(name, ELSEWHERE, at))) for name in pairs]
     corrected = holm([found.p for _, found in tests])
@@ -252,7 +252,7 @@ def _alive(
     silent = [measures[at].name for at, many in counted.items() if 0.5**many * len(tests) < LEVEL and at not in told]
     blind = []
     for at, one in enumerate(measures):
-        seen = Above.of(scores.of("positive control", OWN, at) - scores.of("positive control", FLIPPED, at))
+        seen = Above.of(scores.of(POSITIVE_NAME, OWN, at) - scores.of(POSITIVE_NAME, FLIPPED, at))
         if one.name in alive and not (seen.p < LEVEL / len(measures) and seen.effect >= smallest):
             blind.append(one.name)
     return alive, silent, faint, blind
@@ -345,7 +345,7 @@ def _needed(
 
 def _standing(scores: _Scores, name: str, at: int) -> Interval:
     """Mean own score, from the same maps elsewhere (0) to the positive control (1)."""
-    control = TRUTH if (TRUTH, OWN) in scores.places else "positive control"
+    control = TRUTH if (TRUTH, OWN) in scores.places else POSITIVE_NAME
     null = scores.of(name, ELSEWHERE, at)
     with np.errstate(invalid="ignore"):
         return ratio(scores.of(name, OWN, at) - null, scores.of(control, OWN, at) - null)

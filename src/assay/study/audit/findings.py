@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from assay.core.registry import short
+from assay.measure.attacked import AttackedSimilarity
 from assay.models.classifier import Classifier
 from assay.models.labels import Labels
 from assay.report.attack import Attacks, AttackView
@@ -93,7 +94,13 @@ def judged(plan: AuditPlan, asked: Asked, done: Done) -> Judged:
         for place, column in enumerate(("kind", "statistic"))
     )
     notes = {
-        name: MeasureNote(one.category, "higher is better" if one.higher_is_better else "lower is better", one.meaning, one.reference)
+        name: MeasureNote(
+            one.category,
+            "higher is better" if one.higher_is_better else "lower is better",
+            one.meaning,
+            one.reference,
+            isinstance(one, AttackedSimilarity),
+        )
         for name, one in zip(plan.labels, plan.measures, strict=True)
     }
     labels = asked.labels(done.tally.first)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from assay.core.registry import plain_name
 from assay.models.labels import Labels
 from assay.report.page import ScreenCard, Sentence
 from assay.report.summary import MeasureNote
@@ -14,7 +15,7 @@ from assay.report.text import number, plural
 from assay.study.audit.answers import QUESTIONS, Answers
 from assay.study.tally import Tally
 
-__all__ = ["plain_name", "plain_names", "screen"]
+__all__ = ["plain_names", "screen"]
 
 _USE, _MODEL, _UNKNOWN = (
     "Which explanation can I use here?",
@@ -46,11 +47,6 @@ def screen(
         _looks(summary, notes, answers, tally, labels, model, names),
         _unknown(summary, notes, answers, tally, names),
     )
-
-
-def plain_name(spec: str) -> str:
-    """A spec without its parameters."""
-    return spec.partition("(")[0]
 
 
 def plain_names(specs: Sequence[str]) -> dict[str, str]:
@@ -159,7 +155,7 @@ def _unknown(
         lines.append(f"{names[spec]} is undecided; {would}")
     if tally.sound < _FEW:
         lines.append(f"Only {plural(tally.sound, 'image')}: take {_FEW} or more before you rely on this page")
-    if not any(name.startswith("AttackedSimilarity") for name in notes):
+    if not any(note.attacks for note in notes.values()):
         lines.append("Whether a small change of the image that keeps the prediction can bend the maps was not asked (--attack)")
     if not any(note.category == "localisation" for note in notes.values()):
         lines.append("Whether the maps meet the evidence a person would name was not asked")

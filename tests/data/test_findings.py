@@ -61,8 +61,9 @@ def test_columns_are_findings_in_their_order(scans, ending):
     path = table(scans / f"l{ending}", {"file": FILES, "mass": [1.0, 0.0, None], "effusion": [-1.0, 1.0, 0.0], "age": [70, 60, 50]})
     data = load(scans / "scans", labels=f"{path}:file:mass,effusion")
     assert data.classes == ("mass", "effusion")
+    assert data.content_hash() != load(scans / "scans", labels=f"{path}:file:effusion,mass").content_hash()
     assert read(data, range(4)).labels.tolist() == [[1, -1], [0, 1], [-1, 0], [-1, -1]]
-    with pytest.raises(DataError, match="the column 'age' of .* has '70', where a finding is 1 or 0"):
+    with pytest.raises(DataError, match=r"the column 'age' of .* has '70', where a finding is 1 or 0"):
         load(scans / "scans", labels=f"{path}:file:mass,age")
 
 

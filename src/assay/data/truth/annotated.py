@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from assay.core.files import expanded
-from assay.core.progress import Progress, silent
+from assay.core.progress import Progress
 from assay.core.registry import nearest, register
 from assay.data.base import Dataset, Item
 from assay.data.files.decode import decode
 from assay.data.files.encoded import Encoded
 from assay.data.files.reading import Reading
 from assay.data.files.store import FILES
+from assay.data.over import OverDataset
 from assay.data.truth.table import LabelTable, labels_of, match_names, table_file
 from assay.errors import DataError, SpecError
 
@@ -31,7 +32,7 @@ _COLUMN = "column:"
 
 
 @register
-class Annotated(Dataset):
+class Annotated(OverDataset):
     """Images with labels, masks of the evidence, or boxes around it, that lie beside them.
 
     Args:
@@ -70,16 +71,6 @@ class Annotated(Dataset):
         _ = self._table, self._column, self._files, self._boxes  # Complain now rather than later.
 
     @property
-    def split(self) -> str:
-        """That of the images."""
-        return self.dataset.split
-
-    @property
-    def name(self) -> str:
-        """That of the images."""
-        return self.dataset.name
-
-    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the table's labels, sorted, numbers by their values; those of the images where there is no table."""
         return self.dataset.classes if self._table is None else self._table.classes
@@ -94,9 +85,6 @@ class Annotated(Dataset):
         """Whether there are masks or boxes."""
         return self.masks is not None or self.boxes is not None
 
-    def __len__(self) -> int:
-        return len(self.dataset)
-
     def __getitem__(self, index: int) -> Item:
         item = self.dataset[self.check_index(index)]
         if self._table is not None:
@@ -104,16 +92,14 @@ class Annotated(Dataset):
             item = replace(item, label=found)
         return replace(item, truth=self._truth(item)) if self.has_truth else item
 
-    def content_hash(self) -> str:
-        """SHA-256 of the images' own hash and of all that is laid over them."""
-        return self.hashed(silent)
-
     def hashed(self, progress: Progress) -> str:
         """`content_hash`; tells how far the images' own has come."""
         whole = hashlib.sha256(self.dataset.hashed(progress).encode())
         for path in (self.labels and table_file(self.labels), self.boxes, *map(str, self._files.values())):
             if path:
                 whole.update(f"{Path(path).name}".encode() + hashlib.sha256(expanded(path).read_bytes()).digest())
+        if self._table is not None:
+            whole.update(f"{self._table.classes} {sorted(self._table.numbers.items())}".encode())
         if self._column is not None:
             for index in range(len(self)):
                 whole.update(hashlib.sha256(self._mask_file(index) or b"").digest())

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from assay.core.noise import derive, uniform
-from assay.core.progress import Progress, silent
+from assay.core.progress import Progress
 from assay.core.registry import check_choice, register
 from assay.data.base import Batch, Dataset, Item, collate
+from assay.data.over import OverDataset
 from assay.data.truth.plant_marks import Mark
 from assay.errors import DataError, SpecError
 
@@ -22,7 +23,7 @@ _VERSION = "planted 1"  # Part of the content hash; raise it when the pictures c
 
 
 @register
-class Planted(Dataset):
+class Planted(OverDataset):
     """A data set whose images bear marks; `plant` makes one.
 
     With probability `correlation` an image bears the mark of its own class, otherwise that of a class drawn with equal
@@ -74,16 +75,6 @@ class Planted(Dataset):
         return f"{self.dataset.name}+{self.role}"
 
     @property
-    def split(self) -> str:
-        """The data set's split."""
-        return self.dataset.split
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The data set's classes."""
-        return self.dataset.classes
-
-    @property
     def has_truth(self) -> bool:
         """Whether the truth is known: always with a signal."""
         return self.role == "signal" or self.dataset.has_truth
@@ -92,9 +83,6 @@ class Planted(Dataset):
     def has_distractor(self) -> bool:
         """Whether a distractor is known: always with a planted one."""
         return self.role == "distractor" or self.dataset.has_distractor
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Item:
         item = self.dataset[self.check_index(index)]
@@ -106,10 +94,6 @@ class Planted(Dataset):
         """The items `indices`; see `Dataset.read`."""
         batch = self.dataset.read(indices)
         return self._marked(batch) if len(batch) else batch
-
-    def content_hash(self) -> str:
-        """SHA-256 of the data set's own hash and of the settings."""
-        return self.hashed(silent)
 
     def hashed(self, progress: Progress) -> str:
         """`content_hash`; tells how far the data set's own has come."""

@@ -56,6 +56,7 @@ def test_a_study_writes_report_tables_figures_values_and_record(finished):
             assert (folder / "tables" / f"{name}.{form}").stat().st_size
     for name in ("overlap", "maps"):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         ElementTree.parse(folder / "figures" / f"{name}.svg")
     record = json.loads((folder / "environment.json").read_text())
     assert {"algorithm", "code", "data", "splits", "machine", "packages", "setup"} <= record.keys()

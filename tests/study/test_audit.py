@@ -388,7 +388,7 @@ WRONG = [
     ({"measures": ["MaskIoU"]}, SpecError, "MaskIoU needs masks of the known evidence"),
     ({"gallery": 0}, SpecError, "gallery must be at least 1"),
     ({"targets": torch.tensor([0, 4])}, TargetError, "target 4 of image 1"),
-    ({"labels": torch.tensor([0, -1])}, TargetError, "target -1 of image 1"),
+    ({"labels": torch.tensor([0, -2])}, TargetError, "target -2 of image 1"),
     ({"truth": torch.zeros(2, 8, 8)}, ShapeError, "truth must be masks"),
     ({"names": ["a"]}, ShapeError, "names holds 1 names for 2 images"),
     ({"index": torch.tensor([1, 1])}, ShapeError, "the same number"),

@@ -35,6 +35,11 @@ class OverDataset(Dataset):
         return self.dataset.classes
 
     @property
+    def several(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.dataset.several
+
+    @property
     def has_truth(self) -> bool:
         """Whether the images bring it."""
         return self.dataset.has_truth

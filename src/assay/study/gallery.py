@@ -21,7 +21,7 @@ __all__ = ["GalleryImage", "gallery", "gallery_image", "pack", "places", "unpack
 _SCHEMA: dict[str, pl.DataType] = {
     "slot": pl.Int64(),
     "name": pl.String(),
-    "label": pl.Int64(),
+    "label": pl.List(pl.Int64()),
     "part": pl.String(),
     "shape": pl.List(pl.Int64()),
     "data": pl.Binary(),
@@ -34,7 +34,7 @@ class GalleryImage:
 
     Attributes:
         name: Its name.
-        label: Its label, or None.
+        label: Its labels: one, several, or none.
         image: (1 or 3, H, W).
         probabilities: (K,); () of the value of a model that gives values.
         values: (measures, explainers and floor).
@@ -44,7 +44,7 @@ class GalleryImage:
     """
 
     name: str
-    label: int | None
+    label: tuple[int, ...]
     image: Tensor
     probabilities: Tensor
     values: Tensor
@@ -72,7 +72,7 @@ def gallery_image(batch: Batch, at: int, decision: Decision, maps: list[Tensor],
     image = batch.images[at].cpu()
     return GalleryImage(
         name=batch.names[at],
-        label=None if batch.labels is None else int(batch.labels[at]),
+        label=batch.label_of(at),
         # What has no colours is shown as the channels' mean.
         image=image if len(image) in (1, 3) else image.mean(0, keepdim=True),
         probabilities=_probabilities(decision, at).cpu(),
@@ -91,7 +91,7 @@ def pack(shown: Iterable[tuple[int, GalleryImage]]) -> pl.DataFrame:
         parts += [(name, mask) for name, mask in (("truth", one.truth), ("distractor", one.distractor)) if mask is not None]
         for name, tensor in parts:
             data = tensor.float().contiguous().numpy().tobytes()
-            rows.append({"slot": slot, "name": one.name, "label": one.label, "part": name, "shape": list(tensor.shape), "data": data})
+            rows.append({"slot": slot, "name": one.name, "label": list(one.label), "part": name, "shape": list(tensor.shape), "data": data})
     return pl.DataFrame(rows, schema=_SCHEMA)
 
 
@@ -104,7 +104,7 @@ def unpack(table: pl.DataFrame) -> list[tuple[int, GalleryImage]]:
         truth, distractor = parts.get("truth"), parts.get("distractor")
         one = GalleryImage(
             rows["name"][0],
-            rows["label"][0],
+            tuple(rows["label"][0]),
             parts["image"],
             parts["probabilities"],
             parts["values"],
@@ -132,7 +132,7 @@ def gallery(
     return Gallery(
         images=torch.stack([one.image for one in shown]),
         names=tuple(one.name for one in shown),
-        labels=tuple(labels.name_of(one.label) for one in shown),
+        labels=tuple(labels.names_of(one.label) for one in shown),
         predictions=tuple(name for name, _ in told),
         probabilities=tuple(probability for _, probability in told),
         maps={name: torch.stack([one.maps[place] for one in shown]) for place, name in enumerate(explainers)},

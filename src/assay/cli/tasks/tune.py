@@ -87,4 +87,6 @@ class TuneTask:
             labels.append(batch.labels)
         known = [one for one in labels if one is not None]
         whole = torch.cat(known) if known and len(known) == len(labels) else None
+        if whole is not None and bool((whole < 0).any()):
+            whole = None  # Some images have no label.
         return TuneImages(torch.cat(pixels), whole, chosen.record, chosen.indices, chosen.dataset.classes)

@@ -59,7 +59,12 @@ class HubImages(Encoded):
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the class labels; empty when there are none."""
-        return tuple(self._rows.features[self._label].names) if self._label is not None else ()
+        return tuple(_class_label(self._rows.features[self._label]).names) if self._label is not None else ()
+
+    @property
+    def several(self) -> bool:
+        """Whether labels are lists of class labels."""
+        return self._label is not None and hasattr(self._rows.features[self._label], "feature")
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -93,9 +98,11 @@ class HubImages(Encoded):
         except OSError as error:
             raise CorruptFileError(str(index), f"{held['path']}: {error.strerror or error}") from error
 
-    def label_of(self, index: int) -> int | None:
-        """The image's class number; None when nobody knows."""
+    def label_of(self, index: int) -> int | tuple[int, ...] | None:
+        """The image's class number, or 1 and 0 for each class where there may be several; None when nobody knows."""
         found = self._rows[index][self._label] if self._label is not None else None
+        if isinstance(found, list):
+            return tuple(int(number in found) for number in range(len(self.classes)))
         return int(found) if found is not None and found >= 0 else None
 
     def digest(self, progress: Progress) -> str:
@@ -122,7 +129,7 @@ class HubImages(Encoded):
 
     @cached_property
     def _label(self) -> str | None:
-        names = [name for name, one in self._table.features.items() if type(one).__name__ == "ClassLabel"]
+        names = [name for name, one in self._table.features.items() if type(_class_label(one)).__name__ == "ClassLabel"]
         return "label" if "label" in names else next(iter(names), None)
 
     @cached_property
@@ -142,7 +149,7 @@ class HubImages(Encoded):
                 f"{self.path} is a kind of files to datasets, no data set; name one of the hub, such as "
                 f"hf:ORGANISATION/NAME, or a folder as ./{self.path}"
             )
-        if not is_saved(place) and not _is_cached(library, self.path) and not hub_answers():
+        if not (place.exists() or _is_cached(library, self.path) or hub_answers()):
             raise DataError(
                 f"datasets cannot load {self.path}: the Hugging Face hub does not answer, and it is not in the library's cache; check the "
                 "network connection, or give a folder that save_to_disk wrote"
@@ -163,6 +170,11 @@ class HubImages(Encoded):
         if part not in splits:
             raise DataError(f"{self.path} has no split {part!r}{nearest(part, splits)} (it has {', '.join(splits)})")
         return found[part]
+
+
+def _class_label(feature: Any) -> Any:
+    """A feature, or of a list that of its elements."""
+    return getattr(feature, "feature", feature)
 
 
 def _datasets(path: str) -> Any:

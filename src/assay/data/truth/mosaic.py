@@ -77,6 +77,8 @@ class Mosaic(OverDataset):
             raise SpecError("Mosaic: rows x columns must be at least 2 cells")
         if not 0 <= self.confidence <= 1:
             raise SpecError(f"Mosaic: confidence must be a probability, not {self.confidence!r}")
+        if self.dataset.several:
+            raise SpecError(f"Mosaic: images of {self.dataset.name} have several labels, where a cell must show one class")
         places: list[int] = []
         kinds: list[int] = []
         numbered = False
@@ -88,7 +90,8 @@ class Mosaic(OverDataset):
             sure = self.model.score(logits, ids, "probability") >= self.confidence
             numbered = len(self.dataset.classes) == logits.shape[1]
             if numbered and batch.labels is not None:
-                sure &= ids == batch.labels.to(ids.device)
+                own = batch.labels.to(ids.device)
+                sure &= (own < 0) | (ids == own)
             places += batch.index[sure.cpu()].tolist()
             kinds += ids[sure].tolist()
         if len(set(kinds)) < self.rows * self.columns:

@@ -61,6 +61,8 @@ class Planted(OverDataset):
             raise SpecError(f"Planted: correlation must be from 0 to 1, not {self.correlation!r}")
         if not self.dataset.classes:
             raise DataError(f"{self.dataset.name} has no labels, which a mark could tell: put the images into one folder per class")
+        if self.dataset.several:
+            raise DataError(f"images of {self.dataset.name} have several labels, of which a mark could tell one: give one label for each")
         if self.on is None and not self.mark.tells_classes:
             raise SpecError(f"Planted: {self.mark!r} looks the same for all classes: say by on= which of them bear it")
         for name in self.on or ():
@@ -107,7 +109,7 @@ class Planted(OverDataset):
         return torch.where(drawn[:, 0] < self.correlation, own, other)
 
     def _marked(self, batch: Batch) -> Batch:
-        if batch.labels is None:
+        if batch.labels is None or bool((batch.labels < 0).any()):
             raise DataError(f"some images of {self.dataset.name} have no label, which a mark could tell: {batch.names[0]} or one near it")
         kinds = self.kinds(batch.labels, batch.index)
         seed = derive(self.seed, self.role)

@@ -47,7 +47,7 @@ __all__ = [
     "Kind",
     "MapsStudy",
     "MasksStudy",
-    "Quantity",
+    "ScoreName",
     "ScoredStudy",
     "faint",
     "refined",
@@ -84,7 +84,7 @@ def faint(background: Background, channels: int) -> Background:
 
 
 @dataclass(frozen=True)
-class Quantity:
+class ScoreName:
     """What a value is.
 
     Attributes:
@@ -165,18 +165,18 @@ class ScoredStudy(Study):
 
     def located(self, block: Block, whose: Attribution, maps: Tensor, explainer: Explainer) -> Iterator[pl.DataFrame]:
         """Scores of maps: overlap with the truth, share on the distractor, accuracy on the top pixels."""
-        case, measures = _judged(block), dict[Quantity, Measure]()
+        case, measures = _judged(block), dict[ScoreName, Measure]()
         if case.truth is not None:
-            measures[Quantity(IOU, "overlap")] = MaskIoU()
+            measures[ScoreName(IOU, "overlap")] = MaskIoU()
         if case.distractor is not None:
-            measures[Quantity("on distractor", "distractor")] = DistractorShare()
-        measures |= {Quantity(KEEP.format(100 * share), "top pixels"): KeepTop(share, _COLOUR) for share in self.keep}
+            measures[ScoreName("on distractor", "distractor")] = DistractorShare()
+        measures |= {ScoreName(KEEP.format(100 * share), "top pixels"): KeepTop(share, _COLOUR) for share in self.keep}
         for measure, one in measures.items():
             yield rows(block, whose, {measure: one.evaluate(case, [maps], [explainer])[0]})
         if self.white:
             bright = (case.images.sum(1, keepdim=True) >= _BRIGHT) & ~_of(case.distractor, case.images)
             found = MaskIoU().evaluate(replace(case, truth=bright), [maps], [explainer])[0]
-            yield rows(block, whose, {Quantity(WHITE, "white overlap"): found})
+            yield rows(block, whose, {ScoreName(WHITE, "white overlap"): found})
 
 
 @dataclass(frozen=True)
@@ -240,15 +240,15 @@ class MasksStudy(ScoredStudy):
         halves = (masks >= 0.5).float()
         whole = case.logits.argmax(1)
         values = {
-            Quantity("agreement, images", "whole"): whole == wanted,
-            Quantity("accuracy, images", "whole"): whole == labels,
-            Quantity("kept", "kept"): halves.mean((1, 2, 3)),
+            ScoreName("agreement, images", "whole"): whole == wanted,
+            ScoreName("accuracy, images", "whole"): whole == labels,
+            ScoreName("kept", "kept"): halves.mean((1, 2, 3)),
         }
         behind = {"": faint(self.behind, case.images.shape[1]), f", {WIDE}": self.behind}
         for kind, left in (("rounded", halves), ("soft", masks)):
             for measure, targets in (("agreement", wanted), ("accuracy", labels)):
                 for end, agreed in self._erased(model, case, left, targets, behind).items():
-                    values[Quantity(f"{measure}, {kind} masks{end}", "erased")] = agreed
+                    values[ScoreName(f"{measure}, {kind} masks{end}", "erased")] = agreed
         found.append(rows(block, own, values))
         flat = case.images.mean((2, 3), keepdim=True).expand_as(case.images)
         for what, judge, images, left in (
@@ -258,7 +258,7 @@ class MasksStudy(ScoredStudy):
             (SHAPE_ALONE, model, flat, halves),
         ):
             erased = self._erased(judge, replace(case, images=images, outputs=None), left, wanted, self.backgrounds)
-            before = {Quantity(f"before {name}", "background", name): value for name, value in erased.items()}
+            before = {ScoreName(f"before {name}", "background", name): value for name, value in erased.items()}
             found.append(rows(block, Attribution(what, MASK), before))
         found += _alone(block, model)
         return Kept({"scores": pl.concat(found), "costs": pl.DataFrame([{"attribution": MASK, "images": len(masks), **cost}])})
@@ -287,7 +287,7 @@ class ClassesStudy(ScoredStudy):
         """See `Study.block`; its scores have columns of the model and the seed."""
         del asked, tell
         wanted, labels = block.case.logits.argmax(1), _judged(block).targets
-        accuracy, agreement = Quantity("accuracy", "whole"), Quantity("agreement", "whole")
+        accuracy, agreement = ScoreName("accuracy", "whole"), ScoreName("agreement", "whole")
         found = [_of_model(rows(block, _NO_MAP, {accuracy: wanted == labels}), BASELINE, 0)]
         for (name, seed), model in self.others.items():
             own = model.predict(block.case.images)
@@ -295,7 +295,7 @@ class ClassesStudy(ScoredStudy):
         return Kept({"scores": pl.concat(found), "costs": pl.DataFrame({"attribution": ["classes"], "images": [len(labels)]})})
 
 
-def rows(block: Block, whose: Attribution, values: Mapping[Quantity, Tensor]) -> pl.DataFrame:
+def rows(block: Block, whose: Attribution, values: Mapping[ScoreName, Tensor]) -> pl.DataFrame:
     """Values (n,) as a long table: image, attribution, maker, finer, measure, kind, background, value."""
     image = block.case.index.cpu().numpy()
     return pl.concat(
@@ -342,7 +342,7 @@ def _alone(block: Block, model: Classifier) -> list[pl.DataFrame]:
         return []
     there = case.truth.flatten(1).any(1)
     apart = (probabilities(model, case.images) - probabilities(model, case.images * case.truth)).abs().sum(1)
-    return [rows(block, Attribution(EVIDENCE_ALONE, ""), {Quantity("L1", "distance"): torch.where(there, apart, torch.nan)})]
+    return [rows(block, Attribution(EVIDENCE_ALONE, ""), {ScoreName("L1", "distance"): torch.where(there, apart, torch.nan)})]
 
 
 def _of(mask: Tensor | None, images: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def run_diet(
 ) -> DietStudy:
     """Run the study, or go on with it: jobs that an earlier start finished are taken as they are, a tuning goes on from its last state.
 
-    The folder gets `report.html`, `tables/` (CSV, Markdown, LaTeX), `figures/` (PNG, SVG), `values.parquet` (every value, a row per
+    The folder gets `report.html`, `tables/` (CSV, Markdown, LaTeX), `figures/` (PNG, SVG, PDF), `values.parquet` (every value, a row per
     image), `results.json` (the verdict), `jobs/` (a folder for each job), and what every run keeps.
 
     Args:

@@ -84,8 +84,8 @@ def run_robustness(
 ) -> RobustnessStudy | str | None:
     """Run the study, or go on with it: steps that an earlier start finished are not done again.
 
-    The folder gets `report.html`, `tables/` (CSV, Markdown, LaTeX), `figures/` (PNG, SVG), `values.parquet` (every value, a row per image),
-    `results.json` (the lines of the paper, and what was found), and what `assay.run.folder` keeps.
+    The folder gets `report.html`, `tables/` (CSV, Markdown, LaTeX), `figures/` (PNG, SVG, PDF), `values.parquet` (every value, a row per
+    image), `results.json` (the lines of the paper, and what was found), and what `assay.run.folder` keeps.
 
     Args:
         settings: What is done.

@@ -23,6 +23,7 @@ _USE, _MODEL, _UNKNOWN = (
     "What is not known?",
 )
 _PASSED = dict(zip(QUESTIONS, ("says where", "is of this image", "is of this model", "says more than the image alone"), strict=True))
+_FAILURES, _NO_FAILURE = "; failures stand first in the gallery below.", ", so no failure could be looked at."
 _FEW = 30
 _CLASSES = 3
 
@@ -93,13 +94,17 @@ def _looks(
     if bad:
         return ScreenCard(_MODEL, "bad", bad[0], tuple(bad[1:]))
     lines = [*_failures(tally, labels), *_places(summary, notes, answers, names)]
+    images, whole, findings, right = tally.findings
+    if images:
+        text = f"It is right in all findings on {whole} of {plural(images, 'labelled image')}, and in {right} of {findings} findings"
+        return ScreenCard(_MODEL, "note", text + (_FAILURES if whole < images else _NO_FAILURE), tuple(lines))
     if not known:
         return ScreenCard(
             _MODEL, "note", "Whether it is right cannot be said: the images have no labels that the model knows.", tuple(lines)
         )
     wrong = known - round(share * known)
     text = f"It is right on {known - wrong} of {plural(known, 'labelled image')}"
-    text += "; failures stand first in the gallery below." if wrong else ", so no failure could be looked at."
+    text += _FAILURES if wrong else _NO_FAILURE
     return ScreenCard(_MODEL, "note" if share > 0.5 else "caution", text, tuple(lines))
 
 

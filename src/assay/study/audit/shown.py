@@ -53,6 +53,8 @@ def _failures(status: pl.DataFrame, labels: Labels, most: int) -> dict[int, str]
     """Positions of some wrong predictions, evenly among all of them."""
     rows = status.filter((pl.col("status") == "ok") & pl.col("label").is_not_null() & pl.col("predicted").is_not_null())
     wrong = [place for place, label, guess in rows.select("place", "label", "predicted").rows() if labels.id_of(label) not in (None, guess)]
+    if "findings" in status.columns:
+        wrong = status.filter((pl.col("status") == "ok") & (pl.col("findings right") < pl.col("findings")))["place"].to_list()
     return {wrong[at]: WRONG for at in places(most, len(wrong))} if wrong and most else {}
 
 

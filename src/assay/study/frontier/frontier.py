@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 from matplotlib.figure import Figure
@@ -17,17 +17,14 @@ from assay.errors import DataError, ShapeError
 from assay.report.export import to_pandas
 from assay.report.faces import Face, figure_picture, fragment
 from assay.report.figures.frontier_plot import plot_trade_offs
-from assay.report.figures.plots import to_bytes
+from assay.report.figures.plots import FIGURE_FORMS, to_bytes
 from assay.report.render import write
 from assay.study.frontier.findings import frontier_summary, frontier_trends
 from assay.study.frontier.page import frontier_page, lines_of_plot
 from assay.study.frontier.sweep import Sweep, name_of_width
 from assay.study.frontier.tables import FrontierTables
 
-__all__ = ["FIGURE", "Frontier", "frontiers_of", "plot_frontiers"]
-
-FIGURE: tuple[Literal["png", "svg"], ...] = ("png", "svg")
-"""Forms in which the figure is written."""
+__all__ = ["Frontier", "frontiers_of", "plot_frontiers"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,7 +62,7 @@ class Frontier(FrontierTables):
         return write(frontier_page([self]), path)
 
     def save(self, folder: str | Path) -> Path:
-        """Write report.html, frontier.parquet, summary.csv, trends.csv, status.csv, figure.png, figure.svg and environment.json.
+        """Write report.html, frontier.parquet, summary.csv, trends.csv, status.csv, figure.png, .svg and .pdf, and environment.json.
 
         Returns:
             The folder.
@@ -81,7 +78,7 @@ class Frontier(FrontierTables):
             for name, table in (("summary", self.summary), ("trends", self.trends), ("status", self.status)):
                 with replacing(folder / f"{name}.csv") as draft:
                     table.write_csv(draft)
-            for form in FIGURE:
+            for form in FIGURE_FORMS:
                 with replacing(folder / f"figure.{form}") as draft:
                     draft.write_bytes(to_bytes(self.plot, form))
             with replacing(folder / "environment.json") as draft:

@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from assay.study.audit.answers import QUESTIONS, Rated, answer
+from assay.study.audit.answers import answer
 from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, LAST, OWN, RANDOM, TRUTH
+from assay.study.audit.questions.held import QUESTIONS, Rated
 
 CONTROLS = ("Edges", "ColourContrast", "Centre")
 DELETION = Rated("Deletion", False, "faithfulness", False)

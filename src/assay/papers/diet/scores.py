@@ -109,7 +109,7 @@ class ScoredStudy(Study):
         """Scores of maps: overlap with the truth, share on the distractor, accuracy on the top pixels."""
         case, measures = _judged(block), dict[str, Measure]()
         if case.truth is not None:
-            measures[IOU] = MaskIoU()
+            measures[IOU] = MaskIoU(order="magnitude")
         if case.distractor is not None:
             measures["on distractor"] = DistractorShare()
         measures |= {KEEP.format(100 * share): KeepTop(share, _COLOUR) for share in self.keep}
@@ -117,7 +117,7 @@ class ScoredStudy(Study):
             yield rows(block, name, {measure: one.evaluate(case, [maps], [explainer])[0]})
         if self.white:
             bright = (case.images.sum(1, keepdim=True) >= _BRIGHT) & ~_of(case.distractor, case.images)
-            yield rows(block, name, {WHITE: MaskIoU().evaluate(replace(case, truth=bright), [maps], [explainer])[0]})
+            yield rows(block, name, {WHITE: MaskIoU(order="magnitude").evaluate(replace(case, truth=bright), [maps], [explainer])[0]})
 
 
 @dataclass(frozen=True)

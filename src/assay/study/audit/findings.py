@@ -18,9 +18,10 @@ from assay.report.questions import QuestionCell, QuestionRow, Questions
 from assay.report.summary import MeasureNote, MeasureNotes, ScoreStrips, ScoreTable, Summary
 from assay.report.text import plural
 from assay.study.attack.views import shown_attacks
-from assay.study.audit.answers import QUESTIONS, Answers, answer
+from assay.study.audit.answers import Answers, answer
 from assay.study.audit.evidence import agreement_part, standings_part, trade_offs_part
 from assay.study.audit.looks import model_looks, model_sentences
+from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.scores import AuditPlan
 from assay.study.audit.screen import screen
 from assay.study.audit.shown import shown

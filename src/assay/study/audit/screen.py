@@ -11,7 +11,8 @@ from assay.models.labels import Labels
 from assay.report.page import ScreenCard, Sentence
 from assay.report.summary import MeasureNote
 from assay.report.text import number, plural
-from assay.study.audit.answers import QUESTIONS, Answers
+from assay.study.audit.answers import Answers
+from assay.study.audit.questions.held import QUESTIONS
 from assay.study.tally import Tally
 
 __all__ = ["plain_name", "plain_names", "screen"]

@@ -11,8 +11,9 @@ from assay.measure.attacked import AFTER_NOISE, ATTACKED
 from assay.report.page import Sentence, Tone
 from assay.stats.dominance import dominated
 from assay.stats.intervals import LEVEL
-from assay.study.audit.answers import QUESTIONS, Answers
+from assay.study.audit.answers import Answers
 from assay.study.audit.nulls import NULL_STEPS, SHIFTS
+from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.statistics import BETTER
 
 __all__ = ["VERDICT_RULES", "verdict"]

@@ -27,7 +27,7 @@ class MaskIoU(Measure):
     whose pixels are all equal.
 
     Args:
-        order: Rank pixels by the channels' sum ("signed") or by their summed magnitudes ("magnitude"), which also count addends that cancel.
+        order: Rank pixels by the channels' sum ("signed") or by their summed magnitudes ("magnitude"), in which addends that cancel count.
 
     Source: Bhalla, Srinivas, Lakkaraju, NeurIPS 2023 (ground-truth evaluation).
     """

@@ -148,7 +148,8 @@ def answer(
         alive=told.alive,
         blind=told.blind,
         needed={
-            name: _needed([one for one in rows if one[0]["explainer"] == name], claims or len(contestants), told) for name in contestants
+            name: _needed([one for one in rows if one[0]["explainer"] == name], claims or len(contestants), told, smallest)
+            for name in contestants
         },
         standing={key: one.mean for key, one in stands.items()},
         stands=stands,
@@ -238,8 +239,11 @@ def _holds(p: float, effect: float, found: Above, smallest: float) -> bool | Non
     return None if found.count < _FEW or effect >= smallest else False
 
 
-def _needed(rows: Sequence[tuple[Mapping[str, object], Above]], claims: int, told: Strength) -> int | None:
-    """Images that would decide the undecided questions of an explainer, by measures that tell enough then; None where no number would."""
+def _needed(rows: Sequence[tuple[Mapping[str, object], Above]], claims: int, told: Strength, smallest: float) -> int | None:
+    """Images that would decide the undecided questions of an explainer, by measures that tell enough then; None where no number would.
+
+    What is smaller than counts is not passed with any number, and is said not to hold from `_FEW` images on.
+    """
     many: list[int | None] = []
     for question in QUESTIONS:
         hoped = told.hoped(question)
@@ -247,7 +251,8 @@ def _needed(rows: Sequence[tuple[Mapping[str, object], Above]], claims: int, tol
         own = [(row["holds"], one) for row, one in rows if row["question"] == question and row["measure"] in asked]
         last = question == QUESTIONS[-1]
         level = LEVEL / max(claims, 1) / (WAYS * max(len(own), 1) if last else 1)
-        each = [images_needed(one.effect, level) for holds, one in own if holds is None and one.count > 1]
+        effects = [one.effect for holds, one in own if holds is None and one.count > 1]
+        each = [images_needed(effect, level) if effect >= smallest else _FEW for effect in effects]
         if hoped:
             many.append(min((one for one in hoped.values() if one is not None), default=None))
         if not last:

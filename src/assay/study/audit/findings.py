@@ -179,6 +179,7 @@ def _questions(told: Answers, explainers: Sequence[str]) -> tuple[QuestionRow, .
     rows = {(row["explainer"], row["question"], row["measure"]): row for row in told.table.iter_rows(named=True)}
     measures = list(dict.fromkeys(told.table["measure"]))
     why = dict.fromkeys(told.silent, "silent here") | dict.fromkeys(told.faint, "too weak here")
+    weak = {(question, one): "too weak here for this question" for question, own in told.weak.items() for one in own}
     return tuple(
         QuestionRow(
             name,
@@ -188,7 +189,7 @@ def _questions(told: Answers, explainers: Sequence[str]) -> tuple[QuestionRow, .
                 QuestionCell(
                     question,
                     told.status(name, question) if told.alive else "undecided",
-                    tuple((one, why.get(one, ""), rows[name, question, one]) for one in measures),
+                    tuple((one, why.get(one) or weak.get((question, one), ""), rows[name, question, one]) for one in measures),
                 )
                 for question in QUESTIONS
             ),

@@ -153,6 +153,9 @@ def _unknown(
     if answers.faint:
         weak = f"{_listed(list(answers.faint))}: too weak to tell good maps from bad ones by {plural(answers.images, 'image')}"
         lines.append(f"{weak}; not asked")
+    for question, weak in answers.weak.items():
+        if weak:
+            lines.append(f"{_listed(list(weak))}: too weak here to tell whether a map {_PASSED[question]}; not asked that")
     undecided = [spec for spec in names if any(answers.status(spec, one) == "undecided" for one in QUESTIONS)] if answers.alive else []
     for spec in undecided:
         many = answers.needed.get(spec)

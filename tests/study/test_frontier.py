@@ -282,7 +282,8 @@ def test_a_frontier_is_saved_whole(small, tmp_path):
     found, _ = small
     folder = found.save(tmp_path / "out")
     assert sorted(path.name for path in folder.iterdir()) == [
-        "environment.json", "figure.png", "figure.svg", "frontier.parquet", "report.html", "status.csv", "summary.csv", "trends.csv",
+        "environment.json", "figure.pdf", "figure.png", "figure.svg", "frontier.parquet", "report.html",
+        "status.csv", "summary.csv", "trends.csv",
     ]  # fmt: skip
     assert pl.read_parquet(folder / "frontier.parquet").equals(found.table)
     answers = json.loads((folder / "environment.json").read_text())

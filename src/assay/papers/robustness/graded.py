@@ -13,6 +13,7 @@ from assay.core.progress import Progress, silent
 from assay.core.registry import build
 from assay.data import Dataset, choose
 from assay.data.base import Item
+from assay.data.over import OverDataset
 from assay.models.nets.architecture import Architecture
 from assay.models.sources import checkpoint
 from assay.models.training.recipe import Flip, Recipe, Shift
@@ -27,48 +28,38 @@ _RECIPE = Recipe(optimiser="muon", lr=0.01, warmup=0.2, weight_decay=0.05, augme
 
 
 @dataclass(frozen=True)
-class Few(Dataset):
+class Few(OverDataset):
     """Some images of a data set, drawn at random by the seed.
 
     Attributes:
-        inner: The data set.
+        dataset: The images.
         count: How many; all where there are fewer.
         seed: Decides which.
     """
 
-    inner: Dataset
+    dataset: Dataset
     count: int
     seed: int = 0
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """See `Dataset.classes`."""
-        return self.inner.classes
 
     @cached_property
     def numbers(self) -> list[int]:
         """Numbers of the images that were drawn."""
-        return choose(self.inner, len(self), self.seed)
+        return choose(self.dataset, len(self), self.seed)
 
     @property
     def split(self) -> str:
         """See `Dataset.split`."""
-        return f"{len(self)} of {self.inner.split}"
-
-    @property
-    def name(self) -> str:
-        """See `Dataset.name`."""
-        return self.inner.name
+        return f"{len(self)} of {self.dataset.split}"
 
     def __len__(self) -> int:
-        return min(self.count, len(self.inner))
+        return min(self.count, len(self.dataset))
 
     def __getitem__(self, index: int) -> Item:
-        return self.inner[self.numbers[self.check_index(index)]]
+        return self.dataset[self.numbers[self.check_index(index)]]
 
-    def content_hash(self) -> str:
-        """See `Dataset.content_hash`: that of the whole data set, of which `split` says how many."""
-        return self.inner.content_hash()
+    def hashed(self, progress: Progress) -> str:
+        """That of the whole data set, of which `split` says how many."""
+        return self.dataset.hashed(progress)
 
 
 def make_graded(

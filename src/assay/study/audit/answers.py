@@ -12,7 +12,7 @@ import polars as pl
 
 from assay.stats.intervals import LEVEL, Interval, ratio
 from assay.stats.tests import Above, holm, images_needed, not_worse, stepped
-from assay.study.audit.nulls import ELSEWHERE, OWN, TRUTH
+from assay.study.audit.nulls import ELSEWHERE, OWN, POSITIVE_NAME, TRUTH
 from assay.study.audit.questions.held import QUESTIONS, WAYS, HeldScores, Rated
 from assay.study.audit.questions.strength import Strength, strength
 
@@ -265,7 +265,7 @@ def _needed(rows: Sequence[tuple[Mapping[str, object], Above]], claims: int, tol
 
 def _standing(scores: HeldScores, name: str, at: int) -> Interval:
     """Mean own score, from the same maps elsewhere (0) to the positive control (1)."""
-    control = TRUTH if (TRUTH, OWN) in scores.places else "positive control"
+    control = TRUTH if (TRUTH, OWN) in scores.places else POSITIVE_NAME
     null = scores.of(name, ELSEWHERE, at)
     with np.errstate(invalid="ignore"):
         return ratio(scores.of(name, OWN, at) - null, scores.of(control, OWN, at) - null)

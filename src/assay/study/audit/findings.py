@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from assay.core.registry import short
+from assay.measure.attacked import AttackedSimilarity
 from assay.models.classifier import Classifier
 from assay.models.labels import Labels
 from assay.report.attack import Attacks, AttackView
@@ -94,7 +95,13 @@ def judged(plan: AuditPlan, asked: Asked, done: Done) -> Judged:
         for place, column in enumerate(("kind", "statistic"))
     )
     notes = {
-        name: MeasureNote(one.category, "higher is better" if one.higher_is_better else "lower is better", one.meaning, one.reference)
+        name: MeasureNote(
+            one.category,
+            "higher is better" if one.higher_is_better else "lower is better",
+            one.meaning,
+            one.reference,
+            isinstance(one, AttackedSimilarity),
+        )
         for name, one in zip(plan.labels, plan.measures, strict=True)
     }
     labels = asked.labels(done.tally.first)
@@ -139,7 +146,7 @@ def audit_page(plan: AuditPlan, asked: Asked, done: Done, found: Judged) -> Page
         lead=_LEAD,
         verdict=found.verdict,
         sections=tuple(one for one in sections if one.parts),
-        settings={**_settings(plan, asked, counted), **(asked.facts or _accuracy(counted, found.labels, model.head))},
+        settings={**_settings(plan, asked, counted), **(asked.facts or _accuracy(counted, found.labels, model.head, asked.several))},
         record=done.answers,
         problems=_listed(counted),
         rules=VERDICT_RULES,
@@ -169,7 +176,12 @@ def _model(asked: Asked, done: Done, labels: Labels) -> tuple[list[Sentence], bo
     if asked.mixed:
         looks.confidence = math.nan
     share, known = labels.accuracy(done.tally.pairs) if done.tally.pairs else (0.0, 0)
-    return model_sentences(asked.model, looks, round(share * known) if known else None, known, asked.seed)
+    told, sound = model_sentences(asked.model, looks, round(share * known) if known else None, known, asked.seed)
+    images, whole, findings, right = done.tally.findings
+    if images:
+        text = f"The model is right in all findings on {whole} of {images} labelled images, and in {right} of {findings} findings."
+        told = [Sentence("note", text), *told]
+    return told, sound
 
 
 def _questions(told: Answers, explainers: Sequence[str]) -> tuple[QuestionRow, ...]:
@@ -225,7 +237,14 @@ def _output(model: Classifier) -> str:
     return "value" if model.head == "scalar" else model.output.replace("_", " ")
 
 
-def _accuracy(counted: Tally, labels: Labels, head: str) -> dict[str, str]:
+def _accuracy(counted: Tally, labels: Labels, head: str, several: bool) -> dict[str, str]:
+    if several:
+        images, whole, findings, right = counted.findings
+        if not images:
+            return {"accuracy": "unknown: the labels' findings are not the model's"}
+        return {
+            "accuracy": f"{whole / images:.1%} of {images} labelled images in all their findings, {right / findings:.1%} of the findings"
+        }
     if not counted.pairs or head == "scalar":
         return {}
     share, known = labels.accuracy(counted.pairs)

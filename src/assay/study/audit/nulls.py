@@ -31,6 +31,7 @@ from assay.study.asked import Twins
 __all__ = [
     "ANOTHER",
     "CONTROLS",
+    "CONTROL_NAMES",
     "ELSEWHERE",
     "FLIPPED",
     "LAST",
@@ -39,6 +40,7 @@ __all__ = [
     "NULL_STEPS",
     "OWN",
     "POSITIVE",
+    "POSITIVE_NAME",
     "RANDOM",
     "SHIFTS",
     "TRUTH",
@@ -69,8 +71,11 @@ _ALIKE = 1e-3
 """Maps that are no further apart, as a share of their size, are the same map."""
 MEAN = "mean contrast of the other images"
 """One more control: where these data usually show something, the mean of `ColourContrast` over a block's other images."""
+CONTROL_NAMES = tuple(f"control {name}" for name in (*map(short, CONTROLS), MEAN))
+"""What tables call the controls among explainers' maps."""
 POSITIVE = Occlusion(segments=Grid(rows=4, columns=4))
 """A map made from the model's own answers, which a measure that can tell anything here tells from the same map elsewhere."""
+POSITIVE_NAME = "positive control"
 TRUTH = "truth"
 NULL_STEPS = 8
 """Steps of the curves by which nulls are compared; those of the scores are finer, and cost more."""
@@ -128,8 +133,8 @@ class Nulls:
     def items(self) -> list[tuple[str, str]]:
         """(whose map, which of KINDS) of everything that is scored, in the order of the tables' rows."""
         found = [(short(one), kind) for one in self.explainers for kind in KINDS]
-        found += [(f"control {name}", kind) for name in (*map(short, CONTROLS), MEAN) for kind in (OWN, ELSEWHERE)]
-        found += [("positive control", kind) for kind in (OWN, ELSEWHERE, FLIPPED, ANOTHER, RANDOM)]
+        found += [(name, kind) for name in CONTROL_NAMES for kind in (OWN, ELSEWHERE)]
+        found += [(POSITIVE_NAME, kind) for kind in (OWN, ELSEWHERE, FLIPPED, ANOTHER, RANDOM)]
         return found + ([(TRUTH, kind) for kind in (OWN, ELSEWHERE, ANOTHER)] if self.truth else [])
 
     def wanted(self, rows: range, images: int) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from assay.core.registry import plain_name
 from assay.models.labels import Labels
 from assay.report.page import ScreenCard, Sentence
 from assay.report.summary import MeasureNote
@@ -15,7 +16,7 @@ from assay.study.audit.answers import Answers
 from assay.study.audit.questions.held import QUESTIONS
 from assay.study.tally import Tally
 
-__all__ = ["plain_name", "plain_names", "screen"]
+__all__ = ["plain_names", "screen"]
 
 _USE, _MODEL, _UNKNOWN = (
     "Which explanation can I use here?",
@@ -23,6 +24,7 @@ _USE, _MODEL, _UNKNOWN = (
     "What is not known?",
 )
 _PASSED = dict(zip(QUESTIONS, ("says where", "is of this image", "is of this model", "says more than the image alone"), strict=True))
+_FAILURES, _NO_FAILURE = "; failures stand first in the gallery below.", ", so no failure could be looked at."
 _FEW = 30
 _CLASSES = 3
 
@@ -47,11 +49,6 @@ def screen(
         _looks(summary, notes, answers, tally, labels, model, names),
         _unknown(summary, notes, answers, tally, names),
     )
-
-
-def plain_name(spec: str) -> str:
-    """A spec without its parameters."""
-    return spec.partition("(")[0]
 
 
 def plain_names(specs: Sequence[str]) -> dict[str, str]:
@@ -98,13 +95,17 @@ def _looks(
     if bad:
         return ScreenCard(_MODEL, "bad", bad[0], tuple(bad[1:]))
     lines = [*_failures(tally, labels), *_places(summary, notes, answers, names)]
+    images, whole, findings, right = tally.findings
+    if images:
+        text = f"It is right in all findings on {whole} of {plural(images, 'labelled image')}, and in {right} of {findings} findings"
+        return ScreenCard(_MODEL, "note", text + (_FAILURES if whole < images else _NO_FAILURE), tuple(lines))
     if not known:
         return ScreenCard(
             _MODEL, "note", "Whether it is right cannot be said: the images have no labels that the model knows.", tuple(lines)
         )
     wrong = known - round(share * known)
     text = f"It is right on {known - wrong} of {plural(known, 'labelled image')}"
-    text += "; failures stand first in the gallery below." if wrong else ", so no failure could be looked at."
+    text += _FAILURES if wrong else _NO_FAILURE
     return ScreenCard(_MODEL, "note" if share > 0.5 else "caution", text, tuple(lines))
 
 
@@ -153,9 +154,9 @@ def _unknown(
     if answers.faint:
         weak = f"{_listed(list(answers.faint))}: too weak to tell good maps from bad ones by {plural(answers.images, 'image')}"
         lines.append(f"{weak}; not asked")
-    for question, weak in answers.weak.items():
-        if weak:
-            lines.append(f"{_listed(list(weak))}: too weak here to tell whether a map {_PASSED[question]}; not asked that")
+    for question, short_of in answers.weak.items():
+        if short_of:
+            lines.append(f"{_listed(list(short_of))}: too weak here to tell whether a map {_PASSED[question]}; not asked that")
     undecided = [spec for spec in names if any(answers.status(spec, one) == "undecided" for one in QUESTIONS)] if answers.alive else []
     for spec in undecided:
         many = answers.needed.get(spec)
@@ -163,7 +164,7 @@ def _unknown(
         lines.append(f"{names[spec]} is undecided; {would}")
     if tally.sound < _FEW:
         lines.append(f"Only {plural(tally.sound, 'image')}: take {_FEW} or more before you rely on this page")
-    if not any(name.startswith("AttackedSimilarity") for name in notes):
+    if not any(note.attacks for note in notes.values()):
         lines.append("Whether a small change of the image that keeps the prediction can bend the maps was not asked (--attack)")
     if not any(note.category == "localisation" for note in notes.values()):
         lines.append("Whether the maps meet the evidence a person would name was not asked")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assay.stats.tests import Above
-from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, LAST, OWN, RANDOM
+from assay.study.audit.nulls import ANOTHER, CONTROL_NAMES, ELSEWHERE, FLIPPED, LAST, OWN, RANDOM
 
 __all__ = ["QUESTIONS", "WAYS", "HeldScores", "Rated"]
 
@@ -69,7 +69,7 @@ class HeldScores:
                 return [(np.where(np.isfinite(own - random), 0.0, np.nan) if same else own - random,)]
             # Fine grain erases an image by its texture alone, a smooth map has most to lose elsewhere: either comparison may be unfair.
             gain = own - self.of(name, ELSEWHERE, at)
-            controls = [other for other, kind in self.places if other.startswith("control ") and kind == OWN]
+            controls = [other for other in CONTROL_NAMES if (other, OWN) in self.places]
             scores = [(self.of(one, OWN, at), self.of(one, ELSEWHERE, at)) for one in controls]
             return [(own - there, gain - (there - elsewhere)) for there, elsewhere in scores]
 

@@ -9,12 +9,11 @@ import numpy as np
 
 from assay.stats.intervals import LEVEL
 from assay.stats.tests import Above, holm, images_needed
-from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, OWN, RANDOM, TRUTH
+from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, OWN, POSITIVE_NAME, RANDOM, TRUTH
 from assay.study.audit.questions.held import QUESTIONS, HeldScores, Rated
 
 __all__ = ["Strength", "strength"]
 
-_CONTROL = "positive control"
 _NULLS = {QUESTIONS[1]: ANOTHER, QUESTIONS[2]: RANDOM}
 """What questions beside the first hold the control against."""
 
@@ -80,18 +79,18 @@ def strength(scores: HeldScores, measures: Sequence[Rated], smallest: float, exp
     tests = [
         (at, scores.against(name, ELSEWHERE, at))
         for at, one in enumerate(measures)
-        for name in ([] if one.needs_truth else [_CONTROL]) + ([TRUTH] if truth else [])
+        for name in ([] if one.needs_truth else [POSITIVE_NAME]) + ([TRUTH] if truth else [])
     ]
     would, told = _would(tests, smallest, explainers), _told(tests, smallest)
     counted = {at: max(found.count for place, found in tests if place == at) for at, _ in tests}
     alive = [at for at in range(len(measures)) if at in told and would[at][1]]
-    blind = [at for at in alive if not _sees(scores.against(_CONTROL, FLIPPED, at), len(measures), smallest)]
+    blind = [at for at in alive if not _sees(scores.against(POSITIVE_NAME, FLIPPED, at), len(measures), smallest)]
     weak: dict[str, dict[str, int | None]] = {}
     for question, kind in _NULLS.items():
         own = [
             (at, found)
             for at in alive
-            for name in ([] if measures[at].needs_truth else [_CONTROL]) + ([TRUTH] if truth else [])
+            for name in ([] if measures[at].needs_truth else [POSITIVE_NAME]) + ([TRUTH] if truth else [])
             if (found := scores.against(name, kind, at)).count > 1
         ]
         weak[question] = {measures[at].name: many for at, (many, enough) in _would(own, smallest, explainers).items() if not enough}

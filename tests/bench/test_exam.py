@@ -16,8 +16,8 @@ from assay.errors import DataError
 from assay.explain.superpixels.segments import Grid
 from assay.explain.superpixels.surrogate import KernelShap
 from assay.stats.intervals import share
-from assay.study.audit.answers import Rated
 from assay.study.audit.nulls import CONTROL_NAMES, POSITIVE_NAME
+from assay.study.audit.questions.held import Rated
 
 
 def asked(net, batch, count=3):

@@ -25,9 +25,10 @@ from assay.measure.localisation import MaskIoU, PointingGame
 from assay.measure.perturbation import Deletion, Insertion
 from assay.stats.intervals import Interval, share
 from assay.study.asked import Asked
-from assay.study.audit.answers import Rated, answer
+from assay.study.audit.answers import answer
 from assay.study.audit.looks import model_looks, model_sentences
 from assay.study.audit.nulls import NULL_STEPS
+from assay.study.audit.questions.held import Rated
 from assay.study.audit.scores import block_scores
 from assay.study.audit.study import AuditStudy
 
@@ -50,7 +51,7 @@ EXAM_MEASURES: tuple[Measure, ...] = (
     MaskIoU(),
     PointingGame(),
 )
-_DEFAULT = ("Deletion", "Insertion", "Infidelity", "LocalLinearError", "MaskIoU")
+_DEFAULT = ("Deletion", "Insertion", "SingleDeletion", "Infidelity", "LocalLinearError", "MaskIoU")
 _README = "README (Deletion, MaskIoU)"
 """Examined only where all of it can be measured, since without truth it is another line of the table."""
 SUBSETS: Mapping[str, tuple[str, ...]] = {

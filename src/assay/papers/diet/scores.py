@@ -167,7 +167,7 @@ class ScoredStudy(Study):
         """Scores of maps: overlap with the truth, share on the distractor, accuracy on the top pixels."""
         case, measures = _judged(block), dict[ScoreName, Measure]()
         if case.truth is not None:
-            measures[ScoreName(IOU, "overlap")] = MaskIoU()
+            measures[ScoreName(IOU, "overlap")] = MaskIoU(order="magnitude")
         if case.distractor is not None:
             measures[ScoreName("on distractor", "distractor")] = DistractorShare()
         measures |= {ScoreName(KEEP.format(100 * share), "top pixels"): KeepTop(share, _COLOUR) for share in self.keep}
@@ -175,7 +175,7 @@ class ScoredStudy(Study):
             yield rows(block, whose, {measure: one.evaluate(case, [maps], [explainer])[0]})
         if self.white:
             bright = (case.images.sum(1, keepdim=True) >= _BRIGHT) & ~_of(case.distractor, case.images)
-            found = MaskIoU().evaluate(replace(case, truth=bright), [maps], [explainer])[0]
+            found = MaskIoU(order="magnitude").evaluate(replace(case, truth=bright), [maps], [explainer])[0]
             yield rows(block, whose, {ScoreName(WHITE, "white overlap"): found})
 
 

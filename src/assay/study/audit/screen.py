@@ -12,7 +12,8 @@ from assay.models.labels import Labels
 from assay.report.page import ScreenCard, Sentence
 from assay.report.summary import MeasureNote
 from assay.report.text import number, plural
-from assay.study.audit.answers import QUESTIONS, Answers
+from assay.study.audit.answers import Answers
+from assay.study.audit.questions.held import QUESTIONS
 from assay.study.tally import Tally
 
 __all__ = ["plain_names", "screen"]
@@ -153,6 +154,9 @@ def _unknown(
     if answers.faint:
         weak = f"{_listed(list(answers.faint))}: too weak to tell good maps from bad ones by {plural(answers.images, 'image')}"
         lines.append(f"{weak}; not asked")
+    for question, short_of in answers.weak.items():
+        if short_of:
+            lines.append(f"{_listed(list(short_of))}: too weak here to tell whether a map {_PASSED[question]}; not asked that")
     undecided = [spec for spec in names if any(answers.status(spec, one) == "undecided" for one in QUESTIONS)] if answers.alive else []
     for spec in undecided:
         many = answers.needed.get(spec)

@@ -16,7 +16,8 @@ from assay.report.export import to_pandas
 from assay.report.faces import Face, figure_picture, fragment
 from assay.report.figures.plots import Dot, dots
 from assay.report.page import Page, TextTable
-from assay.study.audit.answers import QUESTIONS, Answers
+from assay.study.audit.answers import Answers
+from assay.study.audit.questions.held import QUESTIONS
 from assay.study.study import TerminalTable
 
 __all__ = ["AuditViews", "scores_grid"]

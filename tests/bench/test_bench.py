@@ -22,7 +22,7 @@ def tiny(monkeypatch):
 
 def given(net, x, chunks=None):
     targets = net(x).argmax(1).detach()
-    return PeerInput(net, x, targets, Quickshift().labels(x), torch.rand_like(x), "0", chunks)
+    return PeerInput(net, x, targets, Quickshift().labels(x), torch.rand_like(x), "0", "float32", chunks)
 
 
 @pytest.fixture

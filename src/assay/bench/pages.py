@@ -8,9 +8,9 @@ from assay.bench.checks import Check
 from assay.bench.peers import PeerSettings
 from assay.bench.speed import Bench, Spread, Timing, gains
 
-__all__ = ["LAST", "START", "bench_markdown", "passes_of", "peer_columns", "spread"]
+__all__ = ["BENCH_MARKS", "bench_markdown", "middle_and_range", "passes_of", "peer_columns"]
 
-START, LAST = "<!-- the bench's figures: written by assay bench --page -->", "<!-- end of the bench's figures -->"
+BENCH_MARKS = ("<!-- the bench's figures: written by assay bench --page -->", "<!-- end of the bench's figures -->")
 _PEERS: dict[str, tuple[PeerSettings, str]] = {
     "peer's defaults, float32": ("default", "float32"),
     "peer's best, float32": ("best", "float32"),
@@ -24,7 +24,7 @@ def peer_columns(found: Bench) -> dict[str, tuple[PeerSettings, str]]:
     return {heading: key for heading, key in _PEERS.items() if key in ran}
 
 
-def spread(values: Spread) -> str:
+def middle_and_range(values: Spread) -> str:
     """The median, with the lowest and the highest."""
     return f"{values.median:.2f} ({values.low:.2f} to {values.high:.2f})"
 
@@ -67,9 +67,9 @@ def _rows(found: Bench) -> str:
     rows = []
     for row in found.rows:
         ran = {(gain.settings, gain.precision): gain for gain in row.gains}
-        theirs = [spread(ran[key].faster.cpu) if key in ran else "" for key in columns.values()]
+        theirs = [middle_and_range(ran[key].faster.cpu) if key in ran else "" for key in columns.values()]
         library = next(iter(row.gains)).library if row.gains else ""
-        limits = (spread(row.to_limit.cpu), spread(row.to_limit.wall)) if row.to_limit else ("no passes", "")
+        limits = (middle_and_range(row.to_limit.cpu), middle_and_range(row.to_limit.wall)) if row.to_limit else ("no passes", "")
         rows.append((f"`{row.name}`", row.precision, passes_of(row), *limits, library, *theirs))
     return _table(("what", "precision", "passes", "x limit", "x limit by the clock", "peer", *columns), rows)
 

@@ -46,6 +46,7 @@ class PeerInput:
         labels: (N, H, W) superpixels.
         maps: (N, C, H, W) that measures score.
         layer: Name of the layer that GradCAM and its kin take.
+        precision: "float32" or "bfloat16".
         chunks: The chunk sizes at which bare passes are fastest (forward, forward and backward); None for the library's defaults.
     """
 
@@ -55,13 +56,13 @@ class PeerInput:
     labels: Tensor
     maps: Tensor
     layer: str
+    precision: str
     chunks: tuple[int, int] | None
 
 
 def peers(given: PeerInput) -> dict[str, list[Peer]]:
     """Peers by the names of our classes; of a library that is not installed there is none."""
     settings: PeerSettings = "default" if given.chunks is None else "best"
-    precision = str(given.images.dtype).removeprefix("torch.")
     made: tuple[tuple[str, str, Callable[[PeerInput], dict[str, Job]]], ...] = (
         ("Captum", "captum", _captum),
         ("Captum", "captum", _captum_measures),
@@ -71,10 +72,10 @@ def peers(given: PeerInput) -> dict[str, list[Peer]]:
     found: dict[str, list[Peer]] = {}
     for library, module, jobs in made:
         # Quantus computes in numpy, which has no bfloat16, and takes its batches as they are.
-        if importlib.util.find_spec(module) is None or (library == "Quantus" and (settings == "best" or precision != "float32")):
+        if importlib.util.find_spec(module) is None or (library == "Quantus" and (settings == "best" or given.precision != "float32")):
             continue
         for name, job in jobs(given).items():
-            found.setdefault(name, []).append(Peer(library, settings, precision, job))
+            found.setdefault(name, []).append(Peer(library, settings, given.precision, job))
     return found
 
 

@@ -245,7 +245,9 @@ def time_all(
     truth = torch.zeros(len(images), 1, *images.shape[2:], dtype=torch.bool)
     truth[:, :, : images.shape[2] // 2] = True
     cases = {name: Case(model, images, targets, index, seed, truth) for name, model in models.items()}
-    rivals = _rivals(net, PeerInput(net, images, targets, Quickshift().labels(images), maps, _layer(models["float32"], images), None), best)
+    rivals = _rivals(
+        net, PeerInput(net, images, targets, Quickshift().labels(images), maps, _layer(models["float32"], images), "float32", None), best
+    )
 
     def explained(one: Explainer, precision: str) -> object:
         return one(models[precision], images, targets, seed=seed)
@@ -296,6 +298,7 @@ def _rivals(net: nn.Module, given: PeerInput, best: Mapping[str, tuple[int, int]
                 given,
                 net=_as(net, dtype, layout),
                 images=given.images.to(dtype, memory_format=layout),
+                precision=precision,
                 chunks=best[precision],
             )
         )

@@ -36,8 +36,9 @@ def bench(
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 16,
     repeats: Annotated[int, typer.Option(min=1, help="Times that everything is timed, in turn.")] = 3,
-    only: Annotated[list[str] | None, typer.Option(help="Time only this explainer or measure; may be given several times.")] = None,
-    with_checks: Annotated[bool, typer.Option("--checks/--no-checks", help="Also check accuracy and memory.")] = True,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Time only this explainer or measure, and check nothing; may be given several times.")
+    ] = None,
     page: Annotated[
         Path | None, typer.Option(help="Markdown page in which the tables are put between its two marks.", show_default=False)
     ] = None,
@@ -53,7 +54,7 @@ def bench(
 
     from assay.bench.checks import checks
     from assay.bench.exam.page import put
-    from assay.bench.pages import LAST, START, bench_markdown
+    from assay.bench.pages import BENCH_MARKS, bench_markdown
     from assay.bench.speed import NETWORKS, TIMED_EXPLAINERS, TIMED_MEASURES, time_all
     from assay.core.environment import code, machine, packages
     from assay.core.files import replacing
@@ -74,7 +75,7 @@ def bench(
             explainers = [one for one in TIMED_EXPLAINERS if type(one).__name__ in wanted]
             measures = [one for one in TIMED_MEASURES if type(one).__name__ in wanted]
             found.append(time_all(name, make(seed), images, explainers, measures, repeats, seed, progress))
-        judged = checks(seed=seed, progress=progress) if with_checks else []
+        judged = checks(seed=seed, progress=progress) if not only else []
     where = machine(torch.device("cpu"))
     asked = [*(f"--network {name}" for name in network or ()), *(f"--only {name}" for name in only or ())]
     command = " ".join(["assay bench", *asked, f"--count {count} --repeats {repeats} --seed {seed}"])
@@ -91,7 +92,7 @@ def bench(
         with replacing(out) as draft:
             draft.write_text(json.dumps(content, indent=2) + "\n")
     if page is not None:
-        put(page, bench_markdown(found, judged, command, where), START, LAST)
+        put(page, bench_markdown(found, judged, command, where), *BENCH_MARKS)
     _tell(found, judged, out)
 
 
@@ -162,7 +163,7 @@ def _tell(found: list[Bench], judged: list[Check], out: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from assay.bench.pages import passes_of, peer_columns, spread
+    from assay.bench.pages import middle_and_range, passes_of, peer_columns
 
     console = Console(highlight=False)
     for one in found:
@@ -173,9 +174,9 @@ def _tell(found: list[Bench], judged: list[Check], out: Path | None) -> None:
         for heading in ("passes", "images/s", "x limit", "MiB", *peer_columns(one)):
             table.add_column(heading, justify="right", overflow="fold")
         for row in one.rows:
-            limit = spread(row.to_limit.cpu) if row.to_limit else "no passes"
+            limit = middle_and_range(row.to_limit.cpu) if row.to_limit else "no passes"
             gains = {(gain.settings, gain.precision): gain for gain in row.gains}
-            theirs = [spread(gains[key].faster.cpu) if key in gains else "" for key in peer_columns(one).values()]
+            theirs = [middle_and_range(gains[key].faster.cpu) if key in gains else "" for key in peer_columns(one).values()]
             table.add_row(row.name, row.precision, passes_of(row), f"{row.images_per_second:.1f}", limit, f"{row.peak:.0f}", *theirs)
         console.print(table)
         for name, why in one.left_out.items():

@@ -14,6 +14,7 @@ from assay.report.summary import MeasureNote
 from assay.report.text import number, plural
 from assay.study.audit.answers import Answers
 from assay.study.audit.questions.held import QUESTIONS
+from assay.study.audit.verdict import PASSING
 from assay.study.tally import Tally
 
 __all__ = ["plain_names", "screen"]
@@ -23,7 +24,6 @@ _USE, _MODEL, _UNKNOWN = (
     "What does my model look at, and where does it fail?",
     "What is not known?",
 )
-_PASSED = dict(zip(QUESTIONS, ("says where", "is of this image", "is of this model", "says more than the image alone"), strict=True))
 _FAILURES, _NO_FAILURE = "; failures stand first in the gallery below.", ", so no failure could be looked at."
 _FEW = 30
 _CLASSES = 3
@@ -73,9 +73,9 @@ def _use(answers: Answers, names: Mapping[str, str]) -> ScreenCard:
 def _passes(answers: Answers, spec: str) -> str:
     """What one explainer passed and did not, in a line."""
     told = {question: answers.status(spec, question) for question in QUESTIONS}
-    passed = [_PASSED[one] for one, status in told.items() if status == "yes"]
-    failed = [_PASSED[one] for one, status in told.items() if status == "no"]
-    unsure = [_PASSED[one] for one, status in told.items() if status in ("undecided", "open")]
+    passed = [PASSING[one] for one, status in told.items() if status == "yes"]
+    failed = [PASSING[one] for one, status in told.items() if status == "no"]
+    unsure = [PASSING[one] for one, status in told.items() if status in ("undecided", "open")]
     parts = [f"{_listed(passed)}" if passed else "", f"not shown that it {_listed(failed)}" if failed else ""]
     parts.append(f"undecided whether it {_listed(unsure)}" if unsure else "")
     return "; ".join(one for one in parts if one)
@@ -156,7 +156,7 @@ def _unknown(
         lines.append(f"{weak}; not asked")
     for question, short_of in answers.weak.items():
         if short_of:
-            lines.append(f"{_listed(list(short_of))}: too weak here to tell whether a map {_PASSED[question]}; not asked that")
+            lines.append(f"{_listed(list(short_of))}: too weak here to tell whether a map {PASSING[question]}; not asked that")
     undecided = [spec for spec in names if any(answers.status(spec, one) == "undecided" for one in QUESTIONS)] if answers.alive else []
     for spec in undecided:
         many = answers.needed.get(spec)

@@ -16,7 +16,7 @@ from assay.study.audit.nulls import NULL_STEPS, SHIFTS
 from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.statistics import BETTER
 
-__all__ = ["VERDICT_RULES", "verdict"]
+__all__ = ["PASSING", "VERDICT_RULES", "verdict"]
 
 FRAGILE = 0.5
 FEW = 30
@@ -161,18 +161,9 @@ _FAILS = dict(
         strict=True,
     )
 )
-_ASKS = dict(
-    zip(
-        QUESTIONS,
-        (
-            "whether it says where",
-            "whether it is of this image",
-            "whether it is of this model",
-            "whether it says more than the image alone",
-        ),
-        strict=True,
-    )
-)
+PASSING = dict(zip(QUESTIONS, ("says where", "is of this image", "is of this model", "says more than the image alone"), strict=True))
+"""What is said of an explainer that passes a question."""
+_ASKS = {question: f"whether it {told}" for question, told in PASSING.items()}
 
 
 def _measures(answers: Answers) -> list[Sentence]:
@@ -200,11 +191,9 @@ def _measures(answers: Answers) -> list[Sentence]:
     weak: dict[tuple[str, ...], list[str]] = {}
     for question, names in answers.weak.items():
         if names:
-            weak.setdefault(tuple(names), []).append(_ASKS[question].removeprefix("whether it is "))
+            weak.setdefault(tuple(names), []).append(PASSING[question])
     for own, asks in weak.items():
-        text = (
-            f"By {_listed(list(own))} it is not asked whether a map is {_listed(asks)}: with {_count(answers.images, 'image')} that would "
-        )
+        text = f"By {_listed(list(own))} it is not asked whether a map {_listed(asks)}: with {_count(answers.images, 'image')} that would "
         found.append(Sentence("note", f"{text}not be shown even of a map as good as one made of the model's own answers."))
     if answers.alive and not answers.seeing:
         faithful = [one for one in answers.alive if one in answers.faithful]

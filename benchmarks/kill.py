@@ -54,8 +54,8 @@ READY = (
 """Imported once for all forks; none of them starts threads that work, torch's being one."""
 NOTHING, SOME, ALL = "nothing kept", "some kept", "all blocks kept"
 FRESH = 1 / 8
-MOST = 20
-"""Kills in a row, after which a run is left alone, and must end."""
+MOST, MOST_MERGES = 20, 2
+"""Kills in a row, after which a run or a merge is left alone, and must end."""
 LONGEST = 600.0
 """Seconds after which a run that is left alone is taken not to end."""
 
@@ -216,9 +216,9 @@ class Killer:
 
     def until_all_ended(self, name: str, commands: list[tuple[str, ...]], folder: Path, usual: Usual) -> set[int]:
         """Start commands side by side, kill each at a moment of its own, and again, until all end by themselves; their exit codes."""
-        codes, tries = set[int](), 0
+        codes, tries, most = set[int](), 0, MOST_MERGES if name == "merge" else MOST
         while commands:
-            fresh, alone, left = self.moments.random() < FRESH, self.done >= self.kills or tries >= MOST, list[tuple[str, ...]]()
+            fresh, alone, left = self.moments.random() < FRESH, self.done >= self.kills or tries >= most, list[tuple[str, ...]]()
             dooms = [Doomed(LONGEST, None) if alone else self.doom(usual, folder) for _ in commands]
             processes = [start(going_on(one, folder, self.moments), fresh) for one in commands]
             for number, code in watched(processes, dooms, folder):
@@ -270,7 +270,11 @@ def main(kills: int, seed: int) -> int:
         usual = {name: undisturbed(name, Path(home, name)) for name in COMMANDS}
         for name, one in usual.items():
             print(f"{name}: {one.first:.1f} s until something is kept, {one.rest:.1f} s from then", flush=True)  # noqa: T201
-        merge = Usual({}, min(one.first for one in usual.values()), 0.0)
+        for number in (1, 2):
+            ended(start((*out("explain", Path("parts")), "--part", f"{number}/2")))
+        began = time.monotonic()
+        ended(start(("run", "merge", "parts")))
+        merge = Usual({}, time.monotonic() - began, 0.0)
         while killer.done < kills:
             name, folder = moments.choice(list(COMMANDS)), Path(home, "cut")
             parts = 2 if name in PARTS and moments.random() < 0.5 else 1

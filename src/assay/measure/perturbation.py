@@ -73,7 +73,7 @@ class Deletion(_PixelCurve):
     higher_is_better: ClassVar[bool] = False
     reference: ClassVar[str] = "Petsiuk, Das, Saenko: RISE, BMVC 2018"
     pitfalls: ClassVar[str] = "Images with pixels taken away are unlike any the network knows; read it beside the random map."
-    takes: ClassVar[str] = "`steps` - 1 forward per map, up to twice that where pixels tie; 1 per image"
+    takes: ClassVar[str] = "`steps` - 1 forward per map, up to twice that where pixels tie; 1 per background"
     meaning: ClassVar[str] = "Delete the pixels the map ranks highest first: a faithful map makes the class probability drop at once."
 
 
@@ -100,7 +100,7 @@ class Insertion(_PixelCurve):
     higher_is_better: ClassVar[bool] = True
     reference: ClassVar[str] = "Petsiuk, Das, Saenko: RISE, BMVC 2018"
     pitfalls: ClassVar[str] = "Half-shown images are unlike any the network knows; read it beside the random map."
-    takes: ClassVar[str] = "`steps` - 1 forward per map, up to twice that where pixels tie; 1 per image"
+    takes: ClassVar[str] = "`steps` - 1 forward per map, up to twice that where pixels tie; 1 per background"
     meaning: ClassVar[str] = (
         "Put the pixels the map ranks highest first into a blurred image: a faithful map makes the class appear at once."
     )

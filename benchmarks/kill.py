@@ -22,6 +22,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import chdir, suppress
@@ -35,7 +36,8 @@ IMAGES = (*INPUT, "--model", "tiny.safetensors", "--count", str(BLOCKS), "--bloc
 TINY = "SmallResNet(widths=(4,), blocks=(1,), strides=(2,), stem=4, stem_stride=2)"
 TRAIN = ("train", "--data", "HardDigits(size=32, count=60)", "--architecture", TINY, "--device", "cpu")
 METHOD = "DiET(rounds=2, mask_stop=Epochs(2), model_stop=Epochs(1), precision='float32')"
-SMOOTHING = ("--output", "probability", "--smoothing", "SmoothGrad(sigma=0.25, samples=4)", "--samples", "8", "--eps", "0.02")
+QUICK = "MapAttack(norm='l2', steps=1, restarts=1)"
+SMOOTHING = ("--smoothing", "Smoothed(Sparsified(Gradient()), Gaussian(0.25), samples=8)", "--eps", "0.02", "--attack", QUICK)
 COMMANDS = {
     "audit": ("audit", *IMAGES, "--explainer", "Gradient", "--explainer", LIME, "--measure", "Deletion(steps=4)"),
     "explain": ("explain", *IMAGES, "--explainer", "Gradient", "--explainer", LIME),
@@ -56,6 +58,8 @@ NOTHING, SOME, ALL = "nothing kept", "some kept", "all blocks kept"
 FRESH = 1 / 8
 MOST, MOST_MERGES = 20, 2
 """Kills in a row, after which a run or a merge is left alone, and must end."""
+SAID = "said.txt"
+"""What all commands print, in the folder where they work."""
 LONGEST = 600.0
 """Seconds after which a run that is left alone is taken not to end."""
 
@@ -86,19 +90,19 @@ class Usual:
 
 def start(arguments: tuple[str, ...], fresh: bool = False) -> int:
     """A process that begins the command now, of a Python of its own or a fork of this one; its number."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
+    said = os.open(SAID, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     if fresh:
-        ends = [(os.POSIX_SPAWN_DUP2, nowhere, number) for number in range(3)]
+        ends = [(os.POSIX_SPAWN_DUP2, said, number) for number in range(3)]
         child = os.posix_spawn(sys.executable, [sys.executable, "-m", "assay", *arguments], os.environ, file_actions=ends)
     else:
         child = os.fork()
     if child:
-        os.close(nowhere)
+        os.close(said)
         return child
     code: object = 99
     try:
         for number in range(3):
-            os.dup2(nowhere, number)
+            os.dup2(said, number)
         from assay.cli import main
 
         sys.argv = ["assay", *arguments]
@@ -106,7 +110,11 @@ def start(arguments: tuple[str, ...], fresh: bool = False) -> int:
         code = 0
     except SystemExit as ended:
         code = ended.code or 0
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 99)
 
 
@@ -276,6 +284,7 @@ def main(kills: int, seed: int) -> int:
         ended(start(("run", "merge", "parts")))
         merge = Usual({}, time.monotonic() - began, 0.0)
         while killer.done < kills:
+            Path(SAID).unlink(missing_ok=True)
             name, folder = moments.choice(list(COMMANDS)), Path(home, "cut")
             parts = 2 if name in PARTS and moments.random() < 0.5 else 1
             left = [(*out(name, folder), *(("--part", f"{number}/2") if parts > 1 else ())) for number in range(1, parts + 1)]
@@ -287,7 +296,8 @@ def main(kills: int, seed: int) -> int:
             if hashes(folder) != usual[name].files or verified or codes != {0}:
                 wrong += 1
                 print(f"round {rounds} ({name} in {parts}) ended otherwise: codes {codes}, verify {verified}", flush=True)  # noqa: T201
-            shutil.rmtree(folder)
+                print(Path(SAID).read_text(encoding="utf-8", errors="replace")[-3000:], flush=True)  # noqa: T201
+            shutil.rmtree(folder, ignore_errors=True)
             told = killer.told
             print(f"{killer.done} kills, {told.fresh} in Pythons of their own, {rounds} rounds, {wrong} ended otherwise", flush=True)  # noqa: T201
         print(dict(killer.told.commands), dict(killer.told.moments))  # noqa: T201
@@ -295,6 +305,8 @@ def main(kills: int, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
+    source = str(Path(__file__).resolve().parents[1] / "src")
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": source}
+    sys.path.insert(0, source)
     numbers = [int(word) for word in sys.argv[1:]]
     sys.exit(bool(main(*(numbers + [200, 0][len(numbers) :]))))

@@ -55,7 +55,7 @@ class Deletion(_PixelCurve):
     all their orders. A map whose pixels are all equal has no score (NaN).
 
     Args:
-        steps: Parts of the curve, each of which takes a pass.
+        steps: Parts of the curve, each of which takes a pass; one for each pixel at the most.
         background: What shows where a pixel is deleted.
         order: Rank pixels by the channels' sum ("signed") or by their summed magnitudes ("magnitude").
         cuts: Where parts end. "moving": up to eight equal shares of the pixels first, of which those are halved in which the curve moves
@@ -84,7 +84,7 @@ class Insertion(_PixelCurve):
     Ties as for `Deletion`.
 
     Args:
-        steps: Parts of the curve, each of which takes a pass.
+        steps: Parts of the curve, each of which takes a pass; one for each pixel at the most.
         background: What the curve starts from.
         order: See `Deletion`.
         cuts: See `Deletion`.

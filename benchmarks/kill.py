@@ -4,10 +4,10 @@ python benchmarks/kill.py [KILLS] [SEED]
 
 Each round begins a command on a few small images, in one process or, where it has parts, in two of them at the same time (`--part`), kills it after a random
 time, and starts it again, by the same command or by `assay run resume`, until it ends by itself; parts are then merged, which is killed too. What is there must
-be the same bytes as of the undisturbed run, but for what says when it ran, and `assay run verify` must find nothing wrong. The seed draws the times, three in
-four of them from when a block or state was kept after the start; exit code 1 tells that a round ended otherwise.
+be the same bytes as of the undisturbed run, but for what says when it ran, and `assay run verify` must find nothing wrong. The seed draws the times, four in
+five of them from when a block or state was kept after the start; exit code 1 tells that a round ended otherwise.
 
-Most processes are forks of this one, which has imported everything: a kill while torch is imported tests nothing. One start in eight is a Python of its own. It
+Most processes are forks of this one, which has imported everything: a kill while torch is imported tests nothing. One start in ten is a Python of its own. It
 is counted how far a run had come at each kill: nothing kept yet, some blocks or states kept, all blocks kept.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import pkgutil
 import random
 import shutil
 import signal
@@ -31,7 +32,7 @@ from pathlib import Path
 
 LIME = "Lime(samples=8, segments=Grid(rows=2, columns=2))"
 INPUT = ("--images", "HardDigits(size=32)", "--device", "cpu")
-BLOCKS = 4
+BLOCKS = 6
 IMAGES = (*INPUT, "--model", "tiny.safetensors", "--count", str(BLOCKS), "--block", "1")
 TINY = "SmallResNet(widths=(4,), blocks=(1,), strides=(2,), stem=4, stem_stride=2)"
 TRAIN = ("train", "--data", "HardDigits(size=32, count=60)", "--architecture", TINY, "--device", "cpu")
@@ -49,13 +50,11 @@ COMMANDS = {
 }
 PARTS = ("audit", "explain", "attack", "certify", "frontier")
 """Commands that have parts."""
-READY = (
-    *("torchvision", "timm", "scipy.stats", "skimage.segmentation", "matplotlib.pyplot", "zarr", "assay.cli.entry", "assay.cli.commands.run"),
-    *(f"assay.study.{name}" for name in ("audit.study", "frontier.study", "attack.attack", "explain", "certify", "train", "tune")),
-)
-"""Imported once for all forks; none of them starts threads that work, torch's being one."""
+READY = ("torchvision", "timm", "scipy.stats", "skimage.segmentation", "zarr", "matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg")
+"""Imported once for all forks, beside all of Assay; none of them starts threads that work, torch's being one."""
 NOTHING, SOME, ALL = "nothing kept", "some kept", "all blocks kept"
-FRESH = 1 / 8
+FRESH, EARLY, LATE = 0.1, 0.2, 0.2
+"""Shares of starts that are Pythons of their own, that are killed from their start on, and, of the others, that may be killed after the last block."""
 MOST, MOST_MERGES = 20, 2
 """Kills in a row, after which a run or a merge is left alone, and must end."""
 SAID = "said.txt"
@@ -80,11 +79,13 @@ class Usual:
     Attributes:
         files: Hashes of its files.
         first: Seconds until a block or state was kept.
+        work: Seconds from then until all blocks were kept, or it ended.
         rest: Seconds from then until it ended.
     """
 
     files: dict[str, str]
     first: float
+    work: float
     rest: float
 
 
@@ -166,16 +167,18 @@ def out(name: str, folder: Path) -> tuple[str, ...]:
 
 def undisturbed(name: str, folder: Path) -> Usual:
     """Run the command to its end."""
-    process, began, first = start(out(name, folder)), time.monotonic(), 0.0
+    process, began, first, last = start(out(name, folder)), time.monotonic(), 0.0, 0.0
     while os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         if not first and standing(folder) != NOTHING:
             first = time.monotonic() - began
+        if not last and standing(folder) == ALL:
+            last = time.monotonic() - began
         time.sleep(0.002)
     if ended(process) != 0:
         raise SystemExit(f"the undisturbed {name} failed")
     whole = time.monotonic() - began
     first = first or whole / 2
-    return Usual(hashes(folder), first, whole - first)
+    return Usual(hashes(folder), first, (last or whole) - first, whole - first)
 
 
 def going_on(command: tuple[str, ...], folder: Path, moments: random.Random) -> tuple[str, ...]:
@@ -218,8 +221,8 @@ class Killer:
 
     def doom(self, usual: Usual, folder: Path) -> Doomed:
         """Draw when a process is killed."""
-        if usual.rest and self.moments.random() < 0.75:
-            return Doomed(self.moments.uniform(0, usual.rest), kept(folder))
+        if usual.rest and self.moments.random() >= EARLY:
+            return Doomed(self.moments.uniform(0, usual.rest if self.moments.random() < LATE else usual.work), kept(folder))
         return Doomed(self.moments.uniform(0, usual.first), None)
 
     def until_all_ended(self, name: str, commands: list[tuple[str, ...]], folder: Path, usual: Usual) -> set[int]:
@@ -264,7 +267,10 @@ def watched(processes: list[int], dooms: list[Doomed], folder: Path) -> Iterator
 
 def main(kills: int, seed: int) -> int:
     """Make that many kills; the number of rounds that ended otherwise."""
-    for name in READY:
+    import assay
+
+    modules = (one.name for one in pkgutil.walk_packages(assay.__path__, "assay."))
+    for name in (*READY, *(name for name in modules if name not in ("assay.__main__", "assay.ray"))):
         importlib.import_module(name)
     import torch
     from assay.core import environment
@@ -277,12 +283,12 @@ def main(kills: int, seed: int) -> int:
         ended(start((*TRAIN, "--epochs", "1", "--out", "tiny.safetensors")))
         usual = {name: undisturbed(name, Path(home, name)) for name in COMMANDS}
         for name, one in usual.items():
-            print(f"{name}: {one.first:.1f} s until something is kept, {one.rest:.1f} s from then", flush=True)  # noqa: T201
+            print(f"{name}: {one.first:.1f} s until something is kept, {one.work:.1f} s of work, {one.rest - one.work:.1f} s more", flush=True)  # noqa: T201
         for number in (1, 2):
             ended(start((*out("explain", Path("parts")), "--part", f"{number}/2")))
         began = time.monotonic()
         ended(start(("run", "merge", "parts")))
-        merge = Usual({}, time.monotonic() - began, 0.0)
+        merge = Usual({}, time.monotonic() - began, 0.0, 0.0)
         while killer.done < kills:
             Path(SAID).unlink(missing_ok=True)
             name, folder = moments.choice(list(COMMANDS)), Path(home, "cut")

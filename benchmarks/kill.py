@@ -149,6 +149,11 @@ def standing(folder: Path) -> str:
     return SOME if lines or state else NOTHING
 
 
+def is_over(folder: Path) -> bool:
+    """Whether a training had ended and cleaned up, so that the same command finds a file that it must not overwrite."""
+    return (folder / "net.safetensors").exists() and not (folder / "net.run").exists()
+
+
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file but those that say when it ran and on which commit."""
     dated = ("environment.json", "report.html", "net.json", "tuned.json")
@@ -234,7 +239,10 @@ class Killer:
             processes = [start(going_on(one, folder, self.moments), fresh) for one in commands]
             for number, code in watched(processes, dooms, folder):
                 if code == -signal.SIGKILL:
-                    left.append(commands[number])
+                    if is_over(folder):
+                        codes.add(0)
+                    else:
+                        left.append(commands[number])
                     self.told.commands[name] += 1
                     self.told.moments[standing(folder)] += 1
                     self.told.fresh += fresh

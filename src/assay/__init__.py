@@ -126,9 +126,9 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.study.audit.audit import Audit as Audit
     from assay.study.audit.study import audit as audit
     from assay.study.frontier.frontier import Frontier as Frontier
-    from assay.study.frontier.frontier import Knee as Knee
     from assay.study.frontier.frontier import plot_frontiers as plot_frontiers
     from assay.study.frontier.study import frontier as frontier
+    from assay.study.frontier.tables import Knee as Knee
     from assay.tune.amortised import MaskTraining as MaskTraining
     from assay.tune.backgrounds import DatasetMean as DatasetMean
     from assay.tune.backgrounds import GaussianNoise as GaussianNoise
@@ -220,7 +220,7 @@ _HOMES = {
     "KeepTop": "assay.measure.keep",
     "Kernel": "assay.explain.kernels",
     "KernelShap": "assay.explain.superpixels.surrogate",
-    "Knee": "assay.study.frontier.frontier",
+    "Knee": "assay.study.frontier.tables",
     "LearnedMask": "assay.tune.explainer",
     "Laplace": "assay.explain.kernels",
     "Lime": "assay.explain.superpixels.surrogate",

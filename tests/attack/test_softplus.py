@@ -216,3 +216,13 @@ def test_which_copy_an_image_gets_does_not_depend_on_those_beside_it():
     alone = [faithful(Softened(model, 10.0), one[None], model.logits(one[None]))[0][0].beta for one in images]
     assert len(set(alone)) > 1
     assert alone == [together[row] for row in range(len(images))]
+
+
+def test_an_attack_that_had_no_gradient_says_so_on_its_line():
+    class Rounded(nn.Module):
+        def forward(self, x):
+            return (x * 255).round().flatten(1)[:, :4]
+
+    found = assay.MapAttack(steps=2)(assay.Classifier(Rounded()), assay.Gradient(), pixels())
+    assert not found.climbed.any()
+    assert repr(found).endswith(f", no gradient to climb on {len(found.images)})")

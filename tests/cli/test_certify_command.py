@@ -25,6 +25,7 @@ def test_a_table_a_summary_and_a_figure_tell_of_every_image_and_radius(place, ru
     assert summary["images"].to_list() == [3, 3]
     assert summary["attacked_cosine"][1] < 1
     assert "<svg" in (place / "out" / "certified.svg").read_text()
+    assert (place / "out" / "certified.pdf").read_bytes().startswith(b"%PDF")
     page = (place / "out" / "report.html").read_text()
     assert "within L2 distance 0, at 0.99 confidence for each image" in page
     assert page.count('alt="') == 1 + 3  # The figure, and a row of pictures for each image.

@@ -84,7 +84,8 @@ def test_labels_of_json_files_by_name(tmp_path, png):
     assert [dataset[n].label for n in range(3)] == [1, 0, None]
     assert dataset[0].name == "s/0.jpg"
     assert read(dataset, [0, 1]).labels.tolist() == [1, 0]
-    assert read(dataset, [1, 2]).labels is None
+    assert read(dataset, [1, 2]).labels.tolist() == [0, -1]
+    assert read(dataset, [2]).labels is None
 
 
 def test_class_folders_in_a_tar_are_the_classes(classes_folder, tmp_path):

@@ -290,6 +290,12 @@ def test_what_makes_no_maps_is_refused(images):
         assay.wrap(captum.attr.Saliency(plain()), strides=3)
 
 
+@pytest.mark.parametrize("call", [lambda a: a, lambda a, _: a, lambda a, _, __, ___: a])
+def test_a_function_of_other_parameters_is_refused_before_it_is_called(call):
+    with pytest.raises(SpecError, match=r"must take \(model, images, targets\)"):
+        assay.wrap(call)
+
+
 def test_explainers_of_other_libraries_are_audited_and_attacked_like_any(images):
     model = classifier(plain())
     audit = assay.audit(

@@ -419,3 +419,29 @@ def test_max_sensitivity_explains_every_nearby_image_once(images):
     assay.MaxSensitivity(samples=6)(model, images(N), maps, GIVEN, explainer=assay.Gradient())
     used = model.passes - start
     assert (used.forward, used.backward) == (N * 6, N * 6)
+
+
+def test_a_mean_and_deviation_of_pixels_up_to_255_are_refused():
+    with pytest.raises(ModelError, match=r"pixels from 0 to 255.*divide both by 255"):
+        assay.Classifier(plain(), mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))
+    assay.Classifier(plain(), mean=0.0, std=1 / 255)
+
+
+def test_a_network_without_weights_yet_is_refused_by_the_names_of_what_is_empty():
+    with pytest.raises(ModelError, match=r"no weights in 0\.weight.*meta device"):
+        assay.Classifier(plain().to("meta"))
+
+
+class Sixteen(nn.Module):
+    def __init__(self, fixed):
+        super().__init__()
+        self.fixed, self.last = fixed, nn.Linear(3, 4, dtype=torch.float16)
+
+    def forward(self, x):
+        return self.last(x.mean((2, 3)).to(torch.float16 if self.fixed else self.last.weight.dtype))
+
+
+def test_code_that_stands_on_the_number_format_of_its_weights_is_told_so(images):
+    assert assay.Classifier(Sixteen(fixed=False)).logits(images(2)).dtype == torch.float32
+    with pytest.raises(ModelError, match=r"weights were float16 and are float32 here.*weight\.dtype"):
+        assay.Classifier(Sixteen(fixed=True)).logits(images(2))

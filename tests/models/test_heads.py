@@ -63,21 +63,35 @@ def test_one_logit_is_two_classes_with_logits_zero_and_z(output, explainer, flat
     net = tanh(1)
     one = assay.Classifier(Flat(net) if flat else net, output=output)
     two = assay.Classifier(Beside(net), output=output)
-    for targets in (None, torch.tensor([1, 0, 1, 1])):
-        torch.testing.assert_close(explainer(one, images(4), targets), explainer(two, images(4), targets))
+    ones = torch.ones(4, dtype=torch.long)
+    torch.testing.assert_close(explainer(one, images(4), ones), explainer(two, images(4), ones))
+    if output != "logit":
+        torch.testing.assert_close(explainer(one, images(4)), explainer(two, images(4)))
     assert one.head == "binary"
     assert torch.equal(one.predict(images(4)), (net(images(4))[:, 0] > 0).long())
     torch.testing.assert_close(one.probabilities(images(4))[:, 1], net(images(4))[:, 0].sigmoid())
 
 
+@pytest.mark.parametrize("explainer", PAIRS, ids=lambda one: type(one).__name__)
+def test_what_speaks_for_class_0_of_one_logit_is_what_speaks_against_class_1(explainer, images):
+    model = assay.Classifier(tanh(1))
+    against = explainer(model, images(4), 0)
+    torch.testing.assert_close(against, -explainer(model, images(4), 1))
+    torch.testing.assert_close(against, explainer(model, images(4), assay.Logit(0)))
+    torch.testing.assert_close(against, explainer(model, images(4), assay.Contrast(0, 1)))
+    assert against.abs().amax((1, 2, 3)).min() > 0
+    assert torch.equal(model.logits(images(4))[:, 0], torch.zeros(4))
+
+
 def test_measures_and_attacks_of_one_logit_are_those_of_two(images):
     net, batch = tanh(1), images(3)
     one, two = assay.Classifier(net, head="binary"), assay.Classifier(Beside(net))
-    maps = assay.Gradient()(two, batch, torch.ones(3, dtype=torch.long))
+    ones = torch.ones(3, dtype=torch.long)
+    maps = assay.Gradient()(two, batch, ones)
     for measure in (assay.Deletion(steps=4), assay.Insertion(steps=4), assay.KeepTop(0.3), assay.Infidelity(samples=5)):
-        torch.testing.assert_close(measure(one, batch, maps), measure(two, batch, maps), equal_nan=True)
+        torch.testing.assert_close(measure(one, batch, maps, ones), measure(two, batch, maps, ones), equal_nan=True)
     attack = assay.MapAttack(eps=0.1, steps=3, tolerance=0.05)
-    results = [attack(model, assay.Gradient(), batch, torch.ones(3, dtype=torch.long)) for model in (one, two)]
+    results = [attack(model, assay.Gradient(), batch, ones) for model in (one, two)]
     torch.testing.assert_close(results[0].images, results[1].images)
     labels = (net(batch)[:, 0] > 0).long()
     attacked = [assay.PGD(eps=0.3, steps=4)(model, batch, labels) for model in (one, two)]

@@ -63,8 +63,8 @@ def folder(tmp_path, monkeypatch):
         do_center_crop=True, resample=3,
     )  # fmt: skip
     fake = types.ModuleType("transformers")
-    fake.AutoModelForImageClassification = types.SimpleNamespace(from_pretrained=lambda _: Made())
-    fake.AutoImageProcessor = types.SimpleNamespace(from_pretrained=lambda _: processor)
+    fake.AutoModelForImageClassification = types.SimpleNamespace(from_pretrained=lambda _, **_how: Made())
+    fake.AutoImageProcessor = types.SimpleNamespace(from_pretrained=lambda _, **_how: processor)
     monkeypatch.setitem(sys.modules, "transformers", fake)
     return tmp_path, fake
 
@@ -78,7 +78,7 @@ def test_a_folder_of_transformers_brings_classes_normalisation_and_preparation(f
         mean = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)
         torch.testing.assert_close(model.logits(IMAGES), plain()((IMAGES - mean) / 0.2).detach(), rtol=1e-4, atol=1e-4)
 
-    def gone(place):
+    def gone(place, **how):
         raise OSError("no such name\nlong tail")
 
     fake.AutoImageProcessor.from_pretrained = gone

@@ -102,9 +102,16 @@ def test_a_weights_file_decides_the_number_of_classes(zoo, tmp_path):
 
 
 @pytest.mark.parametrize("spec", ["timm:mobilenetv3_small_050", "torchvision:squeezenet1_1", SHAPE])
-def test_weights_must_be_chosen(spec):
+def test_without_a_word_of_weights_a_network_is_untrained_and_says_so(spec):
+    told, model = network(spec, random_weights=True), network(spec, weights=None)
+    assert "is untrained" in model.notes[0]
+    assert torch.equal(model.logits(IMAGES), told.logits(IMAGES))
+
+
+@pytest.mark.parametrize("spec", ["timm:mobilenetv3_small_050", "torchvision:squeezenet1_1", SHAPE])
+def test_where_random_weights_are_not_allowed_weights_must_be_chosen(spec):
     with pytest.raises(SpecError, match=r"--weights FILE.*--random-weights"):
-        network(spec)
+        network(spec, random_weights=False)
 
 
 def test_two_ways_to_weights_are_one_too_many():

@@ -15,7 +15,7 @@ from assay.explain.base import check_case
 from assay.measure.base import with_masks
 from assay.models.sources.card import from_json
 from assay.papers.diet.networks import tuned_pixel_net
-from assay.papers.diet.scores import IOU, MASK
+from assay.papers.diet.scores import IOU, MASK, Attribution
 from assay.papers.diet.study import plan, publish_diet, run_diet
 from assay.papers.diet.work import DataForm
 from assay.papers.paper import Paper
@@ -56,6 +56,7 @@ def test_a_study_writes_report_tables_figures_values_and_record(finished):
             assert (folder / "tables" / f"{name}.{form}").stat().st_size
     for name in ("overlap", "maps"):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         ElementTree.parse(folder / "figures" / f"{name}.svg")
     record = json.loads((folder / "environment.json").read_text())
     assert {"algorithm", "code", "data", "splits", "machine", "packages", "setup"} <= record.keys()
@@ -243,7 +244,7 @@ def test_overlaps_with_the_white_pixels_stand_beside_those_with_the_ink():
     study_ = MapsStudy(explainers=(assay.Gradient(),), white=True, keep=(0.1,))
     maps = torch.zeros(1, 1, 16, 16)
     maps[..., 4:8, 4:8] = 1.0
-    rows = pl.concat(study_.located(SimpleNamespace(batch=batch, case=case), MASK, maps, assay.Gradient()))
+    rows = pl.concat(study_.located(SimpleNamespace(batch=batch, case=case), Attribution.of(MASK), maps, assay.Gradient()))
     found = dict(rows.select("measure", "value").iter_rows())
     assert found[WHITE] == pytest.approx(1.0)
     assert 0.3 < found[IOU] < 0.6

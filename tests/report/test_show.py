@@ -78,8 +78,11 @@ def test_figures_are_written_for_papers(images, maps, tmp_path):
         ({"maps": torch.zeros(2, 3, 6, 8)}, ShapeError, r"map has shape \(2, 3, 6, 8\), but the images need \(3, C, 6, 8\)"),
         ({"maps": {"Lime": torch.zeros(3, 1, 8, 8)}}, ShapeError, "Lime has shape"),
         ({"maps": {}}, ShapeError, "no maps"),
-        ({"maps": [torch.zeros(3, 1, 6, 8)]}, ImageTypeError, "by name"),
-        ({"maps": {"Lime": np.zeros((3, 1, 6, 8))}}, ImageTypeError, "Lime must be a tensor"),
+        ({"maps": 3}, ImageTypeError, "by name"),
+        ({"maps": {"Lime": "heat.npy"}}, ImageTypeError, "Lime must be a tensor"),
+        ({"maps": [], "names": []}, ShapeError, "no maps"),
+        ({"maps": [torch.zeros(3, 1, 6, 8)], "names": ["a.png", "b.png", "c.png"]}, ShapeError, "1 different names, one for each"),
+        ({"maps": [torch.zeros(3, 1, 6, 8)] * 2, "names": ["Lime", "Lime"]}, ShapeError, "2 different names"),
         ({"names": ["one"]}, ShapeError, "1 names for 3 images"),
         ({"names": "abc"}, ShapeError, "names is a text"),
         ({"images": torch.full((3, 3, 6, 8), 2.0)}, PixelRangeError, "0, 1"),
@@ -90,3 +93,12 @@ def test_a_mistake_is_named(images, maps, change, error, message):
     with pytest.raises(error, match=message) as caught:
         assay.show(**({"images": images, "maps": maps} | change))
     assert isinstance(caught.value, AssayError)
+
+
+def test_a_list_of_maps_has_its_own_names_and_arrays_and_maps_without_channels_do(images, maps):
+    figure = assay.show(images, [maps, maps.mean(1).numpy()], names=["Gradient", "Lime"])
+    by_name = assay.show(images, {"Gradient": maps, "Lime": maps.mean(1, keepdim=True)})
+    assert [axes.get_title() for axes in figure.axes] == [axes.get_title() for axes in by_name.axes]
+    for one, other in zip(pictures(figure), pictures(by_name), strict=True):
+        assert np.array_equal(one.get_array(), other.get_array())
+    assert [axes.get_title() for axes in assay.show(images, [maps, maps]).axes if axes.get_title()] == ["image", "map 1", "map 2"]

@@ -101,7 +101,7 @@ def test_the_summary_has_a_row_for_each_explainer_and_measure(whole):
 
 def test_every_image_has_a_status_and_the_verdict_is_in_words(whole):
     found = whole[0]
-    assert found.status.columns == ["image", "name", "status", "label", "predicted"]
+    assert found.status.columns == ["image", "name", "status", "label", "predicted", "read"]
     assert found.status.select("image", "name", "status").rows() == [(at, f"image {at}", "ok") for at in range(3)]
     assert (found.status["label"] == found.status["predicted"]).to_list() == [False, True, True]
     assert "Only 3 images were scored" in found.verdict[-1]
@@ -388,7 +388,7 @@ WRONG = [
     ({"measures": ["MaskIoU"]}, SpecError, "MaskIoU needs masks of the known evidence"),
     ({"gallery": 0}, SpecError, "gallery must be at least 1"),
     ({"targets": torch.tensor([0, 4])}, TargetError, "target 4 of image 1"),
-    ({"labels": torch.tensor([0, -1])}, TargetError, "target -1 of image 1"),
+    ({"labels": torch.tensor([0, -2])}, TargetError, "target -2 of image 1"),
     ({"truth": torch.zeros(2, 8, 8)}, ShapeError, "truth must be masks"),
     ({"names": ["a"]}, ShapeError, "names holds 1 names for 2 images"),
     ({"index": torch.tensor([1, 1])}, ShapeError, "the same number"),

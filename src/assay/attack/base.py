@@ -56,7 +56,9 @@ class AttackResult(Shown):
     def __repr__(self) -> str:
         many = len(self.images)
         mean = f"{float(self.distance.mean()):.3g}" if many else "nan"
-        return f"AttackResult({many} images: prediction kept on {int(self.kept.sum())}, mean distance {mean})"
+        still = int((~self.climbed).sum())
+        told = f", no gradient to climb on {still}" if still else ""
+        return f"AttackResult({many} images: prediction kept on {int(self.kept.sum())}, mean distance {mean}{told})"
 
 
 class Attack(ABC):

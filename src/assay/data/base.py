@@ -51,7 +51,8 @@ class Item:
 
     Attributes:
         image: (3, H, W) float32 in [0, 1].
-        label: Class number, or None when there are no labels.
+        label: Class number; where an image may have several (`Dataset.several`) 1, 0 or -1 (not known) for each class; None when nobody
+            knows.
         index: Number within the split.
         name: File name within the data set, or another short name.
         truth: (1, H, W) bool, the pixels that decide the label, or None when nobody knows.
@@ -59,7 +60,7 @@ class Item:
     """
 
     image: Tensor
-    label: int | None
+    label: int | tuple[int, ...] | None
     index: int
     name: str
     truth: Tensor | None = None
@@ -72,7 +73,7 @@ class Batch(Shown):
 
     Attributes:
         images: (N, 3, H, W) float32 in [0, 1].
-        labels: (N,) int64, or None.
+        labels: (N,) int64, -1 where nobody knows; where an image may have several (N, K) int64, 1, 0 or -1; None without any.
         truth: (N, 1, H, W) bool, or None.
         distractor: (N, 1, H, W) bool, or None.
         index: (N,) int64, numbers within the split.
@@ -99,6 +100,15 @@ class Batch(Shown):
     def __len__(self) -> int:
         return len(self.names)
 
+    def label_of(self, at: int) -> tuple[int, ...]:
+        """The classes of image `at`: one, several, or none where nobody knows or none is there."""
+        if self.labels is None:
+            return ()
+        own = self.labels[at]
+        if own.ndim:
+            return tuple(own.gt(0).nonzero()[:, 0].tolist())
+        return (int(own),) if own >= 0 else ()
+
 
 class Dataset(ABC):
     """Images in a fixed order; subclasses are registered dataclasses, so that `repr` is a spec of the data."""
@@ -112,6 +122,11 @@ class Dataset(ABC):
     @abstractmethod
     def name(self) -> str:
         """Short name for tables."""
+
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several labels, as findings that do not exclude each other."""
+        return False
 
     @property
     def has_truth(self) -> bool:
@@ -177,10 +192,9 @@ class Dataset(ABC):
 
 def collate(items: Sequence[Item], errors: tuple[Corrupt, ...] = ()) -> Batch:
     """Put items of one size into a batch; without items the batch is empty and of size 0 x 0."""
-    labels = [item.label for item in items if item.label is not None]
     return Batch(
         images=torch.stack([item.image for item in items]) if items else torch.empty(0, 3, 0, 0),
-        labels=torch.tensor(labels, dtype=torch.int64) if len(labels) == len(items) else None,
+        labels=_labels(items),
         truth=_stack_known([item.truth for item in items]),
         distractor=_stack_known([item.distractor for item in items]),
         index=torch.tensor([item.index for item in items], dtype=torch.int64),
@@ -245,8 +259,9 @@ def stack(dataset: Dataset, progress: Progress = silent) -> tuple[Tensor, Tensor
     Raises:
         DataError: There are no labels or no items, or files cannot be read (names the first and counts all).
     """
-    if not dataset.classes:
-        raise DataError(f"{dataset.name} has no labels: put the images into one folder per class")
+    if not dataset.classes or dataset.several:
+        what = "several labels for an image, of which a training takes one" if dataset.several else "no labels"
+        raise DataError(f"{dataset.name} has {what}: put the images into one folder per class")
     errors: list[Corrupt] = []
     images, labels = torch.empty(0, dtype=torch.uint8), torch.empty(len(dataset), dtype=torch.int64)
     done = 0
@@ -259,6 +274,9 @@ def stack(dataset: Dataset, progress: Progress = silent) -> tuple[Tensor, Tensor
             # All sources are 8-bit, so rounding gives their bytes back exactly.
             images[done:end] = batch.images.mul_(255).round_().to(torch.uint8)
             labels[done:end] = batch.labels
+            if bool((batch.labels < 0).any()):
+                lost = batch.names[int(batch.labels.argmin())]
+                raise DataError(f"{lost} of {dataset.name} {dataset.split} has no label; leave it out or label it")
         done += len(batch) + len(batch.errors)
         progress(f"reading {dataset.name} {dataset.split}", done, len(dataset))
     if errors:
@@ -268,6 +286,15 @@ def stack(dataset: Dataset, progress: Progress = silent) -> tuple[Tensor, Tensor
             f"the first is {first.name} ({first.message}); replace or remove them"
         )
     return images, labels
+
+
+def _labels(items: Sequence[Item]) -> Tensor | None:
+    """Labels of a batch; None where there are none."""
+    known = next((item.label for item in items if item.label is not None), None)
+    if known is None and items:
+        return None
+    unknown = (-1,) * len(known) if isinstance(known, tuple) else -1
+    return torch.tensor([unknown if item.label is None else item.label for item in items], dtype=torch.int64)
 
 
 def _stack_known(masks: list[Tensor | None]) -> Tensor | None:

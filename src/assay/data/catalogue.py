@@ -63,7 +63,7 @@ def load(
         size: Side of the images in pixels; None for the data set's own.
         root: Folder of downloaded data sets; None for that of the environment variable ASSAY_DATA.
         reading: What else is done to the pictures of a folder or file; None for nothing.
-        **annotations: `labels`, `masks` or `boxes` that lie beside a folder or file of images; see `Annotated`.
+        **annotations: `labels` (with their `separator`), `masks` or `boxes` that lie beside a folder or file of images; see `Annotated`.
 
     Raises:
         DataError: The name is unknown, or the data are missing.
@@ -72,7 +72,7 @@ def load(
     name = str(name)
     told = {key: str(value) for key, value in annotations.items() if value is not None}
     if told:
-        if odd := sorted(told.keys() - {"labels", "masks", "boxes"}):
+        if odd := sorted(told.keys() - {"labels", "masks", "boxes", "separator"}):
             raise SpecError(f"load has no parameter {', '.join(odd)}")
         return Annotated(load(name, split, size, root, reading), **told)
     if size is not None and reading is not None and (reading.resize or reading.crop):

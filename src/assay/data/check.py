@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from assay.data.base import CorruptFileError, Dataset
+from assay.data.base import CorruptFileError, Dataset, Item
 from assay.data.files.encoded import Encoded
 from assay.errors import DataError
 
 __all__ = ["told_of"]
 
 _SHOWN = 5
+_UNKNOWN, _NONE = "no label", "none of them"
 
 
 def told_of(dataset: Dataset) -> Iterator[str]:
@@ -39,8 +40,7 @@ def told_of(dataset: Dataset) -> Iterator[str]:
         channels, height, width = item.image.shape
         sizes[f"{width} x {height}, {'grey' if channels == 1 else 'RGB'}"] += 1
         low, high = min(low, float(item.image.min())), max(high, float(item.image.max()))
-        named = dataset.classes and item.label is not None and item.label < len(dataset.classes)
-        classes[dataset.classes[item.label] if named and item.label is not None else "no label"] += 1
+        classes.update(_labels(dataset, item) or [_NONE if dataset.several and item.label is not None else _UNKNOWN])
         for kind, mask in (("truth", item.truth), ("distractor", item.distractor)):
             masks[kind] += mask is not None and bool(mask.any())
     read = sum(sizes.values())
@@ -51,7 +51,8 @@ def told_of(dataset: Dataset) -> Iterator[str]:
     yield f"sizes: {_counted(sizes)}; values from {low:.3g} to {high:.3g}"
     if different:
         yield f"beware: {different}"
-    yield f"labels: {_counted(classes)}" if dataset.classes else "labels: none"
+    several = ", several for an image" if dataset.several else ""
+    yield f"labels{several}: {_counted(classes)}" if dataset.classes else "labels: none"
     for kind in sorted(dataset.mask_kinds):
         yield f"{kind}: {masks[kind]} images with a mask that is not empty"
     files = getattr(dataset, "dataset", dataset)  # Below what lies over them.
@@ -63,5 +64,12 @@ def told_of(dataset: Dataset) -> Iterator[str]:
         yield f"and {len(broken) - _SHOWN} more that cannot be read"
 
 
+def _labels(dataset: Dataset, item: Item) -> list[str]:
+    """Names of an image's labels."""
+    one = item.label
+    own = () if one is None else [at for at, mark in enumerate(one) if mark > 0] if isinstance(one, tuple) else [one]
+    return [dataset.classes[at] for at in own if at < len(dataset.classes)]
+
+
 def _counted(counter: Counter[str]) -> str:
-    return ", ".join(f"{many} {name}" if name == "no label" else f"{many} of {name}" for name, many in counter.most_common())
+    return ", ".join(f"{many} {name}" if name in (_UNKNOWN, _NONE) else f"{many} of {name}" for name, many in counter.most_common())

@@ -24,6 +24,7 @@ __all__ = ["contact_sheet", "save_contact_sheet"]
 _MASKS = {"truth": ("#00e5ff", "truth: the pixels that decide the label"), "distractor": ("#ff9100", "distractor: visible, but irrelevant")}
 # Inches: an image, the gap beside it, its label above it, the margins, the title, the legend.
 _CELL, _GAP, _LABEL, _SIDE, _HEAD, _FOOT = 1.5, 0.12, 0.24, 0.15, 0.68, 0.42
+_LONG = 24  # Letters above an image.
 _LEAST_WIDTH = 5.2  # The legend needs it.
 
 
@@ -98,7 +99,9 @@ def _draw(cell: Axes, batch: Batch, row: int, classes: tuple[str, ...]) -> None:
     image = batch.images[row].permute(1, 2, 0).numpy()
     cell.imshow(image, interpolation="nearest" if max(image.shape) <= 128 else "antialiased")
     number = f"#{int(batch.index[row])}"
-    label = classes[int(batch.labels[row])] if batch.labels is not None and classes else _shorten(batch.names[row])
+    own = [classes[one] for one in batch.label_of(row) if one < len(classes)]
+    label = ", ".join(own) if own else _shorten(batch.names[row])
+    label = label if len(label) <= _LONG else f"{label[: _LONG - 1]}…"
     cell.set_title(label, fontsize=9 if len(label) <= 12 else 7.5, loc="left", pad=2.5)
     cell.set_title(number, fontsize=6.5, loc="right", pad=2.5, color="#777777")
 

@@ -110,6 +110,7 @@ class Classifier:
         self._foreign = Foreign(module)
         self._form = NetworkForm()
         self._own: tuple[int, str] | None = None
+        self._held = {one.dtype for one in module.parameters() if one.is_floating_point()}
         self.module = module if isinstance(module, BlackBox) else converted(frozen_copy(module), self.device, torch.float32)
         self._run: Callable[[Tensor], Any] = torch.compile(self.module, dynamic=True) if compile else self.module
 
@@ -334,7 +335,15 @@ class Classifier:
             if isinstance(error, AssayError) or out_of_memory(error):
                 raise
             where = f"{self.name} fails{failing_layer(self.module, error)} on images of shape {tuple(pixels.shape[1:])}"
-            raise ModelError(f"{where}, in its own code: {first_line(error)}") from error
+            raise ModelError(f"{where}, in its own code: {first_line(error)}{self._format_hint(error, dtype)}") from error
+
+    def _format_hint(self, error: Exception, dtype: torch.dtype) -> str:
+        """What to do where the network's code stands on a number format of its weights that they have no more."""
+        held = ", ".join(sorted(str(one) for one in self._held - {dtype}))
+        if not held or "type" not in str(error):
+            return ""
+        told = f"; its weights were {held} and are {dtype} here: let its code follow them, as by x.to(weight.dtype)"
+        return told.replace("torch.", "")
 
     def _weights(self) -> tuple[int, str]:
         """Number and hash of the network's own weights, found once, since a network may change what it keeps."""

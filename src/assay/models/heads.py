@@ -46,6 +46,10 @@ class Head(ABC):
     def transform(self, outputs: Tensor, output: Output) -> Tensor:
         """Every class's logit, probability or log probability, in the shape of `outputs`."""
 
+    def scores(self, outputs: Tensor, output: Output) -> Tensor:
+        """What is explained of each class by itself, in the shape of `outputs`: `transform`, unless that is the same for every image."""
+        return self.transform(outputs, output)
+
     def average(self, outputs: Tensor, output: Output) -> Tensor:
         """The mean over axis 0 of outputs (S, n, ...), or of their probabilities unless logits are asked for, given as logits (n, ...)."""
         return outputs.mean(0) if output == "logit" else self._mean_probability(outputs)
@@ -177,6 +181,10 @@ class Binary(Softmax):
                 "that exclude each other, 'sigmoid' for findings that do not"
             )
         return torch.cat([torch.zeros_like(one), one], 1)
+
+    def scores(self, outputs: Tensor, output: Output) -> Tensor:
+        """See `Head.scores`; instead of logits the log-odds (-z, z), since the logit of class 0 is 0 whatever the image."""
+        return outputs - outputs.flip(1) if output == "logit" else super().scores(outputs, output)
 
 
 class Sigmoid(Head):

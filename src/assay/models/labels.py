@@ -40,6 +40,10 @@ class Labels:
         known = None if label is None else self.id_of(label)
         return "" if known is None else self.names[known]
 
+    def names_of(self, labels: Iterable[int]) -> str:
+        """The names of an image's labels that the model has a class for."""
+        return "; ".join(name for one in labels if (name := self.name_of(one)))
+
     def told(self, decision: Decision, ids: Tensor) -> tuple[list[str], list[float]]:
         """Names and probabilities of classes (n,); a value stands for the name, and has no probability."""
         found = decision.probability(ids).tolist()

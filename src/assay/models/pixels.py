@@ -102,7 +102,11 @@ def normalisation(mean: Any, std: Any, device: torch.device) -> tuple[Tensor, Te
         return torch.zeros(1), None
     centre = torch.as_tensor(0.0 if mean is None else mean, dtype=torch.float32).reshape(-1, 1, 1)
     spread = torch.as_tensor(1.0 if std is None else std, dtype=torch.float32).reshape(-1, 1, 1)
-    if not bool((spread > 0).all()) or not bool(centre.isfinite().all()):
+    if not bool(((spread > 0) & spread.isfinite()).all()) or not bool(centre.isfinite().all()):
         raise ModelError(f"mean must be finite and std positive, not mean={mean!r}, std={std!r}")
+    if bool((centre > 1).all()) and bool((spread > 1).all()):
+        raise ModelError(
+            f"mean={mean!r} and std={std!r} are those of pixels from 0 to 255, but pixels are in [0, 1] here: divide both by 255"
+        )
     centre, spread = torch.broadcast_tensors(centre, spread)
     return (-centre / spread).to(device), (1 / spread).to(device)

@@ -71,8 +71,8 @@ class Targeting:
             return aim(self.one, len(batch), None, home)
         if self.ids is None:
             return model.choose(logits)
-        if batch.labels is None:
-            raise TargetError("labels are to be explained, but the images have none")
+        if batch.labels is None or bool((batch.labels < 0).any()):
+            raise TargetError("labels are to be explained, but images have none; leave these out, or explain the predicted class")
         return torch.tensor(self.ids, device=home)[batch.labels.to(home)]
 
 

@@ -78,14 +78,14 @@ class _OfClass(Target):
 
 @register
 class Logit(_OfClass):
-    """The logit of class `k`, whatever the model explains otherwise; with head="scalar" output `k`."""
+    """The logit of class `k`, whatever the model explains otherwise; with head="binary" its log-odds, with "scalar" output `k`."""
 
     k: int
     bounded = False
 
     def value(self, head: Head, outputs: Tensor, usual: Output, asked: Output | None) -> Tensor:  # noqa: ARG002
         """See `Target.value`."""
-        return head.transform(matrix(outputs), asked or "logit")[:, self.k]
+        return head.scores(matrix(outputs), asked or "logit")[:, self.k]
 
 
 @register
@@ -178,7 +178,7 @@ class Mean(_OfClass):
 
     def value(self, head: Head, outputs: Tensor, usual: Output, asked: Output | None) -> Tensor:
         """See `Target.value`."""
-        return self._pooled(head.transform(outputs, asked or usual))[:, self.k]
+        return self._pooled(head.scores(outputs, asked or usual))[:, self.k]
 
     def view(self, head: Head, outputs: Tensor) -> tuple[Head, Tensor]:
         """See `Target.view`."""
@@ -327,11 +327,11 @@ def _aims(objects: Sequence[Any], codes: Tensor, classes: int | None) -> Aims:
 def score(head: Head, outputs: Tensor, targets: Tensor, usual: Output, asked: Output | None = None) -> Tensor:
     """Values (n,) of the targets; see `Target.value`."""
     if not isinstance(targets, Aims):
-        return of_class(head.transform(matrix(outputs), asked or usual), targets)
+        return of_class(head.scores(matrix(outputs), asked or usual), targets)
 
     def value(target: Target | None, outputs: Tensor, ids: Tensor) -> Tensor:
         if target is None:
-            return of_class(head.transform(matrix(outputs), asked or usual), ids.as_subclass(Tensor))
+            return of_class(head.scores(matrix(outputs), asked or usual), ids.as_subclass(Tensor))
         return target.value(head, outputs, usual, asked)
 
     return _joined([(value(target, outputs[here], targets[here]), here) for target, here in targets.parts()])

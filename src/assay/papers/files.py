@@ -11,14 +11,13 @@ from matplotlib.figure import Figure
 
 from assay.core.files import replacing
 from assay.report.export import Table, cell_texts, headings, write_table
-from assay.report.figures.plots import to_bytes
+from assay.report.figures.plots import FIGURE_FORMS, to_bytes
 from assay.report.page import Picture, TextTable
 
 __all__ = ["RESULTS", "Drawing", "grid", "put_file", "write_drawings", "write_tables"]
 
 RESULTS = "results.json"
 """The verdict of a finished study, in its run folder."""
-_FORMS: tuple[Literal["png", "svg"], ...] = ("png", "svg")
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,14 @@ class Drawing:
         caption: What it shows.
         draw: Draws it.
         has_images: Whether images of the data set are in it, which must not leave the run folder.
+        section: The part of the report that it belongs to.
     """
 
     name: str
     caption: str
     draw: Callable[[], Figure]
     has_images: bool
+    section: str = ""
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> list[str]:
@@ -57,7 +58,7 @@ def write_drawings(drawings: Sequence[Drawing], folder: Path) -> tuple[list[str]
     (folder / "figures").mkdir(exist_ok=True)
     files, pictures = [], {}
     for drawing in drawings:
-        drawn = {form: to_bytes(drawing.draw, form) for form in _FORMS}
+        drawn = {form: to_bytes(drawing.draw, form) for form in FIGURE_FORMS}
         files += [put_file(folder, f"figures/{drawing.name}.{form}", content) for form, content in drawn.items()]
         # Photographs as SVG are several times as large.
         chosen: Literal["png", "svg"] = "png" if drawing.has_images else "svg"

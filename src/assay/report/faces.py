@@ -102,7 +102,8 @@ def batch(found: Batch) -> str:
     told = tuple(Sentence("caution", f"Not read: {one.name}: {one.message}") for one in found.errors)
     if not many:
         return fragment(Face(repr(found), told))
-    labels = [f"{found.names[at]}" + ("" if found.labels is None else f": {int(found.labels[at])}") for at in range(many)]
+    told_labels = [", ".join(map(str, found.label_of(at))) for at in range(many)]
+    labels = [found.names[at] + (f": {one}" if one else "") for at, one in enumerate(told_labels)]
     picture = _sheet([[_photo(found.images[at]) for at in range(many)]], labels, [""], f"{_first(many, len(found))}: {', '.join(labels)}")
     return fragment(Face(repr(found), told, pictures=(picture,)))
 

@@ -21,7 +21,7 @@ from assay.errors import ModelError, ShapeError
 from assay.explain.base import check_model
 from assay.models.case import Case
 from assay.models.classifier import Classifier
-from assay.models.heads import HEADS
+from assay.models.heads import HEADS, Head
 from assay.models.labels import Labels, match
 from assay.models.randomised import randomised
 from assay.models.targeting import PREDICTED, Targeting, given_targets
@@ -34,7 +34,9 @@ __all__ = ["Asked", "Block", "Twins"]
 Twins = tuple[Classifier | None, Classifier | None]
 """A model with random weights in all layers, and in the last; None where it has no weights to put in order."""
 
-_STATUS = {"image": pl.Int64, "name": pl.String, "status": pl.String, "label": pl.Int64, "predicted": pl.Int64}
+_STATUS = {"image": pl.Int64, "name": pl.String, "status": pl.String, "label": pl.Int64, "predicted": pl.Int64, "read": pl.Boolean}
+_FINDINGS = {"findings": pl.Int64, "findings right": pl.Int64}
+"""What is added where an image may have several labels: findings that labels tell, and of these how many the model has so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,7 @@ class Asked:
         targets: What is explained of each image.
         masks: Which masks the images bring: "truth", "distractor".
         facts: What else is known beforehand, for a report.
+        several: Whether an image may have several labels, as findings that do not exclude each other.
         mixed: Whether each image shows several classes on purpose, so that a model that is unsure of one is not to blame.
         chosen: Why the model computes in the precision that it does, where that was found out (`assay.study.precision`).
     """
@@ -64,6 +67,7 @@ class Asked:
     targets: Targeting = PREDICTED
     masks: Set[str] = frozenset()
     facts: Mapping[str, str] = field(default_factory=dict)
+    several: bool = False
     mixed: bool = False
     chosen: str = ""
     _twins: dict[tuple[int, ...], Twins] = field(default_factory=dict, init=False, repr=False)
@@ -117,7 +121,7 @@ class Asked:
         """The same, of images in memory, with labels (N,) or (N, K) and masks (N, 1, H, W) checked and put beside them.
 
         Args:
-            labels: True classes, by the model's numbers, or by those of `classes`.
+            labels: True classes, by the model's numbers, or by those of `classes`; -1 where nobody knows.
             truth: Masks of the known evidence.
             distractor: Masks of what must not matter.
             classes: Names of the labels' classes, which are matched with the model's; none where labels are its own numbers.
@@ -126,18 +130,17 @@ class Asked:
             AssayError: One does not fit the images; the message names it.
         """
         assert isinstance(self.source, Held)
-        batch, images, facts, marks = self.source.batch, self.source.batch.images, {}, None
+        batch, images, marks = self.source.batch, self.source.batch.images, None
+        several = isinstance(labels, Tensor) and labels.ndim > 1
         if labels is not None:
-            multi = isinstance(labels, Tensor) and labels.ndim > 1
-            count = self.model.count_classes(images.shape[1:]) if multi or classes else None
-            marks = check_labels(HEADS[self.model.head], labels, len(images), count if multi else None, images.device)
+            count = self.model.count_classes(images.shape[1:]) if several or classes else None
+            width = None if not several else len(classes) or count
+            marks = _checked(HEADS[self.model.head], labels, len(images), width, images.device)
             if classes:
                 match(classes, self.model.classes)  # Which refuses what can be understood in two ways.
-            if multi:
-                facts, marks = _findings(self.model, images, marks), None
         masks = {name: check_masks(mask, images, name) for name, mask in (("truth", truth), ("distractor", distractor)) if mask is not None}
         held = replace(batch, labels=marks, truth=masks.get("truth"), distractor=masks.get("distractor"))
-        return replace(self, source=Held(held), masks=frozenset(masks), facts=facts, classes=() if labels is None else classes)
+        return replace(self, source=Held(held), masks=frozenset(masks), several=several, classes=() if labels is None else classes)
 
     @property
     def images(self) -> int:
@@ -236,17 +239,35 @@ class Block:
         return [place for place, state in enumerate(self.states(maps)) if state == OK]
 
     def status(self, maps: Mapping[str, Tensor]) -> pl.DataFrame:
-        """The status of all images: number, name, status, label and predicted class (none where the output is not finite)."""
-        lines: dict[int, tuple[str, str, int | None, int | None]] = {
-            row: (error.name, UNREAD + error.message, None, None) for row, error in self.unread
+        """The status of all images: number, name, status, label, predicted class (none where the output is not finite), whether read.
+
+        Where an image may have several labels, there is no one label, but how many findings are known and how many right.
+        """
+        several = self.asked.several
+        schema = _STATUS | _FINDINGS if several else _STATUS
+        lines: dict[int, tuple[Any, ...]] = {
+            row: (error.name, UNREAD + error.message, None, None, False, *([None, None] if several else [])) for row, error in self.unread
         }
         if self.at:
-            labels = [None] * len(self.batch) if self.batch.labels is None else self.batch.labels.tolist()
+            own = [None if several else next(iter(self.batch.label_of(at)), None) for at in range(len(self.batch))]
             sound, best = self.decision.outputs.isfinite().all(1).tolist(), self.decision.chosen.tolist()
             told = (one if fine else None for one, fine in zip(best, sound, strict=True))
-            lines |= zip(self.at, zip(self.batch.names, self.states(maps), labels, told, strict=True), strict=True)
+            found = self._findings() if several else [()] * len(own)
+            rows = zip(self.batch.names, self.states(maps), own, told, found, strict=True)
+            lines |= {at: (*row, True, *more) for at, (*row, more) in zip(self.at, rows, strict=True)}
         numbers = self.asked.source.indices
-        return pl.DataFrame([(int(numbers[row]), *lines[row]) for row in self.rows], schema=_STATUS, orient="row")
+        return pl.DataFrame([(int(numbers[row]), *lines[row]) for row in self.rows], schema=schema, orient="row")
+
+    def _findings(self) -> list[tuple[int, int]]:
+        """Of each image in the batch, how many findings its labels tell that the model has, and how many of these it has right."""
+        if self.batch.labels is None:
+            return [(0, 0)] * len(self.batch)
+        shared, marks = match(self.asked.classes, self.asked.model.classes), self.batch.labels.cpu()
+        pairs = [(at, own) for at in range(marks.shape[1]) if (own := shared.id_of(at)) is not None]
+        marks = marks[:, [at for at, _ in pairs]]
+        told = self.decision.head.findings(self.decision.outputs).cpu()[:, [own for _, own in pairs]]
+        known = marks >= 0
+        return list(zip(known.sum(1).tolist(), (known & (told == (marks > 0))).sum(1).tolist(), strict=True))
 
     def spread(self, values: np.ndarray, places: Sequence[int]) -> np.ndarray:
         """(rows, ...) values of some places of the batch, by position within the block; NaN, or -1, for the others.
@@ -260,8 +281,9 @@ class Block:
         return full
 
 
-def _findings(model: Classifier, images: Tensor, labels: Tensor) -> dict[str, str]:
-    """How many findings are as multi-hot labels (N, K) say."""
-    same = HEADS[model.head].findings(model.unchecked_logits(images)) == labels
-    every = f"{float(same.all(1).float().mean()):.1%} of {len(images)} labelled images in all their findings"
-    return {"accuracy": f"{every}, {float(same.float().mean()):.1%} of the findings"}
+def _checked(head: Head, labels: Any, count: int, width: int | None, device: torch.device) -> Tensor:
+    """Labels as `check_labels` checks them, and -1 where nobody knows."""
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.dtype == torch.bool:
+        return check_labels(head, labels, count, width, device).long()
+    unknown = labels == -1
+    return check_labels(head, labels.masked_fill(unknown, 0), count, width, device).long().masked_fill(unknown.to(device), -1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -25,19 +26,19 @@ from assay.explain.smooth import Smoothed, SmoothGrad, with_copies
 from assay.explain.sparse import Sparsified
 from assay.measure.attacked import blind_like
 from assay.models.case import Case
-from assay.report.figures.plots import DrawnCurve, curves, to_bytes
+from assay.report.figures.plots import FIGURE_FORMS, DrawnCurve, FigureForm, curves, to_bytes
 from assay.report.page import Sentence
 from assay.report.render import render
 from assay.report.text import plural
 from assay.run.record import record
 from assay.stats.intervals import means
-from assay.study.certify_page import certified_page, unrelated
+from assay.study.certify_page import Certified, certified_page, unrelated
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, TerminalTable
 
 __all__ = ["CertifyStudy", "certified_figure", "certified_summary", "certified_table"]
 
 _MEANS = ("cosine", "seen", "overlap", "top", "out", "attacked_cosine", "attacked_overlap")
-_FIGURE, _REPORT = "certified.svg", "report.html"
+_REPORT = "report.html"
 _JUDGED = 32
 """Copies per image that an attack's candidates are judged by at most; the one that it ends with is explained in full."""
 _USUAL = MapAttack(0, "l2", 10, MaximiseDistance(distance=Cosine()), restarts=1, judge_every=10)
@@ -126,15 +127,15 @@ class CertifyStudy(Study):
         verdict = Sentence("note", _told(self, table, apart))
 
         def page() -> bytes:
-            figure = certified_figure(summary, self.confidence)
-            return render(certified_page(self, asked, done, grid, verdict, figure, apart)).encode()
+            found = Certified(self.smoothing, self.radii, grid, verdict, certified_figure(summary, self.confidence), apart)
+            return render(certified_page(found, asked, done, self.gallery)).encode()
 
         return Report(
             found=lambda: summary,
             merged={"certificates.parquet": "certificates", "certificates.csv": "certificates", "status.csv": "status"},
             files={
                 "summary.csv": lambda: summary.write_csv().encode(),
-                _FIGURE: lambda: certified_figure(summary, self.confidence),
+                **{f"certified.{form}": partial(certified_figure, summary, self.confidence, form) for form in FIGURE_FORMS},
                 _REPORT: page,
             },
             grids=(grid,),
@@ -221,12 +222,13 @@ def certified_summary(table: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def certified_figure(summary: pl.DataFrame, confidence: float) -> bytes:
-    """Certified and attacked means over the radius with their 95 % intervals, and the median copies needed, as an SVG file.
+def certified_figure(summary: pl.DataFrame, confidence: float, form: FigureForm = "svg") -> bytes:
+    """Certified and attacked means over the radius with their 95 % intervals, and the median copies needed, as a file of this form.
 
     Args:
         summary: As `certified_summary` makes it.
         confidence: Of the certificates.
+        form: Of the file.
     """
     bound, attacked = f"certified, {confidence:.4g}", "attacked, seen maps"
     wanted = {
@@ -242,7 +244,7 @@ def certified_figure(summary: pl.DataFrame, confidence: float) -> bytes:
         DrawnCurve("needed", tuple(finite["eps"]), tuple(finite["needed"])),
         DrawnCurve("taken", tuple(summary["eps"]), tuple(map(float, summary["samples"]))),
     ]
-    return to_bytes(lambda: curves({title: group for title, group in panels.items() if group}, "L2 distance eps"), "svg")
+    return to_bytes(lambda: curves({title: group for title, group in panels.items() if group}, "L2 distance eps"), form)
 
 
 def _grid(summary: pl.DataFrame) -> TerminalTable:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from assay.core.registry import short
+from assay.explain.base import Explainer
 from assay.report.figures.picture import certified, magnified, overlay, photo, png_bytes
 from assay.report.page import Page, Picture, Section, Sentence, TextTable
 from assay.run.arrays import open_maps
@@ -20,10 +22,7 @@ from assay.run.blocks import Blocks
 from assay.study.gallery import places
 from assay.study.study import Asked, Done, TerminalTable
 
-if TYPE_CHECKING:
-    from assay.study.certify import CertifyStudy
-
-__all__ = ["certified_page", "unrelated"]
+__all__ = ["Certified", "certified_page", "unrelated"]
 
 _SIDE, _GAP = 160, 8
 _RULES = (
@@ -39,22 +38,39 @@ _COLUMNS = (
 )
 
 
-def certified_page(
-    study: CertifyStudy, asked: Asked, done: Done, grid: TerminalTable, verdict: Sentence, figure: bytes, apart: float
-) -> Page:
-    """The report.
+@dataclass(frozen=True, eq=False)
+class Certified:
+    """What was certified, and what came of it.
 
-    Args:
-        study: What was done.
-        asked: On which model and images.
-        done: All blocks.
-        grid: The table over the radii.
+    Attributes:
+        smoothing: The explainer.
+        radii: The radii.
+        grid: The table over them.
         verdict: What holds, in a sentence.
         figure: The curves over the radius, as SVG.
         apart: The mean cosine between the seen maps of different images.
     """
+
+    smoothing: Explainer
+    radii: tuple[float, ...]
+    grid: TerminalTable
+    verdict: Sentence
+    figure: bytes
+    apart: float
+
+
+def certified_page(found: Certified, asked: Asked, done: Done, gallery: int) -> Page:
+    """The report.
+
+    Args:
+        found: What came of it.
+        asked: On which model and images.
+        done: All blocks.
+        gallery: How many images are shown.
+    """
     assert done.folder is not None
-    pictures, shape = _pictures(study, asked, done.folder)
+    pictures, shape = _pictures(found.radii, places(gallery, asked.images) if gallery else [], asked, done.folder)
+    grid, apart = found.grid, found.apart
     numeric = (False, *(True for _ in grid.head[1:]))
     beside = (
         ""
@@ -67,24 +83,24 @@ def certified_page(
             beside,
             (
                 TextTable(grid.title.capitalize() + ".", _COLUMNS, grid.head, grid.rows, numeric),
-                Picture("Certified and attacked means over the L2 distance, with 95 % intervals.", figure, "svg"),
+                Picture("Certified and attacked means over the L2 distance, with 95 % intervals.", found.figure, "svg"),
             ),
         ),
     ]
     if pictures:
-        sections.append(Section("On some images", _legend(study), pictures))
+        sections.append(Section("On some images", _legend(found.radii), pictures))
     setup: dict[str, Any] = dict(done.answers["setup"])
     return Page(
         title="How far can these explanations be moved?",
         kind="certificates of explanations",
-        lead=f"What is proved of {short(study.smoothing)} around each image, beside what an attack reaches.",
+        lead=f"What is proved of {short(found.smoothing)} around each image, beside what an attack reaches.",
         facts={
             "model": asked.name,
             "images": str(done.tally.sound),
             "explained class": asked.explained,
             "data": str(done.answers["data"].get("name")),
         },
-        verdict=(verdict,),
+        verdict=(found.verdict,),
         rules=_RULES.format(far=8 / 255 * math.sqrt(math.prod(shape))),
         sections=tuple(sections),
         settings={name: str(value) for name, value in setup.items() if name != "model"},
@@ -106,17 +122,16 @@ def unrelated(folder: Path, blocks: Blocks) -> float:
     return float("nan") if count < 2 or total is None else float(((total**2).sum() - count) / (count * (count - 1)))
 
 
-def _legend(study: CertifyStudy) -> str:
-    radii = ", ".join(f"{eps:g}" for eps in study.radii)
-    return f"The image, its seen map and, of votes, its pixels at {radii}: red is certified in the top, blue out of it, grey is open."
+def _legend(radii: Sequence[float]) -> str:
+    told = ", ".join(f"{eps:g}" for eps in radii)
+    return f"The image, its seen map and, of votes, its pixels at {told}: red is certified in the top, blue out of it, grey is open."
 
 
-def _pictures(study: CertifyStudy, asked: Asked, folder: Path) -> tuple[tuple[Picture, ...], tuple[int, ...]]:
-    """A row of pictures for each image of the gallery that has maps, and the shape (C, H, W) of an image."""
+def _pictures(radii: Sequence[float], wanted: Sequence[int], asked: Asked, folder: Path) -> tuple[tuple[Picture, ...], tuple[int, ...]]:
+    """A row of pictures for each image at these positions that has maps, and the shape (C, H, W) of an image."""
     kept = open_maps(folder)
     maps = kept["maps"]
     shape: tuple[int, ...] = tuple(maps.shape[1:])  # type: ignore[union-attr]
-    wanted = places(study.gallery, asked.images) if study.gallery else []
     found = []
     for position, block in zip(wanted, asked.read(range(row, row + 1) for row in wanted), strict=True):
         batch = block.batch
@@ -131,7 +146,7 @@ def _pictures(study: CertifyStudy, asked: Asked, folder: Path) -> tuple[tuple[Pi
         if "pixels" in kept:
             signs = torch.from_numpy(np.asarray(kept["pixels"][position], np.float32))  # type: ignore[index]
             row += [certified(shown, one, _SIDE) for one in signs]
-            told = [_share(eps, one) for eps, one in zip(study.radii, signs, strict=True)]
+            told = [_share(eps, one) for eps, one in zip(radii, signs, strict=True)]
         found.append(Picture("; ".join([batch.names[0], *told]), png_bytes(_beside(row)), "png"))
     return tuple(found), shape
 

@@ -116,8 +116,8 @@ def _predictions(asked: Asked, block: Block, keep: Sequence[int]) -> pl.DataFram
     predicted, probability = labels.told(block.decision, block.decision.chosen)
     rows = []
     for at in keep:
-        label = None if batch.labels is None else int(batch.labels[at])
-        named = labels.name_of(label) if label is None or label >= len(asked.classes) else asked.classes[label]
+        own = batch.label_of(at)
+        named = "; ".join(asked.classes[one] if one < len(asked.classes) else labels.name_of(one) for one in own)
         rows.append((int(batch.index[at]), batch.names[at], predicted[at], probability[at], named))
     return pl.DataFrame(rows, schema=_PREDICTED, orient="row")
 

@@ -21,7 +21,7 @@ __all__ = ["GalleryImage", "gallery", "gallery_image", "pack", "places", "unpack
 _SCHEMA: dict[str, pl.DataType] = {
     "slot": pl.Int64(),
     "name": pl.String(),
-    "label": pl.Int64(),
+    "label": pl.List(pl.Int64()),
     "part": pl.String(),
     "shape": pl.List(pl.Int64()),
     "data": pl.Binary(),
@@ -34,7 +34,7 @@ class GalleryImage:
 
     Attributes:
         name: Its name.
-        label: Its label, or None.
+        label: Its labels: one, several, or none.
         image: (1 or 3, H, W).
         probabilities: (K,); () of the value of a model that gives values.
         values: (measures, explainers and floor).
@@ -44,7 +44,7 @@ class GalleryImage:
     """
 
     name: str
-    label: int | None
+    label: tuple[int, ...]
     image: Tensor
     probabilities: Tensor
     values: Tensor
@@ -72,7 +72,7 @@ def gallery_image(batch: Batch, at: int, decision: Decision, maps: list[Tensor],
     image = batch.images[at].cpu()
     return GalleryImage(
         name=batch.names[at],
-        label=None if batch.labels is None else int(batch.labels[at]),
+        label=batch.label_of(at),
         # What has no colours is shown as the channels' mean.
         image=image if len(image) in (1, 3) else image.mean(0, keepdim=True),
         probabilities=_probabilities(decision, at).cpu(),
@@ -84,15 +84,14 @@ def gallery_image(batch: Batch, at: int, decision: Decision, maps: list[Tensor],
 
 
 def pack(shown: Iterable[tuple[int, GalleryImage]]) -> pl.DataFrame:
-    """Images of the gallery with their slots as a table, a row for each tensor."""
+    """Images of the gallery with their slots as a table, a row for each tensor; the maps' rows are in the order of the explainers."""
     rows = []
     for slot, one in shown:
-        parts = {"image": one.image, "probabilities": one.probabilities, "values": one.values}
-        parts |= {f"map {place}": values for place, values in enumerate(one.maps)}
-        parts |= {name: mask for name, mask in (("truth", one.truth), ("distractor", one.distractor)) if mask is not None}
-        for name, tensor in parts.items():
+        parts = [("image", one.image), ("probabilities", one.probabilities), ("values", one.values), *(("map", each) for each in one.maps)]
+        parts += [(name, mask) for name, mask in (("truth", one.truth), ("distractor", one.distractor)) if mask is not None]
+        for name, tensor in parts:
             data = tensor.float().contiguous().numpy().tobytes()
-            rows.append({"slot": slot, "name": one.name, "label": one.label, "part": name, "shape": list(tensor.shape), "data": data})
+            rows.append({"slot": slot, "name": one.name, "label": list(one.label), "part": name, "shape": list(tensor.shape), "data": data})
     return pl.DataFrame(rows, schema=_SCHEMA)
 
 
@@ -100,15 +99,16 @@ def unpack(table: pl.DataFrame) -> list[tuple[int, GalleryImage]]:
     """What `pack` packed."""
     found = []
     for (slot,), rows in table.group_by("slot", maintain_order=True):
-        parts = {row["part"]: _tensor(row["data"], row["shape"]) for row in rows.iter_rows(named=True)}
+        tensors = [(row["part"], _tensor(row["data"], row["shape"])) for row in rows.iter_rows(named=True)]
+        parts = dict(tensors)
         truth, distractor = parts.get("truth"), parts.get("distractor")
         one = GalleryImage(
             rows["name"][0],
-            rows["label"][0],
+            tuple(rows["label"][0]),
             parts["image"],
             parts["probabilities"],
             parts["values"],
-            [parts[f"map {place}"] for place in range(sum(name.startswith("map ") for name in parts))],
+            [tensor for name, tensor in tensors if name == "map"],
             None if truth is None else truth.bool(),
             None if distractor is None else distractor.bool(),
         )
@@ -132,7 +132,7 @@ def gallery(
     return Gallery(
         images=torch.stack([one.image for one in shown]),
         names=tuple(one.name for one in shown),
-        labels=tuple(labels.name_of(one.label) for one in shown),
+        labels=tuple(labels.names_of(one.label) for one in shown),
         predictions=tuple(name for name, _ in told),
         probabilities=tuple(probability for _, probability in told),
         maps={name: torch.stack([one.maps[place] for one in shown]) for place, name in enumerate(explainers)},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Literal
 
 import polars as pl
 import safetensors.torch
-import torch
 import zarr
 from torch import Tensor, nn
 
@@ -25,72 +24,25 @@ from assay.models.accuracy import Accuracy
 from assay.models.classifier import Classifier
 from assay.models.sources import checkpoint
 from assay.models.sources.card import DataUsed
-from assay.models.sources.spec import FoundNetwork
 from assay.models.training.fitting import State
 from assay.report.render import render
 from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run
 from assay.run.settings import command_line
 from assay.study.study import Report, TerminalTable, TrainingStudy
+from assay.study.to_tune import ToTune, TuneImages
 from assay.study.tune_page import rounds_table, tuned_page, tuned_sentences
 from assay.tune.diet import PAPER, DiET, Tuned
 from assay.tune.network import PixelNet
 from assay.tune.predictions import probabilities
 from assay.tune.tuning import Tuning
 
-__all__ = ["MASKS", "WEIGHTS", "ToTune", "TuneImages", "TuneStudy", "tune_kept"]
+__all__ = ["MASKS", "WEIGHTS", "TuneStudy", "tune_kept"]
 
 MASKS, WEIGHTS = "masks.zarr", "tuned.safetensors"
 _EVERY = 20.0
 """Seconds between states at least."""
 _REPORT = "report.html"
-
-
-@dataclass(frozen=True, eq=False)
-class TuneImages:
-    """Images that take part, with what is known of them.
-
-    Args:
-        pixels: (N, C, H, W) uint8.
-        labels: (N,) where there are any.
-        record: Name, content hash and split of the data.
-        index: Their numbers in the data set.
-        classes: Names of the classes.
-    """
-
-    pixels: Tensor
-    labels: Tensor | None
-    record: Mapping[str, Any]
-    index: Sequence[int]
-    classes: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class ToTune:
-    """What is tuned, and on what.
-
-    Args:
-        source: The network with its normalisation.
-        images: What it is tuned on.
-        validation: Further images on which agreement, and where they have labels the accuracy, is measured; None for the same.
-        seed: Decides all randomness.
-        device: Where.
-        processes: How many tune together.
-        options: The command's options but the study's own, for the card.
-    """
-
-    source: FoundNetwork
-    images: TuneImages
-    validation: TuneImages | None
-    seed: int
-    device: torch.device
-    processes: int = 1
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def measured(self) -> TuneImages:
-        """What accuracy is measured on."""
-        return self.validation or self.images
 
 
 @dataclass(frozen=True)

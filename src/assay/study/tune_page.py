@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -12,10 +12,8 @@ from assay.report.figures.plots import DrawnCurve, curves, sheet, to_bytes
 from assay.report.page import Page, Picture, Section, Sentence, TextTable
 from assay.report.text import plural
 from assay.study.gallery import places
-
-if TYPE_CHECKING:
-    from assay.study.tune import ToTune
-    from assay.tune.diet import Tuned
+from assay.study.to_tune import ToTune
+from assay.tune.diet import Tuned
 
 __all__ = ["ROUND_HEADS", "rounds_table", "tuned_page", "tuned_sentences"]
 

@@ -129,7 +129,7 @@ class Task(options.NetworkOptions, options.PictureOptions):
         from assay.study.study import Asked
 
         chosen, model = self.selection(), self.network()
-        _check_labels(chosen, model)
+        _check_labels(chosen, model, self.target)
         if self.mosaic is not None:
             chosen, kinds = options.mosaics(chosen, model, self.mosaic, self.count, self.seed)
             told = {
@@ -139,11 +139,12 @@ class Task(options.NetworkOptions, options.PictureOptions):
             return Asked(model, chosen, self.seed, self.model, targets=targets, masks=chosen.dataset.mask_kinds, facts=told, mixed=True)
         data = chosen.dataset
         targets = targeting(self.target, model, chosen.shape, data.classes) if self.target else PREDICTED
-        return Asked(model, chosen, self.seed, self.model, classes=data.classes, targets=targets, masks=data.mask_kinds)
+        masks, several = data.mask_kinds, data.several
+        return Asked(model, chosen, self.seed, self.model, classes=data.classes, targets=targets, masks=masks, several=several)
 
     def described(self, asked: Asked, ranks: Ranks, progress: Progress) -> Asked:
         """The same with the data's hash, for which all files are read."""
-        return replace(asked, data=ranks.once(lambda: asked.source.describe(progress)))  # type: ignore[attr-defined]
+        return replace(asked, data=ranks.once(lambda: _selected(asked).describe(progress)))
 
     def decided(self, study: Any, asked: Asked, ranks: Ranks) -> Asked:
         """The same in the precision that "auto" stands for: as in the folder's run, where there is one, else found out now."""
@@ -164,7 +165,7 @@ class Task(options.NetworkOptions, options.PictureOptions):
         """All that decides the results beside the study's fields, to be kept in a run folder; tells what the user should know of them."""
         told = {name: value for name, value in asdict(self).items() if name not in _NO_SETTING}
         model = asked.model
-        for note in (*asked.source.notes, *model.notes):  # type: ignore[attr-defined]
+        for note in (*_selected(asked).notes, *model.notes):
             typer.echo(f"note: {note}", err=True)
         known: dict[str, Any] = {"notes": list(model.notes)} if model.notes else {}
         known |= {"chosen": asked.chosen} if asked.chosen else {}
@@ -176,14 +177,34 @@ class Task(options.NetworkOptions, options.PictureOptions):
         return self.out
 
 
-def _check_labels(chosen: Selection, model: Classifier) -> None:
-    """Refuse, before any work, labels that cannot be matched with the model's classes for certain.
+def _selected(asked: Asked) -> Selection:
+    """The images of what `Task.asked` made."""
+    from assay.data.source import Selection
+
+    assert isinstance(asked.source, Selection)
+    return asked.source
+
+
+def _check_labels(chosen: Selection, model: Classifier, target: list[str] | None) -> None:
+    """Refuse, before any work, labels that cannot be matched with the model's classes for certain, and several where it gives one.
 
     Raises:
         DataError: See `assay.models.labels.match`.
+        TargetError: Images have several labels, and the model's classes exclude each other, or the label is to be explained.
     """
+    from assay.errors import TargetError
+    from assay.models.heads import HEADS
     from assay.models.labels import match
 
+    if chosen.dataset.several:
+        model.count_classes(chosen.shape)
+        if not HEADS[model.head].sided:
+            raise TargetError(
+                f"the labels of {chosen.dataset.name} are several findings for an image, but the model's head is {model.head}, which has "
+                "one class for each: give --head sigmoid, or labels of which an image has one"
+            )
+        if target == ["labelled"]:
+            raise TargetError("--target labelled needs one label for an image, but these have several; name the finding, --target NAME")
     classes = chosen.dataset.classes
     first = chosen.dataset.read(chosen.indices[:1]) if classes and all(name.isdecimal() for name in classes) else None
     if first:

@@ -151,7 +151,18 @@ class PictureOptions:
     ] = False
     channels: Annotated[int | None, typer.Option(min=1, max=3, help="1 for a grey network, 3 for RGB.", show_default=False)] = None
     labels: Annotated[
-        str | None, typer.Option(help="Labels of a table: file.csv:path:label, the file and its two columns.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Labels of a table: file.csv:path:label, the file and its two columns; file.csv:path:a,b,c for a column of 1 and 0 "
+            "for each finding (with --head sigmoid).",
+            show_default=False,
+        ),
+    ] = None
+    separator: Annotated[
+        str | None,
+        typer.Option(
+            help="What divides several labels in a cell of --labels (with --head sigmoid); ; or | by default.", show_default=False
+        ),
     ] = None
     masks: Annotated[
         str | None,
@@ -204,7 +215,7 @@ class PictureOptions:
         from assay.data.files.encoded import Encoded
         from assay.errors import DataError
 
-        beside = {"labels": self.labels, "masks": self.masks, "boxes": self.boxes}
+        beside = {"labels": self.labels, "masks": self.masks, "boxes": self.boxes, "separator": self.separator}
         found = load(images, self.split or "test", self.size, reading=reading, **beside)
         if self.split is not None and isinstance(found, Encoded):
             raise DataError(f"--split {self.split} is for named data sets, but {images} is taken whole; leave --split out")

@@ -12,7 +12,7 @@ from assay.cli.tasks import options
 
 if TYPE_CHECKING:
     from assay.core.ranks import Ranks
-    from assay.study.tune import ToTune, TuneImages
+    from assay.study.to_tune import ToTune, TuneImages
 
 __all__ = ["TuneTask"]
 
@@ -50,7 +50,7 @@ class TuneTask:
         from assay.models.classifier import Classifier
         from assay.models.sources.spec import source
         from assay.models.training.training import pick_device
-        from assay.study.tune import ToTune
+        from assay.study.to_tune import ToTune
 
         found = source(self.model, self.weights, pretrained=self.pretrained, random_weights=self.random_weights, seed=self.seed)
         if isinstance(found, Classifier):
@@ -76,7 +76,7 @@ class TuneTask:
         import torch
 
         from assay.errors import DataError
-        from assay.study.tune import TuneImages
+        from assay.study.to_tune import TuneImages
 
         chosen = options.selection(options.PictureOptions(split=split, size=self.size).dataset(name), name, count, self.seed)
         pixels, labels = [], []
@@ -87,4 +87,6 @@ class TuneTask:
             labels.append(batch.labels)
         known = [one for one in labels if one is not None]
         whole = torch.cat(known) if known and len(known) == len(labels) else None
+        if whole is not None and bool((whole < 0).any()):
+            whole = None  # Some images have no label.
         return TuneImages(torch.cat(pixels), whole, chosen.record, chosen.indices, chosen.dataset.classes)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -33,7 +34,8 @@ def as_batch(images: Any, reading: Reading | None = None) -> Batch:
         reading: How pictures are prepared, such as `model.reading`; arrays and tensors are taken as they are.
 
     Returns:
-        Images, labels where there are any (whole numbers), masks of a data set of this package, or of
+        Images, labels where there are any (whole numbers, -1 where nobody knows; several for an image as rows of 1, 0 and -1, one
+        for each finding, or lists of class labels of `datasets`), masks of a data set of this package, or of
         the column `mask` of samples, white (255, or 1 where there is nothing else) where the evidence lies;
             None or empty where there is none.
 
@@ -48,8 +50,9 @@ def as_batch(images: Any, reading: Reading | None = None) -> Batch:
         return _read(images)
     if isinstance(images, Tensor | np.ndarray):
         return _batch(list(_stack(images)), [])
+    names, several = class_names(images), _lists(images)
     found: list[Tensor] = []
-    labels: list[int] = []
+    labels: list[int | tuple[int, ...]] = []
     masks: list[Any] = []
     for sample in _samples(images):
         image, label = _parted(sample)
@@ -59,7 +62,7 @@ def as_batch(images: Any, reading: Reading | None = None) -> Batch:
         if not many and isinstance(sample, Mapping) and _MASK in sample:
             masks.append(sample[_MASK])
         if label is not None:
-            labels += np.asarray(label).reshape(-1).astype(np.int64).tolist()
+            labels += _labels(label, many, len(names) if several else 0)
     batch = _batch(found, labels)
     if not any(mask is not None for mask in masks):
         return batch
@@ -125,17 +128,50 @@ def _parted(sample: Any) -> tuple[Any, Any]:
             )
         return image, next((sample[key] for key in _LABELS if key in sample), None)
     if isinstance(sample, Sequence) and not isinstance(sample, str) and len(sample):
-        return sample[0], sample[1] if len(sample) > 1 and np.asarray(sample[1]).dtype.kind in "iub" else None
+        return sample[0], sample[1] if len(sample) > 1 and _is_label(np.asarray(sample[1])) else None
     return sample, None
+
+
+def _is_label(value: NDArray[Any]) -> bool:
+    """Whether it may be a label: a whole number, or findings, which losses want as floats of 0 and 1."""
+    return value.dtype.kind in "iub" or (value.dtype.kind == "f" and value.ndim > 0 and bool(np.isin(value, (-1, 0, 1)).all()))
 
 
 def class_names(images: Any) -> tuple[str, ...]:
     """Names of the classes that the labels of a data set number: of this package, of `datasets`, of torchvision; else none."""
-    features = getattr(images, "features", None)
+    features: Any = getattr(images, "features", None)
     if isinstance(features, Mapping):
-        return next((tuple(features[key].names) for key in _LABELS if hasattr(features.get(key), "names")), ())
+        own: list[Any] = [getattr(features.get(key), "feature", features.get(key)) for key in _LABELS]
+        return next((tuple(one.names) for one in own if hasattr(one, "names")), ())
     names = getattr(images, "classes", ())
     return tuple(map(str, names)) if isinstance(names, Sequence) and not isinstance(names, str) else ()
+
+
+def _lists(images: Any) -> bool:
+    """Whether labels are lists of the numbers of classes, as `datasets` knows them."""
+    features: Any = getattr(images, "features", None)
+    return isinstance(features, Mapping) and any(hasattr(getattr(features.get(key), "feature", None), "names") for key in _LABELS)
+
+
+def _labels(label: Any, many: bool, classes: int) -> list[int | tuple[int, ...]]:
+    """Labels of one sample, or of many: class numbers, or rows of findings.
+
+    Args:
+        label: What a sample says.
+        many: Whether it is of several images.
+        classes: How many classes a list of class numbers is of; 0 where it is no such list.
+
+    Raises:
+        ShapeError: It is neither.
+    """
+    if classes:
+        return [tuple(int(number in label) for number in range(classes))]
+    marks = np.asarray(label)
+    if marks.ndim > 1 + many or (marks.size and marks.ndim == 1 + many and marks.shape[-1] > 1 and not np.isin(marks, (-1, 0, 1)).all()):
+        raise ShapeError(f"a label is a class number, or 1, 0 or -1 for each finding, not of shape {marks.shape}")
+    if marks.ndim == 1 + many and (many or marks.size > 1):
+        return [tuple(map(int, row)) for row in marks.reshape(-1, marks.shape[-1])]
+    return [int(one) for one in marks.reshape(-1)]
 
 
 def _single(image: Any, reading: Reading) -> Tensor:
@@ -170,7 +206,7 @@ def _stack(images: Tensor | np.ndarray) -> Tensor:
     return tensor.float() / torch.iinfo(tensor.dtype).max
 
 
-def _batch(found: list[Tensor], labels: list[int]) -> Batch:
+def _batch(found: list[Tensor], labels: Sequence[int | tuple[int, ...]]) -> Batch:
     if not found:
         raise EmptyBatchError("there are no images")
     if {one.shape[0] for one in found} == {1, 3}:
@@ -182,6 +218,8 @@ def _batch(found: list[Tensor], labels: list[int]) -> Batch:
         )
     if labels and len(labels) != len(found):
         raise ShapeError(f"there are {len(labels)} labels for {len(found)} images")
+    if len(kinds := {len(one) if isinstance(one, tuple) else 0 for one in labels}) > 1:
+        raise ShapeError(f"labels have different lengths: {', '.join(map(str, sorted(kinds)))}")
     count = len(found)
     return Batch(
         torch.stack(found).contiguous(),

@@ -44,8 +44,8 @@ class Encoded(Dataset):
         """
 
     @abstractmethod
-    def label_of(self, index: int) -> int | None:
-        """Class number of image `index`, or None when nobody knows."""
+    def label_of(self, index: int) -> int | tuple[int, ...] | None:
+        """Class number of image `index`, several as `Item.label` has them, or None when nobody knows."""
 
     @abstractmethod
     def digest(self, progress: Progress) -> str:

@@ -14,6 +14,7 @@ from assay.core.progress import Progress
 from assay.core.registry import check_at_least, nearest, register
 from assay.data.base import CorruptFileError
 from assay.data.files.encoded import Encoded
+from assay.data.files.reach import hub_answers
 from assay.data.files.reading import AS_IT_IS, Reading
 from assay.errors import DataError, SpecError
 
@@ -58,7 +59,12 @@ class HubImages(Encoded):
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the class labels; empty when there are none."""
-        return tuple(self._rows.features[self._label].names) if self._label is not None else ()
+        return tuple(_class_label(self._rows.features[self._label]).names) if self._label is not None else ()
+
+    @property
+    def several(self) -> bool:
+        """Whether labels are lists of class labels."""
+        return self._label is not None and hasattr(self._rows.features[self._label], "feature")
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -92,9 +98,11 @@ class HubImages(Encoded):
         except OSError as error:
             raise CorruptFileError(str(index), f"{held['path']}: {error.strerror or error}") from error
 
-    def label_of(self, index: int) -> int | None:
-        """The image's class number; None when nobody knows."""
+    def label_of(self, index: int) -> int | tuple[int, ...] | None:
+        """The image's class number, or 1 and 0 for each class where there may be several; None when nobody knows."""
         found = self._rows[index][self._label] if self._label is not None else None
+        if isinstance(found, list):
+            return tuple(int(number in found) for number in range(len(self.classes)))
         return int(found) if found is not None and found >= 0 else None
 
     def digest(self, progress: Progress) -> str:
@@ -121,7 +129,7 @@ class HubImages(Encoded):
 
     @cached_property
     def _label(self) -> str | None:
-        names = [name for name, one in self._table.features.items() if type(one).__name__ == "ClassLabel"]
+        names = [name for name, one in self._table.features.items() if type(_class_label(one)).__name__ == "ClassLabel"]
         return "label" if "label" in names else next(iter(names), None)
 
     @cached_property
@@ -141,6 +149,11 @@ class HubImages(Encoded):
                 f"{self.path} is a kind of files to datasets, no data set; name one of the hub, such as "
                 f"hf:ORGANISATION/NAME, or a folder as ./{self.path}"
             )
+        if not (place.exists() or _is_cached(library, self.path) or hub_answers()):
+            raise DataError(
+                f"datasets cannot load {self.path}: the Hugging Face hub does not answer, and it is not in the library's cache; check the "
+                "network connection, or give a folder that save_to_disk wrote"
+            )
         try:
             found = library.load_from_disk(str(place)) if is_saved(place) else library.load_dataset(self.path)
         except Exception as error:
@@ -159,11 +172,23 @@ class HubImages(Encoded):
         return found[part]
 
 
+def _class_label(feature: Any) -> Any:
+    """A feature, or of a list that of its elements."""
+    return getattr(feature, "feature", feature)
+
+
 def _datasets(path: str) -> Any:
     try:
         return importlib.import_module("datasets")
     except ImportError as error:
         raise SpecError(f'{path} is a data set of datasets, which is not installed: pip install "assay[hf]"') from error
+
+
+def _is_cached(library: Any, name: str) -> bool:
+    """Whether the library's cache has a data set of that name, which it writes in small letters with underscores."""
+    root = Path(library.config.HF_DATASETS_CACHE)
+    plain = name.replace("/", "___").replace("_", "").lower()
+    return root.is_dir() and any(one.name.replace("_", "").lower() == plain for one in root.iterdir())
 
 
 def _kinds() -> set[str]:

@@ -4,45 +4,46 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 from torch import Tensor
 
 from assay.core.files import expanded
-from assay.core.progress import Progress, silent
+from assay.core.progress import Progress
 from assay.core.registry import nearest, register
 from assay.data.base import Dataset, Item
 from assay.data.files.decode import decode
 from assay.data.files.encoded import Encoded
 from assay.data.files.reading import Reading
 from assay.data.files.store import FILES
+from assay.data.over import OverDataset
+from assay.data.truth.table import LabelTable, labels_of, match_names, table_file
 from assay.errors import DataError, SpecError
 
 __all__ = ["Annotated"]
 
-_READERS = {".csv": pl.read_csv, ".tsv": lambda path: pl.read_csv(path, separator="\t"), ".parquet": pl.read_parquet}
-_SHOWN = 3
 _COLUMN = "column:"
 
 
 @register
-class Annotated(Dataset):
+class Annotated(OverDataset):
     """Images with labels, masks of the evidence, or boxes around it, that lie beside them.
 
     Args:
         dataset: The images.
-        labels: `file.csv:path:label`, a CSV, TSV or Parquet file with its columns of images' names and of labels.
+        labels: `file.csv:path:label`, a CSV, TSV or Parquet file with its columns of images' names and of labels; cells of several
+            labels, or several columns (`file.csv:path:a,b,c`), are findings that do not exclude each other: see `labels_of`.
         masks: A folder with a picture for each image, of the same name but for the ending, white where the evidence lies; or
             `column:NAME`, a column of such pictures in the images' own Parquet file or data set of `datasets`. Images without one, and
             empty ones, have no truth. A mask whose values are only 0 and 1 is white where it is 1.
         boxes: A COCO file, whose boxes are the evidence.
+        separator: What divides several labels in a cell; None for ; or |, whichever is there.
 
     Names agree as whole paths below the folder of images, else as file names, else as these without their endings. Masks and boxes
     are resized and cropped as the images are.
@@ -56,25 +57,18 @@ class Annotated(Dataset):
     labels: str | None = None
     masks: str | None = None
     boxes: str | None = None
+    separator: str | None = None
 
     def __post_init__(self) -> None:
         if self.labels is self.masks is self.boxes is None:
             raise SpecError("Annotated: give labels=, masks= or boxes=")
         if self.masks is not None and self.boxes is not None:
             raise SpecError("Annotated: masks and boxes both say where the evidence lies; give one of them")
+        if self.separator is not None and (self.labels is None or not self.separator):
+            raise SpecError("Annotated: separator divides the labels in a cell of labels=; give both, or leave separator out")
         if not isinstance(self.dataset, Encoded):
             raise SpecError(f"Annotated: {self.dataset.name} brings its own labels and masks; annotate a folder, tar or Parquet files")
         _ = self._table, self._column, self._files, self._boxes  # Complain now rather than later.
-
-    @property
-    def split(self) -> str:
-        """That of the images."""
-        return self.dataset.split
-
-    @property
-    def name(self) -> str:
-        """That of the images."""
-        return self.dataset.name
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -82,12 +76,14 @@ class Annotated(Dataset):
         return self.dataset.classes if self._table is None else self._table.classes
 
     @property
+    def several(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.dataset.several if self._table is None else self._table.several
+
+    @property
     def has_truth(self) -> bool:
         """Whether there are masks or boxes."""
         return self.masks is not None or self.boxes is not None
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Item:
         item = self.dataset[self.check_index(index)]
@@ -96,16 +92,14 @@ class Annotated(Dataset):
             item = replace(item, label=found)
         return replace(item, truth=self._truth(item)) if self.has_truth else item
 
-    def content_hash(self) -> str:
-        """SHA-256 of the images' own hash and of all that is laid over them."""
-        return self.hashed(silent)
-
     def hashed(self, progress: Progress) -> str:
         """`content_hash`; tells how far the images' own has come."""
         whole = hashlib.sha256(self.dataset.hashed(progress).encode())
-        for path in (self.labels and _parts(self.labels)[0], self.boxes, *map(str, self._files.values())):
+        for path in (self.labels and table_file(self.labels), self.boxes, *map(str, self._files.values())):
             if path:
                 whole.update(f"{Path(path).name}".encode() + hashlib.sha256(expanded(path).read_bytes()).digest())
+        if self._table is not None:
+            whole.update(f"{self._table.classes} {sorted(self._table.numbers.items())}".encode())
         if self._column is not None:
             for index in range(len(self)):
                 whole.update(hashlib.sha256(self._mask_file(index) or b"").digest())
@@ -117,30 +111,8 @@ class Annotated(Dataset):
         return [own.title(index) for index in range(len(own))]
 
     @cached_property
-    def _table(self) -> _Labels | None:
-        if self.labels is None:
-            return None
-        path, image, label = _parts(self.labels)
-        reader = _READERS.get(Path(path).suffix.lower())
-        if reader is None:
-            raise DataError(f"labels come from a .csv, .tsv or .parquet file, not {path}")
-        try:
-            table = reader(expanded(path))
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataError(f"cannot read the labels of {path}: {next(iter(str(error).splitlines()), error)}") from error
-        for column in (image, label):
-            if column not in table.columns:
-                raise DataError(f"{path} has no column {column!r}{nearest(column, table.columns)} (it has {', '.join(table.columns)})")
-        rows = table.select(image, label).drop_nulls()
-        given = dict(zip(map(str, rows[image].to_list()), map(_text, rows[label].to_list()), strict=True))
-        if len(given) < len(rows):
-            raise DataError(f"{path} names an image more than once in {image!r}")
-        matched = _match(self._names, given, path)
-        values = sorted(set(matched.values()), key=lambda one: (not one.isdecimal(), int(one) if one.isdecimal() else 0, one))
-        if all(one.isdecimal() for one in values):
-            # Class numbers as they stand, as those of other files.
-            return _Labels(tuple(map(str, range(int(values[-1]) + 1))), {at: int(one) for at, one in matched.items()})
-        return _Labels(tuple(values), {at: values.index(one) for at, one in matched.items()})
+    def _table(self) -> LabelTable | None:
+        return None if self.labels is None else labels_of(self.labels, self._names, self.separator)
 
     @cached_property
     def _column(self) -> str | None:
@@ -165,7 +137,7 @@ class Annotated(Dataset):
         if not root.is_dir():
             raise DataError(f"there is no folder of masks {self.masks}")
         found = {str(one.relative_to(root)): one for one in sorted(root.rglob("*")) if one.suffix.lower() in FILES}
-        return _match(self._names, found, self.masks)
+        return match_names(self._names, found, self.masks)
 
     @cached_property
     def _boxes(self) -> Mapping[int, tuple[tuple[int, int], list[list[float]]]]:
@@ -184,7 +156,7 @@ class Annotated(Dataset):
             raise DataError(f"cannot read the boxes of {self.boxes}: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise DataError(f"{self.boxes} is no COCO file with images, annotations and bbox: {type(error).__name__} {error}") from error
-        return _match(self._names, held, self.boxes)
+        return match_names(self._names, held, self.boxes)
 
     def _truth(self, item: Item) -> Tensor:
         own: Any = self.dataset
@@ -214,14 +186,6 @@ class Annotated(Dataset):
         return None if path is None else path.read_bytes()
 
 
-@dataclass(frozen=True)
-class _Labels:
-    """Class names, and the class number of each image that has one."""
-
-    classes: tuple[str, ...]
-    numbers: Mapping[int, int]
-
-
 def _mask(file: bytes, name: str, size: int | None, reading: Reading) -> Tensor:
     """A mask's picture as the images are prepared; white by its own values where they are only 0 and 1.
 
@@ -247,37 +211,3 @@ def _decoded(drawn: Any, size: int | None, reading: Reading) -> Tensor:
     file = BytesIO()
     np.save(file, (drawn[0] * 255).astype(np.uint8))
     return decode(file.getvalue(), "boxes", size, reading)
-
-
-def _parts(text: str) -> tuple[str, str, str]:
-    parts = text.rsplit(":", 2)
-    if len(parts) != 3 or not all(parts):
-        raise DataError(f"say where labels are as file.csv:path:label, the file and its columns of images and of labels, not {text!r}")
-    return parts[0], parts[1], parts[2]
-
-
-def _text(value: Any) -> str:
-    """A label as text; whole numbers without their decimals."""
-    return str(int(value)) if isinstance(value, float) and value == int(value) else str(value)
-
-
-def _match(names: Iterable[str], given: Mapping[str, Any], where: str) -> dict[int, Any]:
-    """What is given for each image, by its place: by whole names, else by file names, else by these without their endings.
-
-    Raises:
-        DataError: No name agrees, or two images or two entries share one.
-    """
-    names = list(names)
-    kinds = (str, lambda one: PurePosixPath(one).name, lambda one: PurePosixPath(one).name.partition(".")[0])
-    for kind in kinds:
-        own, other = [kind(one) for one in names], {kind(one): value for one, value in given.items()}
-        found = {at: other[one] for at, one in enumerate(own) if one in other}
-        if not found:
-            continue
-        if len(set(own)) < len(own) or len(other) < len(given):
-            raise DataError(f"{where}: several images or entries have the same name without folder or ending; write whole paths there")
-        return found
-    raise DataError(
-        f"{where} names none of the images: it has {', '.join(list(given)[:_SHOWN]) or 'nothing'}, "
-        f"the images are {', '.join(names[:_SHOWN])}"
-    )

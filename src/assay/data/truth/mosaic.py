@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from assay.core.noise import uniform
+from assay.core.progress import Progress
 from assay.core.registry import check_at_least
 from assay.data.base import Dataset, Item, batches
+from assay.data.over import OverDataset
 from assay.errors import DataError, SpecError
 
 __all__ = ["Mosaic"]
@@ -32,7 +34,7 @@ class _Model(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Mosaic(Dataset):
+class Mosaic(OverDataset):
     """Grids of images of different classes that the model is sure of; truth is the cell of the class that is asked for.
 
     Every image that the model puts into its class with at least `confidence` is the target of one mosaic, whose other cells are
@@ -75,6 +77,8 @@ class Mosaic(Dataset):
             raise SpecError("Mosaic: rows x columns must be at least 2 cells")
         if not 0 <= self.confidence <= 1:
             raise SpecError(f"Mosaic: confidence must be a probability, not {self.confidence!r}")
+        if self.dataset.several:
+            raise SpecError(f"Mosaic: images of {self.dataset.name} have several labels, where a cell must show one class")
         places: list[int] = []
         kinds: list[int] = []
         numbered = False
@@ -86,7 +90,8 @@ class Mosaic(Dataset):
             sure = self.model.score(logits, ids, "probability") >= self.confidence
             numbered = len(self.dataset.classes) == logits.shape[1]
             if numbered and batch.labels is not None:
-                sure &= ids == batch.labels.to(ids.device)
+                own = batch.labels.to(ids.device)
+                sure &= (own < 0) | (ids == own)
             places += batch.index[sure.cpu()].tolist()
             kinds += ids[sure].tolist()
         if len(set(kinds)) < self.rows * self.columns:
@@ -105,11 +110,6 @@ class Mosaic(Dataset):
         return f"{self.dataset.name} mosaic {self.rows}x{self.columns}"
 
     @property
-    def split(self) -> str:
-        """The data set's split."""
-        return self.dataset.split
-
-    @property
     def classes(self) -> tuple[str, ...]:
         """The data set's classes where they number the model's, else the model's."""
         return self._classes
@@ -118,6 +118,11 @@ class Mosaic(Dataset):
     def has_truth(self) -> bool:
         """Always: the target's cell."""
         return True
+
+    @property
+    def has_distractor(self) -> bool:
+        """Never: cells are laid side by side, and what lay in one of them is not told."""
+        return False
 
     def __len__(self) -> int:
         return len(self._places) if self.count is None else min(self.count, len(self._places))
@@ -151,7 +156,7 @@ class Mosaic(Dataset):
         truth[:, row * height : (row + 1) * height, column * width : (column + 1) * width] = True
         return Item(image, self._kinds[index], index, f"{items[cell].name} in cell {cell}", truth)
 
-    def content_hash(self) -> str:
-        """SHA-256 of the data set's own hash, of which images the model is sure of, and of the settings."""
+    def hashed(self, progress: Progress) -> str:
+        """SHA-256 of the data set's own hash, of which images the model is sure of, and of the settings; see `OverDataset.hashed`."""
         settings = f"{_VERSION} {self.rows} {self.columns} {len(self)} {self.seed} {self._places} {self._kinds}"
-        return hashlib.sha256(f"{settings} {self.dataset.content_hash()}".encode()).hexdigest()
+        return hashlib.sha256(f"{settings} {self.dataset.hashed(progress)}".encode()).hexdigest()

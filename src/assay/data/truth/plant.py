@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from assay.core.noise import derive, uniform
-from assay.core.progress import Progress, silent
+from assay.core.progress import Progress
 from assay.core.registry import check_choice, register
 from assay.data.base import Batch, Dataset, Item, collate
+from assay.data.over import OverDataset
 from assay.data.truth.plant_marks import Mark
 from assay.errors import DataError, SpecError
 
@@ -22,7 +23,7 @@ _VERSION = "planted 1"  # Part of the content hash; raise it when the pictures c
 
 
 @register
-class Planted(Dataset):
+class Planted(OverDataset):
     """A data set whose images bear marks; `plant` makes one.
 
     With probability `correlation` an image bears the mark of its own class, otherwise that of a class drawn with equal
@@ -60,6 +61,8 @@ class Planted(Dataset):
             raise SpecError(f"Planted: correlation must be from 0 to 1, not {self.correlation!r}")
         if not self.dataset.classes:
             raise DataError(f"{self.dataset.name} has no labels, which a mark could tell: put the images into one folder per class")
+        if self.dataset.several:
+            raise DataError(f"images of {self.dataset.name} have several labels, of which a mark could tell one: give one label for each")
         if self.on is None and not self.mark.tells_classes:
             raise SpecError(f"Planted: {self.mark!r} looks the same for all classes: say by on= which of them bear it")
         for name in self.on or ():
@@ -72,16 +75,6 @@ class Planted(Dataset):
         return f"{self.dataset.name}+{self.role}"
 
     @property
-    def split(self) -> str:
-        """The data set's split."""
-        return self.dataset.split
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The data set's classes."""
-        return self.dataset.classes
-
-    @property
     def has_truth(self) -> bool:
         """Whether the truth is known: always with a signal."""
         return self.role == "signal" or self.dataset.has_truth
@@ -90,9 +83,6 @@ class Planted(Dataset):
     def has_distractor(self) -> bool:
         """Whether a distractor is known: always with a planted one."""
         return self.role == "distractor" or self.dataset.has_distractor
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Item:
         item = self.dataset[self.check_index(index)]
@@ -104,10 +94,6 @@ class Planted(Dataset):
         """The items `indices`; see `Dataset.read`."""
         batch = self.dataset.read(indices)
         return self._marked(batch) if len(batch) else batch
-
-    def content_hash(self) -> str:
-        """SHA-256 of the data set's own hash and of the settings."""
-        return self.hashed(silent)
 
     def hashed(self, progress: Progress) -> str:
         """`content_hash`; tells how far the data set's own has come."""
@@ -123,7 +109,7 @@ class Planted(Dataset):
         return torch.where(drawn[:, 0] < self.correlation, own, other)
 
     def _marked(self, batch: Batch) -> Batch:
-        if batch.labels is None:
+        if batch.labels is None or bool((batch.labels < 0).any()):
             raise DataError(f"some images of {self.dataset.name} have no label, which a mark could tell: {batch.names[0]} or one near it")
         kinds = self.kinds(batch.labels, batch.index)
         seed = derive(self.seed, self.role)

@@ -96,12 +96,24 @@ def wrap(obj: Any, name: str | None = None, **options: Any) -> Explainer:
             "a zennit composite, or a pytorch-grad-cam class"
         )
     _no_options(obj, options)
+    _check_parameters(obj)
     return Wrapped(obj, name or str(getattr(obj, "__name__", type(obj).__name__)))
 
 
 def _no_options(obj: object, options: dict[str, Any]) -> None:
     if options:
         raise SpecError(f"wrap takes {', '.join(options)} only with an object of Captum or pytorch-grad-cam, not {type(obj).__name__}")
+
+
+def _check_parameters(call: Any) -> None:
+    try:
+        inspect.signature(call).bind(None, None, None, **dict.fromkeys(_extra(call)))
+    except ValueError:  # Some functions written in C do not say what they take.
+        return
+    except TypeError as error:
+        raise SpecError(
+            f"{getattr(call, '__name__', call)} must take (model, images, targets), and may take seed and index: {error}"
+        ) from error
 
 
 def _extra(call: Any) -> frozenset[str]:

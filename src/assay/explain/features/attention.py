@@ -11,13 +11,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import interpolate
 
 from assay.core import noise
 from assay.core.registry import register
 from assay.errors import ModelError
-from assay.explain.base import Cost, Explainer
 from assay.explain.features.layers import Layout, layout_of, uncompiled, watched
+from assay.explain.features.over_image import LayerExplainer, over_image
 from assay.models.classifier import Classifier
 
 __all__ = ["AttentionRelevance", "AttentionRollout"]
@@ -27,7 +26,7 @@ _SOFTMAX = ("SoftmaxBackward0", "SafeSoftmaxBackward0")
 
 
 @register
-class AttentionRollout(Explainer):
+class AttentionRollout(LayerExplainer):
     """The attention of all layers multiplied, at the tokens over the image: (N, 1, H, W), never negative.
 
     Each layer's attention is the mean over its heads and the identity, half of each, for what goes past it. The class token's row is
@@ -36,17 +35,9 @@ class AttentionRollout(Explainer):
     Source: Abnar, Zuidema 2020, section 3; deviations: several tokens that are read out, bilinear upsampling to the image.
     """
 
-    category: ClassVar[str] = "layer"
     needs: ClassVar[frozenset[str]] = frozenset({"attention"})
     reference: ClassVar[str] = "Abnar, Zuidema: Quantifying Attention Flow in Transformers, ACL 2020"
     pitfalls: ClassVar[str] = "Knows no class, and nothing of the network but its attention."
-    signed: ClassVar[bool] = False
-    finds_targets: ClassVar[bool] = True
-
-    @property
-    def cost(self) -> Cost:
-        """See `Explainer.cost`."""
-        return Cost(1)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `Explainer.attribute`.
@@ -56,20 +47,20 @@ class AttentionRollout(Explainer):
         """
         found = _read_out(model, images.shape[1:])
 
-        def follow(start: int, stop: int) -> Tensor:
-            with _watched(model, images[start:stop]) as seen:
+        def follow(chunk: Tensor, aims: Tensor | None) -> Tensor:  # noqa: ARG001
+            with _watched(model, chunk) as seen:
                 pass
-            reach = found.readers.expand(stop - start, -1)
+            reach = found.readers.expand(len(chunk), -1)
             for layer in reversed(seen.attention):
                 reach = (reach + _through(reach, layer.mean(1))) / 2
             # There is nothing to say of an output that is no number.
-            return reach.masked_fill(~seen.logits.detach().flatten(1).isfinite().all(1, keepdim=True), torch.nan)
+            return found.over(reach.masked_fill(~seen.logits.detach().flatten(1).isfinite().all(1, keepdim=True), torch.nan))
 
-        return _maps(model, images, found, follow)
+        return over_image(model, images, targets, follow)
 
 
 @register
-class AttentionRelevance(Explainer):
+class AttentionRelevance(LayerExplainer):
     """Attention weighted by its gradient, what is negative left out, followed through all layers: (N, 1, H, W), never negative.
 
     Each layer's attention, times the score's gradient at it, positive part, mean over heads, is added to what came before. It is read
@@ -78,33 +69,24 @@ class AttentionRelevance(Explainer):
     Source: Chefer, Gur, Wolf 2021 (ICCV), equations 5 and 6; deviations: as of `AttentionRollout`; no rescaling to [0, 1].
     """
 
-    category: ClassVar[str] = "layer"
     needs: ClassVar[frozenset[str]] = frozenset({"gradient", "attention"})
     reference: ClassVar[str] = "Chefer, Gur, Wolf: Generic Attention-model Explainability, ICCV 2021"
     pitfalls: ClassVar[str] = "No sign; values and perceptrons enter by the gradient alone."
-    signed: ClassVar[bool] = False
-    finds_targets: ClassVar[bool] = True
-
-    @property
-    def cost(self) -> Cost:
-        """See `Explainer.cost`."""
-        return Cost(1, 1)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `AttentionRollout.attribute`."""
         found = _read_out(model, images.shape[1:])
 
-        def follow(start: int, stop: int) -> Tensor:
-            with _watched(model, images[start:stop]) as seen:
-                chosen = model.choose(seen.logits) if targets is None else targets[start:stop]
-                slopes = seen.slopes(model.score(seen.logits, chosen).sum())
-            model.passes.backward += stop - start
-            own = reach = found.readers.expand(stop - start, -1)
+        def follow(chunk: Tensor, aims: Tensor | None) -> Tensor:
+            with _watched(model, chunk) as seen:
+                slopes = seen.slopes(model.score(seen.logits, model.choose(seen.logits) if aims is None else aims).sum())
+            model.passes.backward += len(chunk)
+            own = reach = found.readers.expand(len(chunk), -1)
             for layer, slope in zip(reversed(seen.attention), reversed(slopes), strict=True):
                 reach = reach + _through(reach, (layer * slope).clamp_min(0.0).mean(1))
-            return reach - own
+            return found.over(reach - own)
 
-        return _maps(model, images, found, follow)
+        return over_image(model, images, targets, follow)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +95,10 @@ class _ReadOut:
 
     layout: Layout
     readers: Tensor
+
+    def over(self, tokens: Tensor) -> Tensor:
+        """Values of tokens (n, T) as maps (n, 1, h, w)."""
+        return self.layout.grid(tokens[:, :, None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,19 +221,6 @@ def _read_out(model: Classifier, shape: torch.Size) -> _ReadOut:
 def _through(reach: Tensor, layer: Tensor) -> Tensor:
     """What tokens (n, T) that are drawn on draw on themselves, by a layer (n, T, T)."""
     return torch.einsum("nt,nts->ns", reach, layer)
-
-
-def _maps(model: Classifier, images: Tensor, found: _ReadOut, follow: Callable[[int, int], Tensor]) -> Tensor:
-    """The tokens' values over the image, (N, 1, H, W)."""
-    shape = images.shape[1:]
-    maps = images.new_empty(len(images), 1, *shape[1:])
-
-    def step(start: int, stop: int) -> None:
-        small = found.layout.grid(follow(start, stop)[:, :, None])
-        maps[start:stop] = interpolate(small, tuple(shape[1:]), mode="bilinear", align_corners=False)
-
-    model.run(len(images), shape, True, step)
-    return maps
 
 
 _FOUND: WeakKeyDictionary[nn.Module, dict[torch.Size, _ReadOut]] = WeakKeyDictionary()

@@ -7,19 +7,18 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from assay.core.registry import register
 from assay.errors import ModelError
-from assay.explain.base import Cost, Explainer
 from assay.explain.features.layers import Layout, check_layer, last_layer, layout_of, watched
+from assay.explain.features.over_image import LayerExplainer, Small, over_image
 from assay.models.classifier import Classifier
 
 __all__ = ["GradCAM", "GradCAMpp", "LayerCAM", "grad_cam", "grad_cam_pp", "layer_cam", "layer_for"]
 
 
 @register
-class GradCAM(Explainer):
+class GradCAM(LayerExplainer):
     """A layer's features weighted by their channels' mean gradients, summed, what is negative set to zero, made as large as the image.
 
     Maps are (N, 1, H, W) and never negative. The features are what the layer gives: a ReLU that is applied to them later, as
@@ -33,17 +32,8 @@ class GradCAM(Explainer):
     """
 
     layer: str | None = None
-    category: ClassVar[str] = "layer"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradient", "layer"})
     reference: ClassVar[str] = "Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM, ICCV 2017"
     pitfalls: ClassVar[str] = "As coarse as its layer; mean gradients lose what is local, and may leave a map of zeros."
-    signed: ClassVar[bool] = False
-    finds_targets: ClassVar[bool] = True
-
-    @property
-    def cost(self) -> Cost:
-        """See `Explainer.cost`."""
-        return Cost(1, 1)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `Explainer.attribute`.
@@ -51,11 +41,11 @@ class GradCAM(Explainer):
         Raises:
             ModelError: The network has no such layer, or its output does not lie over the image or does not reach the score.
         """
-        return _maps(model, images, targets, self.layer, grad_cam)
+        return over_image(model, images, targets, _small(model, images.shape[1:], self.layer, grad_cam))
 
 
 @register
-class GradCAMpp(Explainer):
+class GradCAMpp(LayerExplainer):
     """GradCAM whose channels are weighted by their positive gradients, each place by how much of the channel it takes to explain the score.
 
     Maps are (N, 1, H, W) and never negative; layers as in `GradCAM`.
@@ -68,25 +58,16 @@ class GradCAMpp(Explainer):
     """
 
     layer: str | None = None
-    category: ClassVar[str] = "layer"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradient", "layer"})
     reference: ClassVar[str] = "Chattopadhay, Sarkar, Howlader, Balasubramanian: Grad-CAM++, WACV 2018"
     pitfalls: ClassVar[str] = "As coarse as its layer; only what speaks for the class counts; made for features after a ReLU."
-    signed: ClassVar[bool] = False
-    finds_targets: ClassVar[bool] = True
-
-    @property
-    def cost(self) -> Cost:
-        """See `Explainer.cost`."""
-        return Cost(1, 1)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `GradCAM.attribute`."""
-        return _maps(model, images, targets, self.layer, grad_cam_pp)
+        return over_image(model, images, targets, _small(model, images.shape[1:], self.layer, grad_cam_pp))
 
 
 @register
-class LayerCAM(Explainer):
+class LayerCAM(LayerExplainer):
     """A layer's features, each weighted by its own positive gradient, summed, what is negative set to zero, made as large as the image.
 
     Maps are (N, 1, H, W) and never negative; layers as in `GradCAM`. Since each place has a weight of its own, early layers serve too.
@@ -98,21 +79,12 @@ class LayerCAM(Explainer):
     """
 
     layer: str | None = None
-    category: ClassVar[str] = "layer"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradient", "layer"})
     reference: ClassVar[str] = "Jiang, Zhang, Hou, Cheng, Wei: LayerCAM: Exploring Hierarchical Class Activation Maps, TIP 2021"
     pitfalls: ClassVar[str] = "As coarse as its layer; only what speaks for the class counts."
-    signed: ClassVar[bool] = False
-    finds_targets: ClassVar[bool] = True
-
-    @property
-    def cost(self) -> Cost:
-        """See `Explainer.cost`."""
-        return Cost(1, 1)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `GradCAM.attribute`."""
-        return _maps(model, images, targets, self.layer, layer_cam)
+        return over_image(model, images, targets, _small(model, images.shape[1:], self.layer, layer_cam))
 
 
 def layer_for(model: Classifier, shape: Sequence[int], layer: str | None = None) -> str:
@@ -146,22 +118,16 @@ def layer_cam(features: Tensor, gradients: Tensor) -> Tensor:
     return (gradients.clamp_min(0.0) * features).sum(1, keepdim=True).clamp_min(0.0)
 
 
-def _maps(
-    model: Classifier, images: Tensor, targets: Tensor | None, layer: str | None, combine: Callable[[Tensor, Tensor], Tensor]
-) -> Tensor:
-    """Maps (N, 1, H, W) of what `combine` makes of a layer's features and gradients."""
-    shape = images.shape[1:]
+def _small(model: Classifier, shape: torch.Size, layer: str | None, combine: Callable[[Tensor, Tensor], Tensor]) -> Small:
+    """Gives the maps of what `combine` makes of a layer's features and gradients."""
     name = layer_for(model, shape, layer)
     layout = layout_of(model, name, shape)
-    maps = images.new_empty(len(images), 1, *shape[1:])
 
-    def step(start: int, stop: int) -> None:
-        chosen = None if targets is None else targets[start:stop]
-        features, gradients = _features(model, name, layout, images[start:stop], chosen)
-        maps[start:stop] = interpolate(combine(features.float(), gradients.float()), tuple(shape[1:]), mode="bilinear", align_corners=False)
+    def small(images: Tensor, targets: Tensor | None) -> Tensor:
+        features, gradients = _features(model, name, layout, images, targets)
+        return combine(features.float(), gradients.float())
 
-    model.run(len(images), shape, True, step)
-    return maps
+    return small
 
 
 def _features(model: Classifier, layer: str, layout: Layout, images: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:

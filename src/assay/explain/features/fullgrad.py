@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.functional import interpolate
 from torch.overrides import TorchFunctionMode
 
 from assay.core.registry import register
 from assay.core.surroundings import undisturbed
 from assay.errors import ModelError
-from assay.explain.base import Cost, Explainer, check_call
+from assay.explain.base import check_call
 from assay.explain.features.layers import lies_over, uncompiled
+from assay.explain.features.over_image import LayerExplainer, enlarged
 from assay.models.classifier import Classifier
 from assay.models.passes import gradients
 from assay.models.targets import Targets
@@ -33,7 +33,7 @@ _BATCH_NORM = inspect.signature(F.batch_norm)
 
 
 @register
-class FullGrad(Explainer):
+class FullGrad(LayerExplainer):
     """Gradient times input and gradients times biases of all layers, each rescaled to [0, 1], upsampled and added.
 
     Every bias that a convolution, linear layer or batch norm adds counts, however it is called; a batch norm's includes its
@@ -48,17 +48,8 @@ class FullGrad(Explainer):
     """
 
     scaling: Scaling = "layer"
-    category: ClassVar[str] = "layer"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradient", "layer"})
     reference: ClassVar[str] = "Srinivas, Fleuret: Full-Gradient Representation for Neural Network Visualization, NeurIPS 2019"
     pitfalls: ClassVar[str] = "No sign; after rescaling every layer counts alike, whatever it contributes."
-    signed: ClassVar[bool] = False
-    finds_targets: ClassVar[bool] = True
-
-    @property
-    def cost(self) -> Cost:
-        """See `Explainer.cost`."""
-        return Cost(1, 1)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `Explainer.attribute`.
@@ -95,7 +86,7 @@ class FullGrad(Explainer):
 
 
 @register
-class SimpleFullGrad(Explainer):
+class SimpleFullGrad(LayerExplainer):
     """FullGrad with the bare gradients at all layers with a bias in place of gradients times biases.
 
     Args:
@@ -105,17 +96,8 @@ class SimpleFullGrad(Explainer):
     """
 
     scaling: Scaling = "layer"
-    category: ClassVar[str] = "layer"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradient", "layer"})
     reference: ClassVar[str] = "Srinivas, Fleuret: Full-Gradient Representation for Neural Network Visualization, NeurIPS 2019"
     pitfalls: ClassVar[str] = "No sign; after rescaling every layer counts alike, whatever it contributes."
-    signed: ClassVar[bool] = False
-    finds_targets: ClassVar[bool] = True
-
-    @property
-    def cost(self) -> Cost:
-        """See `Explainer.cost`."""
-        return Cost(1, 1)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """See `FullGrad.attribute`."""
@@ -135,14 +117,14 @@ def _maps(
     model: Classifier, images: Tensor, targets: Tensor | None, scaling: Scaling, term: Callable[[Tensor, Tensor, bool], Tensor]
 ) -> Tensor:
     """Sum (N, 1, H, W) of the rescaled and upsampled terms of all layers that lie over the image."""
-    size = (images.shape[2], images.shape[3])
-    maps = images.new_empty(len(images), 1, *size)
+    shape = images.shape[1:]
+    maps = images.new_empty(len(images), 1, *shape[1:])
     sums: list[Tensor] = []
 
     def see(slopes: Tensor, factor: Tensor, is_input: bool) -> None:
         if slopes.ndim == 4:
             # Summing channels first gives the same as upsampling each, at a fraction of the work.
-            part = interpolate(rescaled(term(slopes, factor, is_input), scaling), size, mode="bilinear", align_corners=False)
+            part = enlarged(rescaled(term(slopes, factor, is_input), scaling), shape)
             sums[:] = [sums[0].add_(part) if sums else part]
 
     def take(start: int, stop: int, scores: Tensor) -> None:  # noqa: ARG001

@@ -12,9 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 from assay.core.registry import register
 from assay.errors import ModelError
-from assay.explain.base import Cost, Explainer
 from assay.explain.features.layers import uncompiled
-from assay.explain.gradient import Gradient
+from assay.explain.gradient import Gradient, GradientExplainer
 from assay.models.classifier import Classifier
 
 __all__ = ["GuidedBackprop"]
@@ -24,7 +23,7 @@ _IN_PLACE = (F.relu_, torch.relu_, Tensor.relu_)
 
 
 @register
-class GuidedBackprop(Explainer):
+class GuidedBackprop(GradientExplainer):
     """The gradient, what is negative of it set to zero at every ReLU on the way back.
 
     Every ReLU counts, however it is called; other activations keep their gradients. It hardly depends on the weights above the first
@@ -33,16 +32,8 @@ class GuidedBackprop(Explainer):
     Source: Springenberg et al. 2015, section 3.4.
     """
 
-    category: ClassVar[str] = "gradient"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
     reference: ClassVar[str] = "Springenberg, Dosovitskiy, Brox, Riedmiller: Striving for Simplicity: The All Convolutional Net, 2015"
     pitfalls: ClassVar[str] = "Draws the image's edges, almost whatever the upper layers' weights or the class are (Adebayo et al. 2018)."
-    finds_targets: ClassVar[bool] = True
-
-    @property
-    def cost(self) -> Cost:
-        """See `Explainer.cost`."""
-        return Cost(1, 1)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`.

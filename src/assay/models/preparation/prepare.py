@@ -49,6 +49,11 @@ def frozen_copy(net: nn.Module) -> nn.Module:
     lazy = [path for path, tensor in chain(net.named_parameters(), net.named_buffers()) if is_lazy(tensor)]
     if lazy:
         raise ModelError(f"{name} has no weights yet in {', '.join(lazy[:3])} (lazy layers): send a batch through it first")
+    empty = [path for path, tensor in chain(net.named_parameters(), net.named_buffers()) if tensor.is_meta]
+    if empty:
+        raise ModelError(
+            f"{name} has no weights in {', '.join(empty[:3])} (meta device): load them first, as by load_state_dict(assign=True)"
+        )
     memo: dict[int, Any] = {}
     for module in net.modules():
         for value in vars(module).values():

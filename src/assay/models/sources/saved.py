@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from assay.core.files import expanded
+from assay.data.files.reach import hub_answers
 from assay.errors import SpecError, WeightsError
 from assay.models.sources.preparation import of_processor
 
@@ -93,7 +94,7 @@ def hugging_face(place: str) -> tuple[nn.Module, dict[str, Any]]:
     """
     transformers = _transformers(place)
     try:
-        net = transformers.AutoModelForImageClassification.from_pretrained(place)
+        net = transformers.AutoModelForImageClassification.from_pretrained(place, local_files_only=_is_here(place))
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise WeightsError(f"transformers has no image classifier {place}: {reason}") from error
@@ -109,7 +110,7 @@ def own_preparation(place: str) -> dict[str, Any]:
         SpecError: transformers is not installed.
     """
     try:
-        processor = _transformers(place).AutoImageProcessor.from_pretrained(place)
+        processor = _transformers(place).AutoImageProcessor.from_pretrained(place, local_files_only=_is_here(place))
     except SpecError:
         raise
     except Exception:
@@ -117,6 +118,11 @@ def own_preparation(place: str) -> dict[str, Any]:
     found = of_processor(processor)
     known: dict[str, Any] = {"reading": found.reading}
     return known | ({} if found.mean is None else {"mean": found.mean, "std": found.std})
+
+
+def _is_here(place: str) -> bool:
+    """Whether to look on this machine alone: for a folder, or where the hub does not answer."""
+    return is_hugging_face(place) or not hub_answers()
 
 
 def _transformers(place: str) -> Any:

@@ -51,7 +51,7 @@ def network(
     output: Output = "logit",
     *,
     pretrained: bool = False,
-    random_weights: bool = False,
+    random_weights: bool | None = None,
     classes: Sequence[str] | str | Path | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -71,7 +71,8 @@ def network(
         precision: See `Classifier`.
         output: See `Classifier`.
         pretrained: Take the published weights of a timm or torchvision network, downloading them where needed.
-        random_weights: Leave the network untrained; good only as a baseline, so it must be asked for.
+        random_weights: Leave the network untrained, good only as a baseline. None does so where nothing else is said, as timm and
+            torchvision do, and a note says it; False refuses.
         classes: Names of the classes, or a text file with one a line; a checkpoint brings its own.
         mean: Per-channel mean of the training data; None for what the source says (timm's own, ImageNet's for torchvision,
             the checkpoint's, otherwise none).
@@ -134,7 +135,7 @@ def source(
     weights: str | Path | None = None,
     *,
     pretrained: bool = False,
-    random_weights: bool = False,
+    random_weights: bool | None = None,
     classes: Sequence[str] | None = None,
     seed: int = 0,
 ) -> FoundNetwork | Classifier:
@@ -155,8 +156,9 @@ def source(
     kind, _, name = spec.partition(":")
     asked = {"weights": weights is not None, "pretrained": pretrained, "random_weights": random_weights}
     given = [way for way, is_on in asked.items() if is_on]
+    required = random_weights is not None
     if kind in ZOOS:
-        _check_ways(spec, given, tuple(_WAYS), required=True)
+        _check_ways(spec, given, tuple(_WAYS), required)
         return _from_zoo(kind, name, weights, pretrained, len(classes) if classes is not None else None, seed)
     if kind == "python" and name:
         _check_ways(spec, given, ("weights",), required=False)
@@ -167,9 +169,9 @@ def source(
             made, notes=(*_filled(made, weights), f"{spec} does not say its {_NORMALISATION}: pixels in [0, 1] go in as they are")
         )
     if spec.partition("(")[0].strip() in registered(Architecture):
-        _check_ways(spec, given, ("weights", "random_weights"), required=True)
+        _check_ways(spec, given, ("weights", "random_weights"), required)
         net = build(spec, Architecture).make(seed)
-        return FoundNetwork(net, notes=_filled(net, weights))
+        return FoundNetwork(net, notes=_untrained(spec) if weights is None else _filled(net, weights))
     whole = next((make for told, make in _WHOLE if told(spec)), None)
     if kind == "hf" or whole is not None or is_hugging_face(spec):
         _check_ways(spec, given, (), required=False)
@@ -204,11 +206,15 @@ def _from_zoo(kind: str, name: str, weights: str | Path | None, pretrained: bool
         return FoundNetwork(net, *zoo.normalisation(net), classes=zoo.classes(name), reading=zoo.reading(name))
     if weights is None:
         net = zoo.untrained(name, classes, seed)
-        return FoundNetwork(net, *zoo.normalisation(net))
+        return FoundNetwork(net, *zoo.normalisation(net), notes=_untrained(f"{kind}:{name}"))
     net, left = zoo.with_weights(name, statedict.read_weights(weights), str(weights))
     mean, std = zoo.normalisation(net)
     note = f"{weights} does not say its {_NORMALISATION}: taken as that of {kind}'s own weights, mean {mean} and std {std}"
     return FoundNetwork(net, mean, std, notes=(*_left_out(left, weights), note))
+
+
+def _untrained(spec: str) -> tuple[str, ...]:
+    return (f"{spec} is untrained: its weights are random, so that no map of it is to be trusted",)
 
 
 def _filled(net: nn.Module, weights: str | Path | None) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from assay.core.noise import derive
 from assay.core.registry import nearest
+from assay.data.files.reach import hub_has
 from assay.data.files.reading import Reading
 from assay.errors import SpecError, WeightsError
 from assay.models.seeded import seeded
@@ -25,6 +26,9 @@ __all__ = ["ZOOS", "Zoo"]
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 _TIMM_PLACES = ("hf-hub", "hf_hub", "local-dir")
 """What timm takes before a colon: the Hugging Face hub, and folders as it writes them."""
+_TIMM_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""What timm looks for in a repository of the hub."""
+_NO_ANSWER = "the Hugging Face hub does not answer, and they are not in its cache"
 _IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -121,8 +125,22 @@ def _timm_names() -> Iterable[str]:
 def _timm_build(name: str, classes: int | None, pretrained: bool) -> nn.Module:
     import timm
 
+    if pretrained and not _timm_reaches(name):
+        raise ConnectionError(_NO_ANSWER)
     net: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=classes)
     return net
+
+
+def _timm_reaches(name: str) -> bool:
+    """Whether the published weights can be had, as far as they are on the hub."""
+    timm_models: Any = importlib.import_module("timm.models")
+    source, place = timm_models.parse_model_name(name)
+    if source is not None:
+        return source == "local-dir" or hub_has(place, *_TIMM_FILES)
+    own = timm_models.get_pretrained_cfg(name)
+    if own is None or own.file or not own.hf_hub_id:
+        return True
+    return hub_has(own.hf_hub_id, *((own.hf_hub_filename,) if own.hf_hub_filename else _TIMM_FILES))
 
 
 def _timm_normalisation(net: nn.Module) -> Statistics:
@@ -153,6 +171,8 @@ def _timm_config(timm_models: Any, name: str) -> dict[str, Any] | None:
         told = json.loads((Path(place) / "config.json").read_text())
         return {"label_names": told.get("label_names"), **told.get("pretrained_cfg", {})}
     try:
+        if not hub_has(place, "config.json"):
+            raise ConnectionError(_NO_ANSWER)
         return dict(timm_models.load_model_config_from_hf(place)[0])
     except Exception as error:
         raise WeightsError(f"cannot get timm:{name}: {_line(error)}") from error

@@ -33,6 +33,9 @@ COLOURS = (
 )
 _STYLES = ("o-", "s--", "^-.", "D:", "v-", "P--", "X-.", "h:", "<-", ">--", "p-.")
 _GREY, _DPI = "#6b7280", 150
+FigureForm = Literal["png", "svg", "pdf"]
+FIGURE_FORMS: tuple[FigureForm, ...] = ("png", "svg", "pdf")
+"""Forms in which every figure of a run is written: for screens, pages and papers."""
 _TIMELESS: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 """What each form would otherwise say of when and by what it was made."""
 
@@ -170,7 +173,7 @@ def sheet(rows: Sequence[Sequence[Image.Image]], columns: Sequence[str], names: 
     return figure
 
 
-def to_bytes(draw: Callable[[], Figure], form: Literal["png", "svg", "pdf"]) -> bytes:
+def to_bytes(draw: Callable[[], Figure], form: FigureForm) -> bytes:
     """A figure as the bytes of a file, without the time at which it was made."""
     with matplotlib.rc_context({"svg.hashsalt": "assay", "svg.fonttype": "path", "font.size": 9}):
         page = io.BytesIO()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, Normalize
@@ -27,7 +28,10 @@ _SMALL = 128
 _LONGEST = 28
 
 
-def show(images: Tensor, maps: Tensor | Mapping[str, Tensor], names: Sequence[str] | None = None) -> Figure:
+Maps = Tensor | np.ndarray
+
+
+def show(images: Maps, maps: Maps | Mapping[str, Maps] | Sequence[Maps], names: Sequence[str] | None = None) -> Figure:
     """Draw images and, beside each, its attribution maps.
 
     Red speaks for what is explained, blue against it, white not at all; grey pixels are not finite. All maps of one kind share one scale,
@@ -35,8 +39,8 @@ def show(images: Tensor, maps: Tensor | Mapping[str, Tensor], names: Sequence[st
 
     Args:
         images: (N, C, H, W), pixels in [0, 1]; other than 1 or 3 channels are shown as their mean.
-        maps: (N, C, H, W), signed, channels are added; or several of them by the names of their explainers.
-        names: N names, which stand before the images.
+        maps: (N, C, H, W) or (N, H, W), signed, channels are added; or several of them by the names of their explainers, or as a list.
+        names: N names, which stand before the images; of a list of maps one name for each of them instead.
 
     Returns:
         A matplotlib figure, N rows; `figure.savefig("maps.pdf")` writes it, as svg or png too.
@@ -45,7 +49,7 @@ def show(images: Tensor, maps: Tensor | Mapping[str, Tensor], names: Sequence[st
         AssayError: A wrong input, named in the message.
     """
     images = check_images(images)
-    kinds = {"map": maps} if isinstance(maps, Tensor) else maps
+    kinds, names = _by_name(maps, names)
     _check(images, kinds, names)
     shown = images if images.shape[1] in (1, 3) else images.mean(1, keepdim=True)
     count = len(images)
@@ -86,16 +90,33 @@ def _draw(cell: Axes, values: np.ndarray, **scale: Any) -> None:
     cell.spines[:].set_visible(False)
 
 
-def _check(images: Tensor, kinds: Mapping[str, Tensor], names: Sequence[str] | None) -> None:
-    if not isinstance(kinds, Mapping):
-        raise ImageTypeError(
-            f'maps must be a tensor (N, C, H, W) or such tensors by name, {{"Gradient": maps}}, not {type(kinds).__name__}'
-        )
+def _by_name(maps: Any, names: Sequence[str] | None) -> tuple[dict[str, Tensor], Sequence[str] | None]:
+    """All maps (N, C, H, W) by their names, and the names of the images."""
+    if isinstance(maps, Tensor | np.ndarray):
+        kinds = {"map": maps}
+    elif isinstance(maps, Mapping):
+        kinds = dict(maps)
+    elif isinstance(maps, Sequence) and not isinstance(maps, str):
+        called = [f"map {at + 1}" for at in range(len(maps))] if names is None else names
+        if isinstance(called, str) or len(called) != len(maps) or len(set(called)) != len(called):
+            raise ShapeError(f"names must be {len(maps)} different names, one for each of the listed maps, not {called!r}")
+        kinds, names = dict(zip(called, maps, strict=True)), None
+    else:
+        raise ImageTypeError(f'maps must be a tensor (N, C, H, W) or such tensors by name, {{"Gradient": maps}}, not {type(maps).__name__}')
     if not kinds:
         raise ShapeError("there are no maps to show; give one tensor at least")
+    return {name: _tensor(name, values) for name, values in kinds.items()}, names
+
+
+def _tensor(name: str, values: Any) -> Tensor:
+    if not isinstance(values, Tensor | np.ndarray):
+        raise ImageTypeError(f"{name} must be a tensor (N, C, H, W), not {type(values).__name__}")
+    found = torch.as_tensor(values).detach().cpu()
+    return found[:, None] if found.ndim == 3 else found
+
+
+def _check(images: Tensor, kinds: Mapping[str, Tensor], names: Sequence[str] | None) -> None:
     for name, values in kinds.items():
-        if not isinstance(values, Tensor):
-            raise ImageTypeError(f"{name} must be a tensor (N, C, H, W), not {type(values).__name__}")
         if values.ndim != 4 or (len(values), *values.shape[2:]) != (len(images), *images.shape[2:]):
             needed = f"({len(images)}, C, {images.shape[2]}, {images.shape[3]})"
             raise ShapeError(f"{name} has shape {tuple(values.shape)}, but the images need {needed}")

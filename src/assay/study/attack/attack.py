@@ -23,7 +23,7 @@ from assay.report.render import render
 from assay.report.text import plural
 from assay.run.record import record
 from assay.study.attack.asked import STEPS, asked_attack
-from assay.study.attack.findings import attack_grid, attack_page, attack_sentences, attack_summary
+from assay.study.attack.findings import Attacking, attack_grid, attack_page, attack_sentences, attack_summary
 from assay.study.attack.views import shown_attacks
 from assay.study.gallery import places
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
@@ -141,7 +141,8 @@ class AttackStudy(Study):
         troubled = done.tally.troubled
 
         def page() -> bytes:
-            return render(attack_page(self, asked, done, summary, self._shown(asked, done.tally.first or 0))).encode()
+            by = Attacking(self.usual, self.otherwise, self.compare)
+            return render(attack_page(by, asked, done, summary, self._shown(asked, done.tally.first or 0))).encode()
 
         return Report(
             found=lambda: summary,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from assay.attack.base import Attack
+from assay.attack.distances import Distance
 from assay.core.registry import short
 from assay.report.attack import Attacks, AttackView
 from assay.report.page import Page, Section, Sentence, TextTable
@@ -16,10 +19,7 @@ from assay.stats.intervals import LEVEL, Moments, means
 from assay.stats.tests import holm, images_needed
 from assay.study.study import Asked, Done, TerminalTable
 
-if TYPE_CHECKING:
-    from assay.study.attack.attack import AttackStudy
-
-__all__ = ["attack_grid", "attack_page", "attack_sentences", "attack_summary"]
+__all__ = ["Attacking", "attack_grid", "attack_page", "attack_sentences", "attack_summary"]
 
 _STEADY = 0.5
 """What noise leaves of a map below which it takes no attack to change it."""
@@ -77,18 +77,33 @@ def attack_grid(summary: pl.DataFrame) -> TerminalTable:
     return TerminalTable("what is left of the maps: mean and 95 % interval", head, tuple(rows))
 
 
-def attack_page(study: AttackStudy, asked: Asked, done: Done, summary: pl.DataFrame, views: tuple[AttackView, ...]) -> Page:
+@dataclass(frozen=True)
+class Attacking:
+    """What maps are attacked by.
+
+    Attributes:
+        usual: What attacks explainers with derivatives.
+        otherwise: What attacks the others.
+        compare: What maps are compared by.
+    """
+
+    usual: Attack
+    otherwise: Attack
+    compare: Distance
+
+
+def attack_page(by: Attacking, asked: Asked, done: Done, summary: pl.DataFrame, views: tuple[AttackView, ...]) -> Page:
     """The report.
 
     Args:
-        study: What was done.
+        by: What was done.
         asked: On what.
         done: All blocks.
         summary: As `attack_summary` makes it.
         views: Attacked images to show.
     """
-    model, attack = asked.model, study.usual
-    sections = [Section("What is left of the maps", "", (_table(study, summary),), "scores")]
+    model, attack = asked.model, by.usual
+    sections = [Section("What is left of the maps", "", (_table(by, summary),), "scores")]
     if views:
         sections.append(Section("Attacked maps", "", (Attacks(views),), "attacks"))
     return Page(
@@ -106,8 +121,8 @@ def attack_page(study: AttackStudy, asked: Asked, done: Done, summary: pl.DataFr
         sections=tuple(sections),
         settings={
             "attack": repr(attack),
-            "for explainers without derivatives": repr(study.otherwise),
-            "compared by": repr(study.compare),
+            "for explainers without derivatives": repr(by.otherwise),
+            "compared by": repr(by.compare),
             "seed": str(asked.seed),
         },
         record=done.answers,
@@ -124,7 +139,7 @@ def attack_sentences(summary: pl.DataFrame) -> tuple[Sentence, ...]:
     return tuple(map(_sentence, summary.iter_rows(named=True)))
 
 
-def _table(study: AttackStudy, summary: pl.DataFrame) -> TextTable:
+def _table(by: Attacking, summary: pl.DataFrame) -> TextTable:
     lines = tuple(
         (
             row["explainer"],
@@ -134,7 +149,7 @@ def _table(study: AttackStudy, summary: pl.DataFrame) -> TextTable:
         )
         for row in summary.iter_rows(named=True)
     )
-    note = f"Similarity is 1 - {study.compare!r}; means with 95 % intervals. 1 is the clean map itself."
+    note = f"Similarity is 1 - {by.compare!r}; means with 95 % intervals. 1 is the clean map itself."
     head = ("explainer", "after noise", "after the attack", "the attack takes more by", "fragile", "prediction kept")
     return TextTable("Left of the maps.", note, head, lines, (False, True, True, True, False, True))
 

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from assay.core.registry import short
+from assay.measure.attacked import AttackedSimilarity
 from assay.models.classifier import Classifier
 from assay.models.labels import Labels
 from assay.report.attack import Attacks, AttackView
@@ -18,9 +19,10 @@ from assay.report.questions import QuestionCell, QuestionRow, Questions
 from assay.report.summary import MeasureNote, MeasureNotes, ScoreStrips, ScoreTable, Summary
 from assay.report.text import plural
 from assay.study.attack.views import shown_attacks
-from assay.study.audit.answers import QUESTIONS, Answers, answer
+from assay.study.audit.answers import Answers, answer
 from assay.study.audit.evidence import agreement_part, standings_part, trade_offs_part
 from assay.study.audit.looks import model_looks, model_sentences
+from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.scores import AuditPlan
 from assay.study.audit.screen import screen
 from assay.study.audit.shown import shown
@@ -93,7 +95,13 @@ def judged(plan: AuditPlan, asked: Asked, done: Done) -> Judged:
         for place, column in enumerate(("kind", "statistic"))
     )
     notes = {
-        name: MeasureNote(one.category, "higher is better" if one.higher_is_better else "lower is better", one.meaning, one.reference)
+        name: MeasureNote(
+            one.category,
+            "higher is better" if one.higher_is_better else "lower is better",
+            one.meaning,
+            one.reference,
+            isinstance(one, AttackedSimilarity),
+        )
         for name, one in zip(plan.labels, plan.measures, strict=True)
     }
     labels = asked.labels(done.tally.first)
@@ -138,7 +146,7 @@ def audit_page(plan: AuditPlan, asked: Asked, done: Done, found: Judged) -> Page
         lead=_LEAD,
         verdict=found.verdict,
         sections=tuple(one for one in sections if one.parts),
-        settings={**_settings(plan, asked, counted), **(asked.facts or _accuracy(counted, found.labels, model.head))},
+        settings={**_settings(plan, asked, counted), **(asked.facts or _accuracy(counted, found.labels, model.head, asked.several))},
         record=done.answers,
         problems=_listed(counted),
         rules=VERDICT_RULES,
@@ -168,7 +176,12 @@ def _model(asked: Asked, done: Done, labels: Labels) -> tuple[list[Sentence], bo
     if asked.mixed:
         looks.confidence = math.nan
     share, known = labels.accuracy(done.tally.pairs) if done.tally.pairs else (0.0, 0)
-    return model_sentences(asked.model, looks, round(share * known) if known else None, known, asked.seed)
+    told, sound = model_sentences(asked.model, looks, round(share * known) if known else None, known, asked.seed)
+    images, whole, findings, right = done.tally.findings
+    if images:
+        text = f"The model is right in all findings on {whole} of {images} labelled images, and in {right} of {findings} findings."
+        told = [Sentence("note", text), *told]
+    return told, sound
 
 
 def _questions(told: Answers, explainers: Sequence[str]) -> tuple[QuestionRow, ...]:
@@ -178,6 +191,7 @@ def _questions(told: Answers, explainers: Sequence[str]) -> tuple[QuestionRow, .
     rows = {(row["explainer"], row["question"], row["measure"]): row for row in told.table.iter_rows(named=True)}
     measures = list(dict.fromkeys(told.table["measure"]))
     why = dict.fromkeys(told.silent, "silent here") | dict.fromkeys(told.faint, "too weak here")
+    weak = {(question, one): "too weak here for this question" for question, own in told.weak.items() for one in own}
     return tuple(
         QuestionRow(
             name,
@@ -187,7 +201,7 @@ def _questions(told: Answers, explainers: Sequence[str]) -> tuple[QuestionRow, .
                 QuestionCell(
                     question,
                     told.status(name, question) if told.alive else "undecided",
-                    tuple((one, why.get(one, ""), rows[name, question, one]) for one in measures),
+                    tuple((one, why.get(one) or weak.get((question, one), ""), rows[name, question, one]) for one in measures),
                 )
                 for question in QUESTIONS
             ),
@@ -223,7 +237,14 @@ def _output(model: Classifier) -> str:
     return "value" if model.head == "scalar" else model.output.replace("_", " ")
 
 
-def _accuracy(counted: Tally, labels: Labels, head: str) -> dict[str, str]:
+def _accuracy(counted: Tally, labels: Labels, head: str, several: bool) -> dict[str, str]:
+    if several:
+        images, whole, findings, right = counted.findings
+        if not images:
+            return {"accuracy": "unknown: the labels' findings are not the model's"}
+        return {
+            "accuracy": f"{whole / images:.1%} of {images} labelled images in all their findings, {right / findings:.1%} of the findings"
+        }
     if not counted.pairs or head == "scalar":
         return {}
     share, known = labels.accuracy(counted.pairs)

@@ -15,9 +15,9 @@ from assay.explain.base import Explainer
 from assay.measure.attacked import AttackedSimilarity
 from assay.measure.base import Measure
 from assay.study.asked import Block
-from assay.study.audit.answers import Rated
 from assay.study.audit.looks import classes_table
 from assay.study.audit.nulls import Nulls, agreements, scored_with_nulls
+from assay.study.audit.questions.held import Rated
 from assay.study.audit.standard import FLOOR
 from assay.study.gallery import GalleryImage, gallery_image
 from assay.study.study import Tell

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from assay.core.registry import plain_name
 from assay.models.labels import Labels
 from assay.study.audit.answers import Answers
 from assay.study.audit.scores import AuditPlan, block_scores
@@ -52,6 +53,8 @@ def _failures(status: pl.DataFrame, labels: Labels, most: int) -> dict[int, str]
     """Positions of some wrong predictions, evenly among all of them."""
     rows = status.filter((pl.col("status") == "ok") & pl.col("label").is_not_null() & pl.col("predicted").is_not_null())
     wrong = [place for place, label, guess in rows.select("place", "label", "predicted").rows() if labels.id_of(label) not in (None, guess)]
+    if "findings" in status.columns:
+        wrong = status.filter((pl.col("status") == "ok") & (pl.col("findings right") < pl.col("findings")))["place"].to_list()
     return {wrong[at]: WRONG for at in places(most, len(wrong))} if wrong and most else {}
 
 
@@ -65,9 +68,8 @@ def _worst(done: Done, answers: Answers) -> tuple[int | None, str]:
     if own.is_empty():
         return None, ""
     up = own["direction"][0] == "higher"
-    return int(
-        own.sort("value", descending=not up, maintain_order=True)["image"][0]
-    ), f"{explainer.partition('(')[0]} is worst by {measure}"
+    image = int(own.sort("value", descending=not up, maintain_order=True)["image"][0])
+    return image, f"{plain_name(explainer)} is worst by {measure}"
 
 
 def _apart(done: Done, answers: Answers) -> tuple[int | None, str]:

@@ -214,7 +214,7 @@ def audit(
         truth: (N, 1, H, W) masks of the known evidence.
         distractor: (N, 1, H, W) masks of what must not matter, outlined in the report.
         labels: (N,) true classes, by the model's numbers, shown in the report; with head "sigmoid" also multi-hot (N, K), of which the
-            report tells how many are found.
+            report tells how many are found. -1 where nobody knows.
         names: The images' names, shown in the report.
         gallery: Images shown in the report; those of other than 1 or 3 channels as the channels' mean.
         smallest_effect: The smallest mean difference to a null that counts, in standard deviations of the paired differences.

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
+from assay.core.registry import plain_name
 from assay.report.figures.frontier_plot import PlotAxis, Point, WidthCurve, plot_trade_offs
 from assay.report.figures.plots import to_bytes
 from assay.report.page import Page, Picture, Section, TextTable
 from assay.report.text import number
 from assay.study.frontier.findings import FRONTIER_RULES, p_words
-
-if TYPE_CHECKING:
-    from assay.study.frontier.frontier import Frontier
+from assay.study.frontier.tables import FrontierTables
 
 __all__ = ["frontier_page", "lines_of_plot"]
 
@@ -31,7 +30,7 @@ _CAPTION = (
 )
 
 
-def frontier_page(frontiers: Sequence[Frontier], problems: Sequence[tuple[str, str]] = ()) -> Page:
+def frontier_page(frontiers: Sequence[FrontierTables], problems: Sequence[tuple[str, str]] = ()) -> Page:
     """The report of the frontiers of one model.
 
     Args:
@@ -65,7 +64,7 @@ def frontier_page(frontiers: Sequence[Frontier], problems: Sequence[tuple[str, s
 
 
 def lines_of_plot(
-    frontiers: Sequence[Frontier], labels: Sequence[str] | None, robustness: str
+    frontiers: Sequence[FrontierTables], labels: Sequence[str] | None, robustness: str
 ) -> tuple[PlotAxis, dict[str, tuple[PlotAxis, list[WidthCurve]]], str]:
     """What `assay.report.figures.frontier_plot.plot_trade_offs` draws of frontiers with the same quantities.
 
@@ -89,27 +88,23 @@ def lines_of_plot(
             for label, one, model in zip(told, frontiers, models, strict=True)
         ]
         panels[notion] = (_axis(frontiers[0], notion), lines)
-    kernels = {name.partition("(")[2].partition("=")[0] for one in frontiers for name in one.summary["kernel"] if "=" in name}
-    return across, panels, kernels.pop() if len(kernels) == 1 else "width"
+    units = {one.unit for one in frontiers}
+    return across, panels, units.pop() if len(units) == 1 else "width"
 
 
-def _axis(frontier: Frontier, quantity: str) -> PlotAxis:
-    return PlotAxis(quantity.partition("(")[0], bool(_rows(frontier, quantity)["higher_is_better"][0]))
+def _axis(frontier: FrontierTables, quantity: str) -> PlotAxis:
+    return PlotAxis(plain_name(quantity), bool(frontier.rows_of(quantity)["higher_is_better"][0]))
 
 
-def _points(frontier: Frontier, robustness: str, notion: str) -> tuple[Point, ...]:
-    across, up = (_rows(frontier, name).select("mean", "low", "high").rows() for name in (robustness, notion))
-    return tuple(Point(f"{width:g}", *ends) for width, *ends in zip(_rows(frontier, notion)["width"], across, up, strict=True))
+def _points(frontier: FrontierTables, robustness: str, notion: str) -> tuple[Point, ...]:
+    across, up = (frontier.rows_of(name).select("mean", "low", "high").rows() for name in (robustness, notion))
+    return tuple(Point(f"{width:g}", *ends) for width, *ends in zip(frontier.rows_of(notion)["width"], across, up, strict=True))
 
 
-def _rows(frontier: Frontier, quantity: str) -> pl.DataFrame:
-    return frontier.summary.filter(pl.col("quantity") == quantity)
-
-
-def _widths(frontier: Frontier) -> TextTable:
+def _widths(frontier: FrontierTables) -> TextTable:
     """A line for each width, a column for each quantity."""
     quantities = frontier.trends["quantity"].to_list()
-    parts = {name: _rows(frontier, name).to_dicts() for name in quantities}
+    parts = {name: frontier.rows_of(name).to_dicts() for name in quantities}
     arrows = {name: "↑" if rows[0]["higher_is_better"] else "↓" for name, rows in parts.items()}
     lines = tuple(
         (head["kernel"], *(_mean(parts[name][place]) + _SIGNS[parts[name][place]["outcome"]] for name in quantities))
@@ -124,11 +119,11 @@ def _widths(frontier: Frontier) -> TextTable:
     )
 
 
-def _trends(frontier: Frontier) -> TextTable:
+def _trends(frontier: FrontierTables) -> TextTable:
     """A line for each quantity: from width 0 to the largest, its trend, and its knee."""
     lines = []
     for move in frontier.trends.iter_rows(named=True):
-        rows = _rows(frontier, move["quantity"]).to_dicts()
+        rows = frontier.rows_of(move["quantity"]).to_dicts()
         bent = frontier.knee(move["quantity"]) if move["kind"] == "faithfulness" else None
         lines.append(
             (
@@ -153,7 +148,7 @@ def _trends(frontier: Frontier) -> TextTable:
     )
 
 
-def _meanings(frontier: Frontier) -> TextTable:
+def _meanings(frontier: FrontierTables) -> TextTable:
     lines = tuple((move["quantity"], move["kind"], frontier.meanings[move["quantity"]]) for move in frontier.trends.iter_rows(named=True))
     return TextTable(
         "Quantities.", "The measures' parameters are among the settings.", ("quantity", "asks for", "meaning"), lines, (False,) * 3

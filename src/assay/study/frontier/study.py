@@ -26,13 +26,13 @@ from assay.measure.attacked import blind_like
 from assay.measure.base import Measure
 from assay.models.classifier import Classifier
 from assay.models.targets import Targets
-from assay.report.figures.plots import to_bytes
+from assay.report.figures.plots import FIGURE_FORMS, to_bytes
 from assay.report.render import render
 from assay.report.text import number, plural
 from assay.study.attack.asked import STEPS, asked_attack
-from assay.study.frontier.frontier import FIGURE, Frontier, frontiers_of, plot_frontiers
+from assay.study.frontier.frontier import Frontier, frontiers_of, plot_frontiers
 from assay.study.frontier.page import frontier_page
-from assay.study.frontier.plan import FAITHFULNESS, plan_sweep
+from assay.study.frontier.plan import FAITHFULNESS, SweepOptions, plan_sweep
 from assay.study.frontier.sweep import Sweep, sweep_block
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, TerminalTable, result
 
@@ -98,14 +98,11 @@ class FrontierStudy(Study):
         else:
             hit = asked_attack(self.attack, self.eps, self.norm, self.steps)
             otherwise = otherwise or blind_like(hit, self.steps or STEPS)
-        return plan_sweep(
-            asked.model,
-            asked.images,
-            self.explainer,
-            self.sigma,
-            self.samples,
-            asked.seed,
+        wanted = SweepOptions(
+            explainers=self.explainer,
+            sigmas=self.sigma,
             kernels=self.kernel,
+            samples=self.samples,
             faithfulness=FAITHFULNESS if self.measure is None else self.measure,
             attack=hit,
             otherwise=otherwise,
@@ -114,8 +111,8 @@ class FrontierStudy(Study):
             draws=self.draws,
             within=within,
             certified=self.certified,
-            targets=asked.targets,
         )
+        return plan_sweep(asked.model, asked.images, wanted, asked.seed, asked.targets)
 
     def check(self, asked: Asked) -> None:
         """See `sweep`."""
@@ -136,7 +133,7 @@ class FrontierStudy(Study):
         troubled = done.tally.troubled
         tables = {"summary.csv": [one.summary for one in found], "trends.csv": [one.trends for one in found]}
         files = {name: lambda parts=parts: pl.concat(parts).write_csv().encode() for name, parts in tables.items()}
-        files |= {f"figure.{form}": lambda form=form: to_bytes(lambda: plot_frontiers(found), form) for form in FIGURE}
+        files |= {f"figure.{form}": lambda form=form: to_bytes(lambda: plot_frontiers(found), form) for form in FIGURE_FORMS}
         return Report(
             found=lambda: found,
             merged={"frontier.parquet": "frontier", "status.csv": "status"},

@@ -26,24 +26,27 @@ def grounds(measure):
     return 1 / COUNT if isinstance(measure.background, assay.Constant) else 1
 
 
+NONE = 0 * FORWARD
 MEASURES = {
-    "none": lambda measure, maps: 0 * FORWARD,
-    "1 forward per cell of an image, however many maps": lambda measure, maps: measure.segments.rows * measure.segments.columns * FORWARD,
-    "1 forward per group of an image, however many maps": lambda measure, maps: measure.groups * FORWARD,
-    "1 forward per map and fraction, 2 where pixels tie": lambda measure, maps: maps * len(measure.fractions) * FORWARD,
-    "1 forward per map, 2 where pixels tie": lambda measure, maps: maps * FORWARD,
-    "`samples` forward per image, however many maps": lambda measure, maps: measure.samples * FORWARD,
-    "`samples` forward per image at the most, however many maps": lambda measure, maps: measure.samples * FORWARD,
-    "`samples` times the explainer's per map": lambda measure, maps: maps * measure.samples * MAP,
-    "`draws` times the explainer's per map": lambda measure, maps: maps * measure.draws * MAP,
-    "`steps` - 1 forward per map, up to twice that where pixels tie; 1 per background": lambda measure, maps: (
-        (maps * (measure.steps - 1) + grounds(measure)) * FORWARD
+    "none": lambda _: (NONE, NONE),
+    "1 forward per cell of an image, however many maps": lambda one: (one.segments.rows * one.segments.columns * FORWARD, NONE),
+    "1 forward per group of an image, however many maps": lambda one: (one.groups * FORWARD, NONE),
+    "1 forward per map and fraction, 2 where pixels tie": lambda one: (NONE, len(one.fractions) * FORWARD),
+    "1 forward per map, 2 where pixels tie": lambda _: (NONE, FORWARD),
+    "`samples` forward per image, however many maps": lambda one: (one.samples * FORWARD, NONE),
+    "`samples` forward per image at the most, however many maps": lambda one: (one.samples * FORWARD, NONE),
+    "`samples` times the explainer's per map": lambda one: (NONE, one.samples * MAP),
+    "`draws` times the explainer's per map": lambda one: (NONE, one.draws * MAP),
+    "`steps` - 1 forward per map, up to twice that where pixels tie; 1 per background": lambda one: (
+        grounds(one) * FORWARD,
+        (one.steps - 1) * FORWARD,
     ),
-    "the explainer's per map, for another class": lambda measure, maps: maps * MAP,
-    "the explainer's per map, on random weights": lambda measure, maps: maps * MAP,
-    "the explainer's per stage and map, on random weights": lambda measure, maps: maps * LAYERS * MAP,
-    "those of the attack per map, without the clean image's": lambda measure, maps: maps * (of_attack(measure.attack, True) - SEEN),
+    "the explainer's per map, for another class": lambda _: (NONE, MAP),
+    "the explainer's per map, on random weights": lambda _: (NONE, MAP),
+    "the explainer's per stage and map, on random weights": lambda _: (NONE, LAYERS * MAP),
+    "those of the attack per map, without the clean image's": lambda one: (NONE, of_attack(one.attack, True) - SEEN),
 }
+"""What the words come to: per image, and per image and map."""
 LAYERS = sum(isinstance(one, torch.nn.Conv2d | torch.nn.Linear) for one in normed().modules())
 
 
@@ -59,7 +62,7 @@ def by_ascent(attack, fits):
     return attack.restarts * ((attack.steps + 1) * climbed + (judged + 2) * SEEN) + SEEN + FORWARD
 
 
-def by_queries(attack, fits):
+def by_queries(attack, _):
     more = 2 * attack.pairs * attack.steps if attack.method == "differences" else 1
     return (1 + attack.restarts * (attack.steps + more)) * SEEN
 
@@ -67,7 +70,7 @@ def by_queries(attack, fits):
 ATTACKS = {
     assay.MapAttack.takes: by_ascent,
     assay.BlackBoxMapAttack.takes: by_queries,
-    assay.NoiseMapAttack.takes: lambda attack, fits: (attack.draws + 1) * SEEN,
+    assay.NoiseMapAttack.takes: lambda attack, _: (attack.draws + 1) * SEEN,
 }
 
 
@@ -101,7 +104,8 @@ def test_a_measure_takes_the_passes_that_it_declares(measure, maps, batch):
     case = with_masks(check_case(model, batch, TARGETS, 0), truth, ~truth)
     assert case.logits is not None  # The pass of the clean images, which all measures share.
     found = counted(model, lambda: measure.compare(case, given, [SMOOTH] * maps))
-    torch.testing.assert_close(found, MEASURES[measure.takes](measure, maps))
+    once, each = MEASURES[measure.takes](measure)
+    torch.testing.assert_close(found, once + maps * each)
 
 
 @pytest.mark.parametrize("chunk", [4, 64])

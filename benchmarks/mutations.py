@@ -551,6 +551,12 @@ TUNE = _of(
         "rule.lambda_data * model_gap + rule.lambda_model * data_gap",
         "test_diet.py",
     ),
+    (
+        "masks learned with the other loss's weight",
+        "masks=MaskRule(self.mask_lr, self.mask_optimiser, self.lambda_data,",
+        "masks=MaskRule(self.mask_lr, self.mask_optimiser, self.lambda_model,",
+        "test_diet.py",
+    ),
     ("batch statistics while tuning", "pair.train(rule.train_mode)", "pair.train(True)", "test_diet.py"),
     (
         "backgrounds that are too even",

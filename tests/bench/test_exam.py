@@ -16,7 +16,8 @@ from assay.errors import DataError
 from assay.explain.superpixels.segments import Grid
 from assay.explain.superpixels.surrogate import KernelShap
 from assay.stats.intervals import share
-from assay.study.audit.answers import Rated
+from assay.study.audit.nulls import CONTROL_NAMES, POSITIVE_NAME
+from assay.study.audit.questions.held import Rated
 
 
 def asked(net, batch, count=3):
@@ -86,10 +87,10 @@ def test_known_evidence_is_worth_what_its_erasure_costs():
 def made(names, trusted, images=64):
     """Scores by one measure in which `trusted` pass everything, and the others nothing."""
     generator, items, columns = np.random.default_rng(0), [], []
-    for name in [*names, "control A", "positive control"]:
+    for name in [*names, CONTROL_NAMES[0], POSITIVE_NAME]:
         for kind in ("own", "elsewhere", "signs flipped", "another image's", "random weights", "random last layer"):
             items.append((name, kind))
-            up = kind == "own" and (name in trusted or name == "positive control")
+            up = kind == "own" and (name in trusted or name == POSITIVE_NAME)
             # A random last layer changes all of these maps.
             columns.append(float(up) + 0.1 * generator.normal(size=images) + (np.nan if kind == "random last layer" else 0.0))
     rated = Rated("Insertion", True, "faithfulness", False)

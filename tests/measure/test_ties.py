@@ -17,7 +17,7 @@ RANKING = [
     assay.KeepTop(0.2),
     assay.KeepTop(0.2, order="signed"),
     assay.MaskIoU(),
-    assay.MaskIoU("signed"),
+    assay.MaskIoU("magnitude"),
     assay.PointingGame(),
     assay.Road((0.25, 0.75), noise=0.0),
     assay.SingleDeletion(),

@@ -15,7 +15,7 @@ from assay.explain.base import check_case
 from assay.measure.base import with_masks
 from assay.models.sources.card import from_json
 from assay.papers.diet.networks import tuned_pixel_net
-from assay.papers.diet.scores import IOU, MASK
+from assay.papers.diet.scores import IOU, MASK, Attribution
 from assay.papers.diet.study import plan, publish_diet, run_diet
 from assay.papers.diet.work import DataForm
 from assay.papers.paper import Paper
@@ -139,6 +139,13 @@ def test_other_settings_are_refused_by_name(finished):
         run_diet(tiny(scored_images=4), finished.folder)
 
 
+@pytest.mark.parametrize(("name", "part"), [("tune_images", "val"), ("scored_images", "test"), ("counted_images", "test")])
+def test_more_images_than_there_are_are_refused_before_work(name, part, tmp_path):
+    with pytest.raises(SpecError, match=f"{name.replace('_', '-')} 41 is more than the 40 images of .* {part}"):
+        run_diet(tiny(**{name: 41}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_price_is_told_before_the_work_for_every_job_of_the_study(finished):
     table = plan(tiny())
     done = {path.name for path in (finished.folder / "jobs").iterdir()}
@@ -237,7 +244,7 @@ def test_overlaps_with_the_white_pixels_stand_beside_those_with_the_ink():
     study_ = MapsStudy(explainers=(assay.Gradient(),), white=True, keep=(0.1,))
     maps = torch.zeros(1, 1, 16, 16)
     maps[..., 4:8, 4:8] = 1.0
-    rows = pl.concat(study_.located(SimpleNamespace(batch=batch, case=case), MASK, maps, assay.Gradient()))
+    rows = pl.concat(study_.located(SimpleNamespace(batch=batch, case=case), Attribution.of(MASK), maps, assay.Gradient()))
     found = dict(rows.select("measure", "value").iter_rows())
     assert found[WHITE] == pytest.approx(1.0)
     assert 0.3 < found[IOU] < 0.6

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import assay
-from assay.papers.diet.scores import IOU, MASK, PLAIN_MASK, WIDE, refined
+from assay.papers.diet.scores import BASELINE, IOU, MASK, PLAIN_MASK, WIDE, refined
 from assay.papers.diet.tables import interval, values
 from assay.papers.diet.verdict import DIET_RULES, compared, diet_verdict
-from assay.papers.diet.work import BASELINE, Found
+from assay.papers.diet.work import Found
 
 COUNT = 160
 METHODS = ("DiET", "theirs")
@@ -26,9 +26,17 @@ def hits(share):
     return (np.arange(COUNT) < round(share * COUNT)).astype(float)
 
 
+def kind(measure):
+    """What a study says a value of this name is."""
+    known = {IOU: "overlap", "kept": "kept", "accuracy": "whole", "agreement": "whole", "L1": "distance"}
+    return "background" if measure.startswith("before ") else known.get(measure, "erased")
+
+
 def frame(model, attribution, measure, each, seed=0, part="test"):
     columns = {"part": part, "model": model, "seed": seed}
-    named = {"attribution": attribution, "measure": measure}
+    finer = attribution.endswith(refined(""))
+    named = {"attribution": attribution, "maker": MASK if attribution == PLAIN_MASK else attribution.removesuffix(refined(""))}
+    named |= {"finer": finer, "measure": measure, "kind": kind(measure), "background": measure.removeprefix("before ")}
     return pl.DataFrame({"image": np.arange(COUNT), "value": each}).select(
         *(pl.lit(value).alias(name) for name, value in columns.items()),
         "image",
@@ -94,6 +102,7 @@ def found(
         test=None,
         data={"test": None} | ({} if reversed_ is None else {"reversed": None}),
         unread=(),
+        trained="train",
     )
 
 

@@ -5,8 +5,9 @@ import polars as pl
 import pytest
 
 from assay.core.registry import short
-from assay.papers.robustness.claims import claims, distinct_cells, widths
-from assay.papers.robustness.printed import PRINTED_EXPLAINERS, RANKS, TABLE_1, named
+from assay.papers.robustness.cells import distinct_cells, widths
+from assay.papers.robustness.claims import claims
+from assay.papers.robustness.printed import PAPER_NAMES, PRINTED_EXPLAINERS, RANKS, TABLE_1
 from assay.study.audit.standard import PAPER_EXPLAINERS
 
 SPECS = dict(zip(PRINTED_EXPLAINERS, map(short, PAPER_EXPLAINERS), strict=True))
@@ -124,7 +125,7 @@ def test_figure_3_correlates_model_and_explanation_over_the_graded_networks_alon
         name, constant = f"resnet-cifar10-eps{place}", 10.0 - place
         rows.append(table(name, "score", "LocalLipschitz", constant, place))
         rows += [table(name, SPECS[one], "LocalLipschitz", constant**order, 20 + place) for one in ("Grad", "GI")]
-    found = claims(distinct_cells(pl.concat([lipschitz(), *rows])))
+    found = claims(distinct_cells(pl.concat([lipschitz(), *rows]), [f"resnet-cifar10-eps{place}" for place in range(10)]))
     (third,) = (one for one in found if one.where == "Fig. 3")
     assert third.agrees == agrees
     assert third.measured.startswith(f"10 networks: Grad {order:.2f}")
@@ -140,7 +141,8 @@ def test_cells_that_two_parts_measured_count_once():
 
 def test_widths_are_read_from_specs():
     specs = ["SmoothGrad(sigma=0.4)", "Lime", "Gradient", "SmoothGrad(sigma=0.01, samples=3)"]
-    assert widths(specs) == {0.0: "Gradient", 0.01: "SmoothGrad(sigma=0.01, samples=3)", 0.4: "SmoothGrad(sigma=0.4)"}
+    values = distinct_cells(pl.concat([table("resnet-cifar10", spec, "Deletion", 1.0, 0) for spec in specs]))
+    assert widths(values) == {0.0: "Gradient", 0.01: "SmoothGrad(sigma=0.01, samples=3)", 0.4: "SmoothGrad(sigma=0.4)"}
 
 
 def test_what_is_printed_has_the_papers_correlations():
@@ -151,4 +153,4 @@ def test_what_is_printed_has_the_papers_correlations():
         grad = [row[side][0] for row in TABLE_1.values()]
         for place, printed in enumerate(RANKS[kind]):
             assert rank_correlation(grad, [row[side][place] for row in TABLE_1.values()])[0] == pytest.approx(printed, abs=0.051)
-    assert [named(short(one)) for one in PAPER_EXPLAINERS] == list(PRINTED_EXPLAINERS)
+    assert [PAPER_NAMES[type(one)] for one in PAPER_EXPLAINERS] == list(PRINTED_EXPLAINERS)

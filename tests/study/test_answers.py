@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from assay.study.audit.answers import QUESTIONS, Rated, answer
+from assay.study.audit.answers import answer
 from assay.study.audit.nulls import ANOTHER, ELSEWHERE, FLIPPED, LAST, OWN, RANDOM, TRUTH
+from assay.study.audit.questions.held import QUESTIONS, Rated
 
 CONTROLS = ("Edges", "ColourContrast", "Centre")
 DELETION = Rated("Deletion", False, "faithfulness", False)
@@ -22,7 +23,8 @@ PLACE = {item: at for at, item in enumerate(ITEMS)}
 def judged(explainers, images=64, measures=(INSERTION,), dead=(), blind=(), controls=None, noise=0.1, truth=False, smallest=0.2, **more):
     """Answers from scores around means: of each explainer's own map, and of its nulls (0 unless given by kind).
 
-    `texture` is what each control scores wherever it is put, `faint` the control's mean by a measure.
+    `texture` is what each control scores wherever it is put, `faint` the positive control's mean by a measure, `lost` the kinds of it that
+    score as well by a measure.
     """
     generator, items, columns = np.random.default_rng(more.get("seed", 0)), [], []
     texture, faint = more.get("texture", 0.0), more.get("faint", {})
@@ -38,12 +40,14 @@ def judged(explainers, images=64, measures=(INSERTION,), dead=(), blind=(), cont
     for name in CONTROLS:
         for kind in (OWN, ELSEWHERE):
             add(f"control {name}", kind, [(controls or {}).get(name, 0.2) if kind == OWN else texture] * len(measures))
-    for kind in (OWN, ELSEWHERE, FLIPPED):
+    for kind in (OWN, ELSEWHERE, FLIPPED, ANOTHER, RANDOM):
         strong = [0.0 if one.name in dead else faint.get(one.name, 1.0) for one in measures]
-        weak = [1.0 if kind == FLIPPED and one.name in blind else 0.0 for one in measures]
+        weak = [
+            1.0 if (kind == FLIPPED and one.name in blind) or kind in more.get("lost", {}).get(one.name, ()) else 0.0 for one in measures
+        ]
         add("positive control", kind, strong if kind == OWN else weak)
     if truth:
-        for kind in (OWN, ELSEWHERE):
+        for kind in (OWN, ELSEWHERE, ANOTHER):
             add(TRUTH, kind, [1.0 if kind == OWN else 0.0] * len(measures))
     values = np.stack(columns, 1)
     values *= np.array([1.0 if one.higher_is_better else -1.0 for one in measures])
@@ -121,6 +125,37 @@ def test_a_measure_too_weak_for_these_images_is_named_and_does_not_fail_every_ma
     assert (only.alive, only.faint, only.trusted) == ((), ("Deletion",), ())
     assert {only.status("A", one) for one in QUESTIONS} == {"undecided"}
     assert judged({"A": (1.0, {})}, images=600, measures=(DELETION,), faint={"Deletion": 0.065}).alive == ("Deletion",)
+
+
+@pytest.mark.parametrize(("kind", "question"), [(ANOTHER, 1), (RANDOM, 2)])
+def test_a_measure_by_which_the_control_itself_fails_a_question_is_not_asked_it(kind, question):
+    measures, lost = (INSERTION, DELETION), {"Deletion": (kind,)}
+    found = judged({"A": (1.0, {})}, measures=measures, lost=lost)
+    assert found.alive == ("Insertion", "Deletion")
+    assert found.weak[QUESTIONS[question]] == ("Deletion",)
+    assert [found.asked_of(one) for one in QUESTIONS] == [("Insertion",) if at == question else found.alive for at in range(4)]
+    assert holds(found, "A", "Deletion") == [None if at == question else True for at in range(4)]
+    assert found.trusted == ("A",)
+    assert judged({"A": (1.0, {kind: 1.0})}, measures=measures, lost=lost).status("A", QUESTIONS[question]) == "no"
+
+
+def test_a_question_that_no_measure_is_strong_enough_for_is_undecided():
+    found = judged({"A": (1.0, {})}, lost={"Insertion": (RANDOM,)})
+    assert (found.status("A", "this model"), found.trusted) == ("undecided", ())
+    assert found.needed["A"] is None
+
+
+def test_a_question_is_not_left_to_measures_that_are_blind_to_signs():
+    found = judged({"A": (1.0, {})}, measures=(INSERTION, DELETION), blind=("Deletion",), lost={"Insertion": (RANDOM,)})
+    assert found.blind == ("Deletion",)
+    assert (found.asked_of("this model"), found.status("A", "this model"), found.trusted) == ((), "undecided", ())
+
+
+def test_a_difference_too_small_to_count_takes_no_more_images_than_it_takes_to_say_so():
+    found = judged({"A": (1.0, {ANOTHER: 0.99})}, images=10)
+    assert found.status("A", "this image") == "undecided"
+    assert found.needed["A"] == 12
+    assert judged({"A": (1.0, {ANOTHER: 0.99})}, images=12).status("A", "this image") == "no"
 
 
 def test_explainers_are_trusted_together_at_the_level():

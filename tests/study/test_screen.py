@@ -9,7 +9,8 @@ from assay.models.labels import match
 from assay.report import Gallery
 from assay.report.page import Sentence
 from assay.report.summary import MeasureNote
-from assay.study.audit.answers import QUESTIONS, Answers
+from assay.study.audit.answers import Answers
+from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.screen import plain_names, screen
 from assay.study.audit.shown import TYPICAL, WRONG
 from assay.study.tally import Tally

@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 
 from assay.report.page import Sentence
-from assay.study.audit.answers import QUESTIONS, Answers
+from assay.study.audit.answers import Answers
+from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.statistics import BETTER, NEITHER
 from assay.study.audit.verdict import verdict
 

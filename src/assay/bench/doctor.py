@@ -91,7 +91,9 @@ def self_test(device: str | None = None, progress: Progress = silent) -> tuple[K
         return KnownAnswer("integrated gradients add up to the logit", gap < 0.1, f"relative gap {gap:.1e}, below 1e-1 expected")
 
     def finds() -> KnownAnswer:
-        scores = [float(MaskIoU()(model, images, one, truth=batch.truth).mean()) for one in (maps, RandomMap()(model, images))]
+        scores = [
+            float(MaskIoU(order="magnitude")(model, images, one, truth=batch.truth).mean()) for one in (maps, RandomMap()(model, images))
+        ]
         return KnownAnswer(
             "gradients find the digit, noise does not", scores[0] > 2 * scores[1], f"MaskIoU {scores[0]:.2f}, of noise {scores[1]:.2f}"
         )

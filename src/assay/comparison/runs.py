@@ -13,7 +13,7 @@ import polars as pl
 from assay.errors import DataError
 from assay.run.arrays import MAPS, open_maps
 from assay.run.settings import differences
-from assay.run.status import read_document, written
+from assay.run.status import Wrong, read_document, written
 from assay.stats.intervals import Interval, means
 
 __all__ = ["Pairing", "RunComparison", "compare_runs"]
@@ -105,11 +105,11 @@ def _compare(first: Path, second: Path) -> RunComparison:
     return RunComparison(hashes[0] == hashes[1] and bool(hashes[0]) and not told, changed, tuple(lines), alone, tuple(told))
 
 
-def _results(folder: Path) -> tuple[dict[str, str], list[str]]:
+def _results(folder: Path) -> tuple[dict[str, str], list[Wrong]]:
     """Hashes of the files that hold results, as they are now, and which are not what was written."""
     found, wrong = written(folder)
     own = {name: digest for name, digest in found.items() if name not in _SEPARATE}
-    return own, [one for one in wrong if one.split(" ")[0] not in _SEPARATE]
+    return own, [one for one in wrong if one.what not in _SEPARATE]
 
 
 def _scores(folder: Path) -> pl.LazyFrame:

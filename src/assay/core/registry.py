@@ -127,6 +127,11 @@ def build(spec: str, base: Any = object) -> Any:
     return value
 
 
+def plain_name(spec: str) -> str:
+    """A spec without its parameters: the name that it begins with."""
+    return spec.partition("(")[0]
+
+
 def short(obj: Any) -> str:
     """The spec of `obj` with only the parameters that differ from their defaults, for tables and labels, or its own `short_name`."""
     if (own := getattr(obj, "short_name", None)) is not None:

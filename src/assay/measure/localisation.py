@@ -27,12 +27,12 @@ class MaskIoU(Measure):
     whose pixels are all equal.
 
     Args:
-        order: Rank pixels by the channels' summed magnitudes ("magnitude") or by their sum ("signed").
+        order: Rank pixels by the channels' sum ("signed") or by their summed magnitudes ("magnitude"), in which addends that cancel count.
 
     Source: Bhalla, Srinivas, Lakkaraju, NeurIPS 2023 (ground-truth evaluation).
     """
 
-    order: Order = "magnitude"
+    order: Order = "signed"
     category: ClassVar[str] = "localisation"
     higher_is_better: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"truth"})
@@ -135,7 +135,7 @@ class PointingGame(Measure):
         return hits.masked_fill(~case.truth.flatten(1).any(1, keepdim=True), torch.nan).T + flat
 
 
-def overlaps(maps: list[Tensor], truth: Tensor, order: Order = "magnitude") -> Tensor:
+def overlaps(maps: list[Tensor], truth: Tensor, order: Order = "signed") -> Tensor:
     """The score of `MaskIoU` (E, N) of maps (N, C, H, W) and masks (N, 1, H, W) bool."""
     places, flat = orders(maps, order)
     return torch.stack([_expected_iou(one, truth.flatten(1)) for one in places.unbind(1)]) + flat

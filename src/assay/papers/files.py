@@ -29,12 +29,14 @@ class Drawing:
         caption: What it shows.
         draw: Draws it.
         has_images: Whether images of the data set are in it, which must not leave the run folder.
+        section: The part of the report that it belongs to.
     """
 
     name: str
     caption: str
     draw: Callable[[], Figure]
     has_images: bool
+    section: str = ""
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> list[str]:

@@ -47,6 +47,7 @@ class Table:
         frame: The values; where a column `X` has columns `X low` and `X high`, they are its 95 % interval.
         percent: Number columns that hold shares, shown as per cent.
         decimals: Decimals of the other numbers.
+        section: The part of a report that it belongs to.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Table:
     frame: pl.DataFrame
     percent: frozenset[str] = frozenset()
     decimals: int = 3
+    section: str = ""
 
 
 def to_pandas(holder: object, table: str, known: Sequence[str]) -> Any:

@@ -22,12 +22,21 @@ _COLUMNS = ("explainer", "measure", "higher_is_better", *_MEANS, "verdict", "cou
 
 @dataclass(frozen=True)
 class MeasureNote:
-    """What a reader must know of one measure: its family, which direction is good, what it says, and its paper."""
+    """What a reader must know of one measure.
+
+    Attributes:
+        category: Its family.
+        direction: Which direction is good.
+        meaning: What it says.
+        reference: Its paper.
+        attacks: Whether it asks what an attack leaves of the maps.
+    """
 
     category: str
     direction: str
     meaning: str
     reference: str
+    attacks: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -146,7 +146,7 @@ def card(folder: Path, headings: Headings = "plain") -> RunCard:
             ("code", ", ".join(f"{name} {value}" for name, value in record.get("code", {}).items())),
             ("machine", ", ".join(f"{name} {value}" for name, value in record.get("machine", {}).items())),
             ("check the files", f"assay run verify {folder.name}"),
-            ("files as they were written", "yes" if not wrong else "; ".join(wrong)),
+            ("files as they were written", "yes" if not wrong else "; ".join(map(str, wrong))),
             *((f"SHA-256 of {name}", digest) for name, digest in sorted(files.items()) if "/" not in name),
         ),
     )

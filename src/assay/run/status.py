@@ -17,10 +17,10 @@ from assay.run.begin import is_moved
 from assay.run.blocks import Blocks
 from assay.run.lock import Lock, held_parts
 from assay.run.log import FINISH, Entry, Pace
-from assay.run.paths import ENVIRONMENT, LOCK, SETTINGS, UNREAD, entries, finished_blocks, is_file, part, read_starts
+from assay.run.paths import ENVIRONMENT, LOCK, SETTINGS, entries, finished_blocks, is_file, part, read_starts
 from assay.run.settings import read_settings
 
-__all__ = ["Status", "first_start", "network_of", "read_document", "status", "verify", "written"]
+__all__ = ["Status", "Wrong", "first_start", "network_of", "read_document", "status", "verify", "written"]
 
 _APART = ("model", "part", "quantity", "kernel", "explainer", "eps")
 _SURE = 0.3
@@ -177,8 +177,24 @@ def verify(folder: Path) -> Iterator[str]:
     yield from _missing_rows(folder, blocks, done)
 
 
-def written(folder: Path) -> tuple[dict[str, str], list[str]]:
-    """The SHA-256 of every file, as it is now, that a run's log names; and in words which are not what was written.
+@dataclass(frozen=True)
+class Wrong:
+    """Something that is not as a run wrote it.
+
+    Attributes:
+        what: The file, or the line of the log.
+        said: What is wrong with it.
+    """
+
+    what: str
+    said: str
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.said}"
+
+
+def written(folder: Path) -> tuple[dict[str, str], list[Wrong]]:
+    """The SHA-256 of every file, as it is now, that a run's log names; and which are not what was written.
 
     Raises:
         DataError: The folder is no run's.
@@ -186,12 +202,10 @@ def written(folder: Path) -> tuple[dict[str, str], list[str]]:
     read_document(folder)
     damaged: list[str] = []
     logged = {name: digest for line in entries(folder, damaged) for name, digest in line.files.items()}
-    wrong = [f"{one} of the log cannot be read" for one in damaged]
+    wrong = [Wrong(one, "of the log cannot be read") for one in damaged]
     found = {name: sha256(folder / name) for name in logged if is_file(folder / name)}
     wrong += [
-        f"{name} is missing" if name not in found else f"{name} is not what was written"
-        for name in logged
-        if found.get(name) != logged[name]
+        Wrong(name, "is missing" if name not in found else "is not what was written") for name in logged if found.get(name) != logged[name]
     ]
     return found, wrong
 
@@ -260,14 +274,14 @@ def _missing_rows(folder: Path, blocks: Blocks, done: list[int]) -> Iterator[str
     each: int | None = None
     for block in done:
         state = _table(folder, "status", block)
-        if state is None or not {"image", "status"} <= set(state.columns):
+        if state is None or not {"image", "read"} <= set(state.columns):
             continue
         if len(state) != len(blocks.rows(block)):
             yield f"block {block} has {len(state)} images where {len(blocks.rows(block))} are due"
         scores = _table(folder, "scores", block)
         if scores is None or "image" not in scores.columns:
             continue
-        read = state.filter(~pl.col("status").cast(pl.String).str.starts_with(UNREAD))["image"].to_list()
+        read = state.filter(pl.col("read"))["image"].to_list()
         counts = Counter(scores["image"].to_list())
         each = each or max(counts.values(), default=0)
         for image in read:

@@ -34,7 +34,7 @@ __all__ = ["Asked", "Block", "Twins"]
 Twins = tuple[Classifier | None, Classifier | None]
 """A model with random weights in all layers, and in the last; None where it has no weights to put in order."""
 
-_STATUS = {"image": pl.Int64, "name": pl.String, "status": pl.String, "label": pl.Int64, "predicted": pl.Int64}
+_STATUS = {"image": pl.Int64, "name": pl.String, "status": pl.String, "label": pl.Int64, "predicted": pl.Int64, "read": pl.Boolean}
 _FINDINGS = {"findings": pl.Int64, "findings right": pl.Int64}
 """What is added where an image may have several labels: findings that labels tell, and of these how many the model has so."""
 
@@ -239,14 +239,14 @@ class Block:
         return [place for place, state in enumerate(self.states(maps)) if state == OK]
 
     def status(self, maps: Mapping[str, Tensor]) -> pl.DataFrame:
-        """The status of all images: number, name, status, label and predicted class (none where the output is not finite).
+        """The status of all images: number, name, status, label, predicted class (none where the output is not finite), whether read.
 
         Where an image may have several labels, there is no one label, but how many findings are known and how many right.
         """
         several = self.asked.several
         schema = _STATUS | _FINDINGS if several else _STATUS
         lines: dict[int, tuple[Any, ...]] = {
-            row: (error.name, UNREAD + error.message, *[None] * (len(schema) - 3)) for row, error in self.unread
+            row: (error.name, UNREAD + error.message, None, None, False, *([None, None] if several else [])) for row, error in self.unread
         }
         if self.at:
             own = [None if several else next(iter(self.batch.label_of(at)), None) for at in range(len(self.batch))]
@@ -254,7 +254,7 @@ class Block:
             told = (one if fine else None for one, fine in zip(best, sound, strict=True))
             found = self._findings() if several else [()] * len(own)
             rows = zip(self.batch.names, self.states(maps), own, told, found, strict=True)
-            lines |= {at: (*row, *more) for at, (*row, more) in zip(self.at, rows, strict=True)}
+            lines |= {at: (*row, True, *more) for at, (*row, more) in zip(self.at, rows, strict=True)}
         numbers = self.asked.source.indices
         return pl.DataFrame([(int(numbers[row]), *lines[row]) for row in self.rows], schema=schema, orient="row")
 

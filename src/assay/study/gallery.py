@@ -39,6 +39,7 @@ class GalleryImage:
         probabilities: (K,); () of the value of a model that gives values.
         values: (measures, explainers and floor).
         maps: (C, H, W), one for each explainer.
+        doubt: (explainers, H, W) bool, pixels whose value the explainer cannot tell from 0.
         truth: (1, H, W) bool, or None.
         distractor: (1, H, W) bool, or None.
     """
@@ -49,6 +50,7 @@ class GalleryImage:
     probabilities: Tensor
     values: Tensor
     maps: list[Tensor]
+    doubt: Tensor
     truth: Tensor | None
     distractor: Tensor | None
 
@@ -59,7 +61,7 @@ def places(wanted: int, images: int) -> list[int]:
     return [-(-slot * images // wanted) for slot in range(wanted)]
 
 
-def gallery_image(batch: Batch, at: int, decision: Decision, maps: list[Tensor], values: Tensor) -> GalleryImage:
+def gallery_image(batch: Batch, at: int, decision: Decision, maps: list[Tensor], doubt: Tensor, values: Tensor) -> GalleryImage:
     """What the gallery keeps of image `at` of a batch.
 
     Args:
@@ -67,6 +69,7 @@ def gallery_image(batch: Batch, at: int, decision: Decision, maps: list[Tensor],
         at: Which.
         decision: What the model decides about the batch.
         maps: (C, H, W) of it, one for each explainer.
+        doubt: (explainers, H, W) bool of it.
         values: (measures, explainers and floor) of it.
     """
     image = batch.images[at].cpu()
@@ -78,19 +81,25 @@ def gallery_image(batch: Batch, at: int, decision: Decision, maps: list[Tensor],
         probabilities=_probabilities(decision, at).cpu(),
         values=values,
         maps=maps,
+        doubt=doubt,
         truth=None if batch.truth is None else batch.truth[at].cpu(),
         distractor=None if batch.distractor is None else batch.distractor[at].cpu(),
     )
 
 
 def pack(shown: Iterable[tuple[int, GalleryImage]]) -> pl.DataFrame:
-    """Images of the gallery with their slots as a table, a row for each tensor."""
+    """Images of the gallery with their slots as a table, a row for each tensor; the maps' rows are in the order of the explainers."""
     rows = []
     for slot, one in shown:
-        parts = {"image": one.image, "probabilities": one.probabilities, "values": one.values}
-        parts |= {f"map {place}": values for place, values in enumerate(one.maps)}
-        parts |= {name: mask for name, mask in (("truth", one.truth), ("distractor", one.distractor)) if mask is not None}
-        for name, tensor in parts.items():
+        parts = [
+            ("image", one.image),
+            ("probabilities", one.probabilities),
+            ("values", one.values),
+            ("doubt", one.doubt),
+            *(("map", each) for each in one.maps),
+        ]
+        parts += [(name, mask) for name, mask in (("truth", one.truth), ("distractor", one.distractor)) if mask is not None]
+        for name, tensor in parts:
             data = tensor.float().contiguous().numpy().tobytes()
             rows.append({"slot": slot, "name": one.name, "label": list(one.label), "part": name, "shape": list(tensor.shape), "data": data})
     return pl.DataFrame(rows, schema=_SCHEMA)
@@ -100,7 +109,8 @@ def unpack(table: pl.DataFrame) -> list[tuple[int, GalleryImage]]:
     """What `pack` packed."""
     found = []
     for (slot,), rows in table.group_by("slot", maintain_order=True):
-        parts = {row["part"]: _tensor(row["data"], row["shape"]) for row in rows.iter_rows(named=True)}
+        tensors = [(row["part"], _tensor(row["data"], row["shape"])) for row in rows.iter_rows(named=True)]
+        parts = dict(tensors)
         truth, distractor = parts.get("truth"), parts.get("distractor")
         one = GalleryImage(
             rows["name"][0],
@@ -108,7 +118,8 @@ def unpack(table: pl.DataFrame) -> list[tuple[int, GalleryImage]]:
             parts["image"],
             parts["probabilities"],
             parts["values"],
-            [parts[f"map {place}"] for place in range(sum(name.startswith("map ") for name in parts))],
+            [tensor for name, tensor in tensors if name == "map"],
+            parts["doubt"].bool(),
             None if truth is None else truth.bool(),
             None if distractor is None else distractor.bool(),
         )
@@ -136,6 +147,7 @@ def gallery(
         predictions=tuple(name for name, _ in told),
         probabilities=tuple(probability for _, probability in told),
         maps={name: torch.stack([one.maps[place] for one in shown]) for place, name in enumerate(explainers)},
+        doubt={name: torch.stack([one.doubt[place] for one in shown])[:, None] for place, name in enumerate(explainers)},
         truth=_stacked([one.truth for one in shown]),
         distractor=_stacked([one.distractor for one in shown]),
         scores={

@@ -51,15 +51,16 @@ def tally(tables: Iterable[pl.DataFrame]) -> Tally:
     """Count the rows of the blocks' tables of status."""
     found = Tally()
     for part in tables:
-        states, names = part["status"].to_list(), part["name"].to_list()
+        states, names, read = (part[column].to_list() for column in ("status", "name", "read"))
         finite = part["predicted"].is_not_null()
         if found.first is None and finite.any():
             found.first = found.images + int(finite.arg_max() or 0)
         found.images += len(part)
-        found.read += sum(not state.startswith(UNREAD) for state in states)
+        found.read += sum(read)
         found.sound += states.count(OK)
         found.troubled += len(states) - states.count(OK)
-        wrong = [(name, state.removeprefix(UNREAD)) for name, state in zip(names, states, strict=True) if state != OK]
+        lines = zip(names, states, read, strict=True)
+        wrong = [(name, state if there else state[len(UNREAD) :]) for name, state, there in lines if state != OK]
         found.problems += wrong[: _LISTED - len(found.problems)]
         if "findings" in part.columns:
             told = part.drop_nulls(["findings", "predicted"]).filter(pl.col("findings") > 0)

@@ -25,9 +25,10 @@ from assay.measure.localisation import MaskIoU, PointingGame
 from assay.measure.perturbation import Deletion, Insertion
 from assay.stats.intervals import Interval, share
 from assay.study.asked import Asked
-from assay.study.audit.answers import Rated, answer
+from assay.study.audit.answers import answer
 from assay.study.audit.looks import model_looks, model_sentences
 from assay.study.audit.nulls import NULL_STEPS
+from assay.study.audit.questions.held import Rated
 from assay.study.audit.scores import block_scores
 from assay.study.audit.study import AuditStudy
 
@@ -50,10 +51,12 @@ EXAM_MEASURES: tuple[Measure, ...] = (
     MaskIoU(),
     PointingGame(),
 )
-_DEFAULT = ("Deletion", "Insertion", "Infidelity", "LocalLinearError", "MaskIoU")
+_DEFAULT = ("Deletion", "Insertion", "SingleDeletion", "Infidelity", "LocalLinearError", "MaskIoU")
+_README = "README (Deletion, MaskIoU)"
+"""Examined only where all of it can be measured, since without truth it is another line of the table."""
 SUBSETS: Mapping[str, tuple[str, ...]] = {
     "default": _DEFAULT,
-    "README (Deletion, MaskIoU)": ("Deletion", "MaskIoU"),
+    _README: ("Deletion", "MaskIoU"),
     "Deletion, Insertion": ("Deletion", "Insertion"),
     **{type(one).__name__: (type(one).__name__,) for one in EXAM_MEASURES},
     "all nine": tuple(type(one).__name__ for one in EXAM_MEASURES),
@@ -225,7 +228,7 @@ def _judged(one: SeatScores, panel: list[str], aside: bool) -> Iterator[ExamCase
     items = [at for at, (name, _) in enumerate(one.items) if name in panel or name not in one.right]
     for subset, names in SUBSETS.items():
         columns = [at for at, rated in enumerate(one.measures) if rated.name in names]
-        if not columns or (subset.startswith("README") and len(columns) < len(names)):
+        if not columns or (subset == _README and len(columns) < len(names)):
             continue
         for images in COUNTS:
             values = one.values[:images][:, items][:, :, columns]

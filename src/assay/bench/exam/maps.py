@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from assay.explain.path import IntegratedGradients
 from assay.explain.superpixels.segments import Grid
 from assay.models.classifier import Classifier
 
-__all__ = ["CELLS", "PATH", "Call", "Candidate", "MakeMap", "blind", "flawed", "foreign", "worth"]
+__all__ = ["CELLS", "FLAWS", "PATH", "Call", "Candidate", "Flaw", "MakeMap", "blind", "flawed", "foreign", "worth"]
 
 CELLS = Occlusion(segments=Grid(rows=4, columns=4))
 PATH = IntegratedGradients(steps=16)
@@ -44,6 +44,9 @@ class Call:
 
 
 MakeMap = Callable[[Call], Tensor]
+Flaw = Literal["signs", "order", "texture", "place", "image", "class", "mean"]
+"""What is spoilt of a map: its signs, its pixels' order, all but its texture, its place, its image, its class, or all but the mean map."""
+FLAWS: tuple[Flaw, ...] = get_args(Flaw)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,25 +85,26 @@ def blind() -> list[Candidate]:
     ]
 
 
-def flawed(explainer: Explainer, name: str) -> list[Candidate]:
-    """What a sound explainer's maps become when they are spoilt: signs, places, image, class, or all but the texture."""
+def flawed(explainer: Explainer, name: str, flaws: Sequence[Flaw] = FLAWS) -> list[Candidate]:
+    """What a sound explainer's maps become when they are spoilt in each of these ways."""
 
     def mean(call: Call) -> Tensor:
         maps = call.of(explainer)
         return maps.mean(0, keepdim=True).expand_as(maps).clone()
 
-    return [
-        Candidate(f"minus {name}", lambda call: -call.of(explainer)),
-        Candidate(f"shuffled {name}", lambda call: _shuffled(call.of(explainer), call)),
-        Candidate(f"texture of {name}", lambda call: _phases(call.of(explainer), call)),
-        Candidate(f"{name} half a side away", lambda call: _away(call.of(explainer))),
-        Candidate(f"{name} of another image", lambda call: _shifted(call).of(explainer)),
-        Candidate(
+    made: dict[Flaw, Candidate] = {
+        "signs": Candidate(f"minus {name}", lambda call: -call.of(explainer)),
+        "order": Candidate(f"shuffled {name}", lambda call: _shuffled(call.of(explainer), call)),
+        "texture": Candidate(f"texture of {name}", lambda call: _phases(call.of(explainer), call)),
+        "place": Candidate(f"{name} half a side away", lambda call: _away(call.of(explainer))),
+        "image": Candidate(f"{name} of another image", lambda call: _shifted(call).of(explainer)),
+        "class": Candidate(
             f"{name} of the least likely class",
             lambda call: replace(call, targets=call.model.unchecked_logits(call.images).argmin(1)).of(explainer),
         ),
-        Candidate(f"mean {name} of all images", mean),
-    ]
+        "mean": Candidate(f"mean {name} of all images", mean),
+    }
+    return [made[flaw] for flaw in flaws]
 
 
 def foreign(explainer: Explainer, name: str, other: Classifier, what: str) -> Candidate:

@@ -42,8 +42,8 @@ def exam_markdown(cases: Sequence[ExamCase], told: str, left_out: Mapping[str, s
     return "\n\n".join(parts)
 
 
-def put(page: Path, text: str) -> None:
-    """Put a text between the marks of a page.
+def put(page: Path, text: str, first: str = START, last: str = END) -> None:
+    """Put a text between the marks of a page, which are the exam's unless others are given.
 
     Raises:
         DataError: The page has no such marks, or there is none.
@@ -51,12 +51,12 @@ def put(page: Path, text: str) -> None:
     if not page.is_file():
         raise DataError(f"there is no page {page} to put the figures in")
     old = page.read_text(encoding="utf-8")
-    before, start, rest = old.partition(START)
-    _, end, after = rest.partition(END)
+    before, start, rest = old.partition(first)
+    _, end, after = rest.partition(last)
     if not start or not end:
-        raise DataError(f"{page} has no place for the figures; put these two lines into it: {START} and {END}")
+        raise DataError(f"{page} has no place for the figures; put these two lines into it: {first} and {last}")
     with replacing(page) as draft:
-        draft.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+        draft.write_text(f"{before}{first}\n\n{text}\n\n{last}{after}", encoding="utf-8")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -114,7 +114,7 @@ def _trained(model: Classifier, batch: Batch, others: Sequence[tuple[Classifier,
         _right(_FEWER, "exact Shapley values of eight cells"),
         *([] if batch.truth is None else [worth(batch.truth, batch.index)]),
         *(one for one in (*blind(), *flawed(CELLS, "occlusion")) if one.short_name not in left_out),
-        *(one for one in flawed(PATH, "integrated gradients") if one.short_name.startswith(("texture", "minus"))),
+        *flawed(PATH, "integrated gradients", ("signs", "texture")),
         *(foreign(CELLS, "occlusion", other, what) for other, what in others),
         foreign(CELLS, "occlusion", randomised(model, "all", _OTHER), "the model with random weights"),
     ]

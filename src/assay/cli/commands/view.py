@@ -22,7 +22,7 @@ __all__ = ["View"]
 @command(app, "view")
 @dataclass(frozen=True, kw_only=True)
 class View(options.NetworkOptions, options.PictureOptions):
-    """Look at images, maps, attacks and DiET's masks in a browser; needs assay[view].
+    """Look at images, maps, attacks and DiET's masks in a browser; needs the extra `view`.
 
     The page is on 127.0.0.1 only, behind a random password, without analytics, and reads no other file than the images given.
 

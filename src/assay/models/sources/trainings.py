@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from assay.models.training.recipe import Flip, Recipe, Shift
 
@@ -35,6 +36,7 @@ class Training:
         adversary: Spec of what it is trained against; None for a standard network.
         start: The network of this table whose weights training begins with; None for random ones.
         attacked: How many of the test images the judge attacks; None for all.
+        preset: Whether it is of the paper's sizes, or sized for two cores.
     """
 
     architecture: str
@@ -43,6 +45,7 @@ class Training:
     adversary: str | None = None
     start: str | None = None
     attacked: int | None = None
+    preset: Literal["small", "paper"] = "small"
 
 
 def _twins(name: str, standard: Training, epochs: int, lr: float, end: str) -> dict[str, Training]:
@@ -55,7 +58,8 @@ def _twins(name: str, standard: Training, epochs: int, lr: float, end: str) -> d
 def _strangers(name: str, architecture: str, recipe: Recipe) -> dict[str, Training]:
     """A network and its robust twin, each from random weights by the same recipe, attacked by steps of 2/255, as in the paper."""
     adversary = 'PGDTraining(eps=8/255, norm="linf", steps=7, step=0.25)'
-    return {name: Training(architecture, recipe), name + TWINS: Training(architecture, recipe, adversary=adversary)}
+    standard = Training(architecture, recipe, preset="paper")
+    return {name: standard, name + TWINS: replace(standard, adversary=adversary)}
 
 
 _MUON = Recipe(optimiser="muon", lr=0.03, weight_decay=0.05, augment=_AUGMENT, precision="bfloat16")

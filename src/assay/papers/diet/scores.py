@@ -6,7 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import polars as pl
 import torch
@@ -30,25 +30,44 @@ from assay.tune.predictions import probabilities
 from assay.tune.simplify import drawn_masks
 
 __all__ = [
+    "ANOTHER_MASK",
+    "BASELINE",
+    "BASES_MASK",
+    "EVIDENCE_ALONE",
     "IOU",
     "KEEP",
     "MASK",
     "PLAIN_MASK",
+    "PROPORTIONS",
+    "SHAPE_ALONE",
     "WHITE",
     "WIDE",
+    "Attribution",
     "ClassesStudy",
+    "Kind",
     "MapsStudy",
     "MasksStudy",
+    "ScoreName",
     "ScoredStudy",
     "faint",
     "refined",
 ]
 
+Kind = Literal["overlap", "white overlap", "distractor", "top pixels", "whole", "erased", "kept", "background", "distance"]
+"""What a value is: overlap with the evidence, share on the distractor, accuracy on the top pixels, on whole images or on what masks leave,
+share of the pixels kept, agreement before a named background, or distance of probabilities."""
+PROPORTIONS: frozenset[Kind] = frozenset({"top pixels", "whole", "erased", "background"})
+"""Kinds that are 0 or 1 on each image."""
 IOU, WHITE, KEEP = "IoU", "IoU, white pixels", "keep {:g} %"
 MASK, PLAIN_MASK = "mask", "mask, without edges"
 """A recipe's own mask, and the same before it is drawn along the image's edges, where the recipe does so."""
+BASES_MASK, ANOTHER_MASK, SHAPE_ALONE = "mask, f_b", "another image's mask", "the mask's shape alone"
+"""What is kept before other backgrounds beside the mask itself: judged by the baseline, and the two controls."""
 _COLOUR = DatasetMean((0.527, 0.447, 0.403))
 """What the authors' pixel perturbation fills with."""
+EVIDENCE_ALONE = "evidence alone"
+BASELINE = "f_b"
+"""What the tables call the baseline."""
 WIDE = "wide colours"
 """Said of agreement before the colours that were tuned with; the authors' evaluation draws them ten times closer to their mean."""
 _FAINT = 0.1
@@ -64,14 +83,53 @@ def faint(background: Background, channels: int) -> Background:
     return replace(background, std=tuple(_FAINT * one for one in background.std or usual))
 
 
+@dataclass(frozen=True)
+class ScoreName:
+    """What a value is.
+
+    Attributes:
+        label: What tables call it.
+        kind: What it is.
+        background: What was behind, of agreement before a named background.
+    """
+
+    label: str
+    kind: Kind
+    background: str = ""
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Whose maps a value is of.
+
+    Attributes:
+        label: What tables call them.
+        maker: What tables call what made them, before any refinement.
+        finer: Whether they are drawn along the images' edges afterwards, by a filter that asks no model.
+    """
+
+    label: str
+    maker: str
+    finer: bool = False
+
+    @classmethod
+    def of(cls, name: str, finer: bool = False) -> Attribution:
+        """Maps of this name, as they are made or refined."""
+        return cls(refined(name) if finer else name, name, finer)
+
+
 def refined(name: str) -> str:
     """What the tables call an attribution that is drawn along the images' edges."""
     return f"{name}, refined"
 
 
+_NO_MAP = Attribution("", "")
+"""Of whole images no map takes part."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScoredStudy(Study):
-    """What the studies of this paper share: tables "scores" (image, attribution, measure, value) and "costs".
+    """What the studies of this paper share: tables "scores" (a row for each value, see `rows`) and "costs".
 
     Attributes:
         keep: Shares of the pixels that pixel perturbation keeps.
@@ -105,19 +163,20 @@ class ScoredStudy(Study):
         told = {"keep": list(self.keep), "white": self.white}
         return record(asked.model, self.explainers, (), asked.data, asked.source.indices, asked.seed, told)
 
-    def located(self, block: Block, name: str, maps: Tensor, explainer: Explainer) -> Iterator[pl.DataFrame]:
+    def located(self, block: Block, whose: Attribution, maps: Tensor, explainer: Explainer) -> Iterator[pl.DataFrame]:
         """Scores of maps: overlap with the truth, share on the distractor, accuracy on the top pixels."""
-        case, measures = _judged(block), dict[str, Measure]()
+        case, measures = _judged(block), dict[ScoreName, Measure]()
         if case.truth is not None:
-            measures[IOU] = MaskIoU()
+            measures[ScoreName(IOU, "overlap")] = MaskIoU(order="magnitude")
         if case.distractor is not None:
-            measures["on distractor"] = DistractorShare()
-        measures |= {KEEP.format(100 * share): KeepTop(share, _COLOUR) for share in self.keep}
+            measures[ScoreName("on distractor", "distractor")] = DistractorShare()
+        measures |= {ScoreName(KEEP.format(100 * share), "top pixels"): KeepTop(share, _COLOUR) for share in self.keep}
         for measure, one in measures.items():
-            yield rows(block, name, {measure: one.evaluate(case, [maps], [explainer])[0]})
+            yield rows(block, whose, {measure: one.evaluate(case, [maps], [explainer])[0]})
         if self.white:
             bright = (case.images.sum(1, keepdim=True) >= _BRIGHT) & ~_of(case.distractor, case.images)
-            yield rows(block, name, {WHITE: MaskIoU().evaluate(replace(case, truth=bright), [maps], [explainer])[0]})
+            found = MaskIoU(order="magnitude").evaluate(replace(case, truth=bright), [maps], [explainer])[0]
+            yield rows(block, whose, {ScoreName(WHITE, "white overlap"): found})
 
 
 @dataclass(frozen=True)
@@ -134,9 +193,9 @@ class MapsStudy(ScoredStudy):
             maps, cost = timed(asked.model, lambda explainer=explainer, case=case: _maps(explainer, case))  # type: ignore[misc]
             name = short(explainer)
             costs.append({"attribution": name, "images": len(maps), **cost})
-            found += self.located(block, name, maps, explainer)
+            found += self.located(block, Attribution.of(name), maps, explainer)
             finer = Refined(explainer)
-            found += self.located(block, refined(name), finer.along(maps, case.images), finer)
+            found += self.located(block, Attribution.of(name, finer=True), finer.along(maps, case.images), finer)
             tell((number + 1) * len(block.rows) // len(self.explainers))
         found += _alone(block, asked.model)
         return Kept({"scores": pl.concat(found), "costs": pl.DataFrame(costs)})
@@ -174,27 +233,33 @@ class MasksStudy(ScoredStudy):
         # The recipe's own mask is judged by everything; the other form by its place alone.
         edges = self.explainer.edges
         masks, other = (drawn_masks(learned, case.images, one) for one in (edges, not edges))
-        found = [*self.located(block, MASK, masks, self.explainer)]
-        found += self.located(block, PLAIN_MASK if edges else refined(MASK), other, replace(self.explainer, edges=not edges))
+        own, form = Attribution.of(MASK), Attribution(PLAIN_MASK, MASK) if edges else Attribution.of(MASK, finer=True)
+        found = [*self.located(block, own, masks, self.explainer)]
+        found += self.located(block, form, other, replace(self.explainer, edges=not edges))
         wanted, labels = self.base.predict(case.images), _judged(block).targets
         halves = (masks >= 0.5).float()
         whole = case.logits.argmax(1)
-        values = {"agreement, images": whole == wanted, "accuracy, images": whole == labels, "kept": halves.mean((1, 2, 3))}
+        values = {
+            ScoreName("agreement, images", "whole"): whole == wanted,
+            ScoreName("accuracy, images", "whole"): whole == labels,
+            ScoreName("kept", "kept"): halves.mean((1, 2, 3)),
+        }
         behind = {"": faint(self.behind, case.images.shape[1]), f", {WIDE}": self.behind}
         for kind, left in (("rounded", halves), ("soft", masks)):
             for measure, targets in (("agreement", wanted), ("accuracy", labels)):
                 for end, agreed in self._erased(model, case, left, targets, behind).items():
-                    values[f"{measure}, {kind} masks{end}"] = agreed
-        found.append(rows(block, MASK, values))
+                    values[ScoreName(f"{measure}, {kind} masks{end}", "erased")] = agreed
+        found.append(rows(block, own, values))
         flat = case.images.mean((2, 3), keepdim=True).expand_as(case.images)
         for what, judge, images, left in (
-            ("mask", model, case.images, halves),
-            ("mask, f_b", self.base, case.images, halves),
-            ("another image's mask", model, case.images, halves.roll(1, 0)),
-            ("the mask's shape alone", model, flat, halves),
+            (MASK, model, case.images, halves),
+            (BASES_MASK, self.base, case.images, halves),
+            (ANOTHER_MASK, model, case.images, halves.roll(1, 0)),
+            (SHAPE_ALONE, model, flat, halves),
         ):
             erased = self._erased(judge, replace(case, images=images, outputs=None), left, wanted, self.backgrounds)
-            found.append(rows(block, what, {f"before {name}": value for name, value in erased.items()}))
+            before = {ScoreName(f"before {name}", "background", name): value for name, value in erased.items()}
+            found.append(rows(block, Attribution(what, MASK), before))
         found += _alone(block, model)
         return Kept({"scores": pl.concat(found), "costs": pl.DataFrame([{"attribution": MASK, "images": len(masks), **cost}])})
 
@@ -208,10 +273,10 @@ class ClassesStudy(ScoredStudy):
     """Classes of whole images: right by the labels, and as the baseline, which is the model asked about, has them.
 
     Attributes:
-        others: The tuned models by name.
+        others: The tuned models by recipe and seed.
     """
 
-    others: Mapping[str, Classifier] = field(default_factory=dict)
+    others: Mapping[tuple[str, int], Classifier] = field(default_factory=dict)
 
     @property
     def explainers(self) -> tuple[Explainer, ...]:
@@ -219,25 +284,37 @@ class ClassesStudy(ScoredStudy):
         return ()
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
-        """See `Study.block`."""
+        """See `Study.block`; its scores have columns of the model and the seed."""
         del asked, tell
         wanted, labels = block.case.logits.argmax(1), _judged(block).targets
-        found = [rows(block, "f_b", {"accuracy": wanted == labels})]
-        for name, model in self.others.items():
+        accuracy, agreement = ScoreName("accuracy", "whole"), ScoreName("agreement", "whole")
+        found = [_of_model(rows(block, _NO_MAP, {accuracy: wanted == labels}), BASELINE, 0)]
+        for (name, seed), model in self.others.items():
             own = model.predict(block.case.images)
-            found.append(rows(block, name, {"accuracy": own == labels, "agreement": own == wanted}))
+            found.append(_of_model(rows(block, _NO_MAP, {accuracy: own == labels, agreement: own == wanted}), name, seed))
         return Kept({"scores": pl.concat(found), "costs": pl.DataFrame({"attribution": ["classes"], "images": [len(labels)]})})
 
 
-def rows(block: Block, attribution: str, values: Mapping[str, Tensor]) -> pl.DataFrame:
-    """Values (n,) by measure as a long table."""
+def rows(block: Block, whose: Attribution, values: Mapping[ScoreName, Tensor]) -> pl.DataFrame:
+    """Values (n,) as a long table: image, attribution, maker, finer, measure, kind, background, value."""
     image = block.case.index.cpu().numpy()
     return pl.concat(
         pl.DataFrame({"image": image, "value": value.double().cpu().numpy()}).select(
-            "image", pl.lit(attribution).alias("attribution"), pl.lit(measure).alias("measure"), "value"
+            "image",
+            pl.lit(whose.label).alias("attribution"),
+            pl.lit(whose.maker).alias("maker"),
+            pl.lit(whose.finer).alias("finer"),
+            pl.lit(what.label).alias("measure"),
+            pl.lit(what.kind).alias("kind"),
+            pl.lit(what.background).alias("background"),
+            "value",
         )
-        for measure, value in values.items()
+        for what, value in values.items()
     )
+
+
+def _of_model(table: pl.DataFrame, name: str, seed: int) -> pl.DataFrame:
+    return table.select(pl.lit(name).alias("model"), pl.lit(seed).alias("seed"), pl.all())
 
 
 def timed(model: Classifier, make: Callable[[], Tensor]) -> tuple[Tensor, dict[str, Any]]:
@@ -265,7 +342,7 @@ def _alone(block: Block, model: Classifier) -> list[pl.DataFrame]:
         return []
     there = case.truth.flatten(1).any(1)
     apart = (probabilities(model, case.images) - probabilities(model, case.images * case.truth)).abs().sum(1)
-    return [rows(block, "evidence alone", {"L1": torch.where(there, apart, torch.nan)})]
+    return [rows(block, Attribution(EVIDENCE_ALONE, ""), {ScoreName("L1", "distance"): torch.where(there, apart, torch.nan)})]
 
 
 def _of(mask: Tensor | None, images: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from assay.core.environment import code, machine, packages
 from assay.core.files import replacing
 from assay.core.progress import Progress, silent
+from assay.errors import SpecError
 from assay.models.classifier import Classifier
 from assay.models.training.training import pick_device
 from assay.papers.diet.presets import diet_preset
@@ -44,16 +45,16 @@ _LEAD = (
     "This study asks whether f_v still is f_b, whether the masks find evidence whose place is known, how the explainers of f_b do "
     "beside them, at what price, and what holds beyond the setting that was tuned for."
 )
-_SECTIONS = (
-    ("Which settings?", ("choice",), ()),
-    ("Is the tuned model still the baseline?", ("faithfulness",), ()),
-    ("Do the masks find the evidence?", ("truth",), ("overlap", "maps")),
-    ("Is the class still seen in the top pixels?", ("pixels",), ()),
-    ("What if the background is another one?", ("backgrounds",), ()),
-    ("What is lost when only the evidence is left?", ("evidence",), ()),
-    ("How the tuning went, and what it cost", ("rounds", "costs"), ()),
-)
-"""Heading, tables and figures of each part of the report."""
+_SECTIONS = {
+    "Which settings?": ("choice",),
+    "Is the tuned model still the baseline?": ("faithfulness",),
+    "Do the masks find the evidence?": ("truth",),
+    "Is the class still seen in the top pixels?": ("pixels",),
+    "What if the background is another one?": ("backgrounds",),
+    "What is lost when only the evidence is left?": ("evidence",),
+    "How the tuning went, and what it cost": ("rounds", "costs"),
+}
+"""Heading and tables of each part of the report; figures name the first table of theirs."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def publish_diet(run: Path, docs: Path, settings: DietSettings) -> Path:
         DataError: A file cannot be read or written.
     """
     stem = f"diet-{settings.dataset}" + ("" if settings.preset == "small" else f"-{settings.preset}")
-    shown: dict[str, Sequence[str]] = {name: () for _, names, _ in _SECTIONS for name in names}
+    shown: dict[str, Sequence[str]] = {name: () for names in _SECTIONS.values() for name in names}
     shown["truth"] = ("overlap",)  # The other figures have images of the data in them.
     return publish_study(run, docs, stem, lambda said: _head(said, settings), shown, ("variants", "methods"))
 
@@ -167,7 +168,17 @@ def _forms(settings: DietSettings, device: torch.device | str | None) -> list[Da
     forms = [DataForm(settings, name, pick_device(device)) for name in settings.variants]
     for form in forms:
         form.check()
+    _check_counts(settings, forms)
     return forms
+
+
+def _check_counts(settings: DietSettings, forms: Sequence[DataForm]) -> None:
+    """Raise SpecError where more images are asked for than there are; what the preset takes is cut down to them."""
+    usual = diet_preset(settings.dataset, settings.preset, settings.seed)
+    for name, part in (("tune_images", "tune"), ("scored_images", "test"), ("counted_images", "test")):
+        asked, least = getattr(settings, name), min((form.data[part] for form in forms), key=len)
+        if asked > len(least) and asked != getattr(usual, name):
+            raise SpecError(f"{name.replace('_', '-')} {asked} is more than the {len(least)} images of {least.name} {least.split}")
 
 
 def _flat(settings: DietSettings, file: Path | None) -> dict[str, Any]:
@@ -197,7 +208,8 @@ def _write(settings: DietSettings, found: Sequence[Found], seconds: Mapping[str,
     long = pl.concat(one.long.select(pl.lit(one.variant).alias("variant"), pl.all()) for one in found)
     made, said = diet_tables(found, long, seconds), diet_verdict(found)
     files = write_tables(made, run.folder)
-    drawn, pictures = write_drawings(list(_drawings(found, long)), run.folder)
+    drawings = _drawings(found, long)
+    drawn, pictures = write_drawings(drawings, run.folder)
     with replacing(run.folder / "values.parquet") as draft:
         long.write_parquet(draft)
     files.append(put_file(run.folder, RESULTS, (json.dumps({"verdict": [asdict(one) for one in said]}, indent=2) + "\n").encode()))
@@ -215,10 +227,10 @@ def _write(settings: DietSettings, found: Sequence[Found], seconds: Mapping[str,
                 "",
                 (
                     *(grids[name] for name in names if name in grids),
-                    *(picture for name, picture in pictures.items() if name.startswith(figures)),
+                    *(pictures[one.name] for one in drawings if one.section in names),
                 ),
             )
-            for heading, names, figures in _SECTIONS
+            for heading, names in _SECTIONS.items()
             if any(name in grids for name in names)
         ),
         settings={key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.model_dump(mode="json").items()},
@@ -242,12 +254,11 @@ def _drawings(found: Sequence[Found], long: pl.DataFrame) -> Sequence[Drawing]:
     overlaps = long.filter((pl.col("measure") == IOU) & (pl.col("part") == "test"))
     if overlaps.height:
         words = "Overlap (IoU) of each map's top pixels with the known evidence, test images; 95 % intervals. Masks as diamonds."
-        made.append(Drawing("overlap", words, partial(_overlap, summary(overlaps)), False))
+        made.append(Drawing("overlap", words, partial(_overlap, summary(overlaps)), False, "truth"))
     for one in found:
         end, of = (f"-{one.variant.replace(' ', '-')}", f" ({one.variant})") if len(found) > 1 else ("", "")
-        made.append(
-            Drawing(f"maps{end}", f"Test images{of}, the evidence outlined, with masks and the baseline's maps.", partial(_maps, one), True)
-        )
+        words = f"Test images{of}, the evidence outlined, with masks and the baseline's maps."
+        made.append(Drawing(f"maps{end}", words, partial(_maps, one), True, "truth"))
     return made
 
 

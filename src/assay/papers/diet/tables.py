@@ -11,8 +11,8 @@ import polars as pl
 from assay.core.registry import short
 from assay.measure.localisation import overlaps
 from assay.papers.diet.choose import agreement_low
-from assay.papers.diet.scores import IOU, MASK, PLAIN_MASK, WHITE, refined
-from assay.papers.diet.work import BASELINE, Found
+from assay.papers.diet.scores import BASELINE, EVIDENCE_ALONE, IOU, MASK, PLAIN_MASK, PROPORTIONS, WHITE
+from assay.papers.diet.work import Found
 from assay.report.export import Table, wide
 from assay.stats.intervals import Interval, means, share
 from assay.tune.simplify import drawn_masks
@@ -20,7 +20,6 @@ from assay.tune.simplify import drawn_masks
 __all__ = ["diet_tables", "images", "interval", "summary", "values"]
 
 KEYS = ("variant", "part", "model", "attribution", "measure")
-_SHARES = ("accuracy", "agreement", "before", "keep")
 
 
 def values(long: pl.DataFrame, **wanted: str) -> pl.DataFrame:
@@ -38,7 +37,7 @@ def interval(rows: pl.DataFrame) -> Interval:
     """Mean over images and its interval; Wilson's where each value of one seed is 0 or 1."""
     each = images(rows)
     known = each[np.isfinite(each)]
-    if rows["seed"].n_unique() == 1 and str(rows["measure"][0]).startswith(_SHARES) and len(known) and np.isin(known, (0, 1)).all():
+    if rows["seed"].n_unique() == 1 and rows["kind"][0] in PROPORTIONS and len(known) and np.isin(known, (0, 1)).all():
         return share(round(float(known.sum())), len(known))
     return means(each[:, None])[0]
 
@@ -99,7 +98,7 @@ def _choice(found: Sequence[Found]) -> Table:
 
 def _faithful(long: pl.DataFrame) -> Table:
     whole = values(long, attribution="").with_columns(pl.col("measure") + ", " + pl.col("part") + ", %")
-    left = long.filter((pl.col("attribution") == MASK) & (pl.col("measure").str.contains(" masks") | (pl.col("measure") == "kept")))
+    left = long.filter((pl.col("attribution") == MASK) & pl.col("kind").is_in(("erased", "kept")))
     rows = pl.concat([whole, left.with_columns(pl.col("measure") + ", %")])
     found = summary(
         rows.with_columns(measure=pl.col("measure").str.replace("kept, %", "kept by rounded masks, %")),
@@ -122,17 +121,17 @@ def _truth(found: Sequence[Found], long: pl.DataFrame) -> Table:
         return Table("truth", "", "", pl.DataFrame())
     frame = wide(summary(rows), ("variant", "model", "attribution"), "measure")
     costs = {
-        (one.variant, row["model"], name): row
+        (one.variant, row["model"], row["attribution"]): row
         for one in found
         for row in one.costs.group_by("model", "attribution").agg(pl.col("images", "seconds", "passes").sum()).iter_rows(named=True)
-        for name in (row["attribution"], refined(row["attribution"]), *([PLAIN_MASK] if row["attribution"] == MASK else []))
     }
     overlaps = values(rows, measure=IOU)
     known = overlaps.filter(pl.col("value").is_not_nan()).group_by("variant", "image").len().select("variant", "image")
     flat = overlaps.join(known, on=["variant", "image"]).group_by("variant", "model", "attribution").agg(pl.col("value").is_nan().sum())
     unranked = {(row[0], row[1], row[2]): row[3] for row in flat.iter_rows()}
     keys = list(frame.select("variant", "model", "attribution").iter_rows())
-    each = [costs[key] for key in keys]
+    makers = dict(rows.select("attribution", "maker").unique().iter_rows())
+    each = [costs[variant, model, makers[name]] for variant, model, name in keys]
     frame = frame.with_columns(
         pl.Series("flat maps", [unranked[key] for key in keys]),
         pl.Series("passes an image", [row["passes"] / row["images"] for row in each]),
@@ -151,7 +150,7 @@ def _truth(found: Sequence[Found], long: pl.DataFrame) -> Table:
 
 
 def _pixels(long: pl.DataFrame) -> Table:
-    rows = long.filter(pl.col("measure").str.starts_with("keep ")).with_columns(pl.col("measure") + ", accuracy %")
+    rows = values(long, kind="top pixels").with_columns(pl.col("measure") + ", accuracy %")
     found = summary(rows)
     return Table(
         "pixels",
@@ -163,7 +162,7 @@ def _pixels(long: pl.DataFrame) -> Table:
 
 
 def _backgrounds(long: pl.DataFrame) -> Table:
-    rows = long.filter(pl.col("measure").str.starts_with("before ")).with_columns(pl.col("measure") + ", %")
+    rows = values(long, kind="background").with_columns(pl.col("measure") + ", %")
     found = summary(rows)
     return Table(
         "backgrounds",
@@ -176,7 +175,7 @@ def _backgrounds(long: pl.DataFrame) -> Table:
 
 
 def _alone(long: pl.DataFrame) -> Table:
-    found = summary(values(long, attribution="evidence alone"), ("variant", "model", "measure"))
+    found = summary(values(long, attribution=EVIDENCE_ALONE), ("variant", "model", "measure"))
     return Table(
         "evidence",
         "What the models lose when only the known evidence is left (the authors' verifiability, from their code).",
@@ -229,7 +228,8 @@ def _costs(found: Sequence[Found], seconds: Mapping[str, float]) -> Table:
             if row["model"] == BASELINE or row["seed"] == 0:
                 name = f"{row['model']}: {row['attribution']} of {row['images']} images"
                 rows.append({"variant": one.variant, "what": name, "passes": row["passes"], "minutes": row["seconds"] / 60})
-    rows += [{"variant": "", "what": name, "passes": None, "minutes": value / 60} for name, value in seconds.items() if "train" in name]
+    trained = [one.trained for one in found if one.trained in seconds]
+    rows += [{"variant": "", "what": name, "passes": None, "minutes": seconds[name] / 60} for name in trained]
     frame = (
         pl.DataFrame(rows, infer_schema_length=None).group_by("variant", "what", maintain_order=True).agg(pl.col("passes", "minutes").sum())
     )

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from assay.papers.diet.choose import LEAST_AGREEMENT
-from assay.papers.diet.scores import IOU, MASK, PLAIN_MASK, WIDE, refined
+from assay.papers.diet.scores import ANOTHER_MASK, BASELINE, BASES_MASK, IOU, MASK, PLAIN_MASK, SHAPE_ALONE, WIDE, refined
 from assay.papers.diet.tables import images, interval, values
-from assay.papers.diet.work import BASELINE, Found
+from assay.papers.diet.work import Found
 from assay.report.page import Sentence
 from assay.report.text import plural
 from assay.stats.intervals import LEVEL, Interval, Moments, listed, means
@@ -129,9 +129,8 @@ def _located(found: Found, method: str) -> list[Sentence]:
     if overlaps.is_empty():
         return []
     base = values(overlaps, model=BASELINE)
-    names = [str(name) for name in base["attribution"].unique(maintain_order=True)]
-    finer = refined("")
-    raw = [name for name in names if not name.endswith(finer)]
+    makers = dict(base.select("attribution", "maker").unique(maintain_order=True).iter_rows())
+    names, raw = list(makers), base.filter(~pl.col("finer"))["attribution"].unique(maintain_order=True).to_list()
     passes = _passes(found)
     said = []
     edges = found.finals[method][0].diet.edges
@@ -151,7 +150,7 @@ def _located(found: Found, method: str) -> list[Sentence]:
             continue
         if worse:
             listed_ = _listed(
-                f"{one.rival} ({-one.difference.mean:.2f} more, {passes[BASELINE, _plain(one.rival)]:.0f} passes)" for one in worse
+                f"{one.rival} ({-one.difference.mean:.2f} more, {passes[BASELINE, makers[one.rival]]:.0f} passes)" for one in worse
             )
             told += f": better located than the masks is {listed_}" if len(worse) == 1 else f": better located than the masks are {listed_}"
         if open_:
@@ -178,7 +177,7 @@ def _beside(found: Found, first: str, second: str) -> list[Sentence]:
 
 
 def _robust(found: Found, method: str) -> list[Sentence]:
-    rows = found.long.filter((pl.col("model") == method) & pl.col("measure").str.starts_with("before "))
+    rows = values(found.long, model=method, kind="background")
     if rows.is_empty():
         return []
     background = found.finals[method][0].diet.background
@@ -186,11 +185,11 @@ def _robust(found: Found, method: str) -> list[Sentence]:
     kept = images(values(found.long, model=method, attribution=MASK, measure=f"agreement, rounded masks, {WIDE}"))
     others = {
         what: {
-            str(name).removeprefix("before "): images(values(rows, attribution=what, measure=str(name)))
-            for name in rows["measure"].unique(maintain_order=True)
-            if str(name).removeprefix("before ") not in {"OtherImages", *tuned_with}
+            str(name): images(values(rows, attribution=what, background=str(name)))
+            for name in rows["background"].unique(maintain_order=True)
+            if name not in {"OtherImages", *tuned_with}
         }
-        for what in (MASK, "mask, f_b")
+        for what in (MASK, BASES_MASK)
     }
     if not others[MASK]:
         return []
@@ -200,7 +199,7 @@ def _robust(found: Found, method: str) -> list[Sentence]:
         f"With everything outside the mask erased, {method}'s model keeps the class of {kept.mean():.1%} of test images before the "
         f"background it was tuned with, and of {others[MASK][worst].mean():.1%} before {worst}, the worst of the others: a "
         f"difference of {-100 * lost.mean:+.1f} points ({-100 * lost.high:+.1f} to {-100 * lost.low:+.1f}); "
-        f"the baseline of {others['mask, f_b'][worst].mean():.1%} there"
+        f"the baseline of {others[BASES_MASK][worst].mean():.1%} there"
     )
     if lost.high <= MOVED:
         return [Sentence("good", f"{text}. The robustness carries over to backgrounds that it was not tuned with.")]
@@ -210,8 +209,7 @@ def _robust(found: Found, method: str) -> list[Sentence]:
 
 
 def _controls(found: Found, method: str) -> list[Sentence]:
-    rows = found.long.filter((pl.col("model") == method) & pl.col("measure").str.starts_with("before "))
-    rows = rows.filter(pl.col("attribution").is_in(("another image's mask", "the mask's shape alone")))
+    rows = values(found.long, model=method, kind="background").filter(pl.col("attribution").is_in((ANOTHER_MASK, SHAPE_ALONE)))
     if rows.is_empty():
         return []
     found_ = [(interval(one), names) for names, one in rows.group_by("attribution", "measure", maintain_order=True)]
@@ -237,10 +235,6 @@ def _unread(found: Found) -> list[Sentence]:
 def _passes(found: Found) -> dict[tuple[str, str], float]:
     sums = found.costs.group_by("model", "attribution").agg(pl.col("images", "passes").sum())
     return {(row["model"], row["attribution"]): row["passes"] / row["images"] for row in sums.iter_rows(named=True)}
-
-
-def _plain(name: str) -> str:
-    return name.removesuffix(refined(""))
 
 
 def _on_the_worst(seeds: Sequence[int]) -> str:

@@ -25,7 +25,7 @@ from assay.models.nets.architecture import Architecture
 from assay.models.training.recipe import Recipe
 from assay.papers.diet.choose import choose_setting as taken
 from assay.papers.diet.networks import TunedPixelNet, classifier, given, passes, trained, tuned_pixel_net
-from assay.papers.diet.scores import ClassesStudy, MapsStudy, MasksStudy, ScoredStudy
+from assay.papers.diet.scores import BASELINE, ClassesStudy, MapsStudy, MasksStudy, ScoredStudy
 from assay.papers.diet.settings import DietSettings, Variant
 from assay.papers.paper import Job, Paper
 from assay.study.study import Asked, run
@@ -36,10 +36,8 @@ from assay.tune.network import PixelNet
 from assay.tune.schedules import Converged, Stop
 from assay.tune.simplify import grid_cells, upsampling
 
-__all__ = ["BASELINE", "DataForm", "Found"]
+__all__ = ["DataForm", "Found"]
 
-BASELINE = "f_b"
-"""What the tables call the baseline."""
 _READ = 256
 _USUAL = 10
 """Model epochs that are expected where a rule on the loss ends them."""
@@ -54,7 +52,7 @@ class Found:
         tried: For each recipe what its settings came to, on the first seed.
         best: For each recipe the number of the one taken.
         finals: For each recipe what that one came to, seed by seed.
-        long: Every value: part, model, seed, image, attribution, measure, value.
+        long: Every value: part, model, seed, and the columns of `assay.papers.diet.scores.rows`.
         costs: Of maps of test images: model, seed, attribution, images, seconds, passes.
         most_frequent: Share of the scored images in the class that the baseline gives most.
         maps: Maps (G, 1, H, W) of the first scored images, by name: the recipes' masks, then the baseline's explainers.
@@ -62,6 +60,7 @@ class Found:
         test: The scored test images.
         data: The data sets by part.
         unread: Files that could not be read.
+        trained: The job that trained the baseline, where one did.
     """
 
     variant: str
@@ -76,6 +75,7 @@ class Found:
     test: Batch
     data: Mapping[str, Dataset]
     unread: tuple[str, ...]
+    trained: str
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class DataForm:
             )
             scored.append(self._scored(paper, "masks", (method, seed), judge, masks, test))
         classes = self._classes(
-            paper, base, {f"{method} {seed}": classifier(finals[method][seed].net, Classifier(base)) for method, seed in models}
+            paper, base, {(method, seed): classifier(finals[method][seed].net, Classifier(base)) for method, seed in models}
         )
         return Found(
             variant=self.name,
@@ -246,6 +246,7 @@ class DataForm:
             test=test,
             data=self.data,
             unread=(*unread, *(error.name for error in test.errors)),
+            trained=self._job("train"),
         )
 
     def _drawn(self, base: Classifier, masks: Mapping[str, tuple[Classifier, Explainer]], test: Batch) -> dict[str, Tensor]:
@@ -273,18 +274,15 @@ class DataForm:
         scores = pl.read_parquet(folder / "scores.parquet").select(pl.lit("test").alias("part"), *keys, pl.all())
         return scores, pl.read_csv(folder / "costs.csv").select(*keys, pl.all())
 
-    def _classes(self, paper: Paper, base: PixelNet, others: Mapping[str, Classifier]) -> list[pl.DataFrame]:
+    def _classes(self, paper: Paper, base: PixelNet, others: Mapping[tuple[str, int], Classifier]) -> list[pl.DataFrame]:
         """Classes of many whole images, in float32."""
         found = []
         for part in [part for part in ("test", "reversed") if part in self.data]:
             images = read(self.data[part], self.splits[part])
             study = ClassesStudy(others=others)
             folder = self._run(paper, self._job("classes", part), Classifier(base), study, images, _READ)
-            rows = pl.read_parquet(folder / "scores.parquet").with_columns(pl.lit(part).alias("part"), pl.col("attribution").alias("name"))
-            for name, one in rows.group_by("name", maintain_order=True):
-                method, _, seed = str(name[0]).rpartition(" ") if name[0] != BASELINE else (BASELINE, "", "0")
-                keys = [pl.lit(method).alias("model"), pl.lit(int(seed)).alias("seed")]
-                found.append(one.select("part", *keys, "image", pl.lit("").alias("attribution"), "measure", "value"))
+            rows = pl.read_parquet(folder / "scores.parquet")
+            found += [one.select(pl.lit(part).alias("part"), pl.all()) for one in rows.partition_by("model", "seed", maintain_order=True)]
         return found
 
     def _run(self, paper: Paper, name: str, model: Classifier, study: ScoredStudy, images: Batch, block: int) -> Path:

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from assay.core.registry import build, short
-from assay.explain.base import Explainer
 from assay.explain.smooth import SmoothGrad
-from assay.measure.robustness import LocalLipschitz
 from assay.models.sources.trainings import TWINS, is_robust
-from assay.papers.robustness.networks import GRADED
-from assay.papers.robustness.printed import PRINTED_EXPLAINERS, RANKS, TABLE_1, named
+from assay.papers.robustness.cells import PAPERS, images_by, is_faithful, widths
+from assay.papers.robustness.printed import PAPER_NAMES, PRINTED_EXPLAINERS, RANKS, TABLE_1
 from assay.report.text import number
 from assay.stats.intervals import LEVEL, Moments
 from assay.stats.shape import Inside, inside, rank_correlation
 from assay.stats.tests import holm
 from assay.stats.trends import trend
-from assay.study.audit.standard import PAPER_EXPLAINERS
 
-__all__ = ["CLAIM_RULES", "PAPERS", "Claim", "claims", "distinct_cells", "images_by", "is_faithful", "is_graded", "is_lipschitz", "widths"]
+__all__ = ["CLAIM_RULES", "Claim", "claims"]
 
 Agrees = Literal["yes", "no", "undecided", "not run"]
 CLAIM_RULES = (
@@ -40,9 +36,6 @@ CLAIM_RULES = (
     "inner width; yes when every network supports it, no when one refutes it. Figure 6: the same across the explainers in order of "
     "their constants. Else undecided."
 )
-PAPERS = short(LocalLipschitz())
-"""The local Lipschitz constant as the paper measures it: 50 draws."""
-_SG = short(PAPER_EXPLAINERS[3])
 _GRADIENTS = tuple(name for name, rank in zip(PRINTED_EXPLAINERS, RANKS["standard"], strict=True) if rank == 1.0)
 """Those whose correlation over the backbones the paper prints as 1."""
 
@@ -64,63 +57,21 @@ class Claim:
     agrees: Agrees
 
 
-def distinct_cells(values: pl.DataFrame) -> pl.DataFrame:
-    """Values with each cell once: what several parts measured of the same images is the same."""
-    return values.unique(["network", "output", "explainer", "measure", "image"], keep="first", maintain_order=True)
-
-
-def is_graded() -> pl.Expr:
-    """Rows of figure 3's networks."""
-    return pl.col("network").str.contains(GRADED, literal=True)
-
-
-def is_lipschitz() -> pl.Expr:
-    """Rows of local Lipschitz constants."""
-    return pl.col("measure").str.starts_with("LocalLipschitz")
-
-
-def is_faithful(similarity: str) -> pl.Expr:
-    """Rows of marginal contributions by a similarity, which is in no spec where it is the default."""
-    usual = ~pl.col("measure").str.contains("similarity")
-    given = pl.col("measure").str.contains(f"similarity='{similarity}'")
-    return pl.col("measure").str.starts_with("MarginalContribution") & ((usual | given) if similarity == "inverse_l2" else given)
-
-
-def images_by(rows: pl.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """(images, columns) of one network's values of the named explainers; images that all of them have."""
-    wide = rows.filter(pl.col("explainer").is_in(list(columns))).pivot(on="explainer", index="image", values="value")
-    if not set(columns) <= set(wide.columns):
-        return np.empty((0, len(columns)))
-    found: np.ndarray = wide.select(columns).drop_nulls().to_numpy()
-    return found
-
-
-def widths(specs: Sequence[str]) -> dict[float, str]:
-    """Specs of the gradient and of SmoothGrad by their width, ascending."""
-    found = {0.0: "Gradient"} if "Gradient" in specs else {}
-    for spec in specs:
-        one = build(spec, Explainer) if spec.startswith("SmoothGrad") else None
-        if isinstance(one, SmoothGrad):
-            found[one.sigma] = spec
-    return dict(sorted(found.items()))
-
-
 def claims(values: pl.DataFrame) -> list[Claim]:
     """All lines.
 
     Args:
-        values: As `cells` gives them.
+        values: As `distinct_cells` gives them.
     """
-    own = values.filter((pl.col("output") == "probability") & ~is_graded())
-    usual = (pl.col("explainer") == _SG) | ~pl.col("explainer").str.starts_with("SmoothGrad")
-    table = own.filter((pl.col("measure") == PAPERS) & usual)
-    doses = values.filter((pl.col("output") == "probability") & is_graded() & (pl.col("measure") == PAPERS) & usual)
+    of_class = values.filter(output="probability")
+    own, papers = of_class.filter(graded=False), of_class.filter(pl.col("usual"), measure=PAPERS)
+    table, doses = papers.filter(graded=False), papers.filter(graded=True)
     return [
         _above(table),
         *_orders(table),
         *_backbones(table),
         _doses(doses),
-        _falls(own.filter(is_lipschitz())),
+        _falls(own.filter(statistic="lipschitz")),
         *(_optimum(own.filter(is_faithful(one)), one) for one in ("inverse_l2", "pearson", "spearman")),
         *(_across(table, own.filter(is_faithful(one)), one) for one in ("inverse_l2", "pearson", "spearman")),
     ]
@@ -134,9 +85,8 @@ def _above(table: pl.DataFrame) -> Claim:
     up, down, cell = [], [], 0
     for name in _networks(table):
         twin = f"{name}{TWINS}"
-        for explainer in table.filter(pl.col("network") == twin)["explainer"].unique(maintain_order=True):
-            if named(explainer) is None:
-                continue
+        twins = table.filter(pl.col("network") == twin, pl.col("method").is_in(PRINTED_EXPLAINERS))
+        for explainer in twins["explainer"].unique(maintain_order=True):
             pair = [table.filter((pl.col("network") == one) & (pl.col("explainer") == explainer)) for one in (name, twin)]
             joined = pair[0].join(pair[1], on="image", suffix="_twin")
             with np.errstate(divide="ignore"):
@@ -153,8 +103,8 @@ def _above(table: pl.DataFrame) -> Claim:
 
 
 def _means(rows: pl.DataFrame) -> dict[str, float]:
-    found = {named(spec): value for spec, value in rows.group_by("explainer", maintain_order=True).agg(pl.col("value").mean()).iter_rows()}
-    return {name: value for name, value in found.items() if name is not None}
+    known = rows.filter(pl.col("method").is_in(PRINTED_EXPLAINERS))
+    return dict(known.group_by("method", maintain_order=True).agg(pl.col("value").mean()).iter_rows())
 
 
 def _orders(table: pl.DataFrame) -> Iterator[Claim]:
@@ -191,7 +141,7 @@ def _backbones(table: pl.DataFrame) -> Iterator[Claim]:
 def _together(table: pl.DataFrame) -> tuple[str, Agrees]:
     """How the constants of the explanations go with the models' own over networks: in words, and whether the gradient explainers' do."""
     by = {name: table.filter(pl.col("network") == name) for name in _networks(table)}
-    model = {name: rows.filter(pl.col("explainer") == "score")["value"].to_numpy() for name, rows in by.items()}
+    model = {name: rows.filter(method="model")["value"].to_numpy() for name, rows in by.items()}
     means = {name: _means(rows) for name, rows in by.items()}
     told, rhos, p = [], [], []
     for explainer in PRINTED_EXPLAINERS:
@@ -219,7 +169,7 @@ def _falls(rows: pl.DataFrame) -> Claim:
     found = {}
     for name in _networks(rows):
         own = _widest(rows.filter(pl.col("network") == name))
-        known = widths(own["explainer"].unique().to_list())
+        known = widths(own)
         table = images_by(own, list(known.values())) if len(known) > 2 else np.empty((0, 0))
         if len(table) > 1:
             found[name] = trend(table)
@@ -234,7 +184,7 @@ def _falls(rows: pl.DataFrame) -> Claim:
 
 def _widest(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows of the measure by which most widths were measured."""
-    counts = rows.filter(pl.col("explainer").str.starts_with("SmoothGrad")).group_by("measure").agg(pl.col("explainer").n_unique())
+    counts = rows.filter(method=PAPER_NAMES[SmoothGrad]).group_by("measure").agg(pl.col("explainer").n_unique())
     if counts.is_empty():
         return rows.clear()
     return rows.filter(pl.col("measure") == counts.sort("explainer", "measure")["measure"][-1])
@@ -245,7 +195,7 @@ def _optimum(rows: pl.DataFrame, similarity: str) -> Claim:
     found, best = {}, {}
     for name in _networks(rows):
         own = rows.filter(pl.col("network") == name)
-        known = widths(own["explainer"].unique().to_list())
+        known = widths(own)
         table = images_by(own, list(known.values())) if len(known) > 2 else np.empty((0, 0))
         if len(table) > 1:
             found[name] = inside(table)
@@ -257,13 +207,13 @@ def _across(table: pl.DataFrame, faithful: pl.DataFrame, similarity: str) -> Cla
     said = f"across explainers from least to most robust, faithfulness ({similarity}) rises, then falls"
     found, best = {}, {}
     for name in _networks(table):
-        rows = table.filter((pl.col("network") == name) & (pl.col("explainer") != "score"))
-        constants = rows.group_by("explainer").agg(pl.col("value").mean()).sort("value", descending=True)
-        order = [spec for spec in constants["explainer"] if named(spec) is not None]
+        rows = table.filter(pl.col("network") == name, pl.col("method").is_in(PRINTED_EXPLAINERS))
+        constants = rows.group_by("explainer", "method").agg(pl.col("value").mean()).sort("value", descending=True)
+        order, called = constants["explainer"].to_list(), constants["method"].to_list()
         values = images_by(faithful.filter(pl.col("network") == name), order)
         if len(order) == len(PRINTED_EXPLAINERS) and len(values) > 1:
             found[name] = inside(values)
-            best[name] = named(order[found[name].best])
+            best[name] = called[found[name].best]
     return _supported("Fig. 6", said, found, lambda name: f"best {best[name]}")
 
 

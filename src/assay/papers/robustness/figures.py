@@ -10,8 +10,8 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from assay.papers.files import Drawing
-from assay.papers.robustness.claims import PAPERS, images_by, is_faithful, is_graded, is_lipschitz, widths
-from assay.papers.robustness.printed import PRINTED_EXPLAINERS, named
+from assay.papers.robustness.cells import PAPERS, images_by, is_faithful, widths
+from assay.papers.robustness.printed import PRINTED_EXPLAINERS
 from assay.report.figures.plots import DrawnCurve, curves
 from assay.stats.intervals import means
 
@@ -24,44 +24,43 @@ def figures(values: pl.DataFrame) -> Iterator[Drawing]:
     """All figures, in the order of the paper.
 
     Args:
-        values: Those of the probability, as `assay.papers.robustness.claims.distinct_cells` gives them.
+        values: Those of the probability, as `assay.papers.robustness.cells.distinct_cells` gives them.
     """
-    doses = list(_doses(values.filter(is_graded() & (pl.col("measure") == PAPERS))))
-    values = values.filter(~is_graded())
+    doses = list(_doses(values.filter(graded=True, measure=PAPERS)))
+    values = values.filter(graded=False)
     if doses:
         caption = (
             "After the paper's Fig. 3: the local Lipschitz constants of explanations against that of the model, over networks of one "
             "backbone and graded robustness."
         )
         axis = "local Lipschitz constant of the model"
-        yield Drawing("fig3", caption, partial(curves, {"local Lipschitz constant": doses}, axis, "log"), False)
-    falling = {"local Lipschitz constant": _over_widths(values.filter(is_lipschitz()))}
+        yield Drawing("fig3", caption, partial(curves, {"local Lipschitz constant": doses}, axis, "log"), False, "figures")
+    falling = {"local Lipschitz constant": _over_widths(values.filter(statistic="lipschitz"))}
     if falling["local Lipschitz constant"]:
         caption = "After the paper's Fig. 4: the local Lipschitz constant of SmoothGrad over sigma; bands are 95 % intervals."
-        yield Drawing("fig4", caption, partial(curves, falling, "sigma"), False)
+        yield Drawing("fig4", caption, partial(curves, falling, "sigma"), False, "figures")
     faithful = {one: _over_widths(values.filter(is_faithful(one))) for one in _SIMILARITIES}
     if all(faithful.values()):
         caption = (
             "After the paper's Fig. 5: faithfulness of SmoothGrad over sigma, each network's divided by its largest mean; bands are 95 % "
             "intervals of the means."
         )
-        yield Drawing(
-            "fig5", caption, partial(curves, {name: list(map(_divided, group)) for name, group in faithful.items()}, "sigma"), False
-        )
-    across = {one: list(_across(values.filter(pl.col("measure") == PAPERS), values.filter(is_faithful(one)))) for one in _SIMILARITIES}
+        divided = {name: list(map(_divided, group)) for name, group in faithful.items()}
+        yield Drawing("fig5", caption, partial(curves, divided, "sigma"), False, "figures")
+    across = {one: list(_across(values.filter(measure=PAPERS), values.filter(is_faithful(one)))) for one in _SIMILARITIES}
     if all(across.values()):
         caption = (
             "After the paper's Fig. 6: faithfulness of the six explainers against their local Lipschitz constant, divided by the network's "
             "largest; a line for each network, the most robust explainer on the left."
         )
-        yield Drawing("fig6", caption, partial(_log_curves, across), False)
+        yield Drawing("fig6", caption, partial(_log_curves, across), False, "figures")
 
 
 def _doses(rows: pl.DataFrame) -> Iterator[DrawnCurve]:
-    found = [*rows.group_by("network", "explainer").agg(pl.col("value").mean()).iter_rows()]
-    model = dict(sorted(((name, value) for name, spec, value in found if spec == "score"), key=lambda one: one[1]))
+    found = [*rows.group_by("network", "method").agg(pl.col("value").mean()).iter_rows()]
+    model = dict(sorted(((name, value) for name, method, value in found if method == "model"), key=lambda one: one[1]))
     for explainer in PRINTED_EXPLAINERS:
-        known = {name: value for name, spec, value in found if named(spec) == explainer and name in model}
+        known = {name: value for name, method, value in found if method == explainer and name in model}
         if len(known) > 2:
             order = [name for name in model if name in known]
             yield DrawnCurve(explainer, tuple(model[name] for name in order), tuple(known[name] for name in order))
@@ -74,7 +73,7 @@ def _log_curves(panels: dict[str, list[DrawnCurve]]) -> Figure:
 def _over_widths(rows: pl.DataFrame) -> list[DrawnCurve]:
     found = []
     for (network, _), own in rows.group_by("network", "measure", maintain_order=True):
-        known = widths(own["explainer"].unique().to_list())
+        known = widths(own)
         table = images_by(own, list(known.values()))
         if len(known) > 2 and len(table) > 1:
             ends = means(table)
@@ -91,7 +90,7 @@ def _divided(curve: DrawnCurve) -> DrawnCurve:
 
 def _across(constants: pl.DataFrame, faithful: pl.DataFrame) -> Iterator[DrawnCurve]:
     for (network,), own in faithful.group_by("network", maintain_order=True):
-        specs = [spec for spec in own["explainer"].unique(maintain_order=True) if named(spec) is not None]
+        specs = own.filter(pl.col("method").is_in(PRINTED_EXPLAINERS))["explainer"].unique(maintain_order=True).to_list()
         moved = constants.filter((pl.col("network") == network) & pl.col("explainer").is_in(specs))
         robust = dict(moved.group_by("explainer").agg(pl.col("value").mean()).iter_rows())
         order = sorted((spec for spec in specs if robust.get(spec)), key=lambda spec: robust[spec])

@@ -18,10 +18,12 @@ from assay.models.passes import scores
 from assay.run.record import record
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
 
-__all__ = ["VALUES", "Measured", "Score"]
+__all__ = ["SCORE", "VALUES", "Measured", "Score"]
 
 VALUES = "values"
 """The table: image, explainer, measure, value."""
+SCORE = "score"
+"""What tables call the score itself where explainers stand."""
 
 
 class Score(Explainer):
@@ -71,7 +73,7 @@ class Measured(Study):
         del asked
         case, rows = block.case, []
         if self.score:
-            rows += self._rows(block, ["score"], [Score()], [one for one in self.measure if "explainer" in one.needs])
+            rows += self._rows(block, [SCORE], [Score()], [one for one in self.measure if "explainer" in one.needs])
         # What does not make new maps is asked of all maps at once, whose passes it shares.
         shared = [one for one in self.measure if "explainer" not in one.needs]
         alone = [one for one in self.measure if "explainer" in one.needs]

@@ -11,7 +11,7 @@ from torch import nn
 from assay.errors import SpecError, WeightsError
 from assay.models.sources import checkpoint
 from assay.models.sources.card import Card
-from assay.models.sources.trainings import FIRST, ROBUST, TRAININGS, TWINS, backbone, is_robust, lineage, training_command
+from assay.models.sources.trainings import TRAININGS, TWINS, backbone, is_robust, lineage, training_command
 from assay.papers.settings import Preset
 
 __all__ = ["GRADED", "PaperNetwork", "default_models", "graded_networks", "networks"]
@@ -30,11 +30,13 @@ class PaperNetwork:
         name: What the tables call it.
         net: Takes normalised images.
         card: Its card.
+        graded: Whether it is one of figure 3's.
     """
 
     name: str
     net: nn.Module
     card: Card
+    graded: bool = False
 
     @property
     def backbone(self) -> str:
@@ -46,16 +48,11 @@ class PaperNetwork:
         """Whether it was trained against an adversary."""
         return is_robust(self.name)
 
-    @property
-    def graded(self) -> bool:
-        """Whether it is one of figure 3's."""
-        return GRADED in self.name
-
 
 def default_models(preset: Preset) -> tuple[str, ...]:
     """Names of the networks of a preset: the pairs with a twin in the paper's ball that are shipped, or those of the paper's sizes."""
-    pairs = (name for name in TRAININGS if backbone(name) + TWINS in TRAININGS and not name.endswith((FIRST, ROBUST)))
-    studied = tuple(name for name in pairs if ("-paper" in name) == (preset == "paper"))
+    pairs = [(name, name + TWINS) for name, one in TRAININGS.items() if name + TWINS in TRAININGS and one.preset == preset]
+    studied = tuple(name for pair in pairs for name in pair)
     # Where none is there, all are asked for, and the message says how they are made.
     return tuple(name for name in studied if name in checkpoint.shipped()) or studied
 
@@ -91,7 +88,7 @@ def graded_networks(folder: Path) -> tuple[PaperNetwork, ...]:
     found = sorted(folder.glob(f"*{GRADED}*{checkpoint.SUFFIX}"), key=lambda path: float(path.stem.rpartition(GRADED)[2]))
     if len(found) < _FEWEST:
         raise WeightsError(f"{folder} has {len(found)} networks of graded robustness; make them by assay study graded --out {folder}")
-    return tuple(PaperNetwork(path.stem, *checkpoint.read_checkpoint(path)) for path in found)
+    return tuple(PaperNetwork(path.stem, *checkpoint.read_checkpoint(path), graded=True) for path in found)
 
 
 def _stem(spec: str) -> str:

@@ -5,12 +5,24 @@ Source: Tan and Tian, ICML 2023, table 1, read in the authors' manuscript.
 
 from __future__ import annotations
 
-__all__ = ["PRINTED_EXPLAINERS", "RANKS", "TABLE_1", "named"]
+from assay.explain.base import Explainer
+from assay.explain.gradient import Gradient, GradientXInput
+from assay.explain.path import IntegratedGradients
+from assay.explain.smooth import SmoothGrad
+from assay.explain.superpixels.surrogate import KernelShap, Lime
 
-PRINTED_EXPLAINERS = ("Grad", "GI", "IG", "SG", "LIME", "SHAP")
-_NAMES = dict(
-    zip(("Gradient", "GradientXInput", "IntegratedGradients", "SmoothGrad", "Lime", "KernelShap"), PRINTED_EXPLAINERS, strict=True)
-)
+__all__ = ["PAPER_NAMES", "PRINTED_EXPLAINERS", "RANKS", "TABLE_1"]
+
+PAPER_NAMES: dict[type[Explainer], str] = {
+    Gradient: "Grad",
+    GradientXInput: "GI",
+    IntegratedGradients: "IG",
+    SmoothGrad: "SG",
+    Lime: "LIME",
+    KernelShap: "SHAP",
+}
+"""The paper's short names of its explainers."""
+PRINTED_EXPLAINERS = tuple(PAPER_NAMES.values())
 
 TABLE_1: dict[str, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
     "swin-cifar10": ("Swin-T", (6.556, 3.163, 1.140, 4.590, 1.558, 0.240), (0.084, 0.044, 0.107, 0.087, 0.566, 0.012)),
@@ -22,8 +34,3 @@ TABLE_1: dict[str, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
 """By our name of the backbone: the paper's, and the mean local Lipschitz constants of `EXPLAINERS` on the standard and robust network."""
 RANKS = {"standard": (1.0, 1.0, 1.0, 1.0, 0.1, 0.3), "robust": (1.0, 1.0, 1.0, 1.0, 0.9, 0.7)}
 """Spearman's correlation over the backbones between the robustness of the model and that of `EXPLAINERS`."""
-
-
-def named(spec: str) -> str | None:
-    """The paper's short name of an explainer, or None for one that it has not."""
-    return _NAMES.get(spec.partition("(")[0])

@@ -17,7 +17,8 @@ from assay.core.ranks import Ranks
 from assay.models.training.training import pick_device
 from assay.papers.files import RESULTS, grid, put_file, write_drawings, write_tables
 from assay.papers.paper import price, speed
-from assay.papers.robustness.claims import CLAIM_RULES, Claim, claims, distinct_cells
+from assay.papers.robustness.cells import distinct_cells
+from assay.papers.robustness.claims import CLAIM_RULES, Claim, claims
 from assay.papers.robustness.figures import figures
 from assay.papers.robustness.jobs import Jobs, NetworkStudy
 from assay.papers.robustness.measured import VALUES
@@ -27,7 +28,7 @@ from assay.report.page import Page, Section, Sentence, Tone
 from assay.report.render import write
 from assay.run.blocks import ArrayPart, Blocks
 from assay.run.folder import Run
-from assay.run.sink import Sink
+from assay.run.memory import BlockStore
 from assay.study.asked import Asked
 
 __all__ = ["ROBUSTNESS_COMMAND", "RobustnessStudy", "do_steps", "foreseen", "run_robustness", "share_steps"]
@@ -40,14 +41,14 @@ _LEAD = (
     "robust, and that their faithfulness first rises and then falls with the smoothing. Their figures and tables are made again here, by "
     "their definitions, on smaller networks; what is ours stands apart."
 )
-_SECTIONS = (
-    ("Printed in the paper, measured here", ("claims", "networks"), ()),
-    ("Table 1: local Lipschitz constants", ("table1-",), ()),
-    ("Figures 3, 4, 5 and 6", ("fig3-", "faithfulness-", "condition"), ("fig",)),
-    ("Ours: attacks, other notions of faithfulness, certificates", ("ours", "certified"), ()),
-    ("What it took", ("steps",), ()),
-)
-"""Heading, and the beginnings of the names of tables and figures, of each part of the report."""
+_SECTIONS = {
+    "claims": "Printed in the paper, measured here",
+    "constants": "Table 1: local Lipschitz constants",
+    "figures": "Figures 3, 4, 5 and 6",
+    "ours": "Ours: attacks, other notions of faithfulness, certificates",
+    "steps": "What it took",
+}
+"""Headings of the parts of the report."""
 _TONES: dict[str, Tone] = {"yes": "good", "no": "bad", "undecided": "caution", "not run": "note"}
 
 
@@ -159,12 +160,12 @@ def share_steps(jobs: Jobs, run: Run) -> list[int]:
     return sorted(run.ranks.share(alike))
 
 
-def do_steps(jobs: Jobs, sink: Sink, share: Iterable[int], progress: Progress = silent) -> None:
-    """Do the steps in `share`, by their numbers, each kept by the sink when it is finished.
+def do_steps(jobs: Jobs, store: BlockStore, share: Iterable[int], progress: Progress = silent) -> None:
+    """Do the steps in `share`, by their numbers, each kept by the store when it is finished.
 
     Args:
         jobs: What to do.
-        sink: What keeps the results.
+        store: What keeps the results.
         share: The steps to do.
         progress: Called as work goes on.
     """
@@ -183,7 +184,7 @@ def do_steps(jobs: Jobs, sink: Sink, share: Iterable[int], progress: Progress = 
         spent = asked.model.passes - before
         cost = {"images": len(rows), "seconds": round(time.perf_counter() - began, 3), "forward": spent.forward, "backward": spent.backward}
         told = [pl.lit(value).alias(name) for name, value in job.facts.items()]
-        sink.write(number, {name: table.select(*told, pl.all()) for name, table in {**kept.tables, _COSTS: pl.DataFrame([cost])}.items()})
+        store.write(number, {name: table.select(*told, pl.all()) for name, table in {**kept.tables, _COSTS: pl.DataFrame([cost])}.items()})
         done += len(rows)
         progress(stage, done, total)
 
@@ -198,7 +199,8 @@ def _flat(jobs: Jobs, file: Path | None, hashed: str) -> dict[str, Any]:
 
 def _finish(jobs: Jobs, run: Run) -> None:
     """Put the steps together, hold them against the paper and write the results."""
-    values, costs = distinct_cells(_whole(run, VALUES)), _whole(run, _COSTS)
+    graded = [name for name, one in jobs.networks.items() if one.graded]
+    values, costs = distinct_cells(_whole(run, VALUES), graded), _whole(run, _COSTS)
     certified = _whole(run, _CERTIFICATES) if jobs.settings.certified else None
     found = claims(values)
     said = [_sentence(one) for one in found]
@@ -208,13 +210,12 @@ def _finish(jobs: Jobs, run: Run) -> None:
         run.merge(name, f"{name}.parquet")
     with run.writing():
         files = write_tables(made, run.folder)
-        drawn, pictures = write_drawings(list(figures(values.filter(pl.col("output") == "probability"))), run.folder)
-        shown = {table.name: grid(table) for table in made}
+        drawings = list(figures(values.filter(pl.col("output") == "probability")))
+        drawn, pictures = write_drawings(drawings, run.folder)
         sections = []
-        for heading, grids, beginnings in _SECTIONS:
-            chosen = tuple(picture for name, picture in pictures.items() if beginnings and name.startswith(beginnings))
-            own = tuple(one for name, one in shown.items() if name.startswith(grids))
-            sections.append(Section(heading, "", (*own, *chosen)))
+        for section, heading in _SECTIONS.items():
+            grids = (grid(one) for one in made if one.section == section)
+            sections.append(Section(heading, "", (*grids, *(pictures[one.name] for one in drawings if one.section == section))))
         page = Page(
             title=_TITLE,
             kind="study",

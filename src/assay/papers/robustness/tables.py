@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from assay.papers.robustness.claims import PAPERS, Claim, is_faithful, is_graded
-from assay.papers.robustness.condition import ALONG, LONG
+from assay.attack.predictions.pgd import PGD
+from assay.core.registry import build, plain_name
+from assay.papers.robustness.cells import PAPERS, is_faithful
+from assay.papers.robustness.claims import Claim
 from assay.papers.robustness.networks import PaperNetwork
-from assay.papers.robustness.printed import PRINTED_EXPLAINERS, TABLE_1, named
+from assay.papers.robustness.printed import PRINTED_EXPLAINERS, TABLE_1
 from assay.report.export import HIGH, LOW, Table, wide
 from assay.stats.intervals import means
 from assay.study.certify import certified_summary
@@ -36,7 +38,7 @@ def robustness_tables(
 
     Args:
         networks: The networks by name.
-        values: As `assay.papers.robustness.claims.distinct_cells` gives them.
+        values: As `assay.papers.robustness.cells.distinct_cells` gives them.
         found: The claims.
         costs: A row for each step.
         certificates: A row for each network, image and radius.
@@ -44,25 +46,29 @@ def robustness_tables(
     lines = [
         {"where": one.where, "printed in the paper": one.printed, "measured here": one.measured, "agrees?": one.agrees} for one in found
     ]
-    yield Table("claims", "Printed in the paper, measured here.", "By the rules above.", pl.DataFrame(lines))
+    yield Table("claims", "Printed in the paper, measured here.", "By the rules above.", pl.DataFrame(lines), section="claims")
     yield _networks(networks, values)
-    doses = _of_six(values.filter(is_graded() & (pl.col("output") == "probability") & (pl.col("measure") == PAPERS)))
-    values = values.filter(~is_graded())
-    constants = values.filter(pl.col("measure") == PAPERS)
+    doses = _of_six(values.filter(graded=True, output="probability", measure=PAPERS))
+    values = values.filter(graded=False)
+    constants = values.filter(measure=PAPERS)
     for output in constants["output"].unique(maintain_order=True):
         rows = _of_six(constants.filter(pl.col("output") == output))
         if rows.height:
-            yield Table(f"table1-{output}", f"Local Lipschitz constants, of the {output}.", _TABLE_1, _with_printed(rows), decimals=3)
+            yield Table(
+                f"table1-{output}", f"Local Lipschitz constants, of the {output}.", _TABLE_1, _with_printed(rows), section="constants"
+            )
     if doses.height:
         note = "Means over the images with 95 % intervals. One backbone, fine-tuned for a short time against Linf balls of so many 255ths."
-        yield Table("fig3-probability", "Networks of graded robustness (Fig. 3), of the probability.", note, doses, decimals=3)
+        yield Table("fig3-probability", "Networks of graded robustness (Fig. 3), of the probability.", note, doses, section="figures")
     for similarity in ("inverse_l2", "pearson", "spearman"):
         for output in values["output"].unique(maintain_order=True):
             rows = _of_six(values.filter((pl.col("output") == output) & is_faithful(similarity)))
             if rows.height:
                 title = f"Marginal contributions, likeness by {similarity}, of the {output}."
-                yield Table(f"faithfulness-{similarity}-{output}", title, "Means with 95 % intervals; higher is better.", rows, decimals=3)
-    condition = _condition(values.filter(pl.col("measure").is_in((LONG, ALONG))))
+                yield Table(
+                    f"faithfulness-{similarity}-{output}", title, "Means with 95 % intervals; higher is better.", rows, section="figures"
+                )
+    condition, shares = _condition(values)
     if condition.height:
         note = (
             "What the theorem on faithfulness (5.2) asks of a network, over the groups of pixels: the length of the contributions p over "
@@ -70,16 +76,15 @@ def robustness_tables(
             "1 / |map - p| is larger than 1 / |p|, where it ends as the map vanishes (p . map > |map|^2 / 2). Where few do, "
             "1 / |map - p| cannot fall at the end. How long p is, is our scaling of a group, which the paper leaves open."
         )
-        shares = frozenset(name for name in condition.columns if "%" in name)
-        yield Table("condition", "The condition of the theorem on faithfulness, by network.", note, condition, shares, decimals=3)
-    ours = values.filter(pl.col("part").str.starts_with("ours"))
+        yield Table("condition", "The condition of the theorem on faithfulness, by network.", note, condition, shares, section="figures")
+    ours = values.filter(statistic="ours")
     if ours.height:
-        plain = pl.col("explainer", "measure").str.replace(r"\(.*", "")
+        plain = [pl.col(name).replace({spec: plain_name(spec) for spec in ours[name].unique()}) for name in ("explainer", "measure")]
         grouped = wide(_summary(ours.with_columns(plain), ["network", "explainer", "measure"]), ["network", "explainer"], "measure")
         note = (
             "Not in the paper. Means with 95 % intervals beside those of a random map (RandomMap), which a telling measure must tell apart."
         )
-        yield Table("ours", "Ours: attacks and other notions of faithfulness.", note, grouped, decimals=3)
+        yield Table("ours", "Ours: attacks and other notions of faithfulness.", note, grouped, section="ours")
     if certificates is not None and certificates.height:
         parts = []
         for (network,), own in certificates.group_by("network", maintain_order=True):
@@ -89,37 +94,45 @@ def robustness_tables(
             "Not in the paper. Of the smoothed gradient of the probability (SmoothGrad, sigma 0.25): the share of images with a bound that "
             "says something, and the mean certified cosine to the map, 0 where nothing is certified."
         )
-        yield Table("certified", "Ours: certificates within L2 balls.", note, pl.concat(parts), frozenset({"certified"}))
+        yield Table("certified", "Ours: certificates within L2 balls.", note, pl.concat(parts), frozenset({"certified"}), section="ours")
     told = costs.group_by("part", maintain_order=True).agg(
         pl.col("network").n_unique().alias("networks"),
         pl.col("images", "forward", "backward").sum(),
         (pl.col("seconds").sum() / 60).alias("minutes"),
     )
-    yield Table("steps", "What it took.", "Images, passes and minutes of one process, over all networks and outputs.", told, decimals=1)
+    yield Table(
+        "steps",
+        "What it took.",
+        "Images, passes and minutes of one process, over all networks and outputs.",
+        told,
+        decimals=1,
+        section="steps",
+    )
 
 
 def _networks(networks: Mapping[str, PaperNetwork], values: pl.DataFrame) -> Table:
-    score = values.filter(pl.col("explainer") == "score")
+    score = values.filter(method="model")
     lines = []
     for name, one in networks.items():
         row: dict[str, object] = {"network": name, "parameters": one.card.parameters}
         row |= {"accuracy": one.card.test_accuracy.value, "under attack": None, "attack": ""}
         if one.card.robust is not None:
-            ball = one.card.robust.attack.partition("norm='")[2].partition("'")[0]
-            row |= {"under attack": one.card.robust.accuracy.value, "attack": f"PGD-20, {ball}"}
+            attack = build(one.card.robust.attack, PGD)
+            row |= {"under attack": one.card.robust.accuracy.value, "attack": f"PGD-{attack.steps}, {attack.norm}"}
         for output in ("probability", "logit"):
             own = score.filter((pl.col("network") == name) & (pl.col("output") == output))["value"]
             row[f"L of the {output}"] = own.mean() if len(own) else None
         lines.append(row)
     note = "Accuracies of the cards in %, on test images; L is the mean local Lipschitz constant of the output (definition 3.2)."
-    return Table("networks", "The networks.", note, pl.DataFrame(lines), frozenset({"accuracy", "under attack"}))
+    return Table("networks", "The networks.", note, pl.DataFrame(lines), frozenset({"accuracy", "under attack"}), section="claims")
 
 
-def _condition(rows: pl.DataFrame) -> pl.DataFrame:
-    """A line for each network."""
-    lines = []
+def _condition(values: pl.DataFrame) -> tuple[pl.DataFrame, frozenset[str]]:
+    """A line for each network, and the columns that are shares."""
+    lines, shares = [], set()
+    rows = values.filter(pl.col("statistic").is_in(("length", "direction")))
     for (network,), own in rows.group_by("network", maintain_order=True):
-        long = own.filter((pl.col("measure") == LONG) & (pl.col("explainer") == "Gradient"))["value"]
+        long = own.filter(statistic="length", width=0.0)["value"]
         one = means(long.to_numpy()[:, None])[0]
         line: dict[str, object] = {
             "network": network,
@@ -127,11 +140,12 @@ def _condition(rows: pl.DataFrame) -> pl.DataFrame:
             f"|p| / |grad|{LOW}": one.low,
             f"|p| / |grad|{HIGH}": one.high,
         }
-        along = own.filter(pl.col("measure") == ALONG)
+        along = own.filter(statistic="direction")
         for (explainer,), each in along.group_by("explainer", maintain_order=True):
+            shares.add(f"{explainer}, %")
             line[f"{explainer}, %"] = (each["value"] > 0.5).mean()
         lines.append(line)
-    return pl.DataFrame(lines, infer_schema_length=None)
+    return pl.DataFrame(lines, infer_schema_length=None), frozenset(shares)
 
 
 def _summary(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
@@ -144,15 +158,12 @@ def _summary(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
 
 
 def _of_six(rows: pl.DataFrame) -> pl.DataFrame:
-    """A line for each network, a column for each of the paper's explainers."""
-    wanted = {spec: named(spec) for spec in rows["explainer"].unique(maintain_order=True)} | {"score": "model"}
-    # Of SmoothGrad the paper's own width.
-    known = {spec: name for spec, name in wanted.items() if name is not None and "sigma" not in spec}
+    """A line for each network, a column for each of the paper's explainers, of SmoothGrad at the paper's own width."""
     lines = []
-    for (network,), own in rows.filter(pl.col("explainer").is_in(list(known))).group_by("network", maintain_order=True):
+    for (network,), own in rows.filter(pl.col("method").is_not_null() & pl.col("usual")).group_by("network", maintain_order=True):
         line: dict[str, object] = {"network": network}
-        for one in _summary(own, ["explainer"]).iter_rows(named=True):
-            name = known[one["explainer"]]
+        for one in _summary(own, ["method"]).iter_rows(named=True):
+            name = one["method"]
             line |= {name: one["mean"], f"{name}{LOW}": one["low"], f"{name}{HIGH}": one["high"]}
         lines.append(line)
     order = [f"{name}{end}" for name in ("model", *PRINTED_EXPLAINERS) for end in ("", LOW, HIGH)]

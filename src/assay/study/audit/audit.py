@@ -30,7 +30,7 @@ class Audit(AuditViews):
             (such as "faithfulness") and statistic (what is measured, whatever its parameters).
         page: The report, ready to be written.
         record: The seven reproducibility answers.
-        status: One row per image: image, name, status ("ok" or what was wrong), label, predicted class.
+        status: One row per image: image, name, status ("ok" or what was wrong), label, predicted class, whether it could be read.
     """
 
     scores: pl.DataFrame

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from assay.core.registry import short
+from assay.measure.attacked import AttackedSimilarity
 from assay.models.classifier import Classifier
 from assay.models.labels import Labels
 from assay.report.attack import Attacks, AttackView
@@ -18,9 +19,10 @@ from assay.report.questions import QuestionCell, QuestionRow, Questions
 from assay.report.summary import MeasureNote, MeasureNotes, ScoreStrips, ScoreTable, Summary
 from assay.report.text import plural
 from assay.study.attack.views import shown_attacks
-from assay.study.audit.answers import QUESTIONS, Answers, answer
+from assay.study.audit.answers import Answers, answer
 from assay.study.audit.evidence import agreement_part, standings_part, trade_offs_part
 from assay.study.audit.looks import model_looks, model_sentences
+from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.scores import AuditPlan
 from assay.study.audit.screen import screen
 from assay.study.audit.shown import shown
@@ -93,7 +95,13 @@ def judged(plan: AuditPlan, asked: Asked, done: Done) -> Judged:
         for place, column in enumerate(("kind", "statistic"))
     )
     notes = {
-        name: MeasureNote(one.category, "higher is better" if one.higher_is_better else "lower is better", one.meaning, one.reference)
+        name: MeasureNote(
+            one.category,
+            "higher is better" if one.higher_is_better else "lower is better",
+            one.meaning,
+            one.reference,
+            isinstance(one, AttackedSimilarity),
+        )
         for name, one in zip(plan.labels, plan.measures, strict=True)
     }
     labels = asked.labels(done.tally.first)
@@ -183,6 +191,7 @@ def _questions(told: Answers, explainers: Sequence[str]) -> tuple[QuestionRow, .
     rows = {(row["explainer"], row["question"], row["measure"]): row for row in told.table.iter_rows(named=True)}
     measures = list(dict.fromkeys(told.table["measure"]))
     why = dict.fromkeys(told.silent, "silent here") | dict.fromkeys(told.faint, "too weak here")
+    weak = {(question, one): "too weak here for this question" for question, own in told.weak.items() for one in own}
     return tuple(
         QuestionRow(
             name,
@@ -192,7 +201,7 @@ def _questions(told: Answers, explainers: Sequence[str]) -> tuple[QuestionRow, .
                 QuestionCell(
                     question,
                     told.status(name, question) if told.alive else "undecided",
-                    tuple((one, why.get(one, ""), rows[name, question, one]) for one in measures),
+                    tuple((one, why.get(one) or weak.get((question, one), ""), rows[name, question, one]) for one in measures),
                 )
                 for question in QUESTIONS
             ),

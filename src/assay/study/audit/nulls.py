@@ -31,6 +31,7 @@ from assay.study.asked import Twins
 __all__ = [
     "ANOTHER",
     "CONTROLS",
+    "CONTROL_NAMES",
     "ELSEWHERE",
     "FLIPPED",
     "LAST",
@@ -39,6 +40,7 @@ __all__ = [
     "NULL_STEPS",
     "OWN",
     "POSITIVE",
+    "POSITIVE_NAME",
     "RANDOM",
     "SHIFTS",
     "TRUTH",
@@ -69,8 +71,11 @@ _ALIKE = 1e-3
 """Maps that are no further apart, as a share of their size, are the same map."""
 MEAN = "mean contrast of the other images"
 """One more control: where these data usually show something, the mean of `ColourContrast` over a block's other images."""
+CONTROL_NAMES = tuple(f"control {name}" for name in (*map(short, CONTROLS), MEAN))
+"""What tables call the controls among explainers' maps."""
 POSITIVE = Occlusion(segments=Grid(rows=4, columns=4))
 """A map made from the model's own answers, which a measure that can tell anything here tells from the same map elsewhere."""
+POSITIVE_NAME = "positive control"
 TRUTH = "truth"
 NULL_STEPS = 8
 """Steps of the curves by which nulls are compared; those of the scores are finer, and cost more."""
@@ -128,9 +133,9 @@ class Nulls:
     def items(self) -> list[tuple[str, str]]:
         """(whose map, which of KINDS) of everything that is scored, in the order of the tables' rows."""
         found = [(short(one), kind) for one in self.explainers for kind in KINDS]
-        found += [(f"control {name}", kind) for name in (*map(short, CONTROLS), MEAN) for kind in (OWN, ELSEWHERE)]
-        found += [("positive control", kind) for kind in (OWN, ELSEWHERE, FLIPPED)]
-        return found + ([(TRUTH, kind) for kind in (OWN, ELSEWHERE)] if self.truth else [])
+        found += [(name, kind) for name in CONTROL_NAMES for kind in (OWN, ELSEWHERE)]
+        found += [(POSITIVE_NAME, kind) for kind in (OWN, ELSEWHERE, FLIPPED, ANOTHER, RANDOM)]
+        return found + ([(TRUTH, kind) for kind in (OWN, ELSEWHERE, ANOTHER)] if self.truth else [])
 
     def wanted(self, rows: range, images: int) -> bool:
         """Whether a block at these positions of so many images is held against nulls."""
@@ -175,14 +180,20 @@ class Nulls:
         mean = (contrast.sum(0, keepdim=True) - contrast) / max(1, len(contrast) - 1)
         add(sound & (len(sound) > 1), mean)
         add(sound & (len(sound) > 1), *self._elsewhere(mean, case.index))
+        twin, _ = self.twins(case.images.shape[1:])
+        random = _random(case, POSITIVE, twin, self.seed)
+        foreign, donor = sound & (donors >= 0) & sound[donors.clamp_min(0)], donors.clamp_min(0)
         positive = POSITIVE.attribute(case.model, case.images, case.targets, case.index, self.seed).nan_to_num(0.0, 0.0, 0.0)
         add(sound, positive)
         add(sound, *self._elsewhere(positive, case.index))
         add(sound, -positive)
+        add(foreign, positive[donor])
+        add(sound & random.flatten(1).isfinite().all(1), random.nan_to_num(0.0, 0.0, 0.0))
         if case.truth is not None:
             truth = case.truth.float()
             add(sound, truth)
             add(sound, *self._elsewhere(truth, case.index))
+            add(foreign, truth[donor])
         return Made(made, sources, torch.stack(known))
 
     def _elsewhere(self, maps: Tensor, index: Tensor) -> list[Tensor]:

@@ -7,21 +7,23 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from assay.core.registry import plain_name
 from assay.models.labels import Labels
 from assay.report.page import ScreenCard, Sentence
 from assay.report.summary import MeasureNote
 from assay.report.text import number, plural
-from assay.study.audit.answers import QUESTIONS, Answers
+from assay.study.audit.answers import Answers
+from assay.study.audit.questions.held import QUESTIONS
+from assay.study.audit.verdict import PASSING
 from assay.study.tally import Tally
 
-__all__ = ["plain_name", "plain_names", "screen"]
+__all__ = ["plain_names", "screen"]
 
 _USE, _MODEL, _UNKNOWN = (
     "Which explanation can I use here?",
     "What does my model look at, and where does it fail?",
     "What is not known?",
 )
-_PASSED = dict(zip(QUESTIONS, ("says where", "is of this image", "is of this model", "says more than the image alone"), strict=True))
 _FAILURES, _NO_FAILURE = "; failures stand first in the gallery below.", ", so no failure could be looked at."
 _FEW = 30
 _CLASSES = 3
@@ -49,11 +51,6 @@ def screen(
     )
 
 
-def plain_name(spec: str) -> str:
-    """A spec without its parameters."""
-    return spec.partition("(")[0]
-
-
 def plain_names(specs: Sequence[str]) -> dict[str, str]:
     """Names without parameters, where no two explainers share one; the spec is shown on demand."""
     short = Counter(map(plain_name, specs))
@@ -76,9 +73,9 @@ def _use(answers: Answers, names: Mapping[str, str]) -> ScreenCard:
 def _passes(answers: Answers, spec: str) -> str:
     """What one explainer passed and did not, in a line."""
     told = {question: answers.status(spec, question) for question in QUESTIONS}
-    passed = [_PASSED[one] for one, status in told.items() if status == "yes"]
-    failed = [_PASSED[one] for one, status in told.items() if status == "no"]
-    unsure = [_PASSED[one] for one, status in told.items() if status in ("undecided", "open")]
+    passed = [PASSING[one] for one, status in told.items() if status == "yes"]
+    failed = [PASSING[one] for one, status in told.items() if status == "no"]
+    unsure = [PASSING[one] for one, status in told.items() if status in ("undecided", "open")]
     parts = [f"{_listed(passed)}" if passed else "", f"not shown that it {_listed(failed)}" if failed else ""]
     parts.append(f"undecided whether it {_listed(unsure)}" if unsure else "")
     return "; ".join(one for one in parts if one)
@@ -157,6 +154,9 @@ def _unknown(
     if answers.faint:
         weak = f"{_listed(list(answers.faint))}: too weak to tell good maps from bad ones by {plural(answers.images, 'image')}"
         lines.append(f"{weak}; not asked")
+    for question, short_of in answers.weak.items():
+        if short_of:
+            lines.append(f"{_listed(list(short_of))}: too weak here to tell whether a map {PASSING[question]}; not asked that")
     undecided = [spec for spec in names if any(answers.status(spec, one) == "undecided" for one in QUESTIONS)] if answers.alive else []
     for spec in undecided:
         many = answers.needed.get(spec)
@@ -164,7 +164,7 @@ def _unknown(
         lines.append(f"{names[spec]} is undecided; {would}")
     if tally.sound < _FEW:
         lines.append(f"Only {plural(tally.sound, 'image')}: take {_FEW} or more before you rely on this page")
-    if not any(name.startswith("AttackedSimilarity") for name in notes):
+    if not any(note.attacks for note in notes.values()):
         lines.append("Whether a small change of the image that keeps the prediction can bend the maps was not asked (--attack)")
     if not any(note.category == "localisation" for note in notes.values()):
         lines.append("Whether the maps meet the evidence a person would name was not asked")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from assay.core.registry import plain_name
 from assay.models.labels import Labels
 from assay.study.audit.answers import Answers
 from assay.study.audit.scores import AuditPlan, block_scores
@@ -67,9 +68,8 @@ def _worst(done: Done, answers: Answers) -> tuple[int | None, str]:
     if own.is_empty():
         return None, ""
     up = own["direction"][0] == "higher"
-    return int(
-        own.sort("value", descending=not up, maintain_order=True)["image"][0]
-    ), f"{explainer.partition('(')[0]} is worst by {measure}"
+    image = int(own.sort("value", descending=not up, maintain_order=True)["image"][0])
+    return image, f"{plain_name(explainer)} is worst by {measure}"
 
 
 def _apart(done: Done, answers: Answers) -> tuple[int | None, str]:

@@ -10,6 +10,7 @@ from assay.explain.smooth import SmoothGrad
 from assay.explain.superpixels.segments import Quickshift
 from assay.explain.superpixels.surrogate import KernelShap, Lime
 from assay.measure.base import Measure
+from assay.measure.contribution import SingleDeletion
 from assay.measure.linearity import Infidelity, LocalLinearError
 from assay.measure.localisation import MaskIoU
 from assay.measure.perturbation import Deletion, Insertion
@@ -32,6 +33,7 @@ PAPER_EXPLAINERS: tuple[Explainer, ...] = (
 MEASURES: tuple[Measure, ...] = (
     Deletion(),
     Insertion(),
+    SingleDeletion(),
     Infidelity(scaled=True, relative=True),
     LocalLinearError(scaled=True, relative=True),
     MaxSensitivity(),

@@ -11,11 +11,12 @@ from assay.measure.attacked import AFTER_NOISE, ATTACKED
 from assay.report.page import Sentence, Tone
 from assay.stats.dominance import dominated
 from assay.stats.intervals import LEVEL
-from assay.study.audit.answers import QUESTIONS, Answers
+from assay.study.audit.answers import Answers
 from assay.study.audit.nulls import NULL_STEPS, SHIFTS
+from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.statistics import BETTER
 
-__all__ = ["VERDICT_RULES", "verdict"]
+__all__ = ["PASSING", "VERDICT_RULES", "verdict"]
 
 FRAGILE = 0.5
 FEW = 30
@@ -34,7 +35,9 @@ VERDICT_RULES = (
     "must pass every one, each is tested at the level itself, and Holm's procedure corrects for the number of explainers. Controls are "
     "never trusted. A measure that does not tell a map made from the model's own answers (or the known evidence) from the same map "
     "elsewhere is silent here, and one that tells them so faintly that a map as good would not be shown to pass with this many images, "
-    f"four times in five, is too weak here; neither is asked. The recommended one is the trusted explainer of the best standing on every "
+    f"four times in five, is too weak here; neither is asked. Nor is a measure asked whether a map is of this image, or of this "
+    "model, where the map made from the model's own answers would itself not be shown to pass; where only measures that are blind to signs "
+    "would be left, none is. The recommended one is the trusted explainer of the best standing on every "
     f"other image, if it passes on the rest. Curves are compared with {NULL_STEPS} steps. Maps are called unstable when noise too small to "
     f"see changes them by more than {FRAGILE:.0%} of their size, fragile when less of them is left under an attack than under noise of "
     "its size, the 95 % intervals being apart."
@@ -158,18 +161,9 @@ _FAILS = dict(
         strict=True,
     )
 )
-_ASKS = dict(
-    zip(
-        QUESTIONS,
-        (
-            "whether it says where",
-            "whether it is of this image",
-            "whether it is of this model",
-            "whether it says more than the image alone",
-        ),
-        strict=True,
-    )
-)
+PASSING = dict(zip(QUESTIONS, ("says where", "is of this image", "is of this model", "says more than the image alone"), strict=True))
+"""What is said of an explainer that passes a question."""
+_ASKS = {question: f"whether it {told}" for question, told in PASSING.items()}
 
 
 def _measures(answers: Answers) -> list[Sentence]:
@@ -194,9 +188,17 @@ def _measures(answers: Answers) -> list[Sentence]:
         )
         text += f"of the model's own answers would not be shown to pass. {it} not asked; more images would make a difference."
         found.append(Sentence("caution", text))
+    weak: dict[tuple[str, ...], list[str]] = {}
+    for question, names in answers.weak.items():
+        if names:
+            weak.setdefault(tuple(names), []).append(PASSING[question])
+    for own, asks in weak.items():
+        text = f"By {_listed(list(own))} it is not asked whether a map {_listed(asks)}: with {_count(answers.images, 'image')} that would "
+        found.append(Sentence("note", f"{text}not be shown even of a map as good as one made of the model's own answers."))
     if answers.alive and not answers.seeing:
-        text = f"{_listed(list(answers.alive))} would not notice a map whose signs are flipped, so nothing is trusted"
-        found.append(Sentence("caution", f"{text}; measure by Deletion or Insertion, signed, too."))
+        faithful = [one for one in answers.alive if one in answers.faithful]
+        text = f"{_listed(faithful)} would not notice a map whose signs are flipped" if faithful else "Nothing measured what the model uses"
+        found.append(Sentence("caution", f"{text}, so nothing is trusted; measure by Deletion or SingleDeletion too."))
     full = [f"{many} of {answers.images} by {name}" for name, many in answers.saturated.items() if many]
     if full:
         found.append(Sentence("note", f"Images on which every map scores the same, so that they tell nothing: {_listed(full)}."))

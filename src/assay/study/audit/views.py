@@ -11,11 +11,13 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from assay.core.display import needed_library
+from assay.core.registry import plain_name
 from assay.report.export import to_pandas
 from assay.report.faces import Face, figure_picture, fragment
 from assay.report.figures.plots import Dot, dots
 from assay.report.page import Page, TextTable
-from assay.study.audit.answers import QUESTIONS, Answers
+from assay.study.audit.answers import Answers
+from assay.study.audit.questions.held import QUESTIONS
 from assay.study.study import TerminalTable
 
 __all__ = ["AuditViews", "scores_grid"]
@@ -94,7 +96,7 @@ def scores_grid(summary: pl.DataFrame) -> TerminalTable:
     rows = {
         name: part.rows_by_key("explainer", named=True, unique=True) for (name,), part in summary.group_by("measure", maintain_order=True)
     }
-    head = [f"{_short(name)} {'↑' if next(iter(rows[name].values()))['higher_is_better'] else '↓'}" for name in measures]
+    head = [f"{plain_name(name)} {'↑' if next(iter(rows[name].values()))['higher_is_better'] else '↓'}" for name in measures]
     # Two measures of one class are told apart by their parameters.
     head = [text if head.count(text) == 1 else f"{name} {text[-1]}" for name, text in zip(measures, head, strict=True)]
     lines = [
@@ -103,10 +105,6 @@ def scores_grid(summary: pl.DataFrame) -> TerminalTable:
     ]
     floor = ("random map", *(_cell(next(iter(rows[name].values())), "floor_") for name in measures))
     return TerminalTable(_TITLE, ("explainer", *head), (*lines, floor))
-
-
-def _short(measure: str) -> str:
-    return measure.partition("(")[0]
 
 
 def _cell(row: Mapping[str, Any] | None, prefix: str) -> str:

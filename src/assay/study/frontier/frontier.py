@@ -21,7 +21,7 @@ from assay.report.figures.plots import FIGURE_FORMS, to_bytes
 from assay.report.render import write
 from assay.study.frontier.findings import frontier_summary, frontier_trends
 from assay.study.frontier.page import frontier_page, lines_of_plot
-from assay.study.frontier.sweep import Sweep
+from assay.study.frontier.sweep import Sweep, name_of_width
 from assay.study.frontier.tables import FrontierTables
 
 __all__ = ["Frontier", "frontiers_of", "plot_frontiers"]
@@ -99,13 +99,13 @@ def frontiers_of(sweep: Sweep, table: pl.DataFrame, status: pl.DataFrame, record
         record: The seven reproducibility answers.
         name: What the reader calls the model.
     """
-    quantities = sweep.quantities
+    quantities, unit = sweep.quantities, {name_of_width(one) for one in sweep.kernels if one is not None}.pop() or "width"
     meanings = {one.name: one.meaning for one in quantities}
     found = []
     for explainer in map(short, sweep.explainers):
         own = table.filter(pl.col("explainer") == explainer)
         summary, trends = frontier_summary(own, sweep.seed), frontier_trends(own)
-        found.append(Frontier(own, summary, trends, status, explainer, name, quantities[0].name, sweep.seed, record, meanings))
+        found.append(Frontier(own, summary, trends, status, explainer, name, quantities[0].name, sweep.seed, record, meanings, unit))
     return tuple(found)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from assay.core.registry import plain_name
 from assay.report.figures.frontier_plot import PlotAxis, Point, WidthCurve, plot_trade_offs
 from assay.report.figures.plots import to_bytes
 from assay.report.page import Page, Picture, Section, TextTable
@@ -87,12 +88,12 @@ def lines_of_plot(
             for label, one, model in zip(told, frontiers, models, strict=True)
         ]
         panels[notion] = (_axis(frontiers[0], notion), lines)
-    kernels = {name.partition("(")[2].partition("=")[0] for one in frontiers for name in one.summary["kernel"] if "=" in name}
-    return across, panels, kernels.pop() if len(kernels) == 1 else "width"
+    units = {one.unit for one in frontiers}
+    return across, panels, units.pop() if len(units) == 1 else "width"
 
 
 def _axis(frontier: FrontierTables, quantity: str) -> PlotAxis:
-    return PlotAxis(quantity.partition("(")[0], bool(frontier.rows_of(quantity)["higher_is_better"][0]))
+    return PlotAxis(plain_name(quantity), bool(frontier.rows_of(quantity)["higher_is_better"][0]))
 
 
 def _points(frontier: FrontierTables, robustness: str, notion: str) -> tuple[Point, ...]:

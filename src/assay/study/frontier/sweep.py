@@ -265,8 +265,14 @@ def width_of(kernel: Kernel | None) -> float:
     """How wide a kernel is: its only parameter (sigma, radius), else its spread; 0 for none."""
     if kernel is None:
         return 0.0
-    own = [getattr(kernel, field.name) for field in fields(kernel)]  # type: ignore[arg-type]
-    return float(own[0]) if len(own) == 1 else kernel.spread
+    name = name_of_width(kernel)
+    return kernel.spread if name is None else float(getattr(kernel, name))
+
+
+def name_of_width(kernel: Kernel) -> str | None:
+    """What a kernel calls its width: its only parameter; None where it has several, and the width is its spread."""
+    names = [field.name for field in fields(kernel)]  # type: ignore[arg-type]
+    return names[0] if len(names) == 1 else None
 
 
 def _kernel_name(kernel: Kernel | None) -> str:

@@ -42,13 +42,14 @@ class FrontierTables:
             as attacks on images that were not attacked), kind ("robustness" or "faithfulness"), higher_is_better.
         summary: One row for each width and quantity; see `assay.study.frontier.findings.frontier_summary`.
         trends: One row for each quantity; see `assay.study.frontier.findings.frontier_trends`.
-        status: One row per image: image, name, status ("ok" or what was wrong), label, predicted class.
+        status: One row per image: image, name, status ("ok" or what was wrong), label, predicted class, whether it could be read.
         explainer: The explainer's short spec.
         model: What the reader calls the model.
         robustness: The quantity that robustness is told and drawn by.
         seed: Of the run.
         record: The seven reproducibility answers.
         meanings: What each quantity says, in a sentence.
+        unit: What the kernels call their width: "sigma", "radius".
     """
 
     table: pl.DataFrame
@@ -61,6 +62,7 @@ class FrontierTables:
     seed: int
     record: Mapping[str, Any]
     meanings: Mapping[str, str]
+    unit: str = "width"
 
     @property
     def notions(self) -> tuple[str, ...]:

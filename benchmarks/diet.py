@@ -20,7 +20,7 @@ from assay.core.noise import derive
 from assay.models.classifier import Classifier
 from assay.models.nets.architectures import SmallResNet
 from assay.tune.backgrounds import RandomColour
-from assay.tune.masks import Learned, MaskRule, batch_sizes, learn
+from assay.tune.masks import Learned, MaskImages, MaskRule, batch_sizes, learn
 from assay.tune.predictions import probabilities
 from assay.tune.simplify import grid_cells, enlarge_masks, upsampling
 
@@ -73,7 +73,7 @@ def main() -> None:
         seconds["authors"].append(time.perf_counter() - began)
         for name, model in models.items():
             began = time.perf_counter()
-            learn(model, images, known[name], learned[name], rule, WEIGHT, index, derive(SEED, str(epoch)), batches=batches)
+            learn(model, MaskImages(images, *known[name], index, batches), learned[name], rule, WEIGHT, derive(SEED, str(epoch)))
             seconds[name].append(time.perf_counter() - began)
     for name, times in seconds.items():
         # The first epoch also measures memory and warms caches.

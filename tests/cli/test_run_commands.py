@@ -136,7 +136,7 @@ def test_resume_imports_no_code_and_changes_no_folder_that_a_run_folder_names(cu
     assert "python:mynets:good" in found.lines[0]
     assert "--trust" in found.lines[0]
     settings = (folder / "run.toml").read_text()
-    (folder / "run.toml").write_text(settings.replace("python:mynets:good", "hard-digits"))
+    (folder / "run.toml").write_text(unsealed(settings).replace("python:mynets:good", "hard-digits"))
     found = run("run", "resume", folder)
     assert (found.code, Path.cwd()) == (2, elsewhere)
     assert f"was begun in {place}; go there, or give --trust" in found.lines[-1]
@@ -145,7 +145,7 @@ def test_resume_imports_no_code_and_changes_no_folder_that_a_run_folder_names(cu
 def test_resume_runs_no_command_without_an_out_of_its_own(run, place):
     assert run(*AUDIT, "--out", "out").code == 0
     path = place / "out" / "run.toml"
-    path.write_text(path.read_text().replace('command = "audit"', 'command = "run status"'))
+    path.write_text(unsealed(path.read_text()).replace('command = "audit"', 'command = "run status"'))
     found = run("run", "resume", "out", "--trust")
     assert (found.code, len(found.lines)) == (2, 1)
     assert "which this version does not have" in found.lines[0]
@@ -166,11 +166,17 @@ def test_compare_opens_the_results_and_says_which_are_not_what_was_written(run, 
     assert "summary.csv is missing in the second" in found.out
 
 
+def unsealed(settings):
+    """A settings file without the line of its hash, as somebody leaves it who edits it on purpose."""
+    return "\n".join(line for line in settings.split("\n") if "SHA-256" not in line)
+
+
 DAMAGE = {
     "torn settings": ("run.toml", lambda old: old[: old.index(b'"') + 3]),
-    "no size": ("run.toml", lambda old: old.replace(b"size = 1", b"size = 0")),
-    "negative": ("run.toml", lambda old: old.replace(b"images = 3", b"images = -3")),
-    "endless": ("run.toml", lambda old: old.replace(b"images = 3", b"images = " + b"9" * 40)),
+    "settings cut off": ("run.toml", lambda old: old[: old.rindex(b"\n", 0, -1) + 1]),
+    "no size": ("run.toml", lambda old: unsealed(old.decode()).encode().replace(b"size = 1", b"size = 0")),
+    "negative": ("run.toml", lambda old: unsealed(old.decode()).encode().replace(b"images = 3", b"images = -3")),
+    "endless": ("run.toml", lambda old: unsealed(old.decode()).encode().replace(b"images = 3", b"images = " + b"9" * 40)),
     "deep": ("run.toml", lambda _: b"a = " + b"[" * 20_000),
     "no text": ("run.toml", lambda _: bytes(range(128, 256))),
     "no command": ("run.toml", lambda _: b"assay = 3"),
@@ -202,6 +208,17 @@ def test_a_damaged_folder_gives_one_line_for_each_command(run, place, harm):
         told.append((found.code, found.out))
     assert told[1][0] in (1, 2)
     assert name == "environment.json" or "identical" not in told[2][1]
+
+
+def test_settings_that_lost_their_last_lines_are_noticed_by_every_command(run, place):
+    assert run(*AUDIT, "--out", "out").code == 0
+    assert run(*AUDIT, "--out", "other").code == 0
+    path = place / "out" / "run.toml"
+    path.write_bytes(path.read_bytes()[: path.read_bytes().rindex(b"\n", 0, -1) + 1])
+    for words in (("run", "status", "out"), ("run", "verify", "out"), ("run", "compare", "other", "out"), (*AUDIT, "--out", "out")):
+        found = run(*words)
+        assert (found.code, len(found.lines)) == (2, 1), (words, found.err)
+        assert "run.toml is damaged: it is not what was written" in found.lines[0]
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 garbage PAR1", b"[" * 1000], ids=["empty", "garbage", "text"])

@@ -57,6 +57,14 @@ def test_deleting_the_one_pixel_that_counts_first_or_last_is_known_by_hand():
     assert measure(model, WHITE, last, CLASS).item() == pytest.approx((63 * HIGH + (HIGH + LOW) / 2) / 64)
 
 
+@pytest.mark.parametrize("cuts", ["moving", "equal"])
+def test_a_curve_has_no_more_parts_than_pixels(cuts):
+    model = one_pixel_model()
+    score = assay.Deletion(steps=10**12, cuts=cuts)(model, WHITE, ranked(20), CLASS)
+    assert model.passes.forward < 3 * 64
+    assert torch.equal(score, assay.Deletion(steps=64)(model, WHITE, ranked(20), CLASS))
+
+
 def test_inserting_the_one_pixel_that_counts_first_is_known_by_hand():
     measure = assay.Insertion(steps=64, background=assay.Constant(0.0))
     assert measure(one_pixel_model(), WHITE, ranked(20), CLASS).item() == pytest.approx(((HIGH + LOW) / 2 + 63 * HIGH) / 64)

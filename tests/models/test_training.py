@@ -16,7 +16,7 @@ from assay.models.classifier import Classifier
 from assay.models.nets.architectures import SmallResNet
 from assay.models.training.draws import Draws
 from assay.models.training.recipe import Flip, PixelDropout, Recipe, Shift
-from assay.models.training.training import accuracy, channel_statistics, train
+from assay.models.training.training import TrainingPlan, accuracy, channel_statistics, train
 
 TINY = SmallResNet(classes=2, widths=(8,), blocks=(1,), strides=(2,), stem=8, stem_stride=2)
 QUICK = Recipe(epochs=2, batch_size=16, lr=0.05, augment=(Shift(pixels=2), Flip()), precision="bfloat16")
@@ -55,7 +55,7 @@ def bits(net):
 
 
 def test_training_learns_what_can_be_learnt():
-    trained = train(TINY, Squares(), Squares("test", 32), dataclasses.replace(QUICK, epochs=6))
+    trained = train(TrainingPlan(TINY, Squares(), Squares("test", 32), dataclasses.replace(QUICK, epochs=6)))
     assert trained.card.test_accuracy.value == 1.0
     assert trained.history[-1].loss < trained.history[0].loss
 
@@ -64,47 +64,47 @@ def test_training_learns_what_can_be_learnt():
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw", "muon"])
 def test_the_same_seed_gives_the_same_bits(precision, optimiser):
     recipe = dataclasses.replace(QUICK, precision=precision, optimiser=optimiser)
-    first, again, other = (train(TINY, Squares(), Squares("test", 8), recipe, seed=seed) for seed in (7, 7, 8))
+    first, again, other = (train(TrainingPlan(TINY, Squares(), Squares("test", 8), recipe, seed=seed)) for seed in (7, 7, 8))
     assert bits(first.net) == bits(again.net)
     assert first.history == again.history
     assert bits(first.net) != bits(other.net)
 
 
 def test_the_card_tells_what_the_faster_precision_was():
-    trained = train(TINY, Squares(), Squares("test", 8), dataclasses.replace(QUICK, precision="auto"))
+    trained = train(TrainingPlan(TINY, Squares(), Squares("test", 8), dataclasses.replace(QUICK, precision="auto")))
     assert build(trained.card.recipe, Recipe).precision == settled("auto", "cpu")
 
 
 def test_training_leaves_the_global_generator_alone():
     before = torch.random.get_rng_state()
-    train(TINY, Squares(), Squares("test", 8), QUICK)
+    train(TrainingPlan(TINY, Squares(), Squares("test", 8), QUICK))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_dropout_is_seeded_too(monkeypatch):
     monkeypatch.setattr(SmallResNet, "_net", lambda _: nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(432, 2)))
     recipe = dataclasses.replace(QUICK, augment=())
-    first = train(TINY, Squares(), Squares("test", 8), recipe)
+    first = train(TrainingPlan(TINY, Squares(), Squares("test", 8), recipe))
     with torch.random.fork_rng():
         torch.default_generator.manual_seed(12)
-        assert bits(train(TINY, Squares(), Squares("test", 8), recipe).net) == bits(first.net)
+        assert bits(train(TrainingPlan(TINY, Squares(), Squares("test", 8), recipe)).net) == bits(first.net)
 
 
 def test_the_network_comes_back_in_eval_mode_and_in_plain_layout():
-    net = train(TINY, Squares(), Squares("test", 8), QUICK).net
+    net = train(TrainingPlan(TINY, Squares(), Squares("test", 8), QUICK)).net
     assert not any(module.training for module in net.modules())
     assert all(tensor.is_contiguous() for tensor in net.state_dict().values())
 
 
 def test_the_accuracy_on_the_card_is_that_of_the_network():
-    trained = train(TINY, Squares(), Squares("test", 20), dataclasses.replace(QUICK, epochs=1))
+    trained = train(TrainingPlan(TINY, Squares(), Squares("test", 20), dataclasses.replace(QUICK, epochs=1)))
     images = torch.stack([item.image for item in (Squares("test", 20)[i] for i in range(20))])
     right = int((trained.classifier().predict(images) == torch.arange(20) % 2).sum())
     assert trained.card.test_accuracy == Accuracy.of(right, 20)
 
 
 def test_the_card_says_how_to_do_it_again():
-    card = train(TINY, Squares(), Squares("test", 8), QUICK, seed=4, command="assay train --seed 4").card
+    card = train(TrainingPlan(TINY, Squares(), Squares("test", 8), QUICK, seed=4, command="assay train --seed 4")).card
     assert (build(card.architecture), build(card.recipe), card.seed) == (TINY, QUICK, 4)
     assert (card.train.content_hash, card.test.content_hash) == ("squares train 64", "squares test 8")
     assert (card.train.count, card.test.count, card.size) == (64, 8, (12, 12))
@@ -114,23 +114,23 @@ def test_the_card_says_how_to_do_it_again():
 
 def test_progress_counts_every_step_once():
     seen = []
-    train(TINY, Squares(), Squares("test", 8), QUICK, progress=lambda *said: seen.append(said))
+    train(TrainingPlan(TINY, Squares(), Squares("test", 8), QUICK), progress=lambda *said: seen.append(said))
     assert [said for said in seen if said[0] == "training"] == [("training", step + 1, 8) for step in range(8)]
 
 
 def test_fewer_images_than_a_batch_make_one_small_batch():
-    train(TINY, Squares(count=6), Squares("test", 2), QUICK)
+    train(TrainingPlan(TINY, Squares(count=6), Squares("test", 2), QUICK))
 
 
 def test_half_weights_are_exact_in_16_bits():
-    net = train(TINY, Squares(), Squares("test", 8), QUICK, half=True).net
+    net = train(TrainingPlan(TINY, Squares(), Squares("test", 8), QUICK, half=True)).net
     assert all(torch.equal(p, p.half().float()) for p in net.parameters() if p.ndim > 1)
 
 
 def test_divergence_is_an_error_that_names_the_learning_rate():
     recipe = Recipe(epochs=3, batch_size=16, lr=1e30, warmup=0.0, precision="float32")
     with pytest.raises(ModelError, match="lower the recipe's lr"):
-        train(TINY, Squares(), Squares("test", 8), recipe)
+        train(TrainingPlan(TINY, Squares(), Squares("test", 8), recipe))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_divergence_is_an_error_that_names_the_learning_rate():
 )
 def test_data_that_do_not_fit_are_refused(train_set, test_set, error, message):
     with pytest.raises(error, match=message):
-        train(TINY, train_set, test_set, QUICK)
+        train(TrainingPlan(TINY, train_set, test_set, QUICK))
 
 
 def test_statistics_are_those_of_all_pixels():

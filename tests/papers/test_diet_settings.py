@@ -97,6 +97,7 @@ def test_a_study_file_changes_what_it_says_and_nothing_else(tmp_path):
         ({"tune_imagse": 3}, "tune_imagse"),
         ({"tune_images": 0}, "tune_images"),
         ({"keep": [1.5]}, "keep.0"),
+        ({"seeds": 999_999_999}, "seeds"),
         ({"explainers": []}, "explainers"),
         ({"methods": {"DiET": []}}, "methods.DiET"),
         ({"precision": "float16"}, "precision"),

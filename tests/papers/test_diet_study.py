@@ -139,6 +139,13 @@ def test_other_settings_are_refused_by_name(finished):
         run_diet(tiny(scored_images=4), finished.folder)
 
 
+@pytest.mark.parametrize(("name", "part"), [("tune_images", "val"), ("scored_images", "test"), ("counted_images", "test")])
+def test_more_images_than_there_are_are_refused_before_work(name, part, tmp_path):
+    with pytest.raises(SpecError, match=f"{name.replace('_', '-')} 41 is more than the 40 images of .* {part}"):
+        run_diet(tiny(**{name: 41}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_price_is_told_before_the_work_for_every_job_of_the_study(finished):
     table = plan(tiny())
     done = {path.name for path in (finished.folder / "jobs").iterdir()}

@@ -6,7 +6,7 @@ import torch
 from assay.core.registry import build
 from assay.data import Dataset
 from assay.models.sources import checkpoint
-from assay.papers.robustness.graded import EPS, Few, make_graded
+from assay.papers.robustness.graded import EPS, Few, Grading, make_graded
 from reference.robustness import DATA, make_weights
 
 SETS = (DATA, DATA)
@@ -26,10 +26,10 @@ def test_ten_networks_differ_by_the_radius_alone_and_a_killed_command_goes_on_wi
             raise Killed
 
     with pytest.raises(Killed):
-        make_graded(tmp_path, SETS, start, images=8, tested=4, progress=kill)
+        make_graded(tmp_path, Grading(SETS, start, images=8, tested=4), kill)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
     assert {path.name for path in kept} == {"tiny-eps0.safetensors", "tiny-eps1.safetensors"}
-    made = make_graded(tmp_path, SETS, start, images=8, tested=4)
+    made = make_graded(tmp_path, Grading(SETS, start, images=8, tested=4))
     assert [path.stem for path in made] == [f"tiny-eps{eps}" for eps in EPS]
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
     cards = [checkpoint.read_checkpoint(str(path))[1] for path in made]

@@ -12,7 +12,7 @@ from assay.papers.robustness.docs import publish_robustness
 from assay.papers.robustness.jobs import Jobs
 from assay.papers.robustness.study import do_steps, foreseen, run_robustness
 from assay.run.blocks import ArrayPart
-from assay.run.sink import Memory
+from assay.run.memory import Memory
 from assay.run.status import status, verify
 from reference.robustness import DATA, NAMES, make_weights, tiny
 

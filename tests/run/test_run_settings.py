@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributed.run import get_args_parser
 
-from assay.run.settings import command_line, differences, plain, settings_text
+from assay.errors import DataError
+from assay.run.settings import command_line, differences, plain, read_settings, settings_text
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 LEAVES = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXTS
@@ -21,6 +22,24 @@ SETTINGS = st.dictionaries(TEXTS, LEAVES | TABLES | st.dictionaries(TEXTS, TABLE
 def test_settings_come_back_from_their_text(kept):
     assert tomllib.loads(settings_text(kept)) == kept
     assert differences(kept, kept) == []
+
+
+@settings(max_examples=60)
+@given(SETTINGS.filter(bool), st.data())
+def test_a_settings_file_that_was_cut_off_is_noticed_also_where_it_is_toml_still(tmp_path_factory, kept, data):
+    text = settings_text(kept).encode()
+    path = tmp_path_factory.mktemp("cut") / "run.toml"
+    path.write_bytes(text)
+    assert read_settings(path) == kept
+    head = text.index(b"\n", text.index(b"SHA-256")) + 1
+    path.write_bytes(text[: data.draw(st.integers(head, len(text) - 1))])
+    with pytest.raises(DataError, match=r"run\.toml is damaged"):
+        read_settings(path)
+
+
+def test_a_settings_file_without_a_hash_is_read_as_it_is(tmp_path):
+    (tmp_path / "run.toml").write_text("a = 1\n")
+    assert read_settings(tmp_path / "run.toml") == {"a": 1}
 
 
 def test_none_is_left_out_and_paths_and_tuples_become_plain():

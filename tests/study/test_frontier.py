@@ -9,7 +9,7 @@ import torch
 import assay
 from assay.errors import ModelError, NotFiniteError, ShapeError, SpecError
 from assay.report.figures.plots import to_bytes
-from assay.study.frontier.plan import plan_sweep
+from assay.study.frontier.plan import SweepOptions, plan_sweep
 from assay.study.frontier.sweep import ATTACKED, CERTIFIED, CHANGE, LARGEST, LIPSCHITZ, NOISE
 from reference.nets import Function
 
@@ -177,14 +177,16 @@ def test_what_has_no_certificate_has_none(images):
     from reference.nets import plain
 
     model = assay.Classifier(plain(), output="probability")
-    both = plan_sweep(model, 2, ["Gradient", "GradientXInput"], [0.3], 2, attack=None, draws=1, faithfulness=FEW, certified=0.01)
+    gradient, product = assay.Gradient(), assay.GradientXInput()
+    wanted = SweepOptions([gradient, product], [0.3], samples=2, attack=None, draws=1, faithfulness=FEW, certified=0.01)
+    both = plan_sweep(model, 2, wanted)
     assert CERTIFIED in [one.name for one in both.quantities]
     with pytest.raises(SpecError, match="Gradient and Sparsified only"):
-        plan_sweep(model, 2, ["GradientXInput"], [0.3], certified=0.01)
+        plan_sweep(model, 2, SweepOptions([product], [0.3], certified=0.01))
     with pytest.raises(SpecError, match="must be Gaussian"):
-        plan_sweep(model, 2, ["Gradient"], kernels=["Uniform(radius=0.1)"], certified=0.01)
+        plan_sweep(model, 2, SweepOptions([gradient], kernels=[assay.Uniform(radius=0.1)], certified=0.01))
     with pytest.raises(ModelError, match="class probability"):
-        plan_sweep(assay.Classifier(plain()), 2, ["Gradient"], [0.3], certified=0.01)
+        plan_sweep(assay.Classifier(plain()), 2, SweepOptions([gradient], [0.3], certified=0.01))
 
 
 def test_any_kernel_will_do_and_widths_are_put_in_order(model, images):

@@ -51,6 +51,22 @@ def test_the_loss_runs_as_it_did(batch):
     assert [row["loss"] for row in found.epochs] == pytest.approx(golden, rel=0.01)
 
 
+@pytest.mark.parametrize(("lambda_model", "lambda_data"), [(3.0, 0.5), (0.5, 3.0)])
+def test_both_losses_have_their_own_weights(batch, lambda_model, lambda_data):
+    found = dataclasses.replace(QUICK, lambda_model=lambda_model, lambda_data=lambda_data)(varied(), batch, seed=2)
+    first, model = rows(found, "masks")[:3], rows(found, "model")  # Before the first round's model is tuned it is the baseline.
+    for row in model:
+        assert row["loss"] == pytest.approx(lambda_model * row["model"] + lambda_data * row["distance"], rel=1e-5)
+    for row in first:
+        assert row["loss"] == pytest.approx(row["kept"] + lambda_data * row["distance"], rel=1e-5)
+    assert min(abs(row["model"] - row["distance"]) for row in model) > 0.01
+    assert first[-1]["distance"] > 0.01
+
+
+def rows(tuned, phase):
+    return [row for row in tuned.epochs if row["phase"] == phase]
+
+
 @pytest.mark.parametrize("settings", [QUICK, dataclasses.replace(PAPER, upsample=2, rounds=2, mask_stop=Epochs(2), model_stop=Epochs(2))])
 def test_an_interrupted_tuning_ends_with_the_same_bits_from_every_state(batch, settings):
     net = varied()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import assay
 from assay.errors import ModelError, ShapeError
-from assay.tune.masks import Learned, MaskRule, learn
+from assay.tune.masks import Learned, MaskImages, MaskRule, learn
 from assay.tune.predictions import probabilities
 from assay.tune.schedules import Epochs, Falling
 from assay.tune.simplify import enlarge_masks, gap, grid_cells, roughness, simplify, upsampling
@@ -58,7 +58,7 @@ def test_scaled_steps_move_a_cell_alike_at_every_size(size):
     for optimiser in ("adam", "sgd"):
         rule = MaskRule(0.01, optimiser, 1.0, 0.0, assay.Constant(0.0))
         learned = Learned.whole(1, (size // 2, size // 2), rule, model.device)
-        learn(model, images, known, learned, rule, 1.0, torch.arange(1), 0)
+        learn(model, MaskImages(images, *known, torch.arange(1)), learned, rule, 1.0, 0)
         torch.testing.assert_close(learned.masks, torch.full_like(learned.masks, 0.99))
 
 
@@ -67,7 +67,7 @@ def test_the_papers_step_is_of_the_mean_loss_of_the_actual_batch():
     images = noise(3, 1, SIZE, SIZE)
     rule = MaskRule(4.0, "paper", 1.0, 0.0, assay.Constant(0.0))
     learned, batches = Learned.whole(3, (SIZE, SIZE), rule, model.device), torch.tensor([2.0, 1.0, 2.0])
-    sums = learn(model, images, (probabilities(model, images),) * 2, learned, rule, 0.5, torch.arange(3), 0, batches=batches)
+    sums = learn(model, MaskImages(images, *(probabilities(model, images),) * 2, torch.arange(3), batches), learned, rule, 0.5, 0)
     wanted = 1 - 4.0 * 0.5 / GRID / batches
     torch.testing.assert_close(learned.masks, wanted.view(-1, 1, 1, 1).expand_as(learned.masks))
     assert sums.values["loss"] == pytest.approx(3 * 0.5)
@@ -79,7 +79,7 @@ def test_in_the_papers_step_the_size_has_no_slope_where_the_enlarged_mask_is_0()
     learned = Learned.whole(1, (SIZE, SIZE), rule, model.device)
     learned.masks[0, 0, 0] = 0
     before = learned.masks.clone()
-    learn(model, images, (probabilities(model, images),) * 2, learned, rule, 1.0, torch.arange(1), 0, batches=torch.ones(1))
+    learn(model, MaskImages(images, *(probabilities(model, images),) * 2, torch.arange(1), torch.ones(1)), learned, rule, 1.0, 0)
     assert ((before - learned.masks > 0) == (before > 0)).all()
 
 

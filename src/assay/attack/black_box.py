@@ -63,7 +63,10 @@ class BlackBoxMapAttack(Attack):
     stop: float | None = None
     reference: ClassVar[str] = "Andriushchenko, Croce, Flammarion, Hein: Square Attack, ECCV 2020"
     pitfalls: ClassVar[str] = "Weak among many pixels; what it does not find may still be there."
-    takes: ClassVar[str] = "2 `pairs` maps and forward passes per step"
+    takes: ClassVar[str] = (
+        "a map and a forward pass per step, per restart and for the clean image; 2 `pairs` of them more per step of differences, "
+        "which have none per restart"
+    )
 
     def __post_init__(self) -> None:
         check_common(self)

@@ -71,7 +71,11 @@ class MapAttack(Attack):
     stop: float | None = None
     reference: ClassVar[str] = "Ghorbani, Abid, Zou: Interpretation of Neural Networks Is Fragile, AAAI 2019"
     pitfalls: ClassVar[str] = "Climbs a softened copy of the network; what it does not find may still be there."
-    takes: ClassVar[str] = "the explainer's per step, forward and backward through them, and a map for each step that is judged"
+    takes: ClassVar[str] = (
+        "the explainer's per step and per restart, backward twice (with more copies than a chunk holds, forward twice and backward "
+        "three times), and one forward where they are passes of other images alone; a map and a forward pass per judged step, two of "
+        "each per restart, one of each for the clean image; one forward of the softened copy"
+    )
 
     def __post_init__(self) -> None:
         check_common(self)

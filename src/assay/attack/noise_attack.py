@@ -36,7 +36,7 @@ class NoiseMapAttack(Attack):
     tolerance: float | None = None
     reference: ClassVar[str] = "none: the floor of every attack"
     pitfalls: ClassVar[str] = "Random changes: a floor for attacks, not a worst case."
-    takes: ClassVar[str] = "`draws` maps and forward passes"
+    takes: ClassVar[str] = "`draws` maps and forward passes, and one of each for the clean image"
 
     def __post_init__(self) -> None:
         check_common(self)

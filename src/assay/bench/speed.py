@@ -2,37 +2,63 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import torch
 from torch import Tensor, nn
 
-from assay.bench import peers
+from assay.bench.peers import Peer, PeerInput, PeerSettings, peers
 from assay.core.progress import Progress, silent
+from assay.errors import AssayError
 from assay.explain.base import Explainer
+from assay.explain.features.cam import GradCAM, GradCAMpp, LayerCAM, layer_for
+from assay.explain.features.guided import GuidedBackprop
 from assay.explain.gradient import Gradient
+from assay.explain.occlusion import Occlusion
 from assay.explain.superpixels.segments import Quickshift
 from assay.measure.base import Measure
+from assay.measure.contribution import MarginalContribution, SingleDeletion
+from assay.measure.road import Road
+from assay.measure.robustness import LocalLipschitz
+from assay.measure.sanity import RandomTarget
 from assay.models.case import Case
 from assay.models.classifier import Classifier, Passes
+from assay.models.sources.checkpoint import load
 from assay.study.audit.standard import EXPLAINERS, MEASURES
 
-__all__ = ["CHUNKS", "Bench", "Timing", "best_chunks", "resident", "resnet18", "time_all"]
+__all__ = [
+    "NETWORKS",
+    "TIMED_EXPLAINERS",
+    "TIMED_MEASURES",
+    "Bench",
+    "Gain",
+    "Timing",
+    "best_chunks",
+    "gains",
+    "resident",
+    "resnet18",
+    "time_all",
+]
 
-CHUNKS = (8, 16, 32, 64, 128)
+TIMED_EXPLAINERS: tuple[Explainer, ...] = (*EXPLAINERS, Occlusion(), GradCAM(), GradCAMpp(), LayerCAM(), GuidedBackprop())
+TIMED_MEASURES: tuple[Measure, ...] = (*MEASURES, LocalLipschitz(), Road(), SingleDeletion(), MarginalContribution(), RandomTarget())
+_CHUNKS, _PIXELS = (2, 4, 8, 16, 32, 64, 128), 2**20
+"""Chunk sizes that are tried, and the most pixels of one chunk."""
 _SHARE = 256
 """Passes that a timing of the bare model takes at the most; its cost is proportional to their number."""
 
 
-@dataclass(frozen=True)
-class Spread:
+class Spread(NamedTuple):
     """Minimum, median and maximum over the repeats."""
 
     low: float
@@ -40,20 +66,57 @@ class Spread:
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
+    def of(cls, values: Iterable[float]) -> Spread:
         """The spread of `values`."""
-        return cls(min(values), statistics.median(values), max(values))
+        kept = list(values)
+        return cls(min(kept), statistics.median(kept), max(kept))
+
+
+class Seconds(NamedTuple):
+    """What one run took: by the clock, and of the processors' time, on which other work weighs less."""
+
+    wall: float
+    cpu: float
+
+
+class Ratio(NamedTuple):
+    """One time over another, repeat by repeat, by the clock and in processor time."""
+
+    wall: Spread
+    cpu: Spread
+
+    @classmethod
+    def of(cls, above: Sequence[Seconds], below: Sequence[Seconds]) -> Ratio:
+        """The spread of `above` over `below`."""
+        pairs = list(zip(above, below, strict=True))
+        return cls(Spread.of(a.wall / b.wall for a, b in pairs), Spread.of(a.cpu / b.cpu for a, b in pairs))
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What is timed: ours at a precision, and the same by a peer where one has it."""
+    """What is timed: ours at a precision, and the same by peers."""
 
     name: str
     kind: str
     run: Callable[[str], Any]
-    peer: Callable[[], Any] | None
-    peer_name: str
+    peers: tuple[Peer, ...]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A peer's time over ours.
+
+    Attributes:
+        library: The peer.
+        settings: Its own defaults, or its best arguments.
+        precision: What the peer ran in.
+        faster: Its time over ours.
+    """
+
+    library: str
+    settings: PeerSettings
+    precision: str
+    faster: Ratio
 
 
 @dataclass(frozen=True)
@@ -66,11 +129,10 @@ class Timing:
         precision: What the network ran in.
         forward: Images that went forward.
         backward: Images that went backward.
-        images_per_second: Images explained or scored, at the median time.
-        to_limit: Wall time over the time of the passes alone at the best chunk size, repeat by repeat; None without passes.
+        images_per_second: Images explained or scored, at the median wall time.
+        to_limit: Its time over that of the passes alone at the best chunk size; None without passes.
         peak: Memory above what was taken before, in MiB.
-        peer: Captum or Quantus, where it was run.
-        faster: The peer's wall time over ours, repeat by repeat.
+        gains: Against each peer that ran.
     """
 
     name: str
@@ -79,18 +141,42 @@ class Timing:
     forward: int
     backward: int
     images_per_second: float
-    to_limit: Spread | None
+    to_limit: Ratio | None
     peak: float
-    peer: str | None
-    faster: Spread | None
+    gains: tuple[Gain, ...]
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Rows, and the chunk sizes at which the bare model was fastest (forward, forward and backward)."""
+    """Rows of one network, the chunks at which it was fastest by itself (forward, forward and backward), and what was left out, why."""
 
+    network: str
+    pixels: tuple[int, int]
+    count: int
     rows: tuple[Timing, ...]
     chunks: Mapping[str, tuple[int, int]]
+    left_out: Mapping[str, str]
+
+
+def gains(rows: Sequence[Timing], ours: str, settings: PeerSettings, theirs: str) -> tuple[float, str, float] | None:
+    """Geometric mean over rows of a peer's processor time over ours, and the row where it is least; None where no peer ran.
+
+    Args:
+        rows: Of one network.
+        ours: Our precision.
+        settings: The peers'.
+        theirs: The peers' precision.
+    """
+    found = [
+        (gain.faster.cpu.median, row.name)
+        for row in rows
+        for gain in row.gains
+        if row.precision == ours and (gain.settings, gain.precision) == (settings, theirs)
+    ]
+    if not found:
+        return None
+    least, name = min(found)
+    return math.exp(statistics.fmean(math.log(value) for value, _ in found)), name, least
 
 
 def resnet18(classes: int = 10, seed: int = 0) -> nn.Module:
@@ -105,19 +191,45 @@ def resnet18(classes: int = 10, seed: int = 0) -> nn.Module:
     return net.eval()
 
 
+def _untrained(name: str, seed: int) -> nn.Module:
+    import timm
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return timm.create_model(name, pretrained=False, num_classes=1000).eval()
+
+
+def _digits(seed: int) -> nn.Module:  # noqa: ARG001
+    net: nn.Module = load("hard-digits").module
+    return net
+
+
+NETWORKS: dict[str, tuple[int, Callable[[int], nn.Module]]] = {
+    "resnet18": (32, lambda seed: resnet18(seed=seed)),
+    "hard-digits": (64, _digits),
+    "resnet50": (224, partial(_untrained, "resnet50")),
+    "vit-tiny": (224, partial(_untrained, "vit_tiny_patch16_224")),
+}
+"""What can be timed: the side of the images, and the network by a seed; all but the demo's, hard-digits, are untrained."""
+
+
 def time_all(
+    network: str,
     net: nn.Module,
     images: Tensor,
-    explainers: Sequence[Explainer] = EXPLAINERS,
-    measures: Sequence[Measure] = MEASURES,
+    explainers: Sequence[Explainer] = TIMED_EXPLAINERS,
+    measures: Sequence[Measure] = TIMED_MEASURES,
     repeats: int = 5,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Bench:
-    """Time everything side by side: the bare passes, ours in float32 and bfloat16, and the peer, in turn, `repeats` times.
+    """Time everything side by side: the bare passes, ours in float32 and bfloat16, and peers, in turn, `repeats` times.
+
+    Peers run the network as it is: with their defaults, and with the arguments that make them fastest, these also in bfloat16.
 
     Args:
-        net: The network; peers run it as it is.
+        network: What it is called.
+        net: The network.
         images: (N, C, H, W), pixels in [0, 1].
         explainers: What to time.
         measures: What to time, on the gradient's maps.
@@ -133,9 +245,9 @@ def time_all(
     truth = torch.zeros(len(images), 1, *images.shape[2:], dtype=torch.bool)
     truth[:, :, : images.shape[2] // 2] = True
     cases = {name: Case(model, images, targets, index, seed, truth) for name, model in models.items()}
-    captum = peers.captum(net, images, targets, Quickshift().labels(images))
-    measured = {name: ("Quantus", job) for name, job in peers.quantus(net, images, targets, maps).items()}
-    measured |= {name: ("Captum", job) for name, job in peers.captum_measures(net, images, targets, maps).items()}
+    rivals = _rivals(
+        net, PeerInput(net, images, targets, Quickshift().labels(images), maps, _layer(models["float32"], images), "float32", None), best
+    )
 
     def explained(one: Explainer, precision: str) -> object:
         return one(models[precision], images, targets, seed=seed)
@@ -143,30 +255,93 @@ def time_all(
     def scored(one: Measure, precision: str) -> object:
         return one.compare(_fresh(cases[precision]), [maps], [Gradient()])
 
+    jobs = [(type(one).__name__, "explainer", partial(explained, one)) for one in explainers]
+    jobs += [(type(one).__name__, "measure", partial(scored, one)) for one in measures]
     rows: list[Timing] = []
-    work: list[_Job] = []
-    for one in explainers:
-        name = type(one).__name__
-        work.append(_Job(name, "explainer", partial(explained, one), captum.get(name), "Captum"))
-    for rated in measures:
-        name = type(rated).__name__
-        peer_name, peer = measured.get(name, ("", None))
-        work.append(_Job(name, "measure", partial(scored, rated), peer, peer_name))
-    for place, job in enumerate(work):
-        progress("bench", place, len(work))
-        rows += _time(job, models, best, images, repeats)
-    progress("bench", len(work), len(work))
-    return Bench(tuple(rows), best)
+    left_out: dict[str, str] = {}
+    for place, (name, kind, run) in enumerate(jobs):
+        progress("bench", place, len(jobs))
+        sound = []
+        try:
+            run("float32")
+        except AssayError as error:
+            left_out[name] = str(error)
+            continue
+        for peer in rivals.get(name, ()):
+            failed = _failure(peer)
+            if failed:
+                left_out[f"{peer.library}'s {name} in {peer.precision}, {peer.settings} settings"] = failed
+            else:
+                sound.append(peer)
+        rows += _time(_Job(name, kind, run, tuple(sound)), models, best, images, repeats)
+    progress("bench", len(jobs), len(jobs))
+    return Bench(network, (images.shape[2], images.shape[3]), len(images), tuple(rows), best, left_out)
+
+
+def _layer(model: Classifier, images: Tensor) -> str:
+    """The layer that GradCAM takes; nothing where there is none."""
+    try:
+        return layer_for(model, images.shape[1:])
+    except AssayError:
+        return ""
+
+
+def _rivals(net: nn.Module, given: PeerInput, best: Mapping[str, tuple[int, int]]) -> dict[str, list[Peer]]:
+    """Peers with their defaults, and at their best in both precisions."""
+    found: dict[str, list[Peer]] = {}
+    inputs = [given]
+    for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        chunk = best[precision][0]
+        layout = min((torch.contiguous_format, torch.channels_last), key=lambda one: _plain_seconds(net, given.images, chunk, dtype, one))
+        inputs.append(
+            replace(
+                given,
+                net=_as(net, dtype, layout),
+                images=given.images.to(dtype, memory_format=layout),
+                precision=precision,
+                chunks=best[precision],
+            )
+        )
+    for one in inputs:
+        for name, jobs in peers(one).items():
+            found.setdefault(name, []).extend(jobs)
+    return found
+
+
+def _as(net: nn.Module, dtype: torch.dtype, layout: torch.memory_format) -> nn.Module:
+    copied = copy.deepcopy(net).to(dtype)
+    return copied.to(memory_format=layout)
+
+
+def _plain_seconds(net: nn.Module, images: Tensor, chunk: int, dtype: torch.dtype, layout: torch.memory_format) -> float:
+    """Seconds that a chunk takes in the plain network, in this format and layout; the better of two tries after a first."""
+    run = _as(net, dtype, layout)
+    batch = images.repeat(-(-chunk // len(images)), 1, 1, 1)[:chunk].to(dtype, memory_format=layout)
+    with torch.no_grad():
+        return min([_clock(partial(run, batch)).cpu for _ in range(3)][1:])
+
+
+def _failure(peer: Peer) -> str:
+    """Why a peer cannot do it, if it cannot; whatever it raises."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            peer.run()
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
+    return ""
 
 
 def best_chunks(model: Classifier, images: Tensor) -> tuple[int, int]:
     """The chunk sizes at which the bare model is fastest: forward, and forward with backward."""
+    area = images.shape[2] * images.shape[3]
+    sizes = [size for size in _CHUNKS if size * area <= _PIXELS] or [1]
     found = []
     for backward in (False, True):
         seconds = {}
-        for size in CHUNKS:
+        for size in sizes:
             _passes(model, images, 1, backward, size)
-            seconds[size] = min(_passes(model, images, 2 * max(CHUNKS), backward, size) for _ in range(2))
+            seconds[size] = min(_passes(model, images, max(sizes), backward, size).cpu for _ in range(2))
         found.append(min(seconds, key=seconds.__getitem__))
     return found[0], found[1]
 
@@ -179,17 +354,20 @@ def _time(job: _Job, models: Mapping[str, Classifier], best: Mapping[str, tuple[
         low, high = resident(partial(job.run, precision))
         peaks[precision] = high - low
         used[precision] = model.passes - before
-    seconds: dict[str, list[float]] = {precision: [] for precision in models}
-    limits: dict[str, list[float]] = {precision: [] for precision in models}
-    theirs: list[float] = []
+    ours: dict[str, list[Seconds]] = {precision: [] for precision in models}
+    limits: dict[str, list[Seconds]] = {precision: [] for precision in models}
+    theirs: list[list[Seconds]] = [[] for _ in job.peers]
     for _ in range(repeats):
         for precision, model in models.items():
             # The limit is taken before and after, so that a machine that changes its speed weighs on both alike.
             first = _limit(model, used[precision], best[precision], images)
-            seconds[precision].append(_clock(partial(job.run, precision)))
-            limits[precision].append((first + _limit(model, used[precision], best[precision], images)) / 2)
-        if job.peer is not None:
-            theirs.append(_clock(job.peer))
+            ours[precision].append(_clock(partial(job.run, precision)))
+            last = _limit(model, used[precision], best[precision], images)
+            limits[precision].append(Seconds((first.wall + last.wall) / 2, (first.cpu + last.cpu) / 2))
+        for peer, times in zip(job.peers, theirs, strict=True):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                times.append(_clock(peer.run))
     return [
         Timing(
             name=job.name,
@@ -197,35 +375,34 @@ def _time(job: _Job, models: Mapping[str, Classifier], best: Mapping[str, tuple[
             precision=precision,
             forward=used[precision].forward,
             backward=used[precision].backward,
-            images_per_second=len(images) / statistics.median(seconds[precision]),
-            to_limit=(
-                Spread.of([ours / least for ours, least in zip(seconds[precision], limits[precision], strict=True)])
-                if used[precision].forward
-                else None
-            ),
+            images_per_second=len(images) / statistics.median(one.wall for one in ours[precision]),
+            to_limit=Ratio.of(ours[precision], limits[precision]) if used[precision].forward else None,
             peak=peaks[precision],
-            peer=job.peer_name if theirs else None,
-            faster=Spread.of([t / ours for t, ours in zip(theirs, seconds[precision], strict=True)]) if theirs else None,
+            gains=tuple(
+                Gain(peer.library, peer.settings, peer.precision, Ratio.of(times, ours[precision]))
+                for peer, times in zip(job.peers, theirs, strict=True)
+            ),
         )
         for precision in models
     ]
 
 
-def _limit(model: Classifier, used: Passes, best: tuple[int, int], images: Tensor) -> float:
-    """Seconds that the passes alone take at the best chunk sizes."""
-    total = 0.0
+def _limit(model: Classifier, used: Passes, best: tuple[int, int], images: Tensor) -> Seconds:
+    """What the passes alone take at the best chunk sizes."""
+    wall = cpu = 0.0
     for passes, backward, size in ((used.forward - used.backward, False, best[0]), (used.backward, True, best[1])):
         if passes:
             run = min(passes, max(_SHARE, size))
-            total += _passes(model, images, run, backward, size) * passes / run
-    return total
+            found = _passes(model, images, run, backward, size)
+            wall, cpu = wall + found.wall * passes / run, cpu + found.cpu * passes / run
+    return Seconds(wall, cpu)
 
 
-def _passes(model: Classifier, images: Tensor, passes: int, backward: bool, size: int) -> float:
-    """Seconds for that many passes of the bare model in chunks of `size`, inputs made beforehand."""
+def _passes(model: Classifier, images: Tensor, passes: int, backward: bool, size: int) -> Seconds:
+    """What that many passes of the bare model take in chunks of `size`, inputs made beforehand."""
     inputs = images.repeat(-(-min(size, passes) // len(images)), 1, 1, 1)[: min(size, passes)]
-    started = time.perf_counter()
-    with model.passes.uncounted():
+
+    def run() -> None:
         for start in range(0, passes, size):
             chunk = inputs[: passes - start]
             if backward:
@@ -234,13 +411,15 @@ def _passes(model: Classifier, images: Tensor, passes: int, backward: bool, size
             else:
                 with torch.no_grad():
                     model.forward(chunk)
-    return time.perf_counter() - started
+
+    with model.passes.uncounted():
+        return _clock(run)
 
 
-def _clock(job: Callable[[], Any]) -> float:
-    started = time.perf_counter()
+def _clock(job: Callable[[], Any]) -> Seconds:
+    wall, cpu = time.perf_counter(), time.process_time()
     job()
-    return time.perf_counter() - started
+    return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def resident(job: Callable[[], Any]) -> tuple[float, float]:

@@ -25,7 +25,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "train": ("assay train --data photos/ --out mine.safetensors --epochs 20",),
     "tune": ("assay tune --model mine.safetensors --images photos/ --size 32 --out tuned/",),
-    "bench": ("assay bench --count 4 --repeats 1 --only Gradient --no-checks",),
+    "bench": ("assay bench --count 4 --repeats 1 --only Gradient",),
     "bench verdict": ("assay bench verdict --scores exam/ --out exam.json", 'assay bench verdict --scores exam/ --pair "sums of pixels"'),
     "demo": ("assay demo --out assay-demo/ --count 32",),
     "doctor": ("assay doctor", "assay doctor --no-test --json"),

@@ -62,7 +62,7 @@ def register_command(
 
     options = sorted(options, key=lambda one: one.default is not inspect.Parameter.empty)
     called.__doc__ = _lead(doc)
-    called.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    vars(called)["__signature__"] = inspect.Signature(options)
     called.__annotations__ = {one.name: one.annotation for one in options}
     group.registered_commands[:] = [one for one in group.registered_commands if one.name != name]
     group.command(name)(called)

@@ -53,7 +53,7 @@ class AttackedSimilarity(Measure):
     needs: ClassVar[frozenset[str]] = frozenset({"explainer"})
     reference: ClassVar[str] = "Ghorbani, Abid, Zou: Interpretation of Neural Networks Is Fragile, AAAI 2019"
     pitfalls: ClassVar[str] = "An upper bound of the worst case: a better attack may leave less."
-    takes: ClassVar[str] = "those of the attack per map"
+    takes: ClassVar[str] = "those of the attack per map, without the clean image's"
     meaning: ClassVar[str] = "Change pixels on purpose and too little to see, the prediction staying: a robust map keeps its top pixels."
 
     def __post_init__(self) -> None:

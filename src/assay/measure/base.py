@@ -40,7 +40,7 @@ class Measure(ABC):
     pitfalls: ClassVar[str] = ""
     """What its scores are known to reward or to miss, in a sentence."""
     takes: ClassVar[str] = ""
-    """Passes of the model, in words."""
+    """Passes of the model, in words, beside the one of each clean image that all measures share."""
     meaning: ClassVar[str]
     """What a score says, in one plain sentence."""
 

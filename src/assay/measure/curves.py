@@ -49,7 +49,7 @@ class Curve:
 
 
 def placed(pixels: int, steps: int, placing: Placing, heights: Callable[[Tensor], Tensor], like: Tensor) -> Curve:
-    """A curve of `steps` parts.
+    """A curve of `steps` parts, or of as many as there are pixels where these are fewer.
 
     "moving" begins with a few equal parts and halves those whose area is least sure, a quarter of them at a time.
 
@@ -60,7 +60,8 @@ def placed(pixels: int, steps: int, placing: Placing, heights: Callable[[Tensor]
         heights: Gives the scores (..., s) at cuts (s,) or (..., s), numbers of pixels.
         like: (...) whose device and shape the curves have.
     """
-    first = steps if placing == "equal" or steps >= pixels else min(_FIRST, math.ceil(steps / 2))
+    steps = min(steps, pixels)
+    first = steps if placing == "equal" or steps == pixels else min(_FIRST, math.ceil(steps / 2))
     cuts = torch.linspace(0, pixels, first + 1, device=like.device).round().long()
     found = heights(cuts)
     cuts = cuts.expand(found.shape)

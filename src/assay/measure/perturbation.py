@@ -55,7 +55,7 @@ class Deletion(_PixelCurve):
     all their orders. A map whose pixels are all equal has no score (NaN).
 
     Args:
-        steps: Parts of the curve, each of which takes a pass.
+        steps: Parts of the curve, each of which takes a pass; one for each pixel at the most.
         background: What shows where a pixel is deleted.
         order: Rank pixels by the channels' sum ("signed") or by their summed magnitudes ("magnitude").
         cuts: Where parts end. "moving": up to eight equal shares of the pixels first, of which those are halved in which the curve moves
@@ -73,7 +73,7 @@ class Deletion(_PixelCurve):
     higher_is_better: ClassVar[bool] = False
     reference: ClassVar[str] = "Petsiuk, Das, Saenko: RISE, BMVC 2018"
     pitfalls: ClassVar[str] = "Images with pixels taken away are unlike any the network knows; read it beside the random map."
-    takes: ClassVar[str] = "`steps` - 1 forward per map, up to twice that where pixels tie; 1 per image"
+    takes: ClassVar[str] = "`steps` - 1 forward per map, up to twice that where pixels tie; 1 per background"
     meaning: ClassVar[str] = "Delete the pixels the map ranks highest first: a faithful map makes the class probability drop at once."
 
 
@@ -84,7 +84,7 @@ class Insertion(_PixelCurve):
     Ties as for `Deletion`.
 
     Args:
-        steps: Parts of the curve, each of which takes a pass.
+        steps: Parts of the curve, each of which takes a pass; one for each pixel at the most.
         background: What the curve starts from.
         order: See `Deletion`.
         cuts: See `Deletion`.
@@ -100,7 +100,7 @@ class Insertion(_PixelCurve):
     higher_is_better: ClassVar[bool] = True
     reference: ClassVar[str] = "Petsiuk, Das, Saenko: RISE, BMVC 2018"
     pitfalls: ClassVar[str] = "Half-shown images are unlike any the network knows; read it beside the random map."
-    takes: ClassVar[str] = "`steps` - 1 forward per map, up to twice that where pixels tie; 1 per image"
+    takes: ClassVar[str] = "`steps` - 1 forward per map, up to twice that where pixels tie; 1 per background"
     meaning: ClassVar[str] = (
         "Put the pixels the map ranks highest first into a blurred image: a faithful map makes the class appear at once."
     )

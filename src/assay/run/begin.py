@@ -23,7 +23,6 @@ from assay.run.settings import differences, plain, read_settings, settings_text
 __all__ = ["begin", "check_folder", "claimed", "document_of", "is_moved", "mark_moved"]
 
 _MOVED = "moved"
-_HEAD = "# A run of assay. To go on after an interruption: the same command again, or `assay run resume FOLDER`.\n"
 
 
 def document_of(command: str, settings: Mapping[str, Any], blocks: Blocks) -> dict[str, Any]:
@@ -105,7 +104,7 @@ def mark_moved(folder: Path) -> None:
         OSError: They cannot be written.
     """
     told = read_settings(folder / SETTINGS) | {_MOVED: True}
-    write_all(folder, {SETTINGS: (_HEAD + settings_text(told)).encode()})
+    write_all(folder, {SETTINGS: settings_text(told).encode()})
 
 
 def is_moved(folder: Path) -> bool:
@@ -125,7 +124,7 @@ def begin(
     if made is not None:
         # The settings first: with them the folder is a run, and all else in it is the run's.
         made[SETTINGS] = None
-        write_all(folder, {SETTINGS: (_HEAD + settings_text(document)).encode()})
+        write_all(folder, {SETTINGS: settings_text(document).encode()})
         made[ENVIRONMENT] = None
     answers = dict(given() if callable(given) else given)
     start = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -17,6 +19,10 @@ from assay.errors import DataError
 
 __all__ = ["command_line", "differences", "plain", "read_settings", "settings_text"]
 
+_HEAD = "# A run of assay. To go on after an interruption: the same command again, or `assay run resume FOLDER`.\n"
+_SEAL = "# SHA-256 of the lines below: "
+_SEALED = re.compile(f"^{_SEAL}([0-9a-f]*)\n(.*)", re.MULTILINE | re.DOTALL)
+"""A file that was cut off between two lines is TOML still, and would be taken for other settings."""
 _LONGEST = 60
 
 
@@ -26,8 +32,9 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """TOML of plain settings; mappings become tables."""
-    return tomli_w.dumps(settings)
+    """TOML of plain settings, mappings as tables, below a line with its hash."""
+    text = tomli_w.dumps(settings)
+    return f"{_HEAD}{_SEAL}{_digest(text)}\n{text}"
 
 
 def command_line(command: str, options: Mapping[str, Any], processes: int = 1) -> str:
@@ -46,13 +53,17 @@ def command_line(command: str, options: Mapping[str, Any], processes: int = 1) -
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The settings in a TOML file.
+    """The settings in a TOML file, as they were written where it says their hash.
 
     Raises:
-        DataError: It cannot be read or is no TOML.
+        DataError: It cannot be read, is no TOML, or is not what was written.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        sealed = _SEALED.search(text)
+        if sealed is not None and sealed[1] != _digest(sealed[2]):
+            raise DataError(f"{path} is damaged: it is not what was written; put the file back as it was, or begin in another folder")
+        return tomllib.loads(text)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
@@ -64,6 +75,10 @@ def differences(kept: Mapping[str, Any], asked: Mapping[str, Any]) -> list[tuple
     old, new = dict(_flat(kept)), dict(_flat(asked))
     names = [*old, *(name for name in new if name not in old)]
     return [(name, _told(old.get(name)), _told(new.get(name))) for name in names if not _same(old.get(name), new.get(name))]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

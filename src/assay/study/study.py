@@ -21,7 +21,7 @@ from assay.explain.base import Explainer
 from assay.report.page import Sentence
 from assay.run.blocks import ArrayPart, Blocks
 from assay.run.folder import Run
-from assay.run.sink import Memory, Sink
+from assay.run.memory import BlockStore, Memory
 from assay.study.asked import Asked, Block
 from assay.study.tally import Tally, tally
 
@@ -69,20 +69,20 @@ class Done:
     Attributes:
         tally: What the status of all images comes to.
         answers: The seven reproducibility answers.
-        sink: Gives the tables back.
+        store: Gives the tables back.
         blocks: How the images were cut.
         folder: Where all is kept; None in memory.
     """
 
     tally: Tally
     answers: Mapping[str, Any]
-    sink: Sink
+    store: BlockStore
     blocks: Blocks
     folder: Path | None = None
 
     def parts(self, name: str) -> Iterator[pl.DataFrame]:
         """The rows of a table, block by block, in memory that does not grow with the images."""
-        return self.sink.tables(name)
+        return self.store.tables(name)
 
     def table(self, name: str) -> pl.DataFrame:
         """All rows of a table."""

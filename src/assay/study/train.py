@@ -27,7 +27,7 @@ from assay.models.sources import checkpoint
 from assay.models.sources.card import Robust
 from assay.models.training.adversary import Adversary
 from assay.models.training.recipe import Recipe
-from assay.models.training.training import Trained, check_fit, pick_device, train
+from assay.models.training.training import Trained, TrainingPlan, check_fit, pick_device, train
 from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run
 from assay.run.settings import command_line
@@ -155,20 +155,9 @@ class TrainStudy(TrainingStudy):
     def fit(self, asked: ToTrain, run: Run, progress: Progress) -> Trained:
         """The trained network with its card."""
         assert self.recipe is not None
-        trained = train(
-            self.built,
-            asked.train_set,
-            asked.test_set,
-            self.recipe,
-            asked.seed,
-            progress,
-            device=asked.device,
-            half=self.half,
-            command=command_line(self.command, {**asked.options, **vars(self)}, asked.processes),
-            ranks=run.ranks,
-            states=Checkpoints(run, "training"),
-            start=asked.start,
-        )
+        line = command_line(self.command, {**asked.options, **vars(self)}, asked.processes)
+        plan = TrainingPlan(self.built, asked.train_set, asked.test_set, self.recipe, asked.seed, asked.start, self.half, line)
+        trained = train(plan, progress, device=asked.device, ranks=run.ranks, states=Checkpoints(run, "training"))
         attack, attacked = self.robust_accuracy, self.attacked
         if attack is None or attacked is None:
             return trained

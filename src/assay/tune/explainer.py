@@ -15,7 +15,7 @@ from assay.explain.backgrounds import Background
 from assay.explain.base import Cost, Explainer
 from assay.models.classifier import Classifier
 from assay.tune.backgrounds import Backdrop, RandomColour, fit_background, keep_background
-from assay.tune.masks import Learned, MaskRule, batch_sizes, learn
+from assay.tune.masks import Learned, MaskImages, MaskRule, batch_sizes, learn
 from assay.tune.model import shuffled
 from assay.tune.predictions import probabilities
 from assay.tune.schedules import Epochs, Falling, Sparsity, Stop
@@ -107,7 +107,7 @@ class LearnedMask(Explainer):
                 draw = derive(seed, f"LearnedMask {number} {len(losses)}")
                 size = self.batch_size
                 batches = None if size is None else batch_sizes(len(images), size, shuffled(len(images), draw))
-                sums = learn(model, images, (own, own), learned, rule, weight, index, draw, batches=batches)
+                sums = learn(model, MaskImages(images, own, own, index, batches), learned, rule, weight, draw)
                 losses.append(sums.values["loss"] / sums.count)
                 if not math.isfinite(losses[-1]):
                     raise NotFiniteError(f"{model.name} gives NaN or infinity for images that are partly erased, so no mask can be learned")

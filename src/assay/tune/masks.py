@@ -14,7 +14,7 @@ from assay.models.classifier import Classifier
 from assay.tune.backgrounds import Backdrop, fill
 from assay.tune.simplify import TOLERANCE, enlarge_masks, gap, pixels, roughness, simplify
 
-__all__ = ["Learned", "MaskRule", "Sums", "batch_sizes", "learn"]
+__all__ = ["Learned", "MaskImages", "MaskRule", "Sums", "batch_sizes", "learn"]
 
 _BETAS, _TINY = (0.9, 0.999), 1e-8
 
@@ -91,18 +91,34 @@ class Sums:
             self.values[name] = self.values.get(name, 0.0) + float(part.double().sum())
 
 
+@dataclass(frozen=True, eq=False)
+class MaskImages:
+    """Images whose masks are learned.
+
+    Attributes:
+        images: (n, C, H, W), bytes or floats.
+        wanted: (n, K) the probabilities of f_b on them.
+        own: (n, K) those of the model.
+        index: (n,) their global numbers.
+        batches: (n,) sizes of their batches, which "paper" divides by.
+    """
+
+    images: Tensor
+    wanted: Tensor
+    own: Tensor
+    index: Tensor
+    batches: Tensor | None = None
+
+
 def learn(
     model: Classifier,
-    images: Tensor,
-    known: tuple[Tensor, Tensor],
+    on: MaskImages,
     learned: Learned,
     rule: MaskRule,
     weight: float,
-    index: Tensor,
     seed: int,
     *,
     tell: Callable[[int], None] | None = None,
-    batches: Tensor | None = None,
 ) -> Sums:
     """One epoch of masks: one step for each image's mask, one pass forward and one backward to the pixels for each image.
 
@@ -111,15 +127,12 @@ def learn(
 
     Args:
         model: f, fixed.
-        images: (n, C, H, W), bytes or floats.
-        known: The probabilities (n, K) of f_b and of f on the images.
+        on: The images.
         learned: The masks; changed in place.
         rule: How they are learned.
         weight: Weight of their size.
-        index: (n,) the images' global numbers.
-        seed: Decides the backgrounds, together with `index`.
+        seed: Decides the backgrounds, together with the images' numbers.
         tell: Told the number of images done.
-        batches: (n,) sizes of the images' batches, which "paper" divides by.
 
     Raises:
         ModelError: The model has no gradient at its pixels.
@@ -127,16 +140,15 @@ def learn(
     """
     sums = Sums()
     learned.steps += 1
-    wanted, own = known
 
     def step(start: int, stop: int) -> None:
         rows = slice(start, stop)
-        clean = pixels(images[rows], model.device)
-        behind = fill(rule.background, clean, index[rows], seed)
+        clean = pixels(on.images[rows], model.device)
+        behind = fill(rule.background, clean, on.index[rows], seed)
         with torch.enable_grad():
             masks = learned.masks[rows].clone().requires_grad_()
             found = model.transform(model.forward(simplify(clean, masks, behind)), "probability")
-            distance = gap(found, own[rows], rule.tolerance)
+            distance = gap(found, on.own[rows], rule.tolerance)
             # abs has slope 0 at 0; masks are never negative, so it changes nothing else.
             large = enlarge_masks(masks, *clean.shape[2:]).abs() if rule.optimiser == "paper" else masks
             size = large.mean((1, 2, 3))
@@ -147,14 +159,14 @@ def learn(
                 raise ModelError(f"{model.name} has no gradient at its pixels, so no mask can be learned for it")
             (gradient,) = torch.autograd.grad(loss.sum(), masks)
         model.count_backward(stop - start)
-        _move(learned, rows, gradient, rule, batches)
+        _move(learned, rows, gradient, rule, on.batches)
         found = found.detach()
-        same = found.argmax(1) == wanted[rows].argmax(1)
+        same = found.argmax(1) == on.wanted[rows].argmax(1)
         sums.add(stop - start, loss=loss.detach(), kept=size.detach(), distance=distance.detach(), agreement=same)
         if tell is not None:
             tell(stop)
 
-    model.run(len(images), images.shape[1:], True, step)
+    model.run(len(on.images), on.images.shape[1:], True, step)
     return sums
 
 

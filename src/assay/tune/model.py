@@ -19,7 +19,7 @@ from assay.tune.masks import Sums
 from assay.tune.network import logits_of
 from assay.tune.simplify import gap, pixels, simplify
 
-__all__ = ["ModelRule", "Pair", "parallel", "shuffled", "tune"]
+__all__ = ["ModelImages", "ModelRule", "Pair", "parallel", "shuffled", "tune"]
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,29 @@ def shuffled(total: int, seed: int) -> Tensor:
     return torch.randperm(total, generator=torch.Generator().manual_seed(derive(seed, "order")))
 
 
+@dataclass(frozen=True, eq=False)
+class ModelImages:
+    """One process's share of the images that the model is tuned on.
+
+    Attributes:
+        images: (n, C, H, W), bytes or floats.
+        wanted: (n, K) the probabilities of f_b on them.
+        masks: (n, 1, rows, columns) rounded masks.
+        total: Images of all processes.
+    """
+
+    images: Tensor
+    wanted: Tensor
+    masks: Tensor
+    total: int
+
+
 def tune(
     pair: nn.Module,
     optimiser: torch.optim.Optimizer,
-    images: Tensor,
-    wanted: Tensor,
-    masks: Tensor,
+    on: ModelImages,
     rule: ModelRule,
     *,
-    total: int,
     seed: int,
     ranks: Ranks,
     tell: Callable[[int], None],
@@ -92,16 +106,13 @@ def tune(
     Args:
         pair: f_v as a `Pair`; changed in place.
         optimiser: Of its parameters.
-        images: (n, C, H, W) this process's images, bytes or floats.
-        wanted: (n, K) the probabilities of f_b on them.
-        masks: (n, 1, rows, columns) rounded masks.
+        on: This process's images.
         rule: How the model is tuned.
-        total: Images of all processes.
         seed: Decides the order and the backgrounds.
         ranks: The processes.
         tell: Told the number of images done, over all processes.
     """
-    sums, device = Sums(), wanted.device
+    sums, device, total = Sums(), on.wanted.device, on.total
     layout = memory_format(pair, device)
     order = shuffled(total, seed)
     pair.train(rule.train_mode)
@@ -113,19 +124,19 @@ def tune(
             share = ranks.world / len(batch) if len(own) else 0.0
             own = own if len(own) else torch.tensor([ranks.rank])
             rows = own // ranks.world
-            clean, masked = pixels(images[rows.to(images.device)], device), masks[rows.to(device)]
+            clean, masked = pixels(on.images[rows.to(on.images.device)], device), on.masks[rows.to(device)]
             clean = clean.contiguous(memory_format=layout)
             simple = simplify(clean, masked, fill(rule.background, clean, own.to(device), seed))
             with torch.autocast(device.type, torch.bfloat16, enabled=rule.precision == "bfloat16"):
                 logits = pair(clean, simple)
             now, then = (one.float().softmax(1) for one in logits)
-            model_gap, data_gap = (gap(now, one, rule.tolerance) for one in (wanted[rows.to(device)], then))
+            model_gap, data_gap = (gap(now, one, rule.tolerance) for one in (on.wanted[rows.to(device)], then))
             losses = rule.lambda_model * model_gap + rule.lambda_data * data_gap
             optimiser.zero_grad(set_to_none=True)
             (losses.sum() * share).backward()
             optimiser.step()
             if share:
-                same = then.detach().argmax(1) == wanted[rows.to(device)].argmax(1)
+                same = then.detach().argmax(1) == on.wanted[rows.to(device)].argmax(1)
                 sums.add(len(own), loss=losses.detach(), model=model_gap.detach(), distance=data_gap.detach(), agreement=same)
             tell(min(start + rule.batch_size, total))
     pair.eval()

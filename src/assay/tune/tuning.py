@@ -16,8 +16,8 @@ from assay.core.ranks import Ranks
 from assay.errors import DataError, ModelError, NotFiniteError
 from assay.models.classifier import Classifier
 from assay.tune.backgrounds import Backdrop
-from assay.tune.masks import Learned, MaskRule, Sums, batch_sizes, learn
-from assay.tune.model import ModelRule, parallel, shuffled, tune
+from assay.tune.masks import Learned, MaskImages, MaskRule, Sums, batch_sizes, learn
+from assay.tune.model import ModelImages, ModelRule, parallel, shuffled, tune
 from assay.tune.network import wrapped
 from assay.tune.predictions import agreement, probabilities
 from assay.tune.schedules import Rounding, Sparsity, Stop
@@ -211,23 +211,12 @@ class Tuning:
             model, own, gap = fixed
             weight = self.plan.sparsity.weight(number, self.plan.rounds)
             batches = batch_sizes(self.total, self.plan.model.batch_size, shuffled(self.total, seed))[self.index.cpu()]
-            sums = learn(
-                model, self.images, (self.wanted, own), self.learned, self.plan.masks, weight, self.index, seed, tell=tell, batches=batches
-            )
+            on = MaskImages(self.images, self.wanted, own, self.index, batches)
+            sums = learn(model, on, self.learned, self.plan.masks, weight, seed, tell=tell)
             sums.values["loss"] += float(gap.double().sum())
         else:
-            sums = tune(
-                self.pair,
-                self.optimiser,
-                self.images,
-                self.wanted,
-                fixed[0],
-                self.plan.model,
-                total=self.total,
-                seed=seed,
-                ranks=self.ranks,
-                tell=tell,
-            )
+            part = ModelImages(self.images, self.wanted, fixed[0], self.total)
+            sums = tune(self.pair, self.optimiser, part, self.plan.model, seed=seed, ranks=self.ranks, tell=tell)
         means = self._mean(sums)
         self.losses.append(means["loss"])
         self.clock += 1

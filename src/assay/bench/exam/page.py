@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from assay.bench.exam.exam import COUNTS, SUBSETS, ExamCase, lines
+from assay.bench.pages import pipe_table
 from assay.core.files import replacing
 from assay.errors import DataError
 from assay.report.text import plural
@@ -42,8 +43,8 @@ def exam_markdown(cases: Sequence[ExamCase], told: str, left_out: Mapping[str, s
     return "\n\n".join(parts)
 
 
-def put(page: Path, text: str) -> None:
-    """Put a text between the marks of a page.
+def put(page: Path, text: str, first: str = START, last: str = END) -> None:
+    """Put a text between the marks of a page, which are the exam's unless others are given.
 
     Raises:
         DataError: The page has no such marks, or there is none.
@@ -51,16 +52,12 @@ def put(page: Path, text: str) -> None:
     if not page.is_file():
         raise DataError(f"there is no page {page} to put the figures in")
     old = page.read_text(encoding="utf-8")
-    before, start, rest = old.partition(START)
-    _, end, after = rest.partition(END)
+    before, start, rest = old.partition(first)
+    _, end, after = rest.partition(last)
     if not start or not end:
-        raise DataError(f"{page} has no place for the figures; put these two lines into it: {START} and {END}")
+        raise DataError(f"{page} has no place for the figures; put these two lines into it: {first} and {last}")
     with replacing(page) as draft:
-        draft.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8")
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+        draft.write_text(f"{before}{first}\n\n{text}\n\n{last}{after}", encoding="utf-8")
 
 
 def _shares(cases: Sequence[ExamCase]) -> str:
@@ -76,7 +73,7 @@ def _shares(cases: Sequence[ExamCase]) -> str:
         for one in lines(cases)
         if one.wrong_of or one.right_of
     ]
-    return _table(("measures", "images", "wrongly trusted", "of", "rightly trusted", "of"), rows)
+    return pipe_table(("measures", "images", "wrongly trusted", "of", "rightly trusted", "of"), rows)
 
 
 def _halves(halves: Mapping[bool, Sequence[ExamCase]]) -> str:
@@ -86,11 +83,11 @@ def _halves(halves: Mapping[bool, Sequence[ExamCase]]) -> str:
             if one.subset == next(iter(SUBSETS)):
                 right = f"{one.right.mean:.0%} of {one.right_of}"
                 rows.append(("set aside" if aside else "practice", str(one.images), f"{one.wrong.mean:.1%} of {one.wrong_of}", right))
-    return _table(("half", "images", "wrongly trusted", "rightly trusted"), rows)
+    return pipe_table(("half", "images", "wrongly trusted", "rightly trusted"), rows)
 
 
 def _kinds(cases: Sequence[ExamCase]) -> str:
     of = Counter((one.pair, one.candidate) for one in cases)
     yes = Counter((one.pair, one.candidate) for one in cases if one.trusted)
     rows = [(pair, name, f"{yes[pair, name]} of {many}") for (pair, name), many in of.items()]
-    return _table(("pair", "map", "trusted"), rows)
+    return pipe_table(("pair", "map", "trusted"), rows)

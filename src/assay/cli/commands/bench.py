@@ -28,13 +28,23 @@ app.add_typer(benches, name="bench")
 def bench(
     context: typer.Context,
     out: Annotated[Path | None, typer.Option(help="JSON file to write.", show_default=False)] = None,
-    count: Annotated[int, typer.Option(min=1, help="Number of 32 x 32 images.")] = 16,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="resnet18 (32 pixels), hard-digits (64), resnet50 or vit-tiny (224); may be given several times.", show_default="resnet18"
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 16,
     repeats: Annotated[int, typer.Option(min=1, help="Times that everything is timed, in turn.")] = 3,
-    only: Annotated[list[str] | None, typer.Option(help="Time only this explainer or measure; may be given several times.")] = None,
-    with_checks: Annotated[bool, typer.Option("--checks/--no-checks", help="Also check accuracy and memory.")] = True,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Time only this explainer or measure, and check nothing; may be given several times.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Markdown page in which the tables are put between its two marks.", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides images and all randomness.")] = 0,
 ) -> None:
-    """Time every explainer and measure on an untrained ResNet-18 with a CIFAR stem, beside Captum and Quantus where installed.
+    """Time explainers and measures beside Captum, pytorch-grad-cam and Quantus, where these are installed.
 
     `assay bench verdict` examines the verdict instead.
     """
@@ -43,45 +53,46 @@ def bench(
     import torch
 
     from assay.bench.checks import checks
-    from assay.bench.speed import resnet18
-    from assay.bench.speed import time_all as run
+    from assay.bench.exam.page import put
+    from assay.bench.pages import BENCH_MARKS, bench_markdown
+    from assay.bench.speed import NETWORKS, TIMED_EXPLAINERS, TIMED_MEASURES, time_all
     from assay.core.environment import code, machine, packages
     from assay.core.files import replacing
     from assay.core.registry import nearest
     from assay.errors import SpecError
-    from assay.study.audit.standard import EXPLAINERS, MEASURES
 
-    known = {type(one).__name__: one for one in (*EXPLAINERS, *MEASURES)}
-    for name in only or ():
-        if name not in known:
-            raise SpecError(f"there is nothing called {name} to time{nearest(name, known)} (known: {', '.join(known)})")
+    known = {type(one).__name__: one for one in (*TIMED_EXPLAINERS, *TIMED_MEASURES)}
+    for kind, names, those in (("to time", only or (), known), ("that is a network here", network or (), NETWORKS)):
+        for name in names:
+            if name not in those:
+                raise SpecError(f"there is nothing {kind} called {name}{nearest(name, those)} (known: {', '.join(those)})")
     wanted = set(only or known)
-    images = torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+    found = []
     with bar() as progress:
-        found = run(
-            resnet18(seed=seed),
-            images,
-            [one for one in EXPLAINERS if type(one).__name__ in wanted],
-            [one for one in MEASURES if type(one).__name__ in wanted],
-            repeats,
-            seed,
-            progress,
-        )
-        judged = checks(seed=seed, progress=progress) if with_checks else []
+        for name in network or ("resnet18",):
+            side, make = NETWORKS[name]
+            images = torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+            explainers = [one for one in TIMED_EXPLAINERS if type(one).__name__ in wanted]
+            measures = [one for one in TIMED_MEASURES if type(one).__name__ in wanted]
+            found.append(time_all(name, make(seed), images, explainers, measures, repeats, seed, progress))
+        judged = checks(seed=seed, progress=progress) if not only else []
+    where = machine(torch.device("cpu"))
+    asked = [*(f"--network {name}" for name in network or ()), *(f"--only {name}" for name in only or ())]
+    command = " ".join(["assay bench", *asked, f"--count {count} --repeats {repeats} --seed {seed}"])
     if out is not None:
         content = {
-            "command": " ".join(
-                ["assay bench", *(f"--only {name}" for name in only or ()), f"--count {count} --repeats {repeats} --seed {seed}"]
-            ),
-            "machine": machine(torch.device("cpu")),
+            "command": command,
+            "machine": where,
             "code": code(),
             "packages": packages(),
-            **asdict(found),
+            "networks": list(map(asdict, found)),
             "checks": [asdict(one) | {"met": one.met} for one in judged],
         }
         out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as draft:
             draft.write_text(json.dumps(content, indent=2) + "\n")
+    if page is not None:
+        put(page, bench_markdown(found, judged, command, where), *BENCH_MARKS)
     _tell(found, judged, out)
 
 
@@ -148,30 +159,35 @@ def _examined(table: list[ExamLine], cases: list[ExamCase], left_out: dict[str, 
         console.print(f"left out: {name}: {why}", markup=False, soft_wrap=True)
 
 
-def _tell(found: Bench, judged: list[Check], out: Path | None) -> None:
+def _tell(found: list[Bench], judged: list[Check], out: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from assay.bench.pages import middle_and_range, passes_of, peer_columns
+
     console = Console(highlight=False)
-    table = Table(title="time over the passes' own, and peers' time over ours: median (lowest - highest)", title_justify="left")
-    for heading in ("what", "precision"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("passes", "of them back", "images/s", "x limit", "MiB", "faster than"):
-        table.add_column(heading, justify="right", overflow="fold")
-    for row in found.rows:
-        peer = f"{row.peer} {row.faster.median:.2f} ({row.faster.low:.2f} - {row.faster.high:.2f})" if row.faster else ""
-        limit = f"{row.to_limit.median:.2f} ({row.to_limit.low:.2f} - {row.to_limit.high:.2f})" if row.to_limit else "no passes"
-        table.add_row(
-            row.name, row.precision, str(row.forward), str(row.backward), f"{row.images_per_second:.1f}", limit, f"{row.peak:.0f}", peer
-        )
-    console.print(table)
+    for one in found:
+        title = f"{one.network}, {one.pixels[0]} pixels: processor time over the passes' own, and peers' over ours"
+        table = Table(title=title, title_justify="left")
+        for heading in ("what", "precision"):
+            table.add_column(heading, overflow="fold")
+        for heading in ("passes", "images/s", "x limit", "MiB", *peer_columns(one)):
+            table.add_column(heading, justify="right", overflow="fold")
+        for row in one.rows:
+            limit = middle_and_range(row.to_limit.cpu) if row.to_limit else "no passes"
+            gains = {(gain.settings, gain.precision): gain for gain in row.gains}
+            theirs = [middle_and_range(gains[key].faster.cpu) if key in gains else "" for key in peer_columns(one).values()]
+            table.add_row(row.name, row.precision, passes_of(row), f"{row.images_per_second:.1f}", limit, f"{row.peak:.0f}", *theirs)
+        console.print(table)
+        for name, why in one.left_out.items():
+            console.print(f"left out: {name}: {why}", markup=False, soft_wrap=True)
     if judged:
         table = Table(title="checks on the shipped Hard Digits network", title_justify="left")
         for heading in ("what", "measured", "bound", "met", "how"):
             table.add_column(heading, overflow="fold")
-        for one in judged:
-            bound = f"{'>=' if one.at_least else '<='} {one.bound:.4g}"
-            table.add_row(one.name, f"{one.value:.4g}", bound, "yes" if one.met else "NO", one.detail)
+        for check in judged:
+            bound = f"{'>=' if check.at_least else '<='} {check.bound:.4g}"
+            table.add_row(check.name, f"{check.value:.4g}", bound, "yes" if check.met else "NO", check.detail)
         console.print(table)
     if out is not None:
         console.print(f"figures: {out}", markup=False, soft_wrap=True)

@@ -163,11 +163,11 @@ def graded(
     device: options.Device = None,
 ) -> None:
     """Fine-tune a CIFAR-10 network for a short time against Linf balls of ten radii, for figure 3 of the robustness paper."""
-    from assay.papers.robustness.graded import make_graded
+    from assay.papers.robustness.graded import Grading, make_graded
 
-    data = ('CIFAR10(split="train")', 'CIFAR10(split="test")')
+    wanted = Grading(start=start, images=images, tested=tested, epochs=epochs, seed=seed)
     with bar() as progress:
-        made = make_graded(out, data, start, images=images, tested=tested, epochs=epochs, seed=seed, progress=progress, device=device)
+        made = make_graded(out, wanted, progress, device)
     say(Told((), said=(f"{len(made)} networks of graded robustness: assay study robustness --graded {out} takes them",)))
 
 

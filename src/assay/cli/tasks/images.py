@@ -144,7 +144,7 @@ class Task(options.NetworkOptions, options.PictureOptions):
 
     def described(self, asked: Asked, ranks: Ranks, progress: Progress) -> Asked:
         """The same with the data's hash, for which all files are read."""
-        return replace(asked, data=ranks.once(lambda: asked.source.describe(progress)))  # type: ignore[attr-defined]
+        return replace(asked, data=ranks.once(lambda: _selected(asked).describe(progress)))
 
     def decided(self, study: Any, asked: Asked, ranks: Ranks) -> Asked:
         """The same in the precision that "auto" stands for: as in the folder's run, where there is one, else found out now."""
@@ -165,7 +165,7 @@ class Task(options.NetworkOptions, options.PictureOptions):
         """All that decides the results beside the study's fields, to be kept in a run folder; tells what the user should know of them."""
         told = {name: value for name, value in asdict(self).items() if name not in _NO_SETTING}
         model = asked.model
-        for note in (*asked.source.notes, *model.notes):  # type: ignore[attr-defined]
+        for note in (*_selected(asked).notes, *model.notes):
             typer.echo(f"note: {note}", err=True)
         known: dict[str, Any] = {"notes": list(model.notes)} if model.notes else {}
         known |= {"chosen": asked.chosen} if asked.chosen else {}
@@ -175,6 +175,14 @@ class Task(options.NetworkOptions, options.PictureOptions):
     def folder(self) -> Path:
         """The run folder."""
         return self.out
+
+
+def _selected(asked: Asked) -> Selection:
+    """The images of what `Task.asked` made."""
+    from assay.data.source import Selection
+
+    assert isinstance(asked.source, Selection)
+    return asked.source
 
 
 def _check_labels(chosen: Selection, model: Classifier, target: list[str] | None) -> None:

@@ -24,7 +24,7 @@ from assay.models.sources.statedict import fit, round_to_half
 from assay.models.training.fitting import Epoch, Examples, Fitting, State, batch_size, memory_format
 from assay.models.training.recipe import Recipe
 
-__all__ = ["Epoch", "States", "Trained", "accuracy", "channel_statistics", "check_fit", "pick_device", "train"]
+__all__ = ["Epoch", "States", "Trained", "TrainingPlan", "accuracy", "channel_statistics", "check_fit", "pick_device", "train"]
 
 _EVALUATION_BATCH = 512
 
@@ -56,51 +56,63 @@ class Trained:
         return Classifier(self.net, self.card.mean, self.card.std, classes=self.card.classes, device=device)
 
 
-def train(
-    architecture: Architecture,
-    train_set: Dataset,
-    test_set: Dataset,
-    recipe: Recipe,
-    seed: int = 0,
-    progress: Progress = silent,
-    *,
-    device: torch.device | str | None = None,
-    half: bool = False,
-    command: str = "",
-    ranks: Ranks | None = None,
-    states: States | None = None,
-    start: Trained | None = None,
-) -> Trained:
-    """Train on `train_set`, then measure once on `test_set`, which plays no part in any choice.
+@dataclass(frozen=True, eq=False)
+class TrainingPlan:
+    """What is trained, on what, and how.
 
-    Args:
+    Attributes:
         architecture: What to train; it needs as many classes as the data has.
         train_set: Labelled images of one size; held in memory as bytes, by every process.
         test_set: Labelled images of the same classes.
         recipe: How to train.
         seed: Decides initial weights, order and augmentation.
-        progress: Told about reading, training steps and testing.
-        device: Where to train; None for a GPU when there is one, else the CPU.
+        start: Whose weights training begins with, instead of random ones (fine-tuning).
         half: Round the weights to 16 bits before the test, for a checkpoint of half the size.
         command: The command line to note in the card.
+    """
+
+    architecture: Architecture
+    train_set: Dataset
+    test_set: Dataset
+    recipe: Recipe
+    seed: int = 0
+    start: Trained | None = None
+    half: bool = False
+    command: str = ""
+
+
+def train(
+    plan: TrainingPlan,
+    progress: Progress = silent,
+    *,
+    device: torch.device | str | None = None,
+    ranks: Ranks | None = None,
+    states: States | None = None,
+) -> Trained:
+    """Train on the plan's training images, then measure once on its test images, which play no part in any choice.
+
+    Args:
+        plan: What is trained.
+        progress: Told about reading, training steps and testing.
+        device: Where to train; None for a GPU when there is one, else the CPU.
         ranks: The processes that train together, each calling this with the same arguments; each gets the result.
         states: Keeps the state after every epoch, and holds the one to go on from; asked on the first process only.
-        start: Whose weights training begins with, instead of random ones (fine-tuning).
 
     Raises:
         DataError: A data set has no labels, unreadable files, or other classes than the other one.
         ModelError: The architecture does not fit the data, the device cannot be used, or the loss is no longer finite.
         SpecError: The batch cannot be split evenly over the processes.
-        WeightsError: The weights of `start` do not fit the architecture.
+        WeightsError: The weights to start from do not fit the architecture.
     """
+    architecture, recipe, seed, start = plan.architecture, plan.recipe, plan.seed, plan.start
     ranks = ranks or Ranks()
     progress = progress if ranks.first else silent
     with ranks.together():
-        check_fit(architecture, train_set, test_set)
+        check_fit(architecture, plan.train_set, plan.test_set)
         fresh, place = architecture.make(seed), pick_device(device, ranks)
         if start is not None:
             fit(fresh, start.net.state_dict(), f"the network to start from, {start.card.architecture},")
-        images, labels = stack(train_set, progress)
+        images, labels = stack(plan.train_set, progress)
         mean, std = channel_statistics(images)
         batch_size(recipe, len(images), ranks)
     net = _on_device(fresh, place, ranks)
@@ -108,26 +120,26 @@ def train(
     seconds = _fit(fitting, ranks, states)
     trained = architecture.make(seed).eval()
     trained.load_state_dict({name: tensor.cpu() for name, tensor in net.state_dict().items()})
-    if half:
+    if plan.half:
         round_to_half(trained)
-    classifier = Classifier(trained, mean, std, classes=train_set.classes, device=place)
-    measured = ranks.once(lambda: accuracy(classifier, *stack(test_set, progress), progress))
+    classifier = Classifier(trained, mean, std, classes=plan.train_set.classes, device=place)
+    measured = ranks.once(lambda: accuracy(classifier, *stack(plan.test_set, progress), progress))
     card = Card(
         architecture=repr(architecture),
         recipe=repr(replace(recipe, precision=fitting.precision)),
         seed=seed,
-        classes=train_set.classes,
+        classes=plan.train_set.classes,
         mean=mean,
         std=std,
         size=(images.shape[2], images.shape[3]),
-        train=_used(train_set),
-        test=_used(test_set),
+        train=_used(plan.train_set),
+        test=_used(plan.test_set),
         test_accuracy=measured,
-        stored="float16" if half else "float32",
+        stored="float16" if plan.half else "float32",
         parameters=sum(parameter.numel() for parameter in trained.parameters()),
         seconds=round(seconds, 1),
         start=None if start is None else start.card.sha256,
-        command=command,
+        command=plan.command,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         packages=packages(),
         machine=machine(place),

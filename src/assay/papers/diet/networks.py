@@ -21,7 +21,7 @@ from assay.models.sources.card import from_json, to_json
 from assay.models.sources.spec import FoundNetwork, source
 from assay.models.training.fitting import State
 from assay.models.training.recipe import Recipe
-from assay.models.training.training import train
+from assay.models.training.training import TrainingPlan, train
 from assay.papers.paper import Paper
 from assay.run.folder import Run
 from assay.study.tune import tune_kept
@@ -87,7 +87,7 @@ def trained(
         kept = run.load_state(_KEPT)
         if kept is None:
             began = time.perf_counter()
-            made = train(spec[0], *parts, spec[1], seed, paper.staged(name), device=device, states=_States(run))
+            made = train(TrainingPlan(spec[0], *parts, spec[1], seed), paper.staged(name), device=device, states=_States(run))
             kept = dict(made.net.state_dict()), {"card": to_json(made.card), "seconds": time.perf_counter() - began}
             run.save_state(_KEPT, *kept)
             run.finish([])

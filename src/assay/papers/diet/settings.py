@@ -55,7 +55,7 @@ class DietSettings(Strict):
         explainers: Specs of what explains the baseline.
         backgrounds: Specs of the backgrounds that erasure is tried with.
         keep: Shares of the pixels that pixel perturbation keeps.
-        tune_images: Images that DiET is tuned on, chosen by the seed; all where there are fewer.
+        tune_images: Images that DiET is tuned on, chosen by the seed; all where there are fewer than a preset's.
         scored_images: Test images whose maps are made and scored, likewise.
         counted_images: Test images whose classes are compared, likewise.
         gallery: Images drawn in the figures.
@@ -65,7 +65,7 @@ class DietSettings(Strict):
     dataset: DatasetName
     preset: Preset
     seed: int = 0
-    seeds: Many = 3
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     model: str | None = None
     weights: str | None = None
     pretrained: bool = False

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from assay.core.environment import code, machine, packages
 from assay.core.files import replacing
 from assay.core.progress import Progress, silent
+from assay.errors import SpecError
 from assay.models.classifier import Classifier
 from assay.models.training.training import pick_device
 from assay.papers.diet.presets import diet_preset
@@ -167,7 +168,17 @@ def _forms(settings: DietSettings, device: torch.device | str | None) -> list[Da
     forms = [DataForm(settings, name, pick_device(device)) for name in settings.variants]
     for form in forms:
         form.check()
+    _check_counts(settings, forms)
     return forms
+
+
+def _check_counts(settings: DietSettings, forms: Sequence[DataForm]) -> None:
+    """Raise SpecError where more images are asked for than there are; what the preset takes is cut down to them."""
+    usual = diet_preset(settings.dataset, settings.preset, settings.seed)
+    for name, part in (("tune_images", "tune"), ("scored_images", "test"), ("counted_images", "test")):
+        asked, least = getattr(settings, name), min((form.data[part] for form in forms), key=len)
+        if asked > len(least) and asked != getattr(usual, name):
+            raise SpecError(f"{name.replace('_', '-')} {asked} is more than the {len(least)} images of {least.name} {least.split}")
 
 
 def _flat(settings: DietSettings, file: Path | None) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from assay.data.over import OverDataset
 from assay.models.nets.architecture import Architecture
 from assay.models.sources import checkpoint
 from assay.models.training.recipe import Flip, Recipe, Shift
-from assay.models.training.training import Trained, train
+from assay.models.training.training import Trained, TrainingPlan, train
 from assay.papers.robustness.networks import GRADED
 
-__all__ = ["EPS", "Few", "make_graded"]
+__all__ = ["EPS", "Few", "Grading", "make_graded"]
 
 EPS = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12)
 """Radii of the Linf balls, in 255ths."""
@@ -62,51 +62,57 @@ class Few(OverDataset):
         return self.dataset.hashed(progress)
 
 
-def make_graded(
-    folder: Path,
-    data: tuple[str, str],
-    start: str = "resnet-cifar10",
-    *,
-    images: int = 10_000,
-    tested: int = 1000,
-    epochs: int = 1,
-    seed: int = 0,
-    progress: Progress = silent,
-    device: torch.device | str | None = None,
-) -> tuple[Path, ...]:
-    """Fine-tune a network against each radius of `EPS`, all else being equal, and keep each as a checkpoint with its card.
+@dataclass(frozen=True)
+class Grading:
+    """How networks of graded robustness are made.
 
-    Networks that are there already are left as they are, so that a killed command goes on with the next.
-
-    Args:
-        folder: Gets START-eps0.safetensors to START-eps12.safetensors.
+    Attributes:
         data: Specs of the training and the test images.
         start: Shipped name or checkpoint whose weights each begins with.
         images: How many training images take part, chosen at random.
         tested: On how many test images the cards' accuracies are measured.
         epochs: Passes over them.
         seed: Decides all randomness.
+    """
+
+    data: tuple[str, str] = ('CIFAR10(split="train")', 'CIFAR10(split="test")')
+    start: str = "resnet-cifar10"
+    images: int = 10_000
+    tested: int = 1000
+    epochs: int = 1
+    seed: int = 0
+
+
+def make_graded(folder: Path, grading: Grading, progress: Progress = silent, device: torch.device | str | None = None) -> tuple[Path, ...]:
+    """Fine-tune a network against each radius of `EPS`, all else being equal, and keep each as a checkpoint with its card.
+
+    Networks that are there already are left as they are, so that a killed command goes on with the next.
+
+    Args:
+        folder: Gets START-eps0.safetensors to START-eps12.safetensors.
+        grading: How they are made.
         progress: Told about the work.
         device: Where to train.
 
     Raises:
         AssayError: The weights, the data or the folder cannot be used.
     """
-    net, card = checkpoint.read_checkpoint(start)
+    net, card = checkpoint.read_checkpoint(grading.start)
     made = []
     for eps in EPS:
-        path = folder / f"{Path(start).stem}{GRADED}{eps}{checkpoint.SUFFIX}"
+        path = folder / f"{Path(grading.start).stem}{GRADED}{eps}{checkpoint.SUFFIX}"
         made.append(path)
         if path.exists():
             continue
-        some, others = (Few(build(spec, Dataset), count, seed) for spec, count in zip(data, (images, tested), strict=True))
+        parts = zip(grading.data, (grading.images, grading.tested), strict=True)
+        some, others = (Few(build(spec, Dataset), count, grading.seed) for spec, count in parts)
         adversary = PGDTraining(eps=eps / 255, norm="linf") if eps else None
-        recipe = replace(_RECIPE, epochs=epochs, adversary=adversary)
+        recipe = replace(_RECIPE, epochs=grading.epochs, adversary=adversary)
 
         def told(stage: str, done: int, total: int, eps: int = eps) -> None:
             progress(f"eps {eps}/255: {stage}", done, total)
 
         architecture = build(card.architecture, Architecture)
-        found = train(architecture, some, others, recipe, seed, told, device=device, half=True, start=Trained(net, card))
+        found = train(TrainingPlan(architecture, some, others, recipe, grading.seed, Trained(net, card), half=True), told, device=device)
         checkpoint.save(path, found.net, found.card)
     return tuple(made)

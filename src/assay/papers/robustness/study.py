@@ -28,7 +28,7 @@ from assay.report.page import Page, Section, Sentence, Tone
 from assay.report.render import write
 from assay.run.blocks import ArrayPart, Blocks
 from assay.run.folder import Run
-from assay.run.sink import Sink
+from assay.run.memory import BlockStore
 from assay.study.asked import Asked
 
 __all__ = ["ROBUSTNESS_COMMAND", "RobustnessStudy", "do_steps", "foreseen", "run_robustness", "share_steps"]
@@ -160,12 +160,12 @@ def share_steps(jobs: Jobs, run: Run) -> list[int]:
     return sorted(run.ranks.share(alike))
 
 
-def do_steps(jobs: Jobs, sink: Sink, share: Iterable[int], progress: Progress = silent) -> None:
-    """Do the steps in `share`, by their numbers, each kept by the sink when it is finished.
+def do_steps(jobs: Jobs, store: BlockStore, share: Iterable[int], progress: Progress = silent) -> None:
+    """Do the steps in `share`, by their numbers, each kept by the store when it is finished.
 
     Args:
         jobs: What to do.
-        sink: What keeps the results.
+        store: What keeps the results.
         share: The steps to do.
         progress: Called as work goes on.
     """
@@ -184,7 +184,7 @@ def do_steps(jobs: Jobs, sink: Sink, share: Iterable[int], progress: Progress = 
         spent = asked.model.passes - before
         cost = {"images": len(rows), "seconds": round(time.perf_counter() - began, 3), "forward": spent.forward, "backward": spent.backward}
         told = [pl.lit(value).alias(name) for name, value in job.facts.items()]
-        sink.write(number, {name: table.select(*told, pl.all()) for name, table in {**kept.tables, _COSTS: pl.DataFrame([cost])}.items()})
+        store.write(number, {name: table.select(*told, pl.all()) for name, table in {**kept.tables, _COSTS: pl.DataFrame([cost])}.items()})
         done += len(rows)
         progress(stage, done, total)
 

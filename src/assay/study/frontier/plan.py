@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from assay.attack.distances import Distance, TopK
 from assay.attack.map_attack import MapAttack
 from assay.bounds.certify import check_certifiable
 from assay.core.listed import built
-from assay.core.registry import build, short
+from assay.core.registry import short
 from assay.errors import SpecError
 from assay.explain.base import Explainer
 from assay.explain.kernels import Gaussian, Kernel
@@ -24,7 +25,7 @@ from assay.models.classifier import Classifier
 from assay.models.targeting import Targeting
 from assay.study.frontier.sweep import CERTIFIABLE, CONFIDENCE, Sweep, width_of
 
-__all__ = ["FAITHFULNESS", "SIGMAS", "plan_sweep"]
+__all__ = ["FAITHFULNESS", "SIGMAS", "SweepOptions", "plan_sweep"]
 
 SIGMAS = (0.0, 0.01, 0.03, 0.1)
 FAITHFULNESS: tuple[Measure, ...] = (
@@ -36,52 +37,79 @@ FAITHFULNESS: tuple[Measure, ...] = (
 )
 
 
-def plan_sweep(
-    model: Classifier,
-    images: int,
-    explainers: Sequence[Explainer | str],
-    sigmas: Sequence[float] | None = None,
-    samples: int | None = None,
-    seed: int = 0,
-    *,
-    kernels: Sequence[Kernel | str] | None = None,
-    faithfulness: Sequence[Measure | str] = FAITHFULNESS,
-    attack: Attack | str | None = MapAttack(),  # noqa: B008  (frozen)
-    otherwise: Attack | str | None = None,
-    distance: Distance | str = TopK(),  # noqa: B008  (frozen)
-    attacked: int | None = None,
-    draws: int = 10,
-    within: Ball | str | None = None,
-    certified: float | None = None,
-    targets: Targeting | Tensor | None = None,
-) -> Sweep:
-    """What a sweep will do, checked before it does anything; the parameters are those of `frontier`, for several explainers.
+@dataclass(frozen=True)
+class SweepOptions:
+    """What is asked of a sweep, as of `assay.frontier`, but of several explainers.
+
+    Attributes:
+        explainers: What is smoothed.
+        sigmas: Standard deviations of Gaussian kernels; those of `SIGMAS` where neither these nor `kernels` are given.
+        kernels: In place of `sigmas`.
+        samples: Noisy copies at every width; None for the paper's rule.
+        faithfulness: Measures of the maps on the model.
+        attack: On the smoothed explainers; None for none.
+        otherwise: Where `attack` cannot be made.
+        distance: What maps are compared by under attack.
+        attacked: How many images are attacked; None for all.
+        draws: Random changes of each image.
+        within: Ball of these changes; the attack's by default.
+        certified: L2 radius of certificates; None for none.
+    """
+
+    explainers: Sequence[Explainer]
+    sigmas: Sequence[float] | None = None
+    kernels: Sequence[Kernel] | None = None
+    samples: int | None = None
+    faithfulness: Sequence[Measure] = FAITHFULNESS
+    attack: Attack | None = MapAttack()  # noqa: RUF009  (frozen)
+    otherwise: Attack | None = None
+    distance: Distance = TopK()  # noqa: RUF009  (frozen)
+    attacked: int | None = None
+    draws: int = 10
+    within: Ball | None = None
+    certified: float | None = None
+
+
+def plan_sweep(model: Classifier, images: int, wanted: SweepOptions, seed: int = 0, targets: Targeting | Tensor | None = None) -> Sweep:
+    """What a sweep over so many images will do, checked before it does anything.
 
     Raises:
         SpecError: They make no sweep.
         ModelError: The model's gradients can have no certificate, and one is wanted.
     """
-    if sigmas is not None and kernels is not None:
+    if wanted.sigmas is not None and wanted.kernels is not None:
         raise SpecError("give sigmas or kernels, not both")
-    given = [Gaussian(float(one)) for one in (SIGMAS if sigmas is None else sigmas)] if kernels is None else kernels
-    chosen = built("explainer", explainers, Explainer)
-    rated = built("measure", faithfulness, Measure)
+    sigmas = SIGMAS if wanted.sigmas is None else wanted.sigmas
+    widths = _widths([Gaussian(float(one)) for one in sigmas] if wanted.kernels is None else wanted.kernels)
+    chosen, rated = built("explainer", wanted.explainers, Explainer), built("measure", wanted.faithfulness, Measure)
     wrong = [short(one) for one in rated if one.category != "faithfulness" or one.needs]
     if wrong:
         raise SpecError(f"{wrong[0]} is no measure of faithfulness to the model alone; robustness is measured in any case")
     if not chosen or not rated:
         raise SpecError("a frontier needs at least one explainer and one measure of faithfulness")
-    for name, value, least in (("draws", draws, 1), ("attacked", attacked, 2), ("samples", samples, 1)):
+    for name, value, least in (("draws", wanted.draws, 1), ("attacked", wanted.attacked, 2), ("samples", wanted.samples, 1)):
         if value is not None and value < least:
             raise SpecError(f"{name} must be at least {least}, not {value}")
-    hit, blind = (build(one, Attack) if isinstance(one, str) else one for one in (attack, otherwise))
-    by = build(distance, Distance) if isinstance(distance, str) else distance
-    area = build(within, Ball) if isinstance(within, str) else within
-    area = area or (LinfBall(8 / 255) if hit is None else ball(hit.norm, hit.eps))
-    widths, aims = _widths(given), Targeting.read(targets)
-    if certified is not None:
-        _check_certified(model, chosen, widths, samples, certified, aims.sample)
-    sweep = Sweep(model, chosen, widths, samples, rated, hit, blind, by, draws, attacked, area, images, seed, aims, certified)
+    hit, aims = wanted.attack, Targeting.read(targets)
+    if wanted.certified is not None:
+        _check_certified(model, chosen, widths, wanted.samples, wanted.certified, aims.sample)
+    sweep = Sweep(
+        model=model,
+        explainers=chosen,
+        kernels=widths,
+        samples=wanted.samples,
+        faithfulness=rated,
+        attack=hit,
+        otherwise=wanted.otherwise,
+        distance=wanted.distance,
+        draws=wanted.draws,
+        attacked=wanted.attacked,
+        ball=wanted.within or (LinfBall(8 / 255) if hit is None else ball(hit.norm, hit.eps)),
+        images=images,
+        seed=seed,
+        targets=aims,
+        certified=wanted.certified,
+    )
     assert len(sweep.robustness) in (0, 2)  # a distance that is no similarity is refused here
     return sweep
 
@@ -105,7 +133,7 @@ def _check_certified(
                 check_certifiable(model, Smoothed(one, kernel, samples), (eps,), CONFIDENCE, None, targets)
 
 
-def _widths(given: Sequence[Kernel | str]) -> list[Kernel | None]:
+def _widths(given: Sequence[Kernel]) -> list[Kernel | None]:
     """Kernels of ascending width, width 0 first.
 
     Raises:

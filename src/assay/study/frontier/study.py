@@ -32,7 +32,7 @@ from assay.report.text import number, plural
 from assay.study.attack.asked import STEPS, asked_attack
 from assay.study.frontier.frontier import Frontier, frontiers_of, plot_frontiers
 from assay.study.frontier.page import frontier_page
-from assay.study.frontier.plan import FAITHFULNESS, plan_sweep
+from assay.study.frontier.plan import FAITHFULNESS, SweepOptions, plan_sweep
 from assay.study.frontier.sweep import Sweep, sweep_block
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, TerminalTable, result
 
@@ -98,14 +98,11 @@ class FrontierStudy(Study):
         else:
             hit = asked_attack(self.attack, self.eps, self.norm, self.steps)
             otherwise = otherwise or blind_like(hit, self.steps or STEPS)
-        return plan_sweep(
-            asked.model,
-            asked.images,
-            self.explainer,
-            self.sigma,
-            self.samples,
-            asked.seed,
+        wanted = SweepOptions(
+            explainers=self.explainer,
+            sigmas=self.sigma,
             kernels=self.kernel,
+            samples=self.samples,
             faithfulness=FAITHFULNESS if self.measure is None else self.measure,
             attack=hit,
             otherwise=otherwise,
@@ -114,8 +111,8 @@ class FrontierStudy(Study):
             draws=self.draws,
             within=within,
             certified=self.certified,
-            targets=asked.targets,
         )
+        return plan_sweep(asked.model, asked.images, wanted, asked.seed, asked.targets)
 
     def check(self, asked: Asked) -> None:
         """See `sweep`."""

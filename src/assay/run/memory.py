@@ -1,4 +1,4 @@
-"""Where a run's blocks go: a folder (`assay.run.folder`), or memory."""
+"""What keeps a run's blocks: memory, where the work needs no folder (`assay.run.folder`)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import polars as pl
 from assay.core.ranks import Ranks
 from assay.run.blocks import Blocks
 
-__all__ = ["Memory", "Sink"]
+__all__ = ["BlockStore", "Memory"]
 
 
-class Sink(Protocol):
+class BlockStore(Protocol):
     """Keeps what blocks give, and gives tables back."""
 
     def write(

@@ -11,7 +11,7 @@ from assay.core.registry import plain_name
 from assay.models.labels import Labels
 from assay.report.page import ScreenCard, Sentence
 from assay.report.summary import MeasureNote
-from assay.report.text import number, plural
+from assay.report.text import number, plural, worded
 from assay.study.audit.answers import Answers
 from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.verdict import PASSING
@@ -65,7 +65,7 @@ def _use(answers: Answers, names: Mapping[str, str]) -> ScreenCard:
         text = f"Use {names[answers.recommended]}. {why}: chosen on one half of the images and confirmed on the other."
         return ScreenCard(_USE, "good", text, lines)
     if answers.trusted:
-        text = f"{_listed([names[one] for one in answers.trusted])} passed every question, but no choice among them was confirmed."
+        text = f"{worded([names[one] for one in answers.trusted])} passed every question, but no choice among them was confirmed."
         return ScreenCard(_USE, "caution", text, lines)
     return ScreenCard(_USE, "bad", "None of these is shown to be trustworthy on these images. Do not decide anything by these maps.", lines)
 
@@ -76,8 +76,8 @@ def _passes(answers: Answers, spec: str) -> str:
     passed = [PASSING[one] for one, status in told.items() if status == "yes"]
     failed = [PASSING[one] for one, status in told.items() if status == "no"]
     unsure = [PASSING[one] for one, status in told.items() if status in ("undecided", "open")]
-    parts = [f"{_listed(passed)}" if passed else "", f"not shown that it {_listed(failed)}" if failed else ""]
-    parts.append(f"undecided whether it {_listed(unsure)}" if unsure else "")
+    parts = [f"{worded(passed)}" if passed else "", f"not shown that it {worded(failed)}" if failed else ""]
+    parts.append(f"undecided whether it {worded(unsure)}" if unsure else "")
     return "; ".join(one for one in parts if one)
 
 
@@ -150,13 +150,13 @@ def _unknown(
 ) -> ScreenCard:
     lines = []
     if answers.silent:
-        lines.append(f"{_listed(list(answers.silent))}: cannot tell good maps from bad ones on these images; not counted")
+        lines.append(f"{worded(list(answers.silent))}: cannot tell good maps from bad ones on these images; not counted")
     if answers.faint:
-        weak = f"{_listed(list(answers.faint))}: too weak to tell good maps from bad ones by {plural(answers.images, 'image')}"
+        weak = f"{worded(list(answers.faint))}: too weak to tell good maps from bad ones by {plural(answers.images, 'image')}"
         lines.append(f"{weak}; not asked")
     for question, short_of in answers.weak.items():
         if short_of:
-            lines.append(f"{_listed(list(short_of))}: too weak here to tell whether a map {PASSING[question]}; not asked that")
+            lines.append(f"{worded(list(short_of))}: too weak here to tell whether a map {PASSING[question]}; not asked that")
     undecided = [spec for spec in names if any(answers.status(spec, one) == "undecided" for one in QUESTIONS)] if answers.alive else []
     for spec in undecided:
         many = answers.needed.get(spec)
@@ -174,7 +174,3 @@ def _unknown(
     methods = plural(summary["explainer"].n_unique(), "explanation method")
     text = f"This page speaks of {plural(tally.sound, 'image')} and {methods}, and of nothing else."
     return ScreenCard(_UNKNOWN, "note", text, tuple(lines))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,4 +1,4 @@
-"""Tests that verdicts rest on: corrections for their number, equivalence, the best of several, and how many images would do."""
+"""Tests that verdicts rest on: corrections for their number, the best of several, and how many images would do."""
 
 from __future__ import annotations
 

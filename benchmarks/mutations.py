@@ -99,12 +99,6 @@ STATS = _of(
         "values[order] * np.arange(len(order), 0, -1)",
         "test_tests.py",
     ),
-    (
-        "equivalence by the better side",
-        "float(max(Moments.of(own).above(-margin)[0],",
-        "float(min(Moments.of(own).above(-margin)[0],",
-        "test_tests.py",
-    ),
     ("worse columns counted as not worse", "table[:, [top]] - table[:, others]", "table[:, others] - table[:, [top]]", "test_tests.py"),
     ("images needed grow with the effect's root", "effect * math.sqrt(images)", "effect * images", "test_tests.py"),
     ("shares by Clopper and Pearson", 'proportion_ci(1 - level, "wilson")', 'proportion_ci(1 - level, "exact")', "test_intervals.py"),

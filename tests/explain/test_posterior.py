@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -245,6 +246,24 @@ def test_the_map_is_the_posteriors_and_costs_the_same_passes():
     assert torch.equal(found.distinct(0.9), (low > 0) | (high < 0))
     with pytest.raises(SpecError, match="inside"):
         found.interval(1.0)
+
+
+def test_pixels_whose_interval_holds_0_are_in_doubt_where_the_error_is_known():
+    explainer, model = assay.KernelShap(20, assay.Grid(1, 9)), assay.Classifier(Game(lambda x: x[:, 0] ** 2 * x[:, 3] + 0.01 * x[:, 5]))
+    images, targets = torch.rand(3, 1, 1, 9, generator=torch.Generator().manual_seed(0)), torch.zeros(3, dtype=torch.long)
+    maps, doubt = explainer.with_doubt(model, images, targets, torch.arange(3), 0)
+    found = explainer.posterior(model, images, targets)
+    assert torch.equal(maps, found.maps)
+    assert torch.equal(doubt[:, 0, 0], ~found.distinct())
+    assert 0 < doubt.sum() < doubt.numel()
+    literal = assay.KernelShap(8, assay.Grid(1, 9), sampling="independent", estimator="regression")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AssayWarning)
+        _, doubt = literal.with_doubt(model, images, targets, torch.arange(3), 0)
+        unknown = literal.posterior(model, images, targets).deviation.isinf()
+    assert unknown.any()
+    assert not doubt[unknown[:, None, None]].any()
+    assert assay.Lime(10, assay.Grid(1, 9)).with_doubt(model, images, targets, torch.arange(3), 0)[1] is None
 
 
 def test_independent_coalitions_are_read_by_regression_only():

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from assay.errors import ShapeError
 from assay.report.figures.tiles import display_side, wall
 
 STEADY = settings(deadline=None, derandomize=True)
@@ -99,3 +100,24 @@ def test_pictures_together_stay_within_the_budget(images, explainers, side):
 def test_tiles_fill_even_lines(gallery, change, explainers, columns):
     maps = {f"E{i}": torch.zeros(2, 1, 8, 8) for i in range(explainers)}
     assert wall(change(gallery, maps=maps)).columns == columns
+
+
+def test_pixels_that_an_explainer_cannot_tell_from_0_are_hatched_in_its_maps_alone(gallery, change):
+    doubt = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
+    doubt[1, :, :4] = True
+    plain, shown = wall(gallery), wall(change(gallery, doubt={"Lime": doubt}))
+    assert (plain.doubtful, shown.doubtful) == (False, True)
+    before, after = ([pixels(case.tiles[1].uri) for case in one.cases] for one in (plain, shown))
+    assert np.array_equal(before[0], after[0])
+    lines = np.add.outer(np.arange(4), np.arange(8)) % 4 == 0
+    colours = [np.unique(after[1][:4][place], axis=0) for place in (lines, ~lines)]
+    assert [len(one) for one in colours] == [1, 1]
+    assert colours[0].max() < colours[1].min()
+    assert np.array_equal(before[1][4:], after[1][4:])
+    assert not shown.cases[1].tiles[1].damaged
+    assert [case.tiles[0].uri for case in plain.cases] == [case.tiles[0].uri for case in shown.cases]
+
+
+def test_a_doubt_of_another_size_is_refused(gallery, change):
+    with pytest.raises(ShapeError, match=r"doubt of Lime is torch.bool \(2, 1, 4, 4\)"):
+        change(gallery, doubt={"Lime": torch.zeros(2, 1, 4, 4, dtype=torch.bool)})

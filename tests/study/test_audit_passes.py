@@ -9,6 +9,7 @@ import assay
 from assay.study.asked import Asked
 from assay.study.audit.scores import block_scores
 from assay.study.audit.study import AuditStudy
+from assay.study.gallery import pack, unpack
 from reference.nets import plain
 
 IMAGES = 4
@@ -36,3 +37,17 @@ def test_a_default_audit_with_its_verdict_takes_at_most_two_and_a_half_times_the
     assert without < with_it
     assert sum(with_it) <= 2.5 * sum(without)
     assert with_it[0] <= 2.5 * without[0]
+
+
+def test_the_gallery_keeps_what_an_explainer_cannot_tell_from_0():
+    model = assay.Classifier(plain())
+    images = torch.rand(IMAGES, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    unsure, other = assay.KernelShap(20, assay.Grid(3, 3)), assay.Gradient()
+    asked = Asked.given(model, images)
+    block = next(asked.read([range(IMAGES)]))
+    found = block_scores(AuditStudy(explainer=(other, unsure)).plan(asked), block, lambda _: None)
+    ((_, shown),) = unpack(pack(found.shown([2])))
+    _, doubt = unsure.with_doubt(model, images, block.case.targets, torch.arange(IMAGES), 0)
+    assert torch.equal(shown.doubt[1], doubt[2, 0])
+    assert 0 < int(shown.doubt[1].sum()) < 64
+    assert not shown.doubt[0].any()

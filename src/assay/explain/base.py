@@ -110,6 +110,12 @@ class Explainer(ABC):
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """Maps of checked inputs that lie on the model's device; `targets` is None only where `finds_targets`."""
 
+    def with_doubt(
+        self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """What `attribute` gives, and of explainers that know their own error (N, 1, H, W) bool: pixels whose value may as well be 0."""
+        return self.attribute(model, images, targets, index, seed), None
+
 
 def is_fixed(explainer: object) -> bool:
     """Whether an explainer, or one inside it, holds maps that were made elsewhere and so cannot explain anything anew."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -30,6 +30,7 @@ class Gallery(Part):
         distractor: (G, 1, H, W) bool, the pixels that must not matter, or None.
         scores: For each explainer and measure G scores, or nothing.
         why: Why each image is shown, in a few words; nothing where no reason is told.
+        doubt: For explainers that know their own error (G, 1, H, W) bool, pixels whose value they cannot tell from 0; drawn hatched.
 
     Raises:
         EmptyBatchError, ShapeError, ImageTypeError, PixelRangeError: The parts do not fit together.
@@ -45,24 +46,25 @@ class Gallery(Part):
     distractor: Tensor | None
     scores: Mapping[str, Mapping[str, tuple[float, ...]]]
     why: tuple[str, ...] = ()
+    doubt: Mapping[str, Tensor] = field(default_factory=dict)
 
     template: ClassVar[str] = "gallery.html.j2"
 
     def __post_init__(self) -> None:
         _check_images(self.images)
         count, _, height, width = self.images.shape
-        for field in ("names", "labels", "predictions", "probabilities"):
-            if len(getattr(self, field)) != count:
-                raise ShapeError(f"gallery: {len(getattr(self, field))} {field} for {count} images; give one for each image")
+        for part in ("names", "labels", "predictions", "probabilities"):
+            if len(getattr(self, part)) != count:
+                raise ShapeError(f"gallery: {len(getattr(self, part))} {part} for {count} images; give one for each image")
         if self.why and len(self.why) != count:
             raise ShapeError(f"gallery: {len(self.why)} reasons for {count} images; give one for each image, or none")
         for name, maps in self.maps.items():
             if maps.ndim != 4 or (maps.shape[0], *maps.shape[2:]) != (count, height, width):
                 raise ShapeError(f"gallery: maps of {name} have shape {tuple(maps.shape)}, not ({count}, C, {height}, {width})")
-        for field in ("truth", "distractor"):
-            mask = getattr(self, field)
+        masks = {"truth": self.truth, "distractor": self.distractor} | {f"doubt of {name}": mask for name, mask in self.doubt.items()}
+        for name, mask in masks.items():
             if mask is not None and (mask.shape != (count, 1, height, width) or mask.dtype != torch.bool):
-                raise ShapeError(f"gallery: {field} is {mask.dtype} {tuple(mask.shape)}, not bool ({count}, 1, {height}, {width})")
+                raise ShapeError(f"gallery: {name} is {mask.dtype} {tuple(mask.shape)}, not bool ({count}, 1, {height}, {width})")
         for explainer, measures in self.scores.items():
             for measure, values in measures.items():
                 if len(values) != count:

@@ -11,7 +11,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from assay.data.base import Batch
+from assay.data.base import Batch, stack_known
 from assay.models.labels import Labels
 from assay.models.targets import Decision
 from assay.report.gallery import Gallery
@@ -39,6 +39,7 @@ class GalleryImage:
         probabilities: (K,); () of the value of a model that gives values.
         values: (measures, explainers and floor).
         maps: (C, H, W), one for each explainer.
+        doubt: (explainers, H, W) bool, pixels whose value the explainer cannot tell from 0.
         truth: (1, H, W) bool, or None.
         distractor: (1, H, W) bool, or None.
     """
@@ -49,6 +50,7 @@ class GalleryImage:
     probabilities: Tensor
     values: Tensor
     maps: list[Tensor]
+    doubt: Tensor
     truth: Tensor | None
     distractor: Tensor | None
 
@@ -59,7 +61,7 @@ def places(wanted: int, images: int) -> list[int]:
     return [-(-slot * images // wanted) for slot in range(wanted)]
 
 
-def gallery_image(batch: Batch, at: int, decision: Decision, maps: list[Tensor], values: Tensor) -> GalleryImage:
+def gallery_image(batch: Batch, at: int, decision: Decision, maps: list[Tensor], doubt: Tensor, values: Tensor) -> GalleryImage:
     """What the gallery keeps of image `at` of a batch.
 
     Args:
@@ -67,6 +69,7 @@ def gallery_image(batch: Batch, at: int, decision: Decision, maps: list[Tensor],
         at: Which.
         decision: What the model decides about the batch.
         maps: (C, H, W) of it, one for each explainer.
+        doubt: (explainers, H, W) bool of it.
         values: (measures, explainers and floor) of it.
     """
     image = batch.images[at].cpu()
@@ -78,6 +81,7 @@ def gallery_image(batch: Batch, at: int, decision: Decision, maps: list[Tensor],
         probabilities=_probabilities(decision, at).cpu(),
         values=values,
         maps=maps,
+        doubt=doubt,
         truth=None if batch.truth is None else batch.truth[at].cpu(),
         distractor=None if batch.distractor is None else batch.distractor[at].cpu(),
     )
@@ -87,7 +91,13 @@ def pack(shown: Iterable[tuple[int, GalleryImage]]) -> pl.DataFrame:
     """Images of the gallery with their slots as a table, a row for each tensor; the maps' rows are in the order of the explainers."""
     rows = []
     for slot, one in shown:
-        parts = [("image", one.image), ("probabilities", one.probabilities), ("values", one.values), *(("map", each) for each in one.maps)]
+        parts = [
+            ("image", one.image),
+            ("probabilities", one.probabilities),
+            ("values", one.values),
+            ("doubt", one.doubt),
+            *(("map", each) for each in one.maps),
+        ]
         parts += [(name, mask) for name, mask in (("truth", one.truth), ("distractor", one.distractor)) if mask is not None]
         for name, tensor in parts:
             data = tensor.float().contiguous().numpy().tobytes()
@@ -109,6 +119,7 @@ def unpack(table: pl.DataFrame) -> list[tuple[int, GalleryImage]]:
             parts["probabilities"],
             parts["values"],
             [tensor for name, tensor in tensors if name == "map"],
+            parts["doubt"].bool(),
             None if truth is None else truth.bool(),
             None if distractor is None else distractor.bool(),
         )
@@ -136,8 +147,9 @@ def gallery(
         predictions=tuple(name for name, _ in told),
         probabilities=tuple(probability for _, probability in told),
         maps={name: torch.stack([one.maps[place] for one in shown]) for place, name in enumerate(explainers)},
-        truth=_stacked([one.truth for one in shown]),
-        distractor=_stacked([one.distractor for one in shown]),
+        doubt={name: torch.stack([one.doubt[place] for one in shown])[:, None] for place, name in enumerate(explainers)},
+        truth=stack_known([one.truth for one in shown]),
+        distractor=stack_known([one.distractor for one in shown]),
         scores={
             name: {measure: tuple(float(one.values[line, place]) for one in shown) for line, measure in enumerate(measures)}
             for place, name in enumerate(explainers)
@@ -161,8 +173,3 @@ def _told(probabilities: Tensor, labels: Labels) -> tuple[str, float]:
 
 def _tensor(data: bytes, shape: Sequence[int]) -> Tensor:
     return torch.from_numpy(np.frombuffer(data, np.float32).copy()).reshape(list(shape))
-
-
-def _stacked(masks: list[Tensor | None]) -> Tensor | None:
-    known = [mask for mask in masks if mask is not None]
-    return torch.stack(known) if known and len(known) == len(masks) else None

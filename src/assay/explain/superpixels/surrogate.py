@@ -134,8 +134,15 @@ class KernelShap(Explainer):
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""
+        return self.with_doubt(model, images, targets, index, seed)[0]
+
+    def with_doubt(
+        self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """See `Explainer.with_doubt`; in doubt are superpixels whose 95 % interval holds 0."""
         assert targets is not None
-        return self._infer(model, images, targets, index, seed).maps
+        found = self._infer(model, images, targets, index, seed)
+        return found.maps, spread(~found.distinct() & found.deviation.isfinite(), found.labels)
 
     def draw(self, seed: int, index: Tensor, counts: Tensor, passes: int | None = None) -> Coalitions:
         """Distinct coalitions for images `index` (N,) with `counts` (N,) superpixels, in `passes` or the first round's."""

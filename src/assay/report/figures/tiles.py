@@ -67,6 +67,7 @@ class Wall:
     has_distractor: bool
     has_scores: bool
     damaged: bool
+    doubtful: bool
 
     @property
     def reduced(self) -> bool:
@@ -110,6 +111,7 @@ def wall(gallery: Gallery) -> Wall:
         any(distractor),
         any(gallery.scores.values()),
         any(tile.damaged for row in tiles.values() for tile in row),
+        any(bool(mask.any()) for mask in gallery.doubt.values()),
     )
 
 
@@ -134,6 +136,8 @@ def _tiles(gallery: Gallery, name: str, limit: float, side: int) -> list[Tile]:
     finite = torch.isfinite(maps).flatten(1).all(dim=1).tolist()
     scores = gallery.scores.get(name, {})
     small = _shrink(maps.detach().float(), side)
+    if name in gallery.doubt:
+        small = _hatched(small, _shrink(gallery.doubt[name].float(), side) > 0.5)
     return [
         Tile(
             name,
@@ -143,6 +147,13 @@ def _tiles(gallery: Gallery, name: str, limit: float, side: int) -> list[Tile]:
         )
         for i in range(len(maps))
     ]
+
+
+def _hatched(maps: Tensor, doubt: Tensor) -> Tensor:
+    """Maps (G, C, H, W) with grey lines over white where `doubt` (G, 1, H, W) is; what is not finite is painted grey."""
+    down, right = (torch.arange(size) for size in maps.shape[2:])
+    lines = (down[:, None] + right) % 4 == 0
+    return maps.masked_fill(doubt, 0.0).masked_fill(doubt & lines, math.nan)
 
 
 def _shrink(batch: Tensor, side: int) -> Tensor:

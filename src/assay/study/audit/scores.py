@@ -70,12 +70,14 @@ class BlockScores:
     Attributes:
         block: The images.
         maps: (N, C, H, W) by explainer, the floor's last, on the CPU.
+        doubt: (explainers and floor, N, H, W) bool, pixels whose value the explainer cannot tell from 0.
         values: (measures, explainers and floor, N), NaN where an output or a map is not finite.
         tables: Rows of the tables scores, classes and flat, and where the block is held against nulls, nulls and agreement.
     """
 
     block: Block
     maps: Mapping[str, Tensor]
+    doubt: Tensor
     values: Tensor
     tables: Mapping[str, pl.DataFrame]
 
@@ -92,7 +94,8 @@ class BlockScores:
             if place is not None:
                 free.remove(place)
                 maps = [one[place] for one in self.maps.values()][:-1]
-                found.append((slot, gallery_image(block.batch, place, block.decision, maps, self.values[:, :, place])))
+                values, doubt = self.values[:, :, place], self.doubt[:-1, place]
+                found.append((slot, gallery_image(block.batch, place, block.decision, maps, doubt, values)))
         return found
 
 
@@ -105,10 +108,13 @@ def block_scores(plan: AuditPlan, block: Block, tell: Tell) -> BlockScores:
         tell: Called as the work goes on.
     """
     case, count, everyone, nulls = block.case, len(block.batch), plan.everyone, plan.nulls
-    maps, steps = [], len(everyone) + len(plan.measures) + 1
+    maps, doubts, steps = [], [], len(everyone) + len(plan.measures) + 1
+    sure = torch.zeros(count, *case.images.shape[2:], dtype=torch.bool)
     for place, explainer in enumerate(everyone):
         tell(count * place // steps)
-        maps.append(explainer.attribute(case.model, case.images, case.targets, case.index, case.seed))
+        found, doubt = explainer.with_doubt(case.model, case.images, case.targets, case.index, case.seed)
+        maps.append(found)
+        doubts.append(sure if doubt is None else doubt[:, 0].cpu())
     clean = [one.nan_to_num(0.0, 0.0, 0.0) for one in maps]
     lost = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]) | ~case.finite
     held = nulls.wanted(block.rows, block.asked.images)
@@ -129,7 +135,8 @@ def block_scores(plan: AuditPlan, block: Block, tell: Tell) -> BlockScores:
         tables["nulls"] = nulls.table(block.batch.index, found, [one.name for one in plan.rated])
         tables["agreement"] = agreements(block.batch.index, named)
     tables["scores"] = _table(plan, block.batch.index, values)
-    return BlockScores(block, {short(one): each.cpu() for one, each in zip(everyone, maps, strict=True)}, values, tables)
+    own_maps = {short(one): each.cpu() for one, each in zip(everyone, maps, strict=True)}
+    return BlockScores(block, own_maps, torch.stack(doubts), values, tables)
 
 
 def _table(plan: AuditPlan, index: Tensor, values: Tensor) -> pl.DataFrame:

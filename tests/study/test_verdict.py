@@ -98,7 +98,9 @@ def test_the_recommended_and_the_trusted_come_first_with_where_they_stand():
     how = {"trusted": ("A", "B"), "recommended": "B", "standing": {("A", "Deletion"): 0.4, ("B", "Deletion"): 0.9}}
     found = told({"A": (YES, YES, YES, YES), "B": (YES, YES, YES, YES)}, how=how)
     assert found[0][0] == "good"
-    assert found[0][1].startswith("Use B here: it was chosen on one half of the images and confirmed on the other.")
+    assert found[0][1].startswith(
+        "Use B here: of what is trusted it stands highest on one half of the images, and it passes every question on the other half alone;"
+    )
     assert "0.90 by Deletion" in found[0][1]
     assert found[1] == ("good", "Trusted: A and B. They say where, in this image, of this model, and more than the image alone shows.")
 

@@ -14,7 +14,7 @@ from assay.report.summary import MeasureNote
 from assay.report.text import number, plural, worded
 from assay.study.audit.answers import Answers
 from assay.study.audit.questions.held import QUESTIONS
-from assay.study.audit.verdict import PASSING
+from assay.study.audit.verdict import ALIKE, PASSING, least_alike
 from assay.study.tally import Tally
 
 __all__ = ["plain_names", "screen"]
@@ -30,7 +30,13 @@ _CLASSES = 3
 
 
 def screen(
-    summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Answers, tally: Tally, labels: Labels, model: Sequence[Sentence]
+    summary: pl.DataFrame,
+    notes: Mapping[str, MeasureNote],
+    answers: Answers,
+    tally: Tally,
+    labels: Labels,
+    model: Sequence[Sentence],
+    alike: pl.DataFrame | None = None,
 ) -> tuple[ScreenCard, ScreenCard, ScreenCard]:
     """The cards, from what an audit found.
 
@@ -41,13 +47,14 @@ def screen(
         tally: What the status of all images comes to.
         labels: Names of labels and classes.
         model: What must be known of the model first.
+        alike: As `assay.study.audit.nulls.agreements` makes it.
     """
     explainers = list(dict.fromkeys(summary["explainer"]))
     names = plain_names(explainers)
     return (
         _use(answers, names),
         _looks(summary, notes, answers, tally, labels, model, names),
-        _unknown(summary, notes, answers, tally, names),
+        _unknown(summary, notes, answers, tally, names, alike),
     )
 
 
@@ -61,8 +68,13 @@ def _use(answers: Answers, names: Mapping[str, str]) -> ScreenCard:
     lines = tuple(f"{names[spec]}: {_passes(answers, spec)}" for spec in names if answers.alive)
     if answers.recommended:
         many = len(answers.trusted)
-        why = "It alone passes every question" if many == 1 else f"Of the {many} that pass every question it has the highest score"
-        text = f"Use {names[answers.recommended]}. {why}: chosen on one half of the images and confirmed on the other."
+        why = (
+            "It alone passes every question"
+            if many == 1
+            else f"Of the {many} that pass every question it scores highest on one half of the images"
+        )
+        half = ", on one half of the images alone too" if many == 1 else ", and it passes them on the other half alone"
+        text = f"Use {names[answers.recommended]}. {why}{half}."
         return ScreenCard(_USE, "good", text, lines)
     if answers.trusted:
         text = f"{worded([names[one] for one in answers.trusted])} passed every question, but no choice among them was confirmed."
@@ -145,10 +157,24 @@ def _places(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: An
     return found
 
 
+def _apart(answers: Answers, alike: pl.DataFrame | None, names: Mapping[str, str]) -> list[str]:
+    """That what is trusted does not agree, where it does not."""
+    least = least_alike(answers, alike)
+    if least is None or least["overlap"] >= ALIKE:
+        return []
+    pair = f"{names[least['first']]} and {names[least['second']]}"
+    return [f"Which is right where those that pass differ: {pair} share {least['overlap']:.0%} of their top tenth of the pixels"]
+
+
 def _unknown(
-    summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Answers, tally: Tally, names: Mapping[str, str]
+    summary: pl.DataFrame,
+    notes: Mapping[str, MeasureNote],
+    answers: Answers,
+    tally: Tally,
+    names: Mapping[str, str],
+    alike: pl.DataFrame | None,
 ) -> ScreenCard:
-    lines = []
+    lines = _apart(answers, alike, names)
     if answers.silent:
         lines.append(f"{worded(list(answers.silent))}: cannot tell good maps from bad ones on these images; not counted")
     if answers.faint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -17,11 +18,12 @@ from assay.study.audit.nulls import NULL_STEPS, SHIFTS
 from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.statistics import BETTER
 
-__all__ = ["PASSING", "VERDICT_RULES", "verdict"]
+__all__ = ["ALIKE", "PASSING", "VERDICT_RULES", "least_alike", "verdict"]
 
 FRAGILE = 0.5
 FEW = 30
 ALIKE = 0.5
+"""Trusted explainers that share less of their top tenth of the pixels are said to disagree."""
 VERDICT_RULES = (
     "Four questions are asked of every explainer, by every measure of faithfulness and of known truth, image by image: does its map "
     f"say where (it is held against itself put elsewhere, the mean of {SHIFTS} places, and against itself with flipped signs), of this "
@@ -81,13 +83,21 @@ def _first(answers: Answers) -> list[Sentence]:
     if answers.recommended:
         stands = {one: answers.standing[answers.recommended, one] for one in answers.seeing}
         told = worded([f"{_stand(value)} by {name}" for name, value in stands.items()])
+        many = len(answers.trusted) > 1
+        start = "of what is trusted it stands highest on one half of the images, and it" if many else "on one half of the images alone it"
+        more = "; that it is better than the others is not shown by this" if many else ", too"
         text = (
-            f"Use {answers.recommended} here: it was chosen on one half of the images and confirmed on the other. From its own map put "
+            f"Use {answers.recommended} here: {start} passes every question{' on the other half alone' * many}{more}. From its own map put "
             f"elsewhere (0) to a map made from the model's own answers (1) it stands at {told}."
         )
         return [Sentence("good", text)]
     if answers.trusted:
-        return [Sentence("caution", "No recommendation: what was chosen on one half of the images was not confirmed on the other.")]
+        return [
+            Sentence(
+                "caution",
+                "No recommendation: what stands highest on one half of the images does not pass every question on the other half alone.",
+            )
+        ]
     return [Sentence("bad", "None of these explainers is shown to be trustworthy here.")]
 
 
@@ -225,20 +235,45 @@ def _front(summary: pl.DataFrame, answers: Answers, costs: Mapping[str, float]) 
     what = f"faithfulness, robustness (by {measure}) and cost" if measure else "faithfulness and cost (robustness was not measured)"
     text = f"Left to choose from by means of {what}: {kept}."
     if lost:
-        text += f" Dropped: {', '.join(f'{name}, which is better than {winner} in none of them' for name, winner in lost.items())}."
+        losers = {winner: [name for name in lost if lost[name] == winner] for winner in lost.values()}
+        dropped = (f"{worded(own)}, which {_are(own)} better than {winner} in none of them" for winner, own in losers.items())
+        text += f" Dropped: {'; '.join(dropped)}."
     return [Sentence("note", text)]
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _of_trusted(answers: Answers, alike: pl.DataFrame | None) -> pl.DataFrame:
+    """How alike trusted explainers' maps are."""
+    if alike is None or len(answers.trusted) < 2:
+        return pl.DataFrame()
+    return alike.filter(pl.col("first").is_in(answers.trusted) & pl.col("second").is_in(answers.trusted))
+
+
+def least_alike(answers: Answers, alike: pl.DataFrame | None) -> Mapping[str, Any] | None:
+    """The two trusted explainers that have least in common: first, second, and means of spearman and overlap; None without two.
+
+    Args:
+        answers: What the questions come to.
+        alike: As `assay.study.audit.nulls.agreements` makes it.
+    """
+    own = _of_trusted(answers, alike)
+    if own.is_empty():
+        return None
+    pairs = own.group_by("first", "second", maintain_order=True).agg(pl.col("spearman").mean(), pl.col("overlap").mean())
+    return pairs.sort("overlap").row(0, named=True)
 
 
 def _agreement(answers: Answers, alike: pl.DataFrame | None) -> list[Sentence]:
     """Whether the trusted explainers agree with each other."""
-    if alike is None or len(answers.trusted) < 2:
+    own, least = _of_trusted(answers, alike), least_alike(answers, alike)
+    if least is None:
         return []
-    own = alike.filter(pl.col("first").is_in(answers.trusted) & pl.col("second").is_in(answers.trusted))
-    pairs = own.group_by("first", "second", maintain_order=True).agg(pl.col("spearman").mean(), pl.col("overlap").mean())
-    least = pairs.sort("overlap").row(0, named=True)
     text = (
         f"least {least['first']} and {least['second']}, which have {least['overlap']:.0%} of their top tenth of the pixels in common and a "
-        f"rank correlation of {least['spearman']:.2f}"
+        f"rank correlation of {_rounded(least['spearman'])}"
     )
     if least["overlap"] >= ALIKE:
         return [Sentence("note", f"The trusted explainers agree with each other, {text}.")]
@@ -247,7 +282,12 @@ def _agreement(answers: Answers, alike: pl.DataFrame | None) -> list[Sentence]:
 
 
 def _stand(value: float) -> str:
-    return "n/a" if math.isnan(value) else f"{value:.2f}"
+    return "n/a" if math.isnan(value) else _rounded(value)
+
+
+def _rounded(value: float) -> str:
+    """With two decimals, and no sign before zero."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def _localisation(summary: pl.DataFrame, answers: Answers) -> list[Sentence]:

@@ -633,7 +633,7 @@ DATA = _of(
         "16-bit grey by 256",
         'top = 65535.0 if opened.format == "PNG"',
         'top = 65280.0 if opened.format == "PNG"',
-        "test_decode.py test_reading.py",
+        "test_decode.py",
     ),
     ("pictures not turned as EXIF says", "ImageOps.exif_transpose(opened, in_place=True)", "pass", "test_decode.py"),
     (
@@ -643,9 +643,9 @@ DATA = _of(
         "test_decode.py",
     ),
     ("several pages read as the first", "if pages > 1:", "if pages > 99:", "test_decode.py"),
-    ("a crop beside the centre", "round((have - want) / 2)", "round((have - want) / 3)", "test_reading.py"),
-    ("values outside the window not clipped", "(high - low)).clip(0, 1).astype", "(high - low)).astype", "test_reading.py"),
-    ("grey by equal weights", "_GREY = (0.299, 0.587, 0.114)", "_GREY = (0.333, 0.333, 0.334)", "test_reading.py"),
+    ("a crop beside the centre", "round((have - want) / 2)", "round((have - want) / 3)", "test_decode.py test_dicom.py test_preparation.py"),
+    ("values outside the window not clipped", "(high - low)).clip(0, 1).astype", "(high - low)).astype", "test_decode.py test_dicom.py test_preparation.py"),
+    ("grey by equal weights", "_GREY = (0.299, 0.587, 0.114)", "_GREY = (0.333, 0.333, 0.334)", "test_decode.py test_dicom.py test_preparation.py"),
     (
         "classes not in the alphabet's order",
         "classes = sorted(values)",
@@ -657,7 +657,7 @@ DATA = _of(
         "the reading left out of the data's hash",
         '("" if self.reading == AS_IT_IS else f" {self.reading!r}")',
         '""',
-        "test_reading.py test_image_folder.py",
+        "test_image_folder.py",
     ),
     (
         "pickled arrays are loaded",

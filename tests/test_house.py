@@ -105,6 +105,11 @@ def test_a_folder_has_at_most_fourteen_modules(folder):
     assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= 14
 
 
+def test_a_file_has_at_most_four_hundred_lines():
+    lines = {path: (ROOT / path).read_text(encoding="utf-8").count("\n") for path in TREES}
+    assert {path: many for path, many in lines.items() if many > 400} == {}
+
+
 def test_no_room_holds_more_than_fifteen_percent_of_the_lines():
     lines = defaultdict(int)
     for path in FILES:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from assay.bench.checks import Check
 from assay.bench.peers import PeerSettings
-from assay.bench.speed import Bench, Spread, Timing, gains
+from assay.bench.timings import Bench, Spread, Timing, gains
 
 __all__ = ["BENCH_MARKS", "bench_markdown", "middle_and_range", "passes_of", "peer_columns", "pipe_table"]
 

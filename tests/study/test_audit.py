@@ -101,9 +101,10 @@ def test_the_summary_has_a_row_for_each_explainer_and_measure(whole):
 
 def test_every_image_has_a_status_and_the_verdict_is_in_words(whole):
     found = whole[0]
-    assert found.status.columns == ["image", "name", "status", "label", "predicted", "read"]
+    assert found.status.columns == ["image", "name", "status", "label", "predicted", "right", "read"]
     assert found.status.select("image", "name", "status").rows() == [(at, f"image {at}", "ok") for at in range(3)]
     assert (found.status["label"] == found.status["predicted"]).to_list() == [False, True, True]
+    assert found.status["right"].to_list() == [False, True, True]
     assert "Only 3 images were scored" in found.verdict[-1]
     assert found.page.part(Gallery).names == ("image 0", "image 2")
     assert found.page.settings["accuracy"] == "66.7% of 3 labelled images"

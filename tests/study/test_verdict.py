@@ -25,7 +25,7 @@ def answers(held, alive=("Deletion",), **more):
             "measure": measure,
             "difference": 0.1 if holds else 0.0,
             "low": 0.0,
-            "high": 0.2,
+            "high": 0.2 if holds else 0.0,
             "effect": 1.0,
         }
         | {"holds": holds, "p": p}
@@ -80,6 +80,19 @@ def test_a_map_that_changes_with_the_weights_and_is_no_better_for_it_is_told_so(
 )
 def test_each_question_that_fails_has_its_words(four, words):
     assert words in told({"A": four})[1][1]
+
+
+@pytest.mark.parametrize(("question", "words"), [(0, "it is not shown to say where"), (1, "it is not shown to explain this image")])
+def test_what_may_yet_be_better_than_its_null_is_not_said_to_be_no_better(question, words):
+    four = [YES] * 4
+    four[question] = NO
+    held = answers({"A": tuple(four)})
+    open_ended = Answers(held.table.with_columns(high=pl.lit(0.2)), alive=held.alive, faithful=held.faithful, images=50)
+    summary = pl.DataFrame([{"explainer": "A", "measure": "Deletion", "mean": 0.1, "low": 0.1, "high": 0.1} | known("Deletion")])
+    summary = summary.with_columns(floor=pl.lit(0.2), verdict=pl.lit(BETTER))
+    text = verdict(summary, 100, open_ended)[1].text
+    assert words in text
+    assert "does as well" not in text
 
 
 def test_what_is_undecided_is_never_good_and_says_how_many_images_would_do():

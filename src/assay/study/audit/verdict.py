@@ -129,14 +129,7 @@ def _sentence(answers: Answers, name: str) -> Sentence:
     status = {question: answers.status(name, question) for question in QUESTIONS}
     said = [_SAYS[question] for question in QUESTIONS if status[question] == "yes"]
     start = f"{name}: it says {', and '.join(said)}" if said else f"{name}:"
-    lost = [_FAILS[question] for question in QUESTIONS if status[question] == "no"]
-    own = answers.table.filter(
-        (pl.col("explainer") == name) & (pl.col("question") == QUESTIONS[2]) & pl.col("measure").is_in(answers.asked_of(QUESTIONS[2]))
-    )
-    if status[QUESTIONS[2]] == "no" and (own["difference"].abs() > 0).any():
-        lost[lost.index(_FAILS[QUESTIONS[2]])] = (
-            "is not shown to beat its map of the model with random weights: it is not shown to explain this model"
-        )
+    lost = [(_FAILS if _no_better(answers, name, question) else _UNSHOWN)[question] for question in QUESTIONS if status[question] == "no"]
     if lost:
         tone: Tone = "caution" if [one for one in QUESTIONS if status[one] != "yes"] == [QUESTIONS[-1]] else "bad"
         return Sentence(tone, f"{start}{', but ' if said else ' '}{'; '.join(lost)}.")
@@ -159,6 +152,17 @@ def _sentence(answers: Answers, name: str) -> Sentence:
     return Sentence("caution", f"{start}{'; ' if said else ' '}{'; '.join(parts)}.")
 
 
+def _no_better(answers: Answers, name: str, question: str) -> bool:
+    """Whether a map is shown to be no better than what a question holds it against: the interval's better end is not above 0.
+
+    Of random weights, whether it is the same: a map that does worse than that has changed.
+    """
+    rows = answers.table.filter((pl.col("explainer") == name) & (pl.col("question") == question))
+    rows = rows.filter(pl.col("measure").is_in(answers.asked_of(question)) & ~pl.col("holds"))
+    ends = rows["difference"].abs() if question == QUESTIONS[2] else rows["high"]
+    return bool((ends <= 0).any())
+
+
 _SAYS = dict(zip(QUESTIONS, ("where", "in this image", "of this model", "more than the image alone shows"), strict=True))
 _FAILS = dict(
     zip(
@@ -167,6 +171,18 @@ _FAILS = dict(
             "its map put elsewhere, or with flipped signs, does as well: it does not say where",
             "its map of another image does as well: it does not explain this image",
             "hardly changes when the model's weights are random: it does not explain this model",
+            "it is not shown to say more than the image alone",
+        ),
+        strict=True,
+    )
+)
+_UNSHOWN = dict(
+    zip(
+        QUESTIONS,
+        (
+            "is not shown to beat itself put elsewhere and with flipped signs: it is not shown to say where",
+            "is not shown to beat its map of another image: it is not shown to explain this image",
+            "is not shown to beat its map of the model with random weights: it is not shown to explain this model",
             "it is not shown to say more than the image alone",
         ),
         strict=True,

@@ -25,9 +25,9 @@ from reference.specs import SMALL
 
 SIX = ("Gradient()", "GradientXInput()", SMALL["IntegratedGradients"], SMALL["SmoothGrad"], SMALL["Lime"], SMALL["KernelShap"])
 ALL = (
+    "SingleDeletion",
     SMALL["Deletion"],
     SMALL["Insertion"],
-    "SingleDeletion()",
     SMALL["Infidelity"],
     SMALL["LocalLinearError"],
     SMALL["MaxSensitivity"],
@@ -55,7 +55,7 @@ def audited(
 
 @pytest.fixture(scope="module")
 def whole(model):
-    """All six explainers by all six measures on three images with truth and labels."""
+    """All six explainers by all seven measures on three images with truth and labels."""
     images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     truth = torch.zeros(3, 1, 8, 8, dtype=torch.bool)
     truth[:, :, :4, :4] = True

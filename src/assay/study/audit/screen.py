@@ -14,7 +14,7 @@ from assay.report.summary import MeasureNote
 from assay.report.text import number, plural, worded
 from assay.study.audit.answers import Answers
 from assay.study.audit.questions.held import QUESTIONS
-from assay.study.audit.verdict import ALIKE, PASSING, least_alike
+from assay.study.audit.verdict import AGREEING, PASSING, least_alike
 from assay.study.tally import Tally
 
 __all__ = ["plain_names", "screen"]
@@ -169,7 +169,7 @@ def _places(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: An
 def _apart(answers: Answers, alike: pl.DataFrame | None, names: Mapping[str, str]) -> list[str]:
     """That what is trusted does not agree, where it does not."""
     least = least_alike(answers, alike)
-    if least is None or least["overlap"] >= ALIKE:
+    if least is None or least["overlap"] >= AGREEING:
         return []
     pair = f"{names[least['first']]} and {names[least['second']]}"
     return [f"Which is right where those that pass differ: {pair} share {least['overlap']:.0%} of their top tenth of the pixels"]

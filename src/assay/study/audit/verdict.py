@@ -18,11 +18,11 @@ from assay.study.audit.nulls import NULL_STEPS, SHIFTS
 from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.statistics import BETTER
 
-__all__ = ["ALIKE", "PASSING", "VERDICT_RULES", "least_alike", "verdict"]
+__all__ = ["AGREEING", "PASSING", "VERDICT_RULES", "least_alike", "verdict"]
 
 FRAGILE = 0.5
 FEW = 30
-ALIKE = 0.5
+AGREEING = 0.5
 """Trusted explainers that share less of their top tenth of the pixels are said to disagree."""
 VERDICT_RULES = (
     "Four questions are asked of every explainer, by every measure of faithfulness and of known truth, image by image: does its map "
@@ -291,7 +291,7 @@ def _agreement(answers: Answers, alike: pl.DataFrame | None) -> list[Sentence]:
         f"least {least['first']} and {least['second']}, which have {least['overlap']:.0%} of their top tenth of the pixels in common and a "
         f"rank correlation of {_rounded(least['spearman'])}"
     )
-    if least["overlap"] >= ALIKE:
+    if least["overlap"] >= AGREEING:
         return [Sentence("note", f"The trusted explainers agree with each other, {text}.")]
     worst = own.group_by("image", maintain_order=True).agg(pl.col("overlap").mean()).sort("overlap", maintain_order=True)["image"].head(3)
     return [Sentence("caution", f"The trusted explainers disagree, {text}; most on the images {worded(list(map(str, worst)))}.")]

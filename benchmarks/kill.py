@@ -150,8 +150,8 @@ def standing(folder: Path) -> str:
 
 
 def is_over(folder: Path) -> bool:
-    """Whether a training had ended and cleaned up, so that the same command finds a file that it must not overwrite."""
-    return (folder / "net.safetensors").exists() and not (folder / "net.run").exists()
+    """Whether a training had ended and cleaned up, all but an empty folder, so that the same command finds a file that it must not overwrite."""
+    return (folder / "net.safetensors").exists() and not (folder / "net.run" / "run.toml").exists()
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -1,4 +1,5 @@
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -104,6 +105,11 @@ def test_a_folder_has_at_most_fourteen_modules(folder):
     assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= 14
 
 
+def test_a_file_has_at_most_four_hundred_lines():
+    lines = {path: (ROOT / path).read_text(encoding="utf-8").count("\n") for path in TREES}
+    assert {path: many for path, many in lines.items() if many > 400} == {}
+
+
 def test_no_room_holds_more_than_fifteen_percent_of_the_lines():
     lines = defaultdict(int)
     for path in FILES:
@@ -160,3 +166,19 @@ def test_what_a_row_means_stands_in_its_columns_and_not_in_its_labels():
     rooms = {"stats", "report", "run", "study", "comparison", "papers", "bench", "cli"}
     found = {path for path, tree in TREES.items() if path.split("/")[0] in rooms and any(map(looks_into_text, ast.walk(tree)))}
     assert found == READS_TEXT.keys()
+
+
+def defined(tree):
+    """Names of a module, those of its classes' bodies as Class.name."""
+    for node in tree.body:
+        names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+        yield from names if isinstance(node, ast.Assign | ast.AnnAssign) else ()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+            yield from (f"{node.name}.{one.name}" for one in getattr(node, "body", ()) if isinstance(one, ast.FunctionDef))
+
+
+def test_the_map_of_the_house_names_what_is_there():
+    named = re.findall(r"`([\w/]+\.py):([\w.]+)`", (ROOT.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert len(named) > 20
+    assert [f"{path}:{name}" for path, name in named if name not in set(defined(TREES[path]))] == []

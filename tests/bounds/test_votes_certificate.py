@@ -166,3 +166,10 @@ def test_passes_are_those_of_the_map():
     assert model.passes.forward == 3 + 3 * 50
     assert model.passes.backward == 3 * 50
     assert certificate.eps == (0.0, 0.1, 0.2)
+
+
+def test_its_sentence_tells_what_unrelated_maps_share():
+    weight = torch.linspace(-1, 1.3, PIXELS)
+    found = assay.certify(assay.Classifier(linear(weight)), pixels(2), votes(), 0.01, targets=zeros(2))
+    assert (found.overlap > 0.25).all()
+    assert "of the top pixels stay, where unrelated maps share 25.0%" in found.sentence

@@ -1,7 +1,11 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
+
+from assay.cli.commands.run import check_harmless
+from assay.errors import DataError
 
 AUDIT = (
     "audit",
@@ -140,6 +144,15 @@ def test_resume_imports_no_code_and_changes_no_folder_that_a_run_folder_names(cu
     found = run("run", "resume", folder)
     assert (found.code, Path.cwd()) == (2, elsewhere)
     assert f"was begun in {place}; go there, or give --trust" in found.lines[-1]
+
+
+def test_another_users_folder_is_not_gone_on_with(tmp_path, monkeypatch):
+    (tmp_path / "run.toml").touch()
+    check_harmless(tmp_path, {})
+    owner = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    with pytest.raises(DataError, match="is another user's: look at its settings, then give --trust"):
+        check_harmless(tmp_path, {})
 
 
 def test_resume_runs_no_command_without_an_out_of_its_own(run, place):

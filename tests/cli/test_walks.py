@@ -31,9 +31,9 @@ def blocks(page, kind):
         small |= {
             "torchvision:resnet18": "torchvision:shufflenet_v2_x0_5",
             "--size 224": "--size 64",
-            "rows=7, columns=7": "rows=2, columns=2",
+            "--measure Insertion": "--measure 'Insertion(steps=4)'",
+            "--count 32 ": "",
         }
-        small["--out report"] = "--measure 'Deletion(steps=4)' --measure MaskIoU --out report"
     for one, other in small.items():
         text = text.replace(one, other)
     return re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)

@@ -102,3 +102,9 @@ def test_a_data_set_brings_its_masks():
 def test_what_holds_no_images_is_refused(held, error, message):
     with pytest.raises(error, match=message):
         as_batch(held)
+
+
+def test_arrays_that_cannot_be_written_are_copied():
+    held = np.full((2, 4, 4, 3), 51, np.uint8)
+    held.flags.writeable = False
+    assert as_batch(held).images.unique().tolist() == [pytest.approx(0.2)]

@@ -69,6 +69,24 @@ def npy(array):
     return file.getvalue()
 
 
+class Opens:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_no_code_of_a_pickled_array_is_run(tmp_path):
+    held = BytesIO()
+    np.save(held, np.array([[Opens(tmp_path / "opened")]], dtype=object), allow_pickle=True)
+    with pytest.raises(CorruptFileError, match=r"x\.npy"):
+        decode(held.getvalue(), "x.npy")
+    assert not (tmp_path / "opened").exists()
+
+
 @pytest.mark.parametrize("shape", [(6, 5), (1, 6, 5), (3, 6, 5), (6, 5, 3), (6, 5, 1)])
 @pytest.mark.parametrize(("kind", "top"), [("uint8", 255), ("uint16", 65535), ("float32", 1)])
 def test_arrays_are_images_whatever_the_place_of_their_channels(shape, kind, top):

@@ -5,7 +5,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from assay.data import CorruptFileError
+from assay.data import CorruptFileError, load
 from assay.data.files.decode import decode
 from assay.data.files.reading import Reading
 
@@ -55,3 +55,16 @@ def test_large_values_that_stand_for_dark_are_turned_around():
 def test_several_frames_are_refused():
     with pytest.raises(CorruptFileError, match="it holds 2 frames"):
         decode(dicom(np.zeros((2, 4, 4)), NumberOfFrames=2), "x.dcm")
+
+
+def test_files_named_by_scanners_are_read_and_find_their_labels(tmp_path):
+    (tmp_path / "scans").mkdir()
+    for name in ("IM0001", "1.2.840.7", "1.2.840.8.dcm"):
+        (tmp_path / "scans" / name).write_bytes(dicom(PIXELS))
+    (tmp_path / "scans" / "README").write_text("no image")
+    (tmp_path / "scans" / "1.2.9").write_text("no image")
+    (tmp_path / "labels.csv").write_text("uid,found\n1.2.840.8,ill\n1.2.840.9,well\n")
+    data = load(tmp_path / "scans", labels=f"{tmp_path / 'labels.csv'}:uid:found")
+    assert [data.dataset.title(at) for at in range(len(data))] == ["1.2.840.7", "1.2.840.8.dcm", "IM0001"]
+    assert data.dataset.skipped == {"without ending": 1, ".9": 1}
+    assert [data[at].label for at in range(3)] == [None, 0, None]

@@ -48,6 +48,14 @@ def tanh(outputs, seed=0):
     return plain(nn.Tanh, classes=outputs, gain=1.0, seed=seed)
 
 
+def test_a_lead_is_by_how_much_what_was_decided_holds():
+    outputs, ids = torch.tensor([[3.0, 1.0, -2.0], [3.0, 1.0, -2.0], [0.5, 0.5, 0.0]]), torch.tensor([0, 2, 1])
+    clean = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 4.0], [0.0, -1.0, 0.0]])
+    assert HEADS["softmax"].lead(outputs, ids, clean).tolist() == [2.0, -5.0, 0.0]
+    assert HEADS["sigmoid"].lead(outputs, ids, clean).tolist() == [3.0, -2.0, -0.5]
+    assert HEADS["scalar"].lead(outputs[:, :1], ids * 0, clean).tolist() == [math.inf] * 3
+
+
 PAIRS = [
     assay.Gradient(),
     assay.IntegratedGradients(steps=3),

@@ -231,6 +231,26 @@ def test_other_dimensions_fold_too(dimensions):
     torch.testing.assert_close(prepared(batch), net(batch).detach(), rtol=1e-4, atol=1e-4)
 
 
+class ReadTwice(nn.Module):
+    """The first convolution's output goes past its norm too; the second's does not."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(4), nn.BatchNorm2d(4)])
+
+    def forward(self, x):
+        y = self.first(x)
+        return self.norms[1](self.second(self.norms[0](y) + y.relu())).mean((2, 3))
+
+
+def test_only_the_norm_that_alone_reads_its_convolution_is_found():
+    net = ReadTwice().eval()
+    batch = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    found, _ = find_folds(net, lambda: net(batch))
+    assert [(fold.conv, fold.norm) for fold in found] == [(net.second, net.norms[1])]
+
+
 def test_folds_are_undone_to_the_bit():
     batch = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     net = frozen_copy(normed())

@@ -1,8 +1,10 @@
 """Weights as people have them: below prefixes, beside losses and second copies, in nests; what does not fit is told in numbers."""
 
 import argparse
+import fractions
 import pathlib
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -85,6 +87,49 @@ def test_paths_and_namespaces_among_hyperparameters_are_read(tmp_path):
     net = plain(seed=0)
     statedict.fit(net, state, "m")
     assert torch.equal(net[0].weight, plain(seed=3)[0].weight)
+
+
+@pytest.mark.parametrize("value", [np.float64(0.5), np.int64(3), np.bool_(True), np.arange(3.0), torch.float16])
+def test_numbers_of_numpy_among_hyperparameters_are_read(tmp_path, value):
+    state = saved(tmp_path, {"state_dict": plain(seed=3).state_dict(), "hyper_parameters": {"smoothing": value}})
+    net = plain(seed=0)
+    statedict.fit(net, state, "m")
+    assert torch.equal(net[0].weight, plain(seed=3)[0].weight)
+
+
+def test_what_a_pickle_would_run_is_named(tmp_path):
+    torch.save({"state_dict": plain().state_dict(), "hyper_parameters": {"when": fractions.Fraction(1, 2)}}, tmp_path / "m.ckpt")
+    with pytest.raises(WeightsError, match=r"more than tensors \(fractions\.Fraction\)"):
+        statedict.read_weights(tmp_path / "m.ckpt")
+
+
+def test_running_means_beside_the_weights_are_told(tmp_path):
+    state, means = plain(seed=3).state_dict(), plain(seed=4).state_dict()
+    torch.save({"state_dict": state, "state_dict_ema": means}, tmp_path / "m.pt")
+    torch.save({"model_ema": means}, tmp_path / "only.pt")
+    taken, told = statedict.read_noted(tmp_path / "m.pt")
+    assert torch.equal(taken["0.weight"], state["0.weight"])
+    assert told == ("state_dict_ema",)
+    assert statedict.read_noted(tmp_path / "only.pt")[1] == ()
+
+
+def test_files_that_are_no_weights_say_why(tmp_path):
+    (tmp_path / "empty.pt").touch()
+    (tmp_path / "text.pt").write_text("hello")
+    for name, message in (
+        ("empty.pt", "it is empty"),
+        ("text.pt", "it is of another kind"),
+        ("", f"is a folder.*such as {tmp_path}/empty.pt"),
+    ):
+        with pytest.raises(WeightsError, match=message):
+            statedict.read_weights(tmp_path / name)
+
+
+def test_counters_of_batch_norm_are_no_reason_why_weights_do_not_fit():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    state = {name.replace("2.", "head.") if name.startswith("2.") else name: value for name, value in net.state_dict().items()}
+    with pytest.raises(WeightsError, match=r"it has no 2\.weight, 2\.bias; what else it holds: head\.weight, head\.bias$"):
+        statedict.fit(net, state, "m")
 
 
 def test_a_larger_network_is_not_taken_for_one_that_fits():

@@ -23,7 +23,12 @@ def test_the_correlation_is_scipys_and_its_p_value_that_of_a_permutation_test(co
     rho, p = rank_correlation(one, other)
     assert rho == pytest.approx(stats.spearmanr(one, other).statistic)
     tested = stats.permutation_test(
-        (one,), lambda x: stats.spearmanr(x, other).statistic, permutation_type="pairings", alternative="greater", n_resamples=2000, rng=0
+        (one,),
+        lambda x: stats.spearmanr(x, other).statistic,
+        permutation_type="pairings",
+        alternative="greater",
+        n_resamples=2000,
+        random_state=0,
     )
     assert p == pytest.approx(tested.pvalue, abs=0.04)
 

@@ -24,7 +24,15 @@ from reference.sources import Broken, batch
 from reference.specs import SMALL
 
 SIX = ("Gradient()", "GradientXInput()", SMALL["IntegratedGradients"], SMALL["SmoothGrad"], SMALL["Lime"], SMALL["KernelShap"])
-ALL = (SMALL["Deletion"], SMALL["Insertion"], SMALL["Infidelity"], SMALL["LocalLinearError"], SMALL["MaxSensitivity"], "MaskIoU()")
+ALL = (
+    "SingleDeletion",
+    SMALL["Deletion"],
+    SMALL["Insertion"],
+    SMALL["Infidelity"],
+    SMALL["LocalLinearError"],
+    SMALL["MaxSensitivity"],
+    "MaskIoU()",
+)
 TWO = ("Gradient()", SMALL["KernelShap"])
 QUICK = (SMALL["Deletion"], SMALL["MaxSensitivity"])
 
@@ -47,7 +55,7 @@ def audited(
 
 @pytest.fixture(scope="module")
 def whole(model):
-    """All six explainers by all six measures on three images with truth and labels."""
+    """All six explainers by all seven measures on three images with truth and labels."""
     images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     truth = torch.zeros(3, 1, 8, 8, dtype=torch.bool)
     truth[:, :, :4, :4] = True
@@ -63,7 +71,7 @@ def whole(model):
 def test_scores_are_one_row_for_each_image_explainer_and_measure_with_the_floor(whole):
     scores = whole[0].scores
     assert scores.columns == ["image", "explainer", "measure", "value", "direction"]
-    assert len(scores) == 3 * 7 * 6
+    assert len(scores) == 3 * 7 * 7
     assert not scores.select("image", "explainer", "measure").is_duplicated().any()
     assert scores["explainer"].n_unique() == 7
     assert "RandomMap" in set(scores["explainer"])
@@ -91,7 +99,7 @@ def test_the_summary_has_a_row_for_each_explainer_and_measure(whole):
     found = whole[0]
     columns = "explainer measure higher_is_better mean low high floor floor_low floor_high verdict count kind statistic"
     assert found.summary.columns == [*columns.split(), "standing", "standing_low", "standing_high"]
-    assert len(found.summary) == 36
+    assert len(found.summary) == 42
     assert "RandomMap" not in set(found.summary["explainer"])
     row = found.summary.row(by_predicate=(pl.col("explainer") == "Gradient") & (pl.col("measure") == "MaskIoU"), named=True)
     assert row["mean"] == pytest.approx(np.mean([value(found, "Gradient", "MaskIoU", image) for image in range(3)]))
@@ -101,9 +109,10 @@ def test_the_summary_has_a_row_for_each_explainer_and_measure(whole):
 
 def test_every_image_has_a_status_and_the_verdict_is_in_words(whole):
     found = whole[0]
-    assert found.status.columns == ["image", "name", "status", "label", "predicted", "read"]
+    assert found.status.columns == ["image", "name", "status", "label", "predicted", "right", "read"]
     assert found.status.select("image", "name", "status").rows() == [(at, f"image {at}", "ok") for at in range(3)]
     assert (found.status["label"] == found.status["predicted"]).to_list() == [False, True, True]
+    assert found.status["right"].to_list() == [False, True, True]
     assert "Only 3 images were scored" in found.verdict[-1]
     assert found.page.part(Gallery).names == ("image 0", "image 2")
     assert found.page.settings["accuracy"] == "66.7% of 3 labelled images"
@@ -238,10 +247,10 @@ def test_without_truth_the_default_measures_leave_localisation_out(model, images
     assert set(found.scores["measure"]) == {"Deletion"}
 
 
-def test_the_defaults_are_the_six_explainers_of_the_paper_and_six_measures():
+def test_the_defaults_are_the_six_explainers_of_the_paper_and_seven_measures():
     names = [type(one).__name__ for one in EXPLAINERS]
     assert names == ["Gradient", "GradientXInput", "IntegratedGradients", "SmoothGrad", "Lime", "KernelShap"]
-    assert len({type(one) for one in MEASURES}) == 6
+    assert len({type(one) for one in MEASURES}) == 7
 
 
 def test_one_image_is_audited_without_claims(model, images):

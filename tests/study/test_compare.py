@@ -75,8 +75,8 @@ def test_images_that_only_one_has_are_left_out_and_none_in_common_is_an_error():
 
 
 def test_predictions_are_counted_on_the_images_that_both_have():
-    first = pl.DataFrame({"image": [0, 1, 2, 3], "label": [0, 1, None, 1], "predicted": [0, 0, 2, 1]})
-    second = pl.DataFrame({"image": [3, 2, 1, 9], "label": [1, None, 1, 0], "predicted": [0, 2, 1, 0]})
+    first = pl.DataFrame({"image": [0, 1, 2, 3], "predicted": [0, 0, 2, 1], "right": [True, False, None, True]})
+    second = pl.DataFrame({"image": [3, 2, 1, 9], "predicted": [0, 2, 1, 0], "right": [False, None, True, True]})
     found = predictions(first, second)
     assert found == {"images": 3, "same": 1, "labelled": 2, "first right": 1, "second right": 1, "gained": 1, "lost": 1}
 
@@ -142,3 +142,34 @@ def test_what_does_not_go_together_is_named(models, audits, images, given, error
     with pytest.raises(error, match=message) as caught:
         assay.compare(*({"m": models[0], "a": audits[0], "i": images, "3": 3, "?": "nowhere"}[one] for one in given))
     assert isinstance(caught.value, AssayError)
+
+
+@pytest.fixture
+def other_order():
+    """Images of a data set whose classes are the models' in another order, and the model's class of each."""
+    names = ("b", "c", "a")
+    found = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+    model = assay.Classifier(plain(), classes=("a", "b", "c", "d"))
+
+    class Held(torch.utils.data.Dataset):
+        classes = names
+
+        def __len__(self):
+            return len(found)
+
+        def __getitem__(self, at):
+            guess = model.classes[int(model.predict(found[at : at + 1]))]
+            return found[at], names.index(guess) if guess in names else -1
+
+    return model, Held()
+
+
+def test_right_predictions_are_those_of_the_models_class_of_a_label(other_order):
+    model, data = other_order
+    known = sum(data[at][1] >= 0 for at in range(len(data)))
+    assert known > 1
+    counts = assay.compare(model, model, data, explainers=["Gradient"], measures=["Deletion(steps=2)"]).counts
+    assert (counts["labelled"], counts["first right"], counts["second right"]) == (known, known, known)
+    audit = assay.audit(model, data, explainers=["Gradient"], measures=["Deletion(steps=2)"])
+    assert audit.status["right"].drop_nulls().to_list() == [True] * known
+    assert audit.status["label"].to_list() != audit.status["predicted"].to_list()

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -58,6 +59,29 @@ def test_the_recommended_explanation_is_named_without_its_parameters():
     assert use.tone == "good"
     assert use.answer.startswith("Use SmoothGrad. ")
     assert use.lines[1].startswith("Lime: not shown that it says where")
+
+
+def test_that_trusted_explanations_disagree_is_not_known_which_is_right():
+    found = told({"Lime(samples=9)": ALL, "Gradient": ALL}, ("Lime(samples=9)", "Gradient"), "Gradient")
+    alike = pl.DataFrame({"image": [0, 1], "first": ["Lime(samples=9)"] * 2, "second": ["Gradient"] * 2, "spearman": [0.0, 0.2]})
+    for overlap, words in (
+        (0.1, ["Which is right where those that pass differ: Lime and Gradient share 10% of their top tenth"]),
+        (0.9, []),
+    ):
+        shares = alike.with_columns(overlap=pl.lit(overlap))
+        use, _, unknown = screen(summary("Lime(samples=9)", "Gradient"), NOTES, found, tally({(0, 0): 40}), LABELS, (), shares)
+        assert [one for one in unknown.lines if "differ" in one] == [f"{one} of the pixels" for one in words]
+    start = "Use Gradient. Of the 2 that pass every question it scores highest on one half of the images"
+    assert use.answer == f"{start}, and it passes them on the other half alone."
+
+
+def test_by_which_measures_more_than_the_image_is_shown_is_told_where_not_all_show_it():
+    found = told({"Lime": ALL}, ("Lime",), "Lime")
+    other = found.table.with_columns(measure=pl.lit("SingleDeletion"), holds=pl.col("question") != QUESTIONS[-1])
+    both = ("Deletion", "SingleDeletion")
+    found = replace(found, table=pl.concat([found.table, other]), alive=both, faithful=both)
+    use, _, _ = screen(summary("Lime"), NOTES, found, tally({(0, 0): 40}), LABELS, ())
+    assert use.lines[0].endswith("says more than the image alone (by Deletion; not shown by SingleDeletion)")
 
 
 def test_two_explanations_of_one_name_keep_their_parameters():

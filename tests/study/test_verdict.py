@@ -25,7 +25,7 @@ def answers(held, alive=("Deletion",), **more):
             "measure": measure,
             "difference": 0.1 if holds else 0.0,
             "low": 0.0,
-            "high": 0.2,
+            "high": 0.2 if holds else 0.0,
             "effect": 1.0,
         }
         | {"holds": holds, "p": p}
@@ -82,6 +82,19 @@ def test_each_question_that_fails_has_its_words(four, words):
     assert words in told({"A": four})[1][1]
 
 
+@pytest.mark.parametrize(("question", "words"), [(0, "it is not shown to say where"), (1, "it is not shown to explain this image")])
+def test_what_may_yet_be_better_than_its_null_is_not_said_to_be_no_better(question, words):
+    four = [YES] * 4
+    four[question] = NO
+    held = answers({"A": tuple(four)})
+    open_ended = Answers(held.table.with_columns(high=pl.lit(0.2)), alive=held.alive, faithful=held.faithful, images=50)
+    summary = pl.DataFrame([{"explainer": "A", "measure": "Deletion", "mean": 0.1, "low": 0.1, "high": 0.1} | known("Deletion")])
+    summary = summary.with_columns(floor=pl.lit(0.2), verdict=pl.lit(BETTER))
+    text = verdict(summary, 100, open_ended)[1].text
+    assert words in text
+    assert "does as well" not in text
+
+
 def test_what_is_undecided_is_never_good_and_says_how_many_images_would_do():
     found = told({"A": (YES, UNSURE, YES, YES)}, how={"needed": {"A": 120}})
     assert all(tone != "good" for tone, _ in found)
@@ -98,7 +111,9 @@ def test_the_recommended_and_the_trusted_come_first_with_where_they_stand():
     how = {"trusted": ("A", "B"), "recommended": "B", "standing": {("A", "Deletion"): 0.4, ("B", "Deletion"): 0.9}}
     found = told({"A": (YES, YES, YES, YES), "B": (YES, YES, YES, YES)}, how=how)
     assert found[0][0] == "good"
-    assert found[0][1].startswith("Use B here: it was chosen on one half of the images and confirmed on the other.")
+    assert found[0][1].startswith(
+        "Use B here: of what is trusted it stands highest on one half of the images, and it passes every question on the other half alone;"
+    )
     assert "0.90 by Deletion" in found[0][1]
     assert found[1] == ("good", "Trusted: A and B. They say where, in this image, of this model, and more than the image alone shows.")
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from assay.bench.checks import Check
 from assay.bench.peers import PeerSettings
-from assay.bench.speed import Bench, Spread, Timing, gains
+from assay.bench.timings import Bench, Spread, Timing, gains
 
-__all__ = ["BENCH_MARKS", "bench_markdown", "middle_and_range", "passes_of", "peer_columns"]
+__all__ = ["BENCH_MARKS", "bench_markdown", "middle_and_range", "passes_of", "peer_columns", "pipe_table"]
 
 BENCH_MARKS = ("<!-- the bench's figures: written by assay bench --page -->", "<!-- end of the bench's figures -->")
 _PEERS: dict[str, tuple[PeerSettings, str]] = {
@@ -58,7 +58,7 @@ def bench_markdown(found: Sequence[Bench], judged: Sequence[Check], command: str
             )
             for check in judged
         ]
-        parts += ["### Checks on the shipped Hard Digits network", _table(("check", "measured", "bound", "met"), rows)]
+        parts += ["### Checks on the shipped Hard Digits network", pipe_table(("check", "measured", "bound", "met"), rows)]
     return "\n\n".join(parts)
 
 
@@ -71,7 +71,7 @@ def _rows(found: Bench) -> str:
         library = next(iter(row.gains)).library if row.gains else ""
         limits = (middle_and_range(row.to_limit.cpu), middle_and_range(row.to_limit.wall)) if row.to_limit else ("no passes", "")
         rows.append((f"`{row.name}`", row.precision, passes_of(row), *limits, library, *theirs))
-    return _table(("what", "precision", "passes", "x limit", "x limit by the clock", "peer", *columns), rows)
+    return pipe_table(("what", "precision", "passes", "x limit", "x limit by the clock", "peer", *columns), rows)
 
 
 def _told(found: Bench) -> list[str]:
@@ -91,5 +91,6 @@ def _told(found: Bench) -> list[str]:
     return ["\n".join(lines)] if lines else []
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def pipe_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; what stands in its cells is taken as Markdown too."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))

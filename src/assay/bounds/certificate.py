@@ -12,9 +12,11 @@ from torch import Tensor
 
 from assay.core.display import Shown
 from assay.core.registry import short
+from assay.explain.base import Explainer
 from assay.explain.smooth import Smoothed
+from assay.explain.sparse import Sparsified
 
-__all__ = ["Certificate", "sentence"]
+__all__ = ["Certificate", "sentence", "top_share"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +96,11 @@ class Certificate(Shown):
         cosine, overlap = (one.view(len(radii), -1)[row].tolist() for one in (self.cosine, self.overlap))
         top, out = (float(self.shares[name].view(len(radii), -1)[row].mean()) for name in ("top", "out"))
         head = f"{short(self.smoothing)} within L2 distance {radii[row]:g}, at {self.confidence:.4g} confidence for each image"
-        return sentence(head, cosine, overlap, (top, out), self.samples, self.unrelated)
+        return sentence(head, cosine, overlap, (top, out), self.samples, (self.unrelated, top_share(self.smoothing)))
 
 
 def sentence(
-    head: str, cosine: Sequence[float], overlap: Sequence[float], shares: tuple[float, float], samples: int, unrelated: float
+    head: str, cosine: Sequence[float], overlap: Sequence[float], shares: tuple[float, float], samples: int, unrelated: tuple[float, float]
 ) -> str:
     """What is certified of some images at one radius, in words.
 
@@ -108,8 +110,10 @@ def sentence(
         overlap: (N,) certified shares of top pixels; 0 where there is none.
         shares: Mean shares of the pixels that are certified in the top, and out of it.
         samples: Copies per image that were taken.
-        unrelated: See `Certificate.unrelated`.
+        unrelated: What maps that have nothing to do with each other come to: `Certificate.unrelated`, and the share of the top pixels
+            that they have in common, which is that of the pixels that are top; NaN where there is none.
     """
+    apart, chance = unrelated
     certified = [row for row, (one, other) in enumerate(zip(cosine, overlap, strict=True)) if one > 0 or other > 0]
     pixels = f"; {shares[0]:.1%} of all pixels stay in the top and {shares[1]:.1%} out of it" if sum(shares) > 0 else ""
     if not certified:
@@ -117,8 +121,14 @@ def sentence(
         return f"{head}: {kind} is certified for any of {len(cosine)} images with {samples} copies; see `needed`{pixels}."
     parts = []
     if max(cosine) > 0:
-        beside = "" if math.isnan(unrelated) else f", {unrelated:.3f} in mean between the seen ones of different images,"
+        beside = "" if math.isnan(apart) else f", {apart:.3f} in mean between the seen ones of different images,"
         parts.append(f"the cosine of exact maps{beside} stays above {median(cosine[row] for row in certified):.3f}")
     if max(overlap) > 0:
-        parts.append(f"{median(overlap[row] for row in certified):.1%} of the top pixels stay")
+        parts.append(f"{median(overlap[row] for row in certified):.1%} of the top pixels stay, where unrelated maps share {chance:.1%}")
     return f"{head}: {len(certified)} of {len(cosine)} images are certified; of these, in the median, {' and '.join(parts)}{pixels}."
+
+
+def top_share(smoothing: Explainer) -> float:
+    """The share of the pixels that count as the top, of which two unrelated maps share as much; NaN where no top is certified."""
+    inner = smoothing.explainer if isinstance(smoothing, Smoothed) else None
+    return inner.fraction if isinstance(inner, Sparsified) else math.nan

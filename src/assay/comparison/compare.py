@@ -21,7 +21,7 @@ from assay.core.progress import Progress, silent
 from assay.core.registry import short
 from assay.core.surroundings import undisturbed
 from assay.data.base import Batch
-from assay.data.files.convert import as_batch
+from assay.data.files.convert import as_batch, class_names
 from assay.errors import DataError, ImageTypeError
 from assay.explain.base import Explainer
 from assay.measure.base import Measure
@@ -33,9 +33,11 @@ from assay.report.render import write
 from assay.run.paths import ENVIRONMENT
 from assay.run.settings import differences
 from assay.run.status import read_document
+from assay.study.asked import Asked
 from assay.study.audit.audit import Audit
 from assay.study.audit.standard import FLOOR
-from assay.study.audit.study import audit
+from assay.study.audit.study import AuditStudy
+from assay.study.study import result
 
 __all__ = ["COMPARED_EXPLAINERS", "COMPARED_MEASURES", "Comparison", "compare"]
 
@@ -149,8 +151,9 @@ def compare(
         if images is None:
             raise ImageTypeError("two models are compared on images: give images=")
         batch = as_batch(images)
+        classes = class_names(images) if labels is None else ()
         batch = replace(batch, labels=batch.labels if labels is None else labels, truth=batch.truth if truth is None else truth)
-        return _models((first, second), batch, explainers, measures, names, seed, progress)
+        return _models((first, second), batch, classes, explainers, measures, names, seed, progress)
     if images is not None or isinstance(first, Classifier) or isinstance(second, Classifier):
         raise ImageTypeError("compare takes two models and images, or two audits or two run folders without images")
     return _compared((_side(first, names[0]), _side(second, names[1])), None, ())
@@ -159,6 +162,7 @@ def compare(
 def _models(
     models: tuple[Classifier, Classifier],
     batch: Batch,
+    classes: Sequence[str],
     explainers: Sequence[Explainer | str],
     measures: Sequence[Measure | str],
     names: tuple[str, str],
@@ -168,19 +172,12 @@ def _models(
     chosen, images = built("explainer", explainers, Explainer), check_images(batch.images)
     # Both explain what the first predicts, since maps of two classes differ for that alone.
     targets = models[0].predict(images)
+    study = AuditStudy(explainer=tuple(chosen), measure=tuple(built("measure", measures, Measure)))
     audits = [
-        audit(
-            one,
-            images,
-            targets,
-            chosen,
-            measures,
-            seed,
-            index=batch.index,
-            truth=batch.truth,
-            labels=batch.labels,
-            names=batch.names,
-            progress=progress,
+        result(
+            study,
+            Asked.given(one, images, targets, seed, batch.index, batch.names).beside(batch.labels, batch.truth, None, classes),
+            progress,
         )
         for one in models
     ]
@@ -205,11 +202,13 @@ def _side(given: object, name: str) -> _Side:
     try:
         scores, status = (
             pl.read_parquet(folder / "scores.parquet"),
-            pl.read_csv(folder / "status.csv", schema_overrides={"label": pl.Int64, "predicted": pl.Int64}),
+            pl.read_csv(folder / "status.csv", schema_overrides={"label": pl.Int64, "predicted": pl.Int64, "right": pl.Boolean}),
         )
         answers = json.loads((folder / ENVIRONMENT).read_text("utf-8"))
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise DataError(f"cannot read the results in {folder}: {str(error).splitlines()[0]}; `assay run verify` tells more") from error
+    if "right" not in status.columns:
+        raise DataError(f"{folder} is of another version of assay, whose status does not say what is right; run it again")
     label = name if name not in ("the first", "the second") else folder.name
     return _Side(label, scores, status, answers, {"assay": document["assay"], **document["settings"]})
 

@@ -15,7 +15,7 @@ from assay.report.figures.colour import colourise, robust_limit
 from assay.report.figures.picture import photo
 from assay.report.figures.plots import sheet, to_bytes
 from assay.report.page import Page, Picture, Section, Sentence, TextTable, Tone
-from assay.report.text import number, plural
+from assay.report.text import number, plural, worded
 
 __all__ = ["comparison_page", "comparison_sentences", "map_grid", "score_grid"]
 
@@ -49,7 +49,7 @@ def comparison_sentences(
     for outcome, tone, word in changes:
         rows = table.filter(pl.col("outcome") == outcome)
         if rows.height:
-            told = _listed([f"{row['explainer']} by {row['measure']}" for row in rows.iter_rows(named=True)])
+            told = worded([f"{row['explainer']} by {row['measure']}" for row in rows.iter_rows(named=True)])
             text = f"With {second}, explanations are {word} a random map than with {first}: {told}."
             found.append(Sentence(tone, text))
     if not found:
@@ -59,10 +59,10 @@ def comparison_sentences(
     if maps.height:
         moved, still = (maps.filter(pl.col("changed") == one)["explainer"].to_list() for one in (True, False))
         if moved:
-            found.append(Sentence("caution", f"The maps changed by more than seed and invisible noise change them: {_listed(moved)}."))
+            found.append(Sentence("caution", f"The maps changed by more than seed and invisible noise change them: {worded(moved)}."))
         if still:
             found.append(
-                Sentence("note", f"The maps are not shown to change by more than seed and invisible noise change them: {_listed(still)}.")
+                Sentence("note", f"The maps are not shown to change by more than seed and invisible noise change them: {worded(still)}.")
             )
     if counts["images"]:
         text = f"{first} and {second} predict the same class on {counts['same']} of {plural(counts['images'], 'image')}"
@@ -182,7 +182,3 @@ def _interval(row: Mapping[str, Any], value: str) -> str:
     if math.isnan(row["low"]):
         return number(row[value])
     return f"{number(row[value])} ({number(row['low'])} to {number(row['high'])})"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -81,15 +81,15 @@ def predictions(first: pl.DataFrame, second: pl.DataFrame) -> Mapping[str, int]:
     """How the predictions of the images that both have go together.
 
     Args:
-        first: Status table: image, label, predicted (null where unknown).
+        first: Status table: image, predicted class, whether that is right (null where unknown).
         second: Another.
 
     Returns:
         Counts: images (both predicted), same, labelled, first right, second right, gained (wrong, then right), lost.
     """
     both = first.join(second, on="image", suffix="_second").drop_nulls(["predicted", "predicted_second"])
-    known = both.drop_nulls("label")
-    right = known.select(one=pl.col("predicted") == pl.col("label"), two=pl.col("predicted_second") == pl.col("label"))
+    known = both.drop_nulls(["right", "right_second"])
+    right = known.select(one="right", two="right_second")
     return {
         "images": both.height,
         "same": int((both["predicted"] == both["predicted_second"]).sum()),

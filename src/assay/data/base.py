@@ -18,7 +18,7 @@ from assay.core.noise import derive
 from assay.core.progress import Progress, silent
 from assay.errors import DataError
 
-__all__ = ["Batch", "Corrupt", "CorruptFileError", "Dataset", "Item", "batches", "choose", "read", "stack"]
+__all__ = ["Batch", "Corrupt", "CorruptFileError", "Dataset", "Item", "batches", "choose", "read", "stack", "stack_known"]
 
 _DRAWN = 2**20  # Words drawn at once: bounds the memory of a choice from any number of images.
 _STACK_BATCH = 128  # Bounds the memory beside the result also for large images.
@@ -99,6 +99,19 @@ class Batch(Shown):
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def item(self, at: int) -> Item:
+        """Image `at` with what is known of it."""
+        classes = self.label_of(at)
+        several = self.labels is not None and self.labels.ndim > 1
+        return Item(
+            self.images[at],
+            classes if several else next(iter(classes), None),
+            int(self.index[at]),
+            self.names[at],
+            None if self.truth is None else self.truth[at],
+            None if self.distractor is None else self.distractor[at],
+        )
 
     def label_of(self, at: int) -> tuple[int, ...]:
         """The classes of image `at`: one, several, or none where nobody knows or none is there."""
@@ -195,8 +208,8 @@ def collate(items: Sequence[Item], errors: tuple[Corrupt, ...] = ()) -> Batch:
     return Batch(
         images=torch.stack([item.image for item in items]) if items else torch.empty(0, 3, 0, 0),
         labels=_labels(items),
-        truth=_stack_known([item.truth for item in items]),
-        distractor=_stack_known([item.distractor for item in items]),
+        truth=stack_known([item.truth for item in items]),
+        distractor=stack_known([item.distractor for item in items]),
         index=torch.tensor([item.index for item in items], dtype=torch.int64),
         names=tuple(printable(item.name) for item in items),  # Tables and pages hold text, which a file's name need not be.
         errors=errors,
@@ -297,6 +310,7 @@ def _labels(items: Sequence[Item]) -> Tensor | None:
     return torch.tensor([unknown if item.label is None else item.label for item in items], dtype=torch.int64)
 
 
-def _stack_known(masks: list[Tensor | None]) -> Tensor | None:
+def stack_known(masks: Sequence[Tensor | None]) -> Tensor | None:
+    """Masks (1, H, W) as (N, 1, H, W), or None where one is not known."""
     known = [mask for mask in masks if mask is not None]
     return torch.stack(known) if known and len(known) == len(masks) else None

@@ -21,7 +21,7 @@ from assay.models.heads import HEADS, PROBABILITIES, Head, HeadName, Output, che
 from assay.models.outputs import Select, outputs_of, selected
 from assay.models.pixels import Copies, Passes, normalisation
 from assay.models.preparation.prepare import Foreign, converted, frozen_copy, unwrapped, weights_hash
-from assay.models.preparation.proof import LOOKED_AT, NetworkForm, failing_layer, first_line, pair_of, prepare, still_equal, understood
+from assay.models.preparation.proof import LOOKED_AT, NetworkForm, failure, pair_of, prepare, still_equal, understood
 from assay.models.targets import Decision, decide, score
 
 __all__ = ["Classifier", "Output", "Passes", "Select", "selected"]
@@ -334,16 +334,7 @@ class Classifier:
         except Exception as error:
             if isinstance(error, AssayError) or out_of_memory(error):
                 raise
-            where = f"{self.name} fails{failing_layer(self.module, error)} on images of shape {tuple(pixels.shape[1:])}"
-            raise ModelError(f"{where}, in its own code: {first_line(error)}{self._format_hint(error, dtype)}") from error
-
-    def _format_hint(self, error: Exception, dtype: torch.dtype) -> str:
-        """What to do where the network's code stands on a number format of its weights that they have no more."""
-        held = ", ".join(sorted(str(one) for one in self._held - {dtype}))
-        if not held or "type" not in str(error):
-            return ""
-        told = f"; its weights were {held} and are {dtype} here: let its code follow them, as by x.to(weight.dtype)"
-        return told.replace("torch.", "")
+            raise ModelError(failure(self.module, self.name, error, pixels.shape[1:], self._held, dtype)) from error
 
     def _weights(self) -> tuple[int, str]:
         """Number and hash of the network's own weights, found once, since a network may change what it keeps."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from markupsafe import Markup, escape
 
-__all__ = ["breakable", "decimals_for", "number", "percent", "plural"]
+__all__ = ["breakable", "decimals_for", "number", "percent", "plural", "worded"]
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -57,6 +57,12 @@ def percent(value: float) -> str:
 def plural(count: int, one: str, many: str | None = None) -> str:
     """`3 images`, `1 image`: the count with the right form of the noun."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def worded(names: Iterable[str]) -> str:
+    """`A, B and C`, of one name at least."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def breakable(name: str) -> Markup:

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -50,6 +51,7 @@ class Lock:
             try:
                 self._lock.acquire()
             except Timeout:
+                self._name_again(holder)
                 held = _text(self.path) or holder or "another process"
                 if brief and time.monotonic() - since < (_PATIENCE if held.endswith(_BRIEF) else _GRACE):
                     time.sleep(_PAUSE)
@@ -78,11 +80,19 @@ class Lock:
         """Whether some process holds the lock now."""
         if not self.path.exists():
             return False
+        holder = _text(self.path)
         try:
             with self._lock:
                 return False
         except Timeout:
+            self._name_again(holder)
             return True
+
+    def _name_again(self, holder: str) -> None:
+        """Put the holder's name back, which older filelocks wipe out where they fail to lock."""
+        if holder and not _text(self.path):
+            with suppress(OSError):  # Some systems let nobody write a locked file.
+                self.path.write_text(f"{holder}\n", encoding="utf-8")
 
     def _is_at(self, inode: int) -> bool:
         try:

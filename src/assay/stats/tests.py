@@ -1,4 +1,4 @@
-"""Tests that verdicts rest on: corrections for their number, equivalence, the best of several, and how many images would do."""
+"""Tests that verdicts rest on: corrections for their number, the best of several, and how many images would do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy import stats
 
 from assay.stats.intervals import LEVEL, Floats, Moments
 
-__all__ = ["POWER", "Above", "equivalent", "holm", "holm_levels", "images_needed", "not_worse", "stepped"]
+__all__ = ["POWER", "Above", "holm", "holm_levels", "images_needed", "not_worse", "stepped"]
 
 POWER = 0.8
 """With which a number of images is said to do."""
@@ -91,19 +91,6 @@ def holm_levels(p: Sequence[float] | Floats, level: float = LEVEL) -> Floats:
     place[order] = np.arange(len(values)) - int((~known).sum())
     found: Floats = level / np.maximum(int(known.sum()) - np.maximum(place, 0), 1)
     return found
-
-
-def equivalent(values: ArrayLike, margin: float) -> float:
-    """p-value of paired differences whose mean is not within `margin` of 0: two one-sided tests, the larger p.
-
-    Args:
-        values: (rows,) differences; NaN is left out.
-        margin: The largest difference that does not count.
-
-    Source: Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987.
-    """
-    own = np.asarray(values, float)[:, None]
-    return float(max(Moments.of(own).above(-margin)[0], Moments.of(-own).above(-margin)[0]))
 
 
 def not_worse(values: ArrayLike, level: float = LEVEL) -> list[int]:

@@ -34,7 +34,15 @@ __all__ = ["Asked", "Block", "Twins"]
 Twins = tuple[Classifier | None, Classifier | None]
 """A model with random weights in all layers, and in the last; None where it has no weights to put in order."""
 
-_STATUS = {"image": pl.Int64, "name": pl.String, "status": pl.String, "label": pl.Int64, "predicted": pl.Int64, "read": pl.Boolean}
+_STATUS = {
+    "image": pl.Int64,
+    "name": pl.String,
+    "status": pl.String,
+    "label": pl.Int64,
+    "predicted": pl.Int64,
+    "right": pl.Boolean,
+    "read": pl.Boolean,
+}
 _FINDINGS = {"findings": pl.Int64, "findings right": pl.Int64}
 """What is added where an image may have several labels: findings that labels tell, and of these how many the model has so."""
 
@@ -239,24 +247,35 @@ class Block:
         return [place for place, state in enumerate(self.states(maps)) if state == OK]
 
     def status(self, maps: Mapping[str, Tensor]) -> pl.DataFrame:
-        """The status of all images: number, name, status, label, predicted class (none where the output is not finite), whether read.
+        """The status of all images: number, name, status, label, predicted class (none where the output is not finite), right, read.
 
-        Where an image may have several labels, there is no one label, but how many findings are known and how many right.
+        A label is the data's number of its class, and `right` whether the model's class of it is predicted; none where the model has no
+        such class. Where an image may have several labels, there is no one label, but how many findings are known and how many right.
         """
         several = self.asked.several
         schema = _STATUS | _FINDINGS if several else _STATUS
         lines: dict[int, tuple[Any, ...]] = {
-            row: (error.name, UNREAD + error.message, None, None, False, *([None, None] if several else [])) for row, error in self.unread
+            row: (error.name, UNREAD + error.message, None, None, None, False, *([None, None] if several else []))
+            for row, error in self.unread
         }
         if self.at:
             own = [None if several else next(iter(self.batch.label_of(at)), None) for at in range(len(self.batch))]
             sound, best = self.decision.outputs.isfinite().all(1).tolist(), self.decision.chosen.tolist()
-            told = (one if fine else None for one, fine in zip(best, sound, strict=True))
+            told = [one if fine else None for one, fine in zip(best, sound, strict=True)]
             found = self._findings() if several else [()] * len(own)
-            rows = zip(self.batch.names, self.states(maps), own, told, found, strict=True)
+            right = [one[0] == one[1] if one and one[0] else None for one in found] if several else self._right(own, told)
+            rows = zip(self.batch.names, self.states(maps), own, told, right, found, strict=True)
             lines |= {at: (*row, True, *more) for at, (*row, more) in zip(self.at, rows, strict=True)}
         numbers = self.asked.source.indices
         return pl.DataFrame([(int(numbers[row]), *lines[row]) for row in self.rows], schema=schema, orient="row")
+
+    def _right(self, labels: Sequence[int | None], told: Sequence[int | None]) -> list[bool | None]:
+        """Whether the model's class of each label is predicted; None where nobody knows."""
+        if not self.decision.head.decides or not any(one is not None for one in labels):
+            return [None] * len(labels)
+        shared = match(self.asked.classes, self.asked.model.classes)
+        own = [None if one is None else shared.id_of(one) for one in labels]
+        return [None if None in pair else pair[0] == pair[1] for pair in zip(own, told, strict=True)]
 
     def _findings(self) -> list[tuple[int, int]]:
         """Of each image in the batch, how many findings its labels tell that the model has, and how many of these it has right."""

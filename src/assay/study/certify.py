@@ -17,7 +17,7 @@ from assay.attack.base import Attack
 from assay.attack.distances import Cosine, TopK
 from assay.attack.goals import MaximiseDistance
 from assay.attack.map_attack import MapAttack
-from assay.bounds.certificate import Certificate, sentence
+from assay.bounds.certificate import Certificate, sentence, top_share
 from assay.bounds.certify import certify_case, check_certifiable
 from assay.core.registry import short
 from assay.errors import SpecError
@@ -270,7 +270,7 @@ def _told(study: CertifyStudy, table: pl.DataFrame, apart: float) -> str:
     cosine, overlap = (rows[name].fill_nan(0.0).to_list() for name in ("cosine", "overlap"))
     top, out = (float(np.nan_to_num(rows[name].to_numpy()).mean()) for name in ("top", "out"))
     head = f"{short(study.smoothing)} within L2 distance {study.radii[0]:g}, at {study.confidence:.4g} confidence for each image"
-    return sentence(head, cosine, overlap, (top, out), rows["samples"][0], apart)
+    return sentence(head, cosine, overlap, (top, out), rows["samples"][0], (apart, top_share(study.smoothing)))
 
 
 def _fraction(found: Certificate) -> float:

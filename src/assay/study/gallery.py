@@ -11,7 +11,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from assay.data.base import Batch
+from assay.data.base import Batch, stack_known
 from assay.models.labels import Labels
 from assay.models.targets import Decision
 from assay.report.gallery import Gallery
@@ -148,8 +148,8 @@ def gallery(
         probabilities=tuple(probability for _, probability in told),
         maps={name: torch.stack([one.maps[place] for one in shown]) for place, name in enumerate(explainers)},
         doubt={name: torch.stack([one.doubt[place] for one in shown])[:, None] for place, name in enumerate(explainers)},
-        truth=_stacked([one.truth for one in shown]),
-        distractor=_stacked([one.distractor for one in shown]),
+        truth=stack_known([one.truth for one in shown]),
+        distractor=stack_known([one.distractor for one in shown]),
         scores={
             name: {measure: tuple(float(one.values[line, place]) for one in shown) for line, measure in enumerate(measures)}
             for place, name in enumerate(explainers)
@@ -173,8 +173,3 @@ def _told(probabilities: Tensor, labels: Labels) -> tuple[str, float]:
 
 def _tensor(data: bytes, shape: Sequence[int]) -> Tensor:
     return torch.from_numpy(np.frombuffer(data, np.float32).copy()).reshape(list(shape))
-
-
-def _stacked(masks: list[Tensor | None]) -> Tensor | None:
-    known = [mask for mask in masks if mask is not None]
-    return torch.stack(known) if known and len(known) == len(masks) else None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from assay.bench.exam.exam import COUNTS, SUBSETS, ExamCase, lines
+from assay.bench.pages import pipe_table
 from assay.core.files import replacing
 from assay.errors import DataError
 from assay.report.text import plural
@@ -59,10 +60,6 @@ def put(page: Path, text: str, first: str = START, last: str = END) -> None:
         draft.write_text(f"{before}{first}\n\n{text}\n\n{last}{after}", encoding="utf-8")
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
-
-
 def _shares(cases: Sequence[ExamCase]) -> str:
     rows = [
         (
@@ -76,7 +73,7 @@ def _shares(cases: Sequence[ExamCase]) -> str:
         for one in lines(cases)
         if one.wrong_of or one.right_of
     ]
-    return _table(("measures", "images", "wrongly trusted", "of", "rightly trusted", "of"), rows)
+    return pipe_table(("measures", "images", "wrongly trusted", "of", "rightly trusted", "of"), rows)
 
 
 def _halves(halves: Mapping[bool, Sequence[ExamCase]]) -> str:
@@ -86,11 +83,11 @@ def _halves(halves: Mapping[bool, Sequence[ExamCase]]) -> str:
             if one.subset == next(iter(SUBSETS)):
                 right = f"{one.right.mean:.0%} of {one.right_of}"
                 rows.append(("set aside" if aside else "practice", str(one.images), f"{one.wrong.mean:.1%} of {one.wrong_of}", right))
-    return _table(("half", "images", "wrongly trusted", "rightly trusted"), rows)
+    return pipe_table(("half", "images", "wrongly trusted", "rightly trusted"), rows)
 
 
 def _kinds(cases: Sequence[ExamCase]) -> str:
     of = Counter((one.pair, one.candidate) for one in cases)
     yes = Counter((one.pair, one.candidate) for one in cases if one.trusted)
     rows = [(pair, name, f"{yes[pair, name]} of {many}") for (pair, name), many in of.items()]
-    return _table(("pair", "map", "trusted"), rows)
+    return pipe_table(("pair", "map", "trusted"), rows)

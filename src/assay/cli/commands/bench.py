@@ -15,7 +15,7 @@ from assay.cli.progress import bar
 if TYPE_CHECKING:
     from assay.bench.checks import Check
     from assay.bench.exam.exam import ExamCase, ExamLine
-    from assay.bench.speed import Bench
+    from assay.bench.timings import Bench
 
 __all__ = ["bench", "examine_verdict"]
 

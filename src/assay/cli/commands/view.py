@@ -34,7 +34,7 @@ class View(options.NetworkOptions, options.PictureOptions):
     """
 
     folder: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="Folder of a run, in place of --model and --images.")] = None
-    model: Annotated[str | None, typer.Option(help="See `assay audit`.", show_default=False)] = None  # type: ignore[assignment]
+    model: Annotated[str, typer.Option(help="See `assay audit`.", show_default=False)] = ""
     images: Annotated[str | None, typer.Option(help="See `assay audit`.", show_default=False)] = None
     explainer: tuple[str, ...] = ()
     count: Annotated[int, typer.Option(min=1, help="Images that can be picked, chosen at random by the seed.")] = 24
@@ -67,7 +67,7 @@ class View(options.NetworkOptions, options.PictureOptions):
         from assay.study.gallery import places
 
         asked = self if self.folder is None else self._of_run(self.folder)
-        if asked.model is None or asked.images is None:
+        if not asked.model or asked.images is None:
             raise SpecError("give the folder of a run, or --model and --images")
         specs = tuple(dict.fromkeys(asked.explainer)) or SPECS
         for one in specs:
@@ -95,7 +95,7 @@ class View(options.NetworkOptions, options.PictureOptions):
         from assay.study.tune import WEIGHTS
 
         for name, given in (("model", self.model), ("images", self.images)):
-            if given is not None:
+            if given:
                 raise SpecError(f"the run {folder} brings its model and images; leave --{name} out")
         document = read_document(folder)
         settings: dict[str, Any] = document["settings"]

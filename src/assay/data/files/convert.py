@@ -190,7 +190,7 @@ def _single(image: Any, reading: Reading) -> Tensor:
 
 def _stack(images: Tensor | np.ndarray) -> Tensor:
     """(N, C, H, W) in [0, 1]; integers are divided by the largest value of their type."""
-    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.require(images, requirements=["C", "W"]))
     if tensor.ndim == 3:
         tensor = tensor[:, None]
     if tensor.ndim != 4:

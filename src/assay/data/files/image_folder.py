@@ -11,6 +11,7 @@ from pathlib import Path
 from assay.core.files import expanded
 from assay.core.progress import Progress
 from assay.core.registry import check_at_least, register
+from assay.data.files.dicom import is_dicom
 from assay.data.files.encoded import Encoded
 from assay.data.files.reading import AS_IT_IS, Reading
 from assay.data.files.store import FILES, FolderStore
@@ -19,12 +20,16 @@ from assay.errors import DataError
 
 __all__ = ["ImageFolder", "scan_classes"]
 
+_MARK = 132
+"""Bytes at the beginning of a DICOM file, its mark at their end."""
 _KINDS = "*" + ", *".join(FILES)
 
 
 @register
 class ImageFolder(Encoded):
     """Images of `path/<class>/*`, or of `path/*` without labels: JPEG, PNG, WebP, BMP, TIFF, npy and DICOM files, by their endings.
+
+    DICOM files without an ending, or with one of a unique identifier (`1.2.840`), are told by their mark.
 
     Files are sorted by class, then by name, and read when asked for; `assay.data.files.decode` says how they become RGB.
     Hidden files and files with other endings are no part of the data; `skipped` counts the latter. All images
@@ -132,6 +137,18 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def _is_bare_dicom(entry: os.DirEntry[str]) -> bool:
+    """Whether a file without an ending, or with one of a unique identifier (1.2.840), is a DICOM file, as scanners name them."""
+    ending = Path(entry.name).suffix[1:]
+    if ending and not ending.isdecimal():
+        return False
+    try:
+        with Path(entry.path).open("rb") as file:
+            return is_dicom(file.read(_MARK))
+    except OSError:
+        return False
+
+
 def _entries(folder: Path, skipped: Counter[str] | None = None) -> tuple[Names, list[str]]:
     """Sorted names of the images and of the folders right inside `folder`, without hidden ones."""
     images, folders = [], []
@@ -142,7 +159,7 @@ def _entries(folder: Path, skipped: Counter[str] | None = None) -> tuple[Names, 
                     continue
                 if _is_dir(entry):
                     folders.append(entry.name)
-                elif entry.name.lower().endswith(FILES):
+                elif entry.name.lower().endswith(FILES) or _is_bare_dicom(entry):
                     images.append(entry.name)
                 elif skipped is not None:
                     skipped[Path(entry.name).suffix.lower() or "without ending"] += 1

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from assay.data.known.glyphs import render_glyph
 
-__all__ = ["HEADER", "below", "paint_digits", "stripes"]
+__all__ = ["HEADER", "below", "paint_digits", "stripes", "windows"]
 
 HEADER = 64
 """Random words per item that decide everything but the noise."""
@@ -56,15 +56,15 @@ def paint_digits(size: int, large: Ints, small: Ints, header: Words, noise: Byte
     window = sliding_window_view(canvas, (small_side, small_side), axis=(2, 3), writeable=True)
     at = (row, slice(None), corners[:, 0], corners[:, 1])
     window[at] = _blend(window[at], ink, coverage)
-    _windows(distractor, small_side)[row, corners[:, 0], corners[:, 1]] = coverage >= 128
+    windows(distractor, small_side)[row, corners[:, 0], corners[:, 1]] = coverage >= 128
 
     # The digit's whole tile is pasted, in the canvas colour: what lies under it is gone, as in Hard MNIST.
     coverage = render_glyph(digit_side)[large]
     window = sliding_window_view(canvas, (digit_side, digit_side), axis=(2, 3), writeable=True)
     tile = np.broadcast_to(ground[:, :, None, None], (count, 3, digit_side, digit_side))
     window[row, :, places[:, 0], places[:, 1]] = _blend(tile, ink, coverage)
-    _windows(distractor, digit_side)[row, places[:, 0], places[:, 1]] = False
-    _windows(truth, digit_side)[row, places[:, 0], places[:, 1]] = coverage >= 128
+    windows(distractor, digit_side)[row, places[:, 0], places[:, 1]] = False
+    windows(truth, digit_side)[row, places[:, 0], places[:, 1]] = coverage >= 128
     return canvas, truth, distractor
 
 
@@ -98,7 +98,8 @@ def _unit(words: Words) -> NDArray[np.float64]:
     return unit
 
 
-def _windows(masks: Mask, side: int) -> Mask:
+def windows(masks: Mask, side: int) -> Mask:
+    """A writeable view (N, rows, columns, side, side) of all squares in masks (N, H, W)."""
     view: Mask = sliding_window_view(masks, (side, side), axis=(1, 2), writeable=True)
     return view
 

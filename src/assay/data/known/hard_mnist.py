@@ -84,9 +84,7 @@ class HardMNIST(Dataset):
         return len(self._own)
 
     def __getitem__(self, index: int) -> Item:
-        batch = self.read([self.check_index(index)])
-        assert batch.labels is not None and batch.truth is not None and batch.distractor is not None  # noqa: PT018
-        return Item(batch.images[0], int(batch.labels[0]), index, batch.names[0], batch.truth[0], batch.distractor[0])
+        return self.read([self.check_index(index)]).item(0)
 
     def read(self, indices: Sequence[int]) -> Batch:
         """Build the items `indices` at once, bit by bit the same as one by one."""

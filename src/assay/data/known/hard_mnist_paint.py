@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from assay.data.known.compose import below, stripes
+from assay.data.known.compose import below, stripes, windows
 
 __all__ = ["paint_mnist", "resize"]
 
@@ -44,13 +44,13 @@ def paint_mnist(size: int, large: Bytes, small: Bytes, header: NDArray[np.uint64
     window = sliding_window_view(canvas, (small_side, small_side), axis=(2, 3), writeable=True)
     under, over = window[row, :, top, left], resize(small.transpose(0, 3, 1, 2), small_side)
     window[row, :, top, left] = np.where(ink[:, None], over, under)
-    _windows(distractor, small_side)[row, top, left] = ink
+    windows(distractor, small_side)[row, top, left] = ink
 
     top, left = below(header[:, _PLACE : _PLACE + 2], size - digit_side + 1).T
     window = sliding_window_view(canvas, (digit_side, digit_side), axis=(2, 3), writeable=True)
     window[row, :, top, left] = resize(large, digit_side)
-    _windows(distractor, digit_side)[row, top, left] = False
-    _windows(truth, digit_side)[row, top, left] = _ink(large.transpose(0, 2, 3, 1), digit_side)
+    windows(distractor, digit_side)[row, top, left] = False
+    windows(truth, digit_side)[row, top, left] = _ink(large.transpose(0, 2, 3, 1), digit_side)
     return canvas, truth, distractor
 
 
@@ -76,11 +76,6 @@ def _ink(images: Bytes, side: int) -> Mask:
     coverage = (apart * 255 // most).astype(np.uint8)
     inside: Mask = resize(coverage[:, None], side)[:, 0] >= 128
     return inside
-
-
-def _windows(masks: Mask, side: int) -> Mask:
-    view: Mask = sliding_window_view(masks, (side, side), axis=(1, 2), writeable=True)
-    return view
 
 
 @lru_cache(maxsize=8)

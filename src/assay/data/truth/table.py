@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -87,7 +87,7 @@ def table_file(spec: str) -> str:
 
 
 def match_names(names: Iterable[str], given: Mapping[str, Any], where: str) -> dict[int, Any]:
-    """What is given for each image, by its place: by whole names, else by file names, else by these without their endings.
+    """What is given for each image, by its place: by whole names, else by file names, else by these without the last or all endings.
 
     Args:
         names: The images' names.
@@ -98,9 +98,8 @@ def match_names(names: Iterable[str], given: Mapping[str, Any], where: str) -> d
         DataError: No name agrees, or two images or two entries share one.
     """
     names = list(names)
-    kinds = (str, lambda one: PurePosixPath(one).name, lambda one: PurePosixPath(one).name.partition(".")[0])
-    for kind in kinds:
-        own, other = [kind(one) for one in names], {kind(one): value for one, value in given.items()}
+    for of_image, of_given in _KINDS:
+        own, other = [of_image(one) for one in names], {of_given(one): value for one, value in given.items()}
         found = {at: other[one] for at, one in enumerate(own) if one in other}
         if not found:
             continue
@@ -111,6 +110,28 @@ def match_names(names: Iterable[str], given: Mapping[str, Any], where: str) -> d
         f"{where} names none of the images: it has {', '.join(list(given)[:_SHOWN]) or 'nothing'}, "
         f"the images are {', '.join(names[:_SHOWN])}"
     )
+
+
+def _file(name: str) -> str:
+    return PurePosixPath(name).name
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem
+
+
+def _first(name: str) -> str:
+    return _file(name).partition(".")[0]
+
+
+_KINDS: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
+    (str, str),
+    (_file, _file),
+    (_stem, _file),  # 1.2.840.dcm is 1.2.840, as DICOM files are called.
+    (_stem, _stem),
+    (_first, _first),
+)
+"""What of an image's name, and of the name beside it, must agree."""
 
 
 def _parts(text: str) -> tuple[str, str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ from assay.errors import AssayError, ModelError
 from assay.models.heads import Head
 from assay.models.preparation.fold import Fold, find_folds, function_name
 
-__all__ = ["LOOKED_AT", "NetworkForm", "failing_layer", "first_line", "pair_of", "prepare", "still_equal", "understood"]
+__all__ = ["LOOKED_AT", "NetworkForm", "failure", "first_line", "pair_of", "prepare", "still_equal", "understood"]
 
 RunNetwork = Callable[..., Tensor]
 """Logits (n, K) of pixels (n, C, H, W) by the network as it is now, its input in a memory layout; by a copy in 64 bits, where given."""
@@ -166,7 +166,26 @@ def still_equal(form: NetworkForm, net: nn.Module, run: RunNetwork, pair: Tensor
             form.folds, form.layout, form.plain = [], torch.contiguous_format, f"as it is, since a faster form {reason}"
 
 
-def failing_layer(net: nn.Module, error: BaseException) -> str:
+def failure(net: nn.Module, name: str, error: BaseException, shape: Sequence[int], held: Set[torch.dtype], dtype: torch.dtype) -> str:
+    """What an error in a network's own code says: the layer, the images, and what to do where that code stands on a lost number format.
+
+    Args:
+        net: The network's copy.
+        name: What the reader calls it.
+        error: What it raised.
+        shape: (C, H, W) of the images.
+        held: Number formats of its weights as it was given.
+        dtype: That of its weights here.
+    """
+    text = f"{name} fails{_failing_layer(net, error)} on images of shape {tuple(shape)}, in its own code: {first_line(error)}"
+    lost = ", ".join(sorted(str(one).removeprefix("torch.") for one in held - {dtype}))
+    if not lost or "type" not in str(error):
+        return text
+    here = str(dtype).removeprefix("torch.")
+    return f"{text}; its weights were {lost} and are {here} here: let its code follow them, as by x.to(weight.dtype)"
+
+
+def _failing_layer(net: nn.Module, error: BaseException) -> str:
     """The innermost layer in which an error arose, as ", in its layer NAME (TYPE),", or nothing."""
     names = {id(module): (path, module) for path, module in net.named_modules()}
     found = ""

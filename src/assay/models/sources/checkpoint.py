@@ -148,7 +148,10 @@ def _located(name: str) -> Iterator[Path]:
     path = Path(name)
     if path.is_file():
         if path.suffix != SUFFIX:
-            raise WeightsError(f"{path} is no checkpoint: a checkpoint's name ends in {SUFFIX}")
+            raise WeightsError(
+                f"{path} is no checkpoint of assay, which ends in {SUFFIX}; if it holds weights, name their network and give it beside: "
+                f"--model timm:NAME --weights {path} (torchvision:NAME, python:module:factory)"
+            )
         yield path
         return
     if looks_like_path(name):

@@ -207,10 +207,11 @@ def _from_zoo(kind: str, name: str, weights: str | Path | None, pretrained: bool
     if weights is None:
         net = zoo.untrained(name, classes, seed)
         return FoundNetwork(net, *zoo.normalisation(net), notes=_untrained(f"{kind}:{name}"))
-    net, left = zoo.with_weights(name, statedict.read_weights(weights), str(weights))
+    state, means = statedict.read_noted(weights)
+    net, left = zoo.with_weights(name, state, str(weights))
     mean, std = zoo.normalisation(net)
     note = f"{weights} does not say its {_NORMALISATION}: taken as that of {kind}'s own weights, mean {mean} and std {std}"
-    return FoundNetwork(net, mean, std, notes=(*_left_out(left, weights), note))
+    return FoundNetwork(net, mean, std, notes=(*_left_out(left, weights), *_means(means, weights), note))
 
 
 def _untrained(spec: str) -> tuple[str, ...]:
@@ -219,7 +220,15 @@ def _untrained(spec: str) -> tuple[str, ...]:
 
 def _filled(net: nn.Module, weights: str | Path | None) -> tuple[str, ...]:
     """Put weights into a network, where there are any; returns what to tell the user."""
-    return () if weights is None else _left_out(statedict.fit(net, statedict.read_weights(weights), str(weights)), weights)
+    if weights is None:
+        return ()
+    state, means = statedict.read_noted(weights)
+    return (*_left_out(statedict.fit(net, state, str(weights)), weights), *_means(means, weights))
+
+
+def _means(names: tuple[str, ...], weights: str | Path) -> tuple[str, ...]:
+    told = f"{weights} also holds running means of the weights ({', '.join(names)}), which were not taken; save them alone to take them"
+    return (told,) if names else ()
 
 
 def _left_out(names: tuple[str, ...], weights: str | Path) -> tuple[str, ...]:

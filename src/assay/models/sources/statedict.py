@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -20,11 +21,12 @@ from torch import Tensor, nn
 
 from assay.errors import WeightsError
 
-__all__ = ["Matched", "fit", "halved", "matched", "read_weights", "round_to_half"]
+__all__ = ["Matched", "fit", "halved", "matched", "read_noted", "read_weights", "round_to_half"]
 
 _NESTS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "shadow")
 _AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
 """Where training scripts put weights, and where their running means, which are taken where there is nothing else."""
+_FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 _WRAPS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """What torch puts into names anywhere."""
 _ASIDE = re.compile(
@@ -32,13 +34,23 @@ _ASIDE = re.compile(
 )
 _COPY = re.compile(r"(?i)(^|[._])(ema|swa|teacher|averaged|momentum|target)([._]|$)")
 """Names of what trains beside a network, and of second copies of it."""
+_NAMED = re.compile(r"GLOBAL (\S+)")
+"""How torch names what it refuses to make."""
 _PATHS: list[Any] = [
     (pathlib.PurePath, f"{module}.{name}")
     for module in ("pathlib", "pathlib._local")
     for name in ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath")
 ]
+_MAKERS: list[Any] = [np.float64().__reduce__()[0], np.zeros(0).__reduce__()[0]]
+_NUMBERS: list[Any] = [
+    *((one, f"numpy.{core}.multiarray.{one.__name__}") for core in ("core", "_core") for one in _MAKERS),
+    np.dtype,
+    np.ndarray,
+    *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd"),
+]
 _PLAIN: list[Any] = [
     *_PATHS,
+    *_NUMBERS,
     argparse.Namespace,
     (dict, "pytorch_lightning.utilities.parsing.AttributeDict"),
     (dict, "lightning_fabric.utilities.data.AttributeDict"),
@@ -66,15 +78,31 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: The file is missing or damaged, holds no tensors, or is a pickle that would have to run code.
     """
+    return read_noted(path)[0]
+
+
+def read_noted(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """`read_weights`, and the names of running means of the weights beside them, which are not taken.
+
+    Raises:
+        WeightsError: See there.
+    """
     path = Path(path)
+    if path.is_dir():
+        files = sorted(one.name for one in path.iterdir() if one.suffix in _FILES)
+        hint = f", such as {path / files[0]}" if files else ""
+        raise WeightsError(f"{path} is a folder; give a file of weights in it{hint}")
     if not path.is_file():
         raise WeightsError(f"there is no weights file {path}")
     if path.suffix == ".safetensors":
         try:
-            return load_file(path)
+            return load_file(path), ()
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
-    return _unwrap(_read_torch(path), path)
+    content = _read_torch(path)
+    means = [name for name in _AVERAGED if isinstance(content, Mapping) and isinstance(content.get(name), Mapping) and content[name]]
+    taken = isinstance(content, Mapping) and any(isinstance(content.get(name), Mapping) for name in _NESTS)
+    return _unwrap(content, path), tuple(means) if taken else ()
 
 
 def fit(net: nn.Module, state: Mapping[str, Tensor], source: str) -> tuple[str, ...]:
@@ -166,7 +194,8 @@ def _lack(counts: Counter[str], state: Mapping[str, Tensor], needed: list[str]) 
     prefix = max(counts, key=lambda one: (counts[one], -len(one)), default="")
     missing = [name for name in needed if prefix + name not in state]
     below = f" below {prefix!r}" if prefix else ""
-    lying = [name for name in state if not (name.startswith(prefix) and name.removeprefix(prefix) in needed)]
+    fitting = {*needed, *(name for name in state if name.endswith("num_batches_tracked"))}
+    lying = [name for name in state if not (name.startswith(prefix) and name.removeprefix(prefix) in fitting)]
     held = f"; what else it holds: {_some(lying)}" if lying else ""
     return f"{len(needed) - len(missing)} of the network's {len(needed)} tensors are there{below}, it has no {_some(missing)}{held}"
 
@@ -189,12 +218,21 @@ def _read_torch(path: Path) -> object:
             with torch.serialization.safe_globals(_PLAIN):
                 return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        named = _NAMED.search(str(error))
+        what = f" ({named[1]})" if named else ""
         raise WeightsError(
-            f"{path} is a pickle that holds more than tensors, and opening it could run any code, so it is refused; "
+            f"{path} is a pickle that holds more than tensors{what}, and opening it could run any code, so it is refused; "
             "save its state_dict() with torch.save or safetensors and give that file"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise WeightsError(f"{path} is not a readable torch file: {error}") from error
+        why = (
+            "it is empty"
+            if not path.stat().st_size
+            else str(error)
+            if isinstance(error, RuntimeError | OSError)
+            else "it is of another kind"
+        )
+        raise WeightsError(f"{path} is not a readable torch file: {why}") from error
 
 
 def _unwrap(content: object, path: Path) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from assay.papers.diet.scores import ANOTHER_MASK, BASELINE, BASES_MASK, IOU, MA
 from assay.papers.diet.tables import images, interval, values
 from assay.papers.diet.work import Found
 from assay.report.page import Sentence
-from assay.report.text import plural
+from assay.report.text import plural, worded
 from assay.stats.intervals import LEVEL, Interval, Moments, listed, means
 from assay.stats.tests import holm, holm_levels
 from assay.tune.backgrounds import OneOf
@@ -149,12 +149,12 @@ def _located(found: Found, method: str) -> list[Sentence]:
             said.append(Sentence("good", f"{told}: they are better located than every one of {len(held)} maps of the baseline."))
             continue
         if worse:
-            listed_ = _listed(
+            listed_ = worded(
                 f"{one.rival} ({-one.difference.mean:.2f} more, {passes[BASELINE, makers[one.rival]]:.0f} passes)" for one in worse
             )
             told += f": better located than the masks is {listed_}" if len(worse) == 1 else f": better located than the masks are {listed_}"
         if open_:
-            told += f"{'; and' if worse else ':'} the masks are not shown to be better located than {_listed(open_)}"
+            told += f"{'; and' if worse else ':'} the masks are not shown to be better located than {worded(open_)}"
         said.append(Sentence("bad" if worse else "caution", f"{told}."))
     return said
 
@@ -243,8 +243,3 @@ def _on_the_worst(seeds: Sequence[int]) -> str:
 
 def _shown(one: Interval) -> str:
     return f"{one.mean:.3f} ({one.low:.3f} to {one.high:.3f})"
-
-
-def _listed(names: Iterable[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last

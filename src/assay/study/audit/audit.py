@@ -30,7 +30,8 @@ class Audit(AuditViews):
             (such as "faithfulness") and statistic (what is measured, whatever its parameters).
         page: The report, ready to be written.
         record: The seven reproducibility answers.
-        status: One row per image: image, name, status ("ok" or what was wrong), label, predicted class, whether it could be read.
+        status: One row per image: image, name, status ("ok" or what was wrong), label, predicted class, whether that is right and
+            the image could be read.
     """
 
     scores: pl.DataFrame

@@ -70,6 +70,7 @@ class Judged:
         labels: Names of labels and classes.
         verdict: Sentences, most important first.
         model: Those of them that must be known of the model first.
+        alike: How alike the explainers' maps are, where several are trusted.
     """
 
     summary: pl.DataFrame
@@ -78,6 +79,7 @@ class Judged:
     labels: Labels
     verdict: tuple[Sentence, ...]
     model: tuple[Sentence, ...]
+    alike: pl.DataFrame | None
 
 
 def judged(plan: AuditPlan, asked: Asked, done: Done) -> Judged:
@@ -114,7 +116,7 @@ def judged(plan: AuditPlan, asked: Asked, done: Done) -> Judged:
         [(*key, one.mean, one.low, one.high) for key, one in told.stands.items()], _STANDINGS, orient="row", nan_to_null=False
     )
     summary = summary.join(stands, on=["explainer", "measure"], how="left", maintain_order="left")
-    return Judged(summary, notes, told, labels, verdict(summary, done.tally.sound, told, first, alike), tuple(first))
+    return Judged(summary, notes, told, labels, verdict(summary, done.tally.sound, told, first, alike), tuple(first), alike)
 
 
 def audit_page(plan: AuditPlan, asked: Asked, done: Done, found: Judged) -> Page:
@@ -150,7 +152,7 @@ def audit_page(plan: AuditPlan, asked: Asked, done: Done, found: Judged) -> Page
         record=done.answers,
         problems=_listed(counted),
         rules=VERDICT_RULES,
-        cards=screen(found.summary, found.notes, found.answers, counted, found.labels, found.model),
+        cards=screen(found.summary, found.notes, found.answers, counted, found.labels, found.model, found.alike),
     )
 
 

@@ -11,10 +11,10 @@ from assay.core.registry import plain_name
 from assay.models.labels import Labels
 from assay.report.page import ScreenCard, Sentence
 from assay.report.summary import MeasureNote
-from assay.report.text import number, plural
+from assay.report.text import number, plural, worded
 from assay.study.audit.answers import Answers
 from assay.study.audit.questions.held import QUESTIONS
-from assay.study.audit.verdict import PASSING
+from assay.study.audit.verdict import AGREEING, PASSING, least_alike
 from assay.study.tally import Tally
 
 __all__ = ["plain_names", "screen"]
@@ -30,7 +30,13 @@ _CLASSES = 3
 
 
 def screen(
-    summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Answers, tally: Tally, labels: Labels, model: Sequence[Sentence]
+    summary: pl.DataFrame,
+    notes: Mapping[str, MeasureNote],
+    answers: Answers,
+    tally: Tally,
+    labels: Labels,
+    model: Sequence[Sentence],
+    alike: pl.DataFrame | None = None,
 ) -> tuple[ScreenCard, ScreenCard, ScreenCard]:
     """The cards, from what an audit found.
 
@@ -41,13 +47,14 @@ def screen(
         tally: What the status of all images comes to.
         labels: Names of labels and classes.
         model: What must be known of the model first.
+        alike: As `assay.study.audit.nulls.agreements` makes it.
     """
     explainers = list(dict.fromkeys(summary["explainer"]))
     names = plain_names(explainers)
     return (
         _use(answers, names),
         _looks(summary, notes, answers, tally, labels, model, names),
-        _unknown(summary, notes, answers, tally, names),
+        _unknown(summary, notes, answers, tally, names, alike),
     )
 
 
@@ -61,11 +68,16 @@ def _use(answers: Answers, names: Mapping[str, str]) -> ScreenCard:
     lines = tuple(f"{names[spec]}: {_passes(answers, spec)}" for spec in names if answers.alive)
     if answers.recommended:
         many = len(answers.trusted)
-        why = "It alone passes every question" if many == 1 else f"Of the {many} that pass every question it has the highest score"
-        text = f"Use {names[answers.recommended]}. {why}: chosen on one half of the images and confirmed on the other."
+        why = (
+            "It alone passes every question"
+            if many == 1
+            else f"Of the {many} that pass every question it scores highest on one half of the images"
+        )
+        half = ", on one half of the images alone too" if many == 1 else ", and it passes them on the other half alone"
+        text = f"Use {names[answers.recommended]}. {why}{half}."
         return ScreenCard(_USE, "good", text, lines)
     if answers.trusted:
-        text = f"{_listed([names[one] for one in answers.trusted])} passed every question, but no choice among them was confirmed."
+        text = f"{worded([names[one] for one in answers.trusted])} passed every question, but no choice among them was confirmed."
         return ScreenCard(_USE, "caution", text, lines)
     return ScreenCard(_USE, "bad", "None of these is shown to be trustworthy on these images. Do not decide anything by these maps.", lines)
 
@@ -73,12 +85,21 @@ def _use(answers: Answers, names: Mapping[str, str]) -> ScreenCard:
 def _passes(answers: Answers, spec: str) -> str:
     """What one explainer passed and did not, in a line."""
     told = {question: answers.status(spec, question) for question in QUESTIONS}
-    passed = [PASSING[one] for one, status in told.items() if status == "yes"]
+    passed = [PASSING[one] + _by(answers, spec, one) for one, status in told.items() if status == "yes"]
     failed = [PASSING[one] for one, status in told.items() if status == "no"]
     unsure = [PASSING[one] for one, status in told.items() if status in ("undecided", "open")]
-    parts = [f"{_listed(passed)}" if passed else "", f"not shown that it {_listed(failed)}" if failed else ""]
-    parts.append(f"undecided whether it {_listed(unsure)}" if unsure else "")
+    parts = [f"{worded(passed)}" if passed else "", f"not shown that it {worded(failed)}" if failed else ""]
+    parts.append(f"undecided whether it {worded(unsure)}" if unsure else "")
     return "; ".join(one for one in parts if one)
+
+
+def _by(answers: Answers, spec: str, question: str) -> str:
+    """By which measures a question is passed of which one is enough, where it is not passed by all."""
+    own = answers.table.filter((pl.col("explainer") == spec) & (pl.col("question") == question))
+    own = own.filter(pl.col("measure").is_in(answers.asked_of(question)))
+    shown = [name for name, holds in own.select("measure", "holds").rows() if holds]
+    rest = [name for name in own["measure"] if name not in shown]
+    return f" (by {worded(shown)}; not shown by {worded(rest)})" if rest else ""
 
 
 def _looks(
@@ -145,18 +166,32 @@ def _places(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: An
     return found
 
 
+def _apart(answers: Answers, alike: pl.DataFrame | None, names: Mapping[str, str]) -> list[str]:
+    """That what is trusted does not agree, where it does not."""
+    least = least_alike(answers, alike)
+    if least is None or least["overlap"] >= AGREEING:
+        return []
+    pair = f"{names[least['first']]} and {names[least['second']]}"
+    return [f"Which is right where those that pass differ: {pair} share {least['overlap']:.0%} of their top tenth of the pixels"]
+
+
 def _unknown(
-    summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Answers, tally: Tally, names: Mapping[str, str]
+    summary: pl.DataFrame,
+    notes: Mapping[str, MeasureNote],
+    answers: Answers,
+    tally: Tally,
+    names: Mapping[str, str],
+    alike: pl.DataFrame | None,
 ) -> ScreenCard:
-    lines = []
+    lines = _apart(answers, alike, names)
     if answers.silent:
-        lines.append(f"{_listed(list(answers.silent))}: cannot tell good maps from bad ones on these images; not counted")
+        lines.append(f"{worded(list(answers.silent))}: cannot tell good maps from bad ones on these images; not counted")
     if answers.faint:
-        weak = f"{_listed(list(answers.faint))}: too weak to tell good maps from bad ones by {plural(answers.images, 'image')}"
+        weak = f"{worded(list(answers.faint))}: too weak to tell good maps from bad ones by {plural(answers.images, 'image')}"
         lines.append(f"{weak}; not asked")
     for question, short_of in answers.weak.items():
         if short_of:
-            lines.append(f"{_listed(list(short_of))}: too weak here to tell whether a map {PASSING[question]}; not asked that")
+            lines.append(f"{worded(list(short_of))}: too weak here to tell whether a map {PASSING[question]}; not asked that")
     undecided = [spec for spec in names if any(answers.status(spec, one) == "undecided" for one in QUESTIONS)] if answers.alive else []
     for spec in undecided:
         many = answers.needed.get(spec)
@@ -174,7 +209,3 @@ def _unknown(
     methods = plural(summary["explainer"].n_unique(), "explanation method")
     text = f"This page speaks of {plural(tally.sound, 'image')} and {methods}, and of nothing else."
     return ScreenCard(_UNKNOWN, "note", text, tuple(lines))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

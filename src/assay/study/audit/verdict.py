@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
 from assay.measure.attacked import AFTER_NOISE, ATTACKED
 from assay.report.page import Sentence, Tone
+from assay.report.text import worded
 from assay.stats.dominance import dominated
 from assay.stats.intervals import LEVEL
 from assay.study.audit.answers import Answers
@@ -16,11 +18,12 @@ from assay.study.audit.nulls import NULL_STEPS, SHIFTS
 from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.statistics import BETTER
 
-__all__ = ["PASSING", "VERDICT_RULES", "verdict"]
+__all__ = ["AGREEING", "PASSING", "VERDICT_RULES", "least_alike", "verdict"]
 
 FRAGILE = 0.5
 FEW = 30
-ALIKE = 0.5
+AGREEING = 0.5
+"""Trusted explainers that share less of their top tenth of the pixels are said to disagree."""
 VERDICT_RULES = (
     "Four questions are asked of every explainer, by every measure of faithfulness and of known truth, image by image: does its map "
     f"say where (it is held against itself put elsewhere, the mean of {SHIFTS} places, and against itself with flipped signs), of this "
@@ -79,14 +82,22 @@ def _first(answers: Answers) -> list[Sentence]:
     """Which explainer to use, or that none is."""
     if answers.recommended:
         stands = {one: answers.standing[answers.recommended, one] for one in answers.seeing}
-        told = _listed([f"{_stand(value)} by {name}" for name, value in stands.items()])
+        told = worded([f"{_stand(value)} by {name}" for name, value in stands.items()])
+        many = len(answers.trusted) > 1
+        start = "of what is trusted it stands highest on one half of the images, and it" if many else "on one half of the images alone it"
+        more = "; that it is better than the others is not shown by this" if many else ", too"
         text = (
-            f"Use {answers.recommended} here: it was chosen on one half of the images and confirmed on the other. From its own map put "
+            f"Use {answers.recommended} here: {start} passes every question{' on the other half alone' * many}{more}. From its own map put "
             f"elsewhere (0) to a map made from the model's own answers (1) it stands at {told}."
         )
         return [Sentence("good", text)]
     if answers.trusted:
-        return [Sentence("caution", "No recommendation: what was chosen on one half of the images was not confirmed on the other.")]
+        return [
+            Sentence(
+                "caution",
+                "No recommendation: what stands highest on one half of the images does not pass every question on the other half alone.",
+            )
+        ]
     return [Sentence("bad", "None of these explainers is shown to be trustworthy here.")]
 
 
@@ -95,13 +106,13 @@ def _each(answers: Answers, explainers: Sequence[str]) -> list[Sentence]:
     found = []
     if answers.trusted:
         they = "It says" if len(answers.trusted) == 1 else "They say"
-        text = f"Trusted: {_listed(list(answers.trusted))}. {they} where, in this image, of this model"
+        text = f"Trusted: {worded(list(answers.trusted))}. {they} where, in this image, of this model"
         losing = [
-            f"{name} by {_listed(worse)}"
+            f"{name} by {worded(worse)}"
             for name in answers.trusted
             if (worse := [one for one in answers.alive if _loses(answers, name, one)])
         ]
-        more = f" (not, though, {_listed(losing)})" if losing else ""
+        more = f" (not, though, {worded(losing)})" if losing else ""
         found.append(Sentence("good", f"{text}, and more than the image alone shows{more}."))
     if not answers.alive:
         return found
@@ -118,14 +129,7 @@ def _sentence(answers: Answers, name: str) -> Sentence:
     status = {question: answers.status(name, question) for question in QUESTIONS}
     said = [_SAYS[question] for question in QUESTIONS if status[question] == "yes"]
     start = f"{name}: it says {', and '.join(said)}" if said else f"{name}:"
-    lost = [_FAILS[question] for question in QUESTIONS if status[question] == "no"]
-    own = answers.table.filter(
-        (pl.col("explainer") == name) & (pl.col("question") == QUESTIONS[2]) & pl.col("measure").is_in(answers.asked_of(QUESTIONS[2]))
-    )
-    if status[QUESTIONS[2]] == "no" and (own["difference"].abs() > 0).any():
-        lost[lost.index(_FAILS[QUESTIONS[2]])] = (
-            "is not shown to beat its map of the model with random weights: it is not shown to explain this model"
-        )
+    lost = [(_FAILS if _no_better(answers, name, question) else _UNSHOWN)[question] for question in QUESTIONS if status[question] == "no"]
     if lost:
         tone: Tone = "caution" if [one for one in QUESTIONS if status[one] != "yes"] == [QUESTIONS[-1]] else "bad"
         return Sentence(tone, f"{start}{', but ' if said else ' '}{'; '.join(lost)}.")
@@ -134,10 +138,10 @@ def _sentence(answers: Answers, name: str) -> Sentence:
     if unsure:
         many = answers.needed.get(name)
         would = f", about {many:,} would do" if many and many > answers.images else ""
-        parts.append(f"undecided with {_count(answers.images, 'image')}{would}: {_listed([_ASKS[one] for one in unsure])}")
+        parts.append(f"undecided with {_count(answers.images, 'image')}{would}: {worded([_ASKS[one] for one in unsure])}")
     opened = [question for question in QUESTIONS if status[question] == "open"]
     if opened:
-        parts.append(f"open, since there is nothing to hold it against: {_listed([_ASKS[one] for one in opened])}")
+        parts.append(f"open, since there is nothing to hold it against: {worded([_ASKS[one] for one in opened])}")
     if not parts and name in answers.together:
         text = f"{start}, but that it passes all of it at once is not shown after the correction for {answers.tests} explainers"
         return Sentence("caution", f"{text}; take more images.")
@@ -148,6 +152,17 @@ def _sentence(answers: Answers, name: str) -> Sentence:
     return Sentence("caution", f"{start}{'; ' if said else ' '}{'; '.join(parts)}.")
 
 
+def _no_better(answers: Answers, name: str, question: str) -> bool:
+    """Whether a map is shown to be no better than what a question holds it against: the interval's better end is not above 0.
+
+    Of random weights, whether it is the same: a map that does worse than that has changed.
+    """
+    rows = answers.table.filter((pl.col("explainer") == name) & (pl.col("question") == question))
+    rows = rows.filter(pl.col("measure").is_in(answers.asked_of(question)) & ~pl.col("holds"))
+    ends = rows["difference"].abs() if question == QUESTIONS[2] else rows["high"]
+    return bool((ends <= 0).any())
+
+
 _SAYS = dict(zip(QUESTIONS, ("where", "in this image", "of this model", "more than the image alone shows"), strict=True))
 _FAILS = dict(
     zip(
@@ -156,6 +171,18 @@ _FAILS = dict(
             "its map put elsewhere, or with flipped signs, does as well: it does not say where",
             "its map of another image does as well: it does not explain this image",
             "hardly changes when the model's weights are random: it does not explain this model",
+            "it is not shown to say more than the image alone",
+        ),
+        strict=True,
+    )
+)
+_UNSHOWN = dict(
+    zip(
+        QUESTIONS,
+        (
+            "is not shown to beat itself put elsewhere and with flipped signs: it is not shown to say where",
+            "is not shown to beat its map of another image: it is not shown to explain this image",
+            "is not shown to beat its map of the model with random weights: it is not shown to explain this model",
             "it is not shown to say more than the image alone",
         ),
         strict=True,
@@ -178,13 +205,13 @@ def _measures(answers: Answers) -> list[Sentence]:
     if answers.silent:
         tell, it = ("tells", "It counts") if len(answers.silent) == 1 else ("tell", "They count")
         text = (
-            f"{_listed(list(answers.silent))} {tell} nothing on these images: a map made of the model's own answers, or the known evidence,"
+            f"{worded(list(answers.silent))} {tell} nothing on these images: a map made of the model's own answers, or the known evidence,"
         )
         found.append(Sentence("caution", f"{text} scores no better than the same map put elsewhere. {it} for nothing here."))
     if answers.faint:
         verb, it = ("is", "It is") if len(answers.faint) == 1 else ("are", "They are")
         text = (
-            f"{_listed(list(answers.faint))} {verb} too weak for {_count(answers.images, 'image')}: by so many, a map as good as one made "
+            f"{worded(list(answers.faint))} {verb} too weak for {_count(answers.images, 'image')}: by so many, a map as good as one made "
         )
         text += f"of the model's own answers would not be shown to pass. {it} not asked; more images would make a difference."
         found.append(Sentence("caution", text))
@@ -193,15 +220,15 @@ def _measures(answers: Answers) -> list[Sentence]:
         if names:
             weak.setdefault(tuple(names), []).append(PASSING[question])
     for own, asks in weak.items():
-        text = f"By {_listed(list(own))} it is not asked whether a map {_listed(asks)}: with {_count(answers.images, 'image')} that would "
+        text = f"By {worded(list(own))} it is not asked whether a map {worded(asks)}: with {_count(answers.images, 'image')} that would "
         found.append(Sentence("note", f"{text}not be shown even of a map as good as one made of the model's own answers."))
     if answers.alive and not answers.seeing:
         faithful = [one for one in answers.alive if one in answers.faithful]
-        text = f"{_listed(faithful)} would not notice a map whose signs are flipped" if faithful else "Nothing measured what the model uses"
+        text = f"{worded(faithful)} would not notice a map whose signs are flipped" if faithful else "Nothing measured what the model uses"
         found.append(Sentence("caution", f"{text}, so nothing is trusted; measure by Deletion or SingleDeletion too."))
     full = [f"{many} of {answers.images} by {name}" for name, many in answers.saturated.items() if many]
     if full:
-        found.append(Sentence("note", f"Images on which every map scores the same, so that they tell nothing: {_listed(full)}."))
+        found.append(Sentence("note", f"Images on which every map scores the same, so that they tell nothing: {worded(full)}."))
     return found
 
 
@@ -224,29 +251,59 @@ def _front(summary: pl.DataFrame, answers: Answers, costs: Mapping[str, float]) 
     what = f"faithfulness, robustness (by {measure}) and cost" if measure else "faithfulness and cost (robustness was not measured)"
     text = f"Left to choose from by means of {what}: {kept}."
     if lost:
-        text += f" Dropped: {', '.join(f'{name}, which is better than {winner} in none of them' for name, winner in lost.items())}."
+        losers = {winner: [name for name in lost if lost[name] == winner] for winner in lost.values()}
+        dropped = (f"{worded(own)}, which {_are(own)} better than {winner} in none of them" for winner, own in losers.items())
+        text += f" Dropped: {'; '.join(dropped)}."
     return [Sentence("note", text)]
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _of_trusted(answers: Answers, alike: pl.DataFrame | None) -> pl.DataFrame:
+    """How alike trusted explainers' maps are."""
+    if alike is None or len(answers.trusted) < 2:
+        return pl.DataFrame()
+    return alike.filter(pl.col("first").is_in(answers.trusted) & pl.col("second").is_in(answers.trusted))
+
+
+def least_alike(answers: Answers, alike: pl.DataFrame | None) -> Mapping[str, Any] | None:
+    """The two trusted explainers that have least in common: first, second, and means of spearman and overlap; None without two.
+
+    Args:
+        answers: What the questions come to.
+        alike: As `assay.study.audit.nulls.agreements` makes it.
+    """
+    own = _of_trusted(answers, alike)
+    if own.is_empty():
+        return None
+    pairs = own.group_by("first", "second", maintain_order=True).agg(pl.col("spearman").mean(), pl.col("overlap").mean())
+    return pairs.sort("overlap").row(0, named=True)
 
 
 def _agreement(answers: Answers, alike: pl.DataFrame | None) -> list[Sentence]:
     """Whether the trusted explainers agree with each other."""
-    if alike is None or len(answers.trusted) < 2:
+    own, least = _of_trusted(answers, alike), least_alike(answers, alike)
+    if least is None:
         return []
-    own = alike.filter(pl.col("first").is_in(answers.trusted) & pl.col("second").is_in(answers.trusted))
-    pairs = own.group_by("first", "second", maintain_order=True).agg(pl.col("spearman").mean(), pl.col("overlap").mean())
-    least = pairs.sort("overlap").row(0, named=True)
     text = (
         f"least {least['first']} and {least['second']}, which have {least['overlap']:.0%} of their top tenth of the pixels in common and a "
-        f"rank correlation of {least['spearman']:.2f}"
+        f"rank correlation of {_rounded(least['spearman'])}"
     )
-    if least["overlap"] >= ALIKE:
+    if least["overlap"] >= AGREEING:
         return [Sentence("note", f"The trusted explainers agree with each other, {text}.")]
     worst = own.group_by("image", maintain_order=True).agg(pl.col("overlap").mean()).sort("overlap", maintain_order=True)["image"].head(3)
-    return [Sentence("caution", f"The trusted explainers disagree, {text}; most on the images {_listed(list(map(str, worst)))}.")]
+    return [Sentence("caution", f"The trusted explainers disagree, {text}; most on the images {worded(list(map(str, worst)))}.")]
 
 
 def _stand(value: float) -> str:
-    return "n/a" if math.isnan(value) else f"{value:.2f}"
+    return "n/a" if math.isnan(value) else _rounded(value)
+
+
+def _rounded(value: float) -> str:
+    """With two decimals, and no sign before zero."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def _localisation(summary: pl.DataFrame, answers: Answers) -> list[Sentence]:
@@ -259,10 +316,10 @@ def _localisation(summary: pl.DataFrame, answers: Answers) -> list[Sentence]:
         text = f"Against known evidence, by {measure}, {best['explainer']} agrees best: {best['mean']:.2f}{interval}"
         text += f", a random map {best['floor']:.2f}."
         if names:
-            text += f" Not shown to be worse: {_listed(names)}."
+            text += f" Not shown to be worse: {worded(names)}."
         lost = rows.filter(~pl.col("verdict").is_in([BETTER, ""]))["explainer"].to_list()
         if lost:
-            text += f" Not shown to be better than random: {_listed(lost)}."
+            text += f" Not shown to be better than random: {worded(lost)}."
         found.append(Sentence("note" if best["verdict"] in (BETTER, "") else "bad", text))
     return found
 
@@ -278,7 +335,7 @@ def _robustness(summary: pl.DataFrame) -> list[Sentence]:
             text = "Noise too small to see is not shown to change any explainer's maps by more, or by less, than half of their size."
             return [Sentence("note", text)]
         return [Sentence("good", "Noise too small to see changes no explainer's maps by more than half of their size.")]
-    text = f"Unstable: noise too small to see changes the maps of {_listed(unstable)} by more than half of their size."
+    text = f"Unstable: noise too small to see changes the maps of {worded(unstable)} by more than half of their size."
     return [Sentence("caution", text)]
 
 
@@ -297,9 +354,7 @@ def _attacked(summary: pl.DataFrame) -> list[Sentence]:
     if not fragile:
         return [Sentence("note", "No attack is shown to take more of any explainer's maps than noise of its size does.")]
     left = [f"{name} ({mean:.0%} left)" for name, mean in fragile.items()]
-    return [
-        Sentence("bad", f"Fragile: attacks that keep the prediction take more than noise of their size of the maps of {_listed(left)}.")
-    ]
+    return [Sentence("bad", f"Fragile: attacks that keep the prediction take more than noise of their size of the maps of {worded(left)}.")]
 
 
 def _not_attacked(summary: pl.DataFrame, images: int) -> list[Sentence]:
@@ -317,10 +372,6 @@ def _not_attacked(summary: pl.DataFrame, images: int) -> list[Sentence]:
             )
         )
     return found
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _count(number: int, noun: str) -> str:

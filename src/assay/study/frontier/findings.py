@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from assay.report.page import Sentence, Tone
-from assay.report.text import number, plural
+from assay.report.text import number, plural, worded
 from assay.stats.intervals import Moments
 from assay.study.frontier.statistics import FREE_WITHIN, LEVEL, Bend, TradeOutcome, bend, holm, outcome, resampled, trend
 
@@ -228,8 +228,7 @@ def _better(line: Mapping[str, Any]) -> str:
 
 
 def _listed(widths: list[float]) -> str:
-    texts = [f"{width:g}" for width in widths]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+    return worded(f"{width:g}" for width in widths)
 
 
 def _capital(text: str) -> str:

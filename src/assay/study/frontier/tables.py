@@ -42,7 +42,8 @@ class FrontierTables:
             as attacks on images that were not attacked), kind ("robustness" or "faithfulness"), higher_is_better.
         summary: One row for each width and quantity; see `assay.study.frontier.findings.frontier_summary`.
         trends: One row for each quantity; see `assay.study.frontier.findings.frontier_trends`.
-        status: One row per image: image, name, status ("ok" or what was wrong), label, predicted class, whether it could be read.
+        status: One row per image: image, name, status ("ok" or what was wrong), label, predicted class, whether that is right and
+            the image could be read.
         explainer: The explainer's short spec.
         model: What the reader calls the model.
         robustness: The quantity that robustness is told and drawn by.

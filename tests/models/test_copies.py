@@ -195,12 +195,21 @@ def test_torchscript_has_gradients_and_no_layers(make, images):
             explainer(model, images())
 
 
+def takes_any_batch(program):
+    """Whether this torch lets a program that was exported for one size of batch run with another: older ones only look on, in a hook."""
+    return not hasattr(program.module(), "_guards_fn")
+
+
 def test_an_exported_program_runs_for_any_batch_or_says_that_it_cannot(images):
     net = plain()
     free = torch.export.export(net, (images(),), dynamic_shapes=({0: torch.export.Dim.AUTO},))
     torch.testing.assert_close(assay.Classifier(free).logits(images(4)), net(images(4)).detach())
+    fixed = torch.export.export(net, (images(),))
+    if takes_any_batch(fixed):
+        torch.testing.assert_close(assay.Classifier(fixed).logits(images(4)), net(images(4)).detach())
+        return
     with pytest.raises(ModelError, match=r"fails.* in its own code: .*== 3"):
-        assay.Classifier(torch.export.export(net, (images(),))).logits(images(3))
+        assay.Classifier(fixed).logits(images(3))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -239,8 +248,9 @@ def test_an_error_when_differentiating_is_told_as_such(images):
 
 def test_a_network_that_runs_for_one_size_of_batch_or_one_type_alone_is_refused_with_what_helps():
     program = torch.export.export(plain(), (torch.rand(2, 3, 8, 8),))
-    with pytest.raises(ModelError, match=r"it was exported for batches of one size: torch.export.export\(..., dynamic_shapes="):
-        assay.Classifier(program).logits(torch.rand(3, 3, 8, 8))
+    if not takes_any_batch(program):
+        with pytest.raises(ModelError, match=r"it was exported for batches of one size: torch.export.export\(..., dynamic_shapes="):
+            assay.Classifier(program).logits(torch.rand(3, 3, 8, 8))
 
     class Double(nn.Module):
         def __init__(self):

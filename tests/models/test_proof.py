@@ -420,3 +420,31 @@ def test_other_outputs_count_as_logits(function, images):
     batch, targets = images(), torch.tensor([0, 3, 1])
     logits = function(plain()(batch)).detach()
     torch.testing.assert_close(model.score(model.logits(batch), targets, "probability"), logits.softmax(1)[range(3), targets])
+
+
+SEEN = []
+"""How many images each pass of a `Counted`, or of a copy of it, had."""
+
+
+class Counted(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        SEEN.append(len(x))
+        return self.net(x)
+
+
+@pytest.mark.parametrize("make", [plain, normed], ids=["plain", "with batch norms to fold"])
+def test_what_is_checked_costs_at_most_six_passes_of_two_images_and_once(make, images):
+    SEEN.clear()
+    model = assay.Classifier(Counted(make()))
+    model.logits(images(5))
+    *checks, own = SEEN
+    assert own == 5
+    assert 0 < len(checks) <= 6
+    assert max(checks) <= 2
+    SEEN.clear()
+    model.logits(images(5, seed=1))
+    assert SEEN == [5]

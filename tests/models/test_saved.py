@@ -29,6 +29,9 @@ def test_a_torchscript_file_is_a_network(tmp_path):
 def test_an_exported_program_is_a_network(tmp_path):
     program = torch.export.export(plain(), (IMAGES,), dynamic_shapes=({0: torch.export.Dim("n")},))
     torch.export.save(program, tmp_path / "net.pt2")
+    with zipfile.ZipFile(tmp_path / "net.pt2") as archive:
+        if not any(name.endswith("/archive_format") for name in archive.namelist()):
+            pytest.skip("this torch writes exported programs in an older format")
     model = assay.model(str(tmp_path / "net.pt2"), mean=(0.5,), std=(0.25,))
     images = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(model.logits(images), plain()((images - 0.5) / 0.25).detach(), rtol=1e-4, atol=1e-4)

@@ -177,7 +177,9 @@ def test_the_study_of_celeba_runs_on_drawn_faces_in_the_official_layout(run, tmp
         "variants": {"celeba": specs},
         "architecture": TINY["architecture"].replace("(w", "(classes=3, w"),
         "seeds": 1,
-        "counted_images": 8,
+        "counted_images": 6,
+        "tune_images": 12,
+        "scored_images": 6,
     }
     path = write(tmp_path / "faces.toml", TINY | few | {"methods": {"DiET": TINY["methods"]["DiET"][:1]}})
     found = run("study", "diet", "--dataset", "celeba", "--study", path, "--out", tmp_path / "run")

@@ -225,7 +225,7 @@ def test_data_without_known_evidence_have_every_table_but_those_of_the_evidence(
     folder = f"ImageFolder(path='{tmp_path / 'images'}')"
     net = "SmallResNet(classes=2, widths=(4,), blocks=(1,), strides=(2,), stem=4, stem_stride=2)"
     variants = {"folder": {"train": folder, "tune": folder, "test": folder, "reversed": folder}}
-    settings = tiny(variants=variants, architecture=net, recipe="Recipe(epochs=6, batch_size=10, lr=0.1)", seeds=1)
+    settings = tiny(variants=variants, architecture=net, recipe="Recipe(epochs=6, batch_size=10, lr=0.1)", seeds=1, counted_images=20)
     found = run_diet(settings, tmp_path / "run")
     assert {path.stem for path in (found.folder / "tables").glob("*.csv")} == TABLES - {"truth", "evidence"}
     assert IOU not in pl.read_parquet(found.folder / "values.parquet")["measure"].unique().to_list()

@@ -43,11 +43,11 @@ def bench_markdown(found: Sequence[Bench], judged: Sequence[Check], command: str
         command: What was run.
         machine: On what.
     """
-    told = f"{machine['cores']} cores of {machine['processor']}, {machine['threads']} threads, {machine['memory']}"
+    told = f"{machine['cores']} cores of {machine['processor']}, threads: {machine['threads']}, {machine['memory']}"
     parts = [f"Made by `{command}` on {told}. Ratios are of processor time, the median of the repeats with the lowest and the highest."]
     for one in found:
         parts += [f"### {one.network}, {one.count} images of {one.pixels[0]} x {one.pixels[1]}", _rows(one), *_told(one)]
-        parts += [f"- Left out: {name}: {why}" for name, why in one.left_out.items()]
+        parts += ["\n".join(f"- Left out: {name}: {why}" for name, why in one.left_out.items())] if one.left_out else []
     if judged:
         rows = [
             (

@@ -27,7 +27,7 @@ from assay.explain.gradient import Gradient
 from assay.explain.occlusion import Occlusion
 from assay.explain.superpixels.segments import Quickshift
 from assay.measure.base import Measure
-from assay.measure.contribution import MarginalContribution, SingleDeletion
+from assay.measure.contribution import MarginalContribution
 from assay.measure.road import Road
 from assay.measure.robustness import LocalLipschitz
 from assay.measure.sanity import RandomTarget
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 TIMED_EXPLAINERS: tuple[Explainer, ...] = (*EXPLAINERS, Occlusion(), GradCAM(), GradCAMpp(), LayerCAM(), GuidedBackprop())
-TIMED_MEASURES: tuple[Measure, ...] = (*MEASURES, LocalLipschitz(), Road(), SingleDeletion(), MarginalContribution(), RandomTarget())
+TIMED_MEASURES: tuple[Measure, ...] = (*MEASURES, LocalLipschitz(), Road(), MarginalContribution(), RandomTarget())
 _CHUNKS, _PIXELS = (2, 4, 8, 16, 32, 64, 128), 2**20
 """Chunk sizes that are tried, and the most pixels of one chunk."""
 _SHARE = 256
@@ -86,7 +86,7 @@ def _untrained(name: str, seed: int) -> nn.Module:
 
 def _digits(seed: int) -> nn.Module:  # noqa: ARG001
     net: nn.Module = load("hard-digits").module
-    return net
+    return net.requires_grad_(True)  # As a network is that nobody froze, which pytorch-grad-cam needs.
 
 
 NETWORKS: dict[str, tuple[int, Callable[[int], nn.Module]]] = {

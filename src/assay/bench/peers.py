@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import warnings
@@ -138,7 +139,8 @@ def _captum_measures(given: PeerInput) -> dict[str, Job]:
 
 
 def _gradcam(given: PeerInput) -> dict[str, Job]:
-    layer = dict(given.net.named_modules()).get(given.layer)
+    net = copy.deepcopy(given.net).requires_grad_(True)  # Without which it has no graph.
+    layer = dict(net.named_modules()).get(given.layer)
     # Transformers need a reshape function there, which differs from network to network.
     if layer is None or not any(isinstance(one, nn.Conv2d) for one in layer.modules()):
         return {}
@@ -148,7 +150,7 @@ def _gradcam(given: PeerInput) -> dict[str, Job]:
 
     def job(name: str) -> Job:
         def run() -> Any:
-            with getattr(cam, name)(given.net, [layer]) as method:
+            with getattr(cam, name)(net, [layer]) as method:
                 return method(given.images, wanted)
 
         return run

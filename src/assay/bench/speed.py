@@ -86,7 +86,7 @@ def _untrained(name: str, seed: int) -> nn.Module:
 
 def _digits(seed: int) -> nn.Module:  # noqa: ARG001
     net: nn.Module = load("hard-digits").module
-    return net.requires_grad_(True)  # As a network is that nobody froze, which pytorch-grad-cam needs.
+    return net.requires_grad_(True)  # As a network is that nobody froze.
 
 
 NETWORKS: dict[str, tuple[int, Callable[[int], nn.Module]]] = {
@@ -194,7 +194,7 @@ def _rivals(net: nn.Module, given: PeerInput, best: Mapping[str, tuple[int, int]
 
 
 def _as(net: nn.Module, dtype: torch.dtype, layout: torch.memory_format) -> nn.Module:
-    copied = copy.deepcopy(net).to(dtype)
+    copied = copy.deepcopy(net).to(dtype).requires_grad_(False)  # Which spares peers graphs of the weights.
     return copied.to(memory_format=layout)
 
 

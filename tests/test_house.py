@@ -29,7 +29,7 @@ CALLED_BY_USERS = {
 READS_TEXT = {
     "bench/doctor.py": "what an error says before its details",
     "bench/exam/networks.py": "split of a tensor",
-    "bench/exam/page.py": "marks of a document between which tables go",
+    "bench/document.py": "marks of a document between which tables go",
     "cli/entry.py": "words of a command line",
     "cli/fields.py": "sections of a docstring, which are the help",
     "cli/tasks/images.py": "the scheme of a source, hf:",

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import assay
+from assay.bench.document import put
 from assay.bench.exam.exam import COUNTS, SUBSETS, SeatScores, judge, lines
 from assay.bench.exam.maps import CELLS, Call, blind, flawed, foreign, worth
 from assay.bench.exam.networks import Cells, Colours, Linear, cell_values, coloured, exact_pixel_values, textures
-from assay.bench.exam.page import END, START, exam_markdown, put
+from assay.bench.exam.page import EXAM_MARKS, exam_markdown
 from assay.bench.exam.pairs import PAIRS
 from assay.errors import DataError
 from assay.explain.superpixels.segments import Grid
@@ -132,12 +133,12 @@ def test_the_exam_has_cases_enough():
 def test_a_page_gets_the_figures_between_its_marks_again_and_again(tmp_path):
     names = {f"right {n}": True for n in range(4)} | {f"wrong {n}": False for n in range(16)}
     cases, page = judge([made(names, {"right 0", "right 1", "right 2", "wrong 3"})]), tmp_path / "page.md"
-    page.write_text(f"before\n{START}\nold\n{END}\nafter\n")
+    page.write_text(f"before\n{EXAM_MARKS[0]}\nold\n{EXAM_MARKS[1]}\nafter\n")
     for _ in range(2):
-        put(page, exam_markdown(cases, "all cases, seed 0", {"other": "no data"}))
+        put(page, exam_markdown(cases, "all cases, seed 0", {"other": "no data"}), EXAM_MARKS)
     text = page.read_text()
-    assert text.startswith(f"before\n{START}")
-    assert text.endswith(f"{END}\nafter\n")
+    assert text.startswith(f"before\n{EXAM_MARKS[0]}")
+    assert text.endswith(f"{EXAM_MARKS[1]}\nafter\n")
     assert "old" not in text
     assert "1 pair, 16 never to be trusted, 4 to be trusted" in text
     assert "| Insertion | 64 | 6.2% (at most 28.3%) | 16 | 75% (30% to 95%) | 4 |" in text
@@ -151,4 +152,4 @@ def test_a_page_without_a_place_is_refused(tmp_path):
         if text is not None:
             page.write_text(text)
         with pytest.raises(DataError, match="page"):
-            put(page, "figures")
+            put(page, "figures", EXAM_MARKS)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from assay.bench.checks import Check
+from assay.bench.document import pipe_table
 from assay.bench.peers import PeerSettings
 from assay.bench.timings import Bench, Spread, Timing, gains
 
-__all__ = ["BENCH_MARKS", "bench_markdown", "middle_and_range", "passes_of", "peer_columns", "pipe_table"]
+__all__ = ["BENCH_MARKS", "bench_markdown", "middle_and_range", "passes_of", "peer_columns"]
 
 BENCH_MARKS = ("<!-- the bench's figures: written by assay bench --page -->", "<!-- end of the bench's figures -->")
 _PEERS: dict[str, tuple[PeerSettings, str]] = {
@@ -89,8 +90,3 @@ def _told(found: Bench) -> list[str]:
                     f"- Ours in {ours} against the {heading}: {mean:.2f} times as fast in geometric mean, at least {least:.2f} (`{name}`)."
                 )
     return ["\n".join(lines)] if lines else []
-
-
-def pipe_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; what stands in its cells is taken as Markdown too."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))

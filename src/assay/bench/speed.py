@@ -84,14 +84,9 @@ def _untrained(name: str, seed: int) -> nn.Module:
         return timm.create_model(name, pretrained=False, num_classes=1000).eval()
 
 
-def _digits(seed: int) -> nn.Module:  # noqa: ARG001
-    net: nn.Module = load("hard-digits").module
-    return net.requires_grad_(True)  # As a network is that nobody froze.
-
-
 NETWORKS: dict[str, tuple[int, Callable[[int], nn.Module]]] = {
     "resnet18": (32, lambda seed: resnet18(seed=seed)),
-    "hard-digits": (64, _digits),
+    "hard-digits": (64, lambda _: load("hard-digits").module.requires_grad_(True)),  # As a network is that nobody froze.
     "resnet50": (224, partial(_untrained, "resnet50")),
     "vit-tiny": (224, partial(_untrained, "vit_tiny_patch16_224")),
 }

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from assay.bench.document import pipe_table
 from assay.bench.exam.exam import COUNTS, SUBSETS, ExamCase, lines
-from assay.bench.pages import pipe_table
-from assay.core.files import replacing
-from assay.errors import DataError
 from assay.report.text import plural
 
-__all__ = ["END", "START", "exam_markdown", "put"]
+__all__ = ["EXAM_MARKS", "exam_markdown"]
 
-START, END = "<!-- the exam's figures: written by assay bench verdict --page -->", "<!-- end of the exam's figures -->"
+EXAM_MARKS = ("<!-- the exam's figures: written by assay bench verdict --page -->", "<!-- end of the exam's figures -->")
 
 
 def exam_markdown(cases: Sequence[ExamCase], told: str, left_out: Mapping[str, str]) -> str:
@@ -41,23 +38,6 @@ def exam_markdown(cases: Sequence[ExamCase], told: str, left_out: Mapping[str, s
     found = [one for one in cases if one.trusted and not one.right]
     parts += [f"Wrongly trusted: {one.candidate} on {one.pair}, {one.images} images, by {one.subset}." for one in found]
     return "\n\n".join(parts)
-
-
-def put(page: Path, text: str, first: str = START, last: str = END) -> None:
-    """Put a text between the marks of a page, which are the exam's unless others are given.
-
-    Raises:
-        DataError: The page has no such marks, or there is none.
-    """
-    if not page.is_file():
-        raise DataError(f"there is no page {page} to put the figures in")
-    old = page.read_text(encoding="utf-8")
-    before, start, rest = old.partition(first)
-    _, end, after = rest.partition(last)
-    if not start or not end:
-        raise DataError(f"{page} has no place for the figures; put these two lines into it: {first} and {last}")
-    with replacing(page) as draft:
-        draft.write_text(f"{before}{first}\n\n{text}\n\n{last}{after}", encoding="utf-8")
 
 
 def _shares(cases: Sequence[ExamCase]) -> str:

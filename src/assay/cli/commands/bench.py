@@ -53,7 +53,7 @@ def bench(
     import torch
 
     from assay.bench.checks import checks
-    from assay.bench.exam.page import put
+    from assay.bench.document import put
     from assay.bench.pages import BENCH_MARKS, bench_markdown
     from assay.bench.speed import NETWORKS, TIMED_EXPLAINERS, TIMED_MEASURES, time_all
     from assay.core.environment import code, machine, packages
@@ -92,7 +92,7 @@ def bench(
         with replacing(out) as draft:
             draft.write_text(json.dumps(content, indent=2) + "\n")
     if page is not None:
-        put(page, bench_markdown(found, judged, command, where), *BENCH_MARKS)
+        put(page, bench_markdown(found, judged, command, where), BENCH_MARKS)
     _tell(found, judged, out)
 
 
@@ -108,8 +108,9 @@ def examine_verdict(
     seed: Annotated[int, typer.Option(help="Decides images and all randomness.")] = 0,
 ) -> None:
     """Examine the verdict on maps of which it is known beforehand whether they are to be trusted (docs/verdict.md)."""
+    from assay.bench.document import put
     from assay.bench.exam.exam import HALVES, examined, judge, lines
-    from assay.bench.exam.page import exam_markdown, put
+    from assay.bench.exam.page import EXAM_MARKS, exam_markdown
     from assay.bench.exam.pairs import PAIRS
     from assay.core.environment import code
     from assay.core.files import replacing
@@ -128,7 +129,7 @@ def examine_verdict(
     table = lines(cases)
     if page is not None:
         told = f"{'all cases' if half == 'all' else f'the half {half}'}, seed {seed}"
-        put(page, exam_markdown(cases, told, left_out))
+        put(page, exam_markdown(cases, told, left_out), EXAM_MARKS)
     if out is not None:
         content = {"code": code(), "seed": seed, "half": half, "left out": left_out, "lines": list(map(asdict, table))}
         out.parent.mkdir(parents=True, exist_ok=True)

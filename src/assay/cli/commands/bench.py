@@ -164,21 +164,22 @@ def _tell(found: list[Bench], judged: list[Check], out: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from assay.bench.pages import middle_and_range, passes_of, peer_columns
+    from assay.bench.pages import peer_columns
 
     console = Console(highlight=False)
     for one in found:
-        title = f"{one.network}, {one.pixels[0]} pixels: processor time over the passes' own, and peers' over ours"
-        table = Table(title=title, title_justify="left")
-        for heading in ("what", "precision"):
-            table.add_column(heading, overflow="fold")
-        for heading in ("passes", "images/s", "x limit", "MiB", *peer_columns(one)):
-            table.add_column(heading, justify="right", overflow="fold")
+        console.print(f"{one.network}, {one.pixels[0]} pixels: processor time over the passes' own, and that of peers over ours; medians")
+        table = Table(box=None, pad_edge=False)
+        table.add_column("what", no_wrap=True)
+        short = {("default", "float32"): "defaults", ("best", "float32"): "best", ("best", "bfloat16"): "best, 16 bits"}
+        for heading in ("bits", "passes", "back", "x limit", *(short[key] for key in peer_columns(one).values())):
+            table.add_column(heading, justify="right", no_wrap=True)
         for row in one.rows:
-            limit = middle_and_range(row.to_limit.cpu) if row.to_limit else "no passes"
+            limit = f"{row.to_limit.cpu.median:.2f}" if row.to_limit else ""
             gains = {(gain.settings, gain.precision): gain for gain in row.gains}
-            theirs = [middle_and_range(gains[key].faster.cpu) if key in gains else "" for key in peer_columns(one).values()]
-            table.add_row(row.name, row.precision, passes_of(row), f"{row.images_per_second:.1f}", limit, f"{row.peak:.0f}", *theirs)
+            theirs = [f"{gains[key].faster.cpu.median:.2f}" if key in gains else "" for key in peer_columns(one).values()]
+            bits = "16" if row.precision == "bfloat16" else "32"
+            table.add_row(row.name, bits, str(row.forward), str(row.backward), limit, *theirs)
         console.print(table)
         for name, why in one.left_out.items():
             console.print(f"left out: {name}: {why}", markup=False, soft_wrap=True)

@@ -33,8 +33,8 @@ def test_every_spec_of_the_small_preset_builds():
     settings = robustness_preset("small")
     table = jobs(settings).table
     graded = [name for name, part in settings.parts.items() if part.networks == "graded"]
-    # Beside them the theorem's condition and certificates; graded networks are there only where a folder of them is given.
-    assert len(table) == len(settings.models) * (len(settings.parts) - len(graded) + 2)
+    # Beside them the theorem's condition, nulls and certificates; graded networks are there only where a folder of them is given.
+    assert len(table) == len(settings.models) * (len(settings.parts) - len(graded) + 3)
     assert all(job.images <= settings.images == 1000 for job in table)
     try:
         assert len(build(settings.data, Dataset).classes) == 10

@@ -17,7 +17,10 @@ from assay.study.audit.shown import TYPICAL, WRONG
 from assay.study.tally import Tally
 from reference.specs import SMALL
 
-NOTES = {"Deletion": MeasureNote("faithfulness", "", "", ""), "MaskIoU": MeasureNote("localisation", "", "How the map meets the evidence.", "")}
+NOTES = {
+    "Deletion": MeasureNote("faithfulness", "", "", ""),
+    "MaskIoU": MeasureNote("localisation", "", "How the map meets the evidence.", ""),
+}
 LABELS = match(("cat", "dog"), ("cat", "dog"))
 
 

@@ -135,7 +135,9 @@ def table_parts(
     if sum(natural) + 2 * len(head) - 2 <= width:
         yield list(head), [list(row) for row in rows]
         return
-    columns = [[_folded(row[place], min(_SPEC, width // (1 + keys)) if place < keys else _SPEC) for row in rows] for place in range(len(head))]
+    columns = [
+        [_folded(row[place], min(_SPEC, width // (1 + keys)) if place < keys else _SPEC) for row in rows] for place in range(len(head))
+    ]
     headings = [_folded(text, max(_HEADING, _wide(column)), cut=False) for text, column in zip(head, columns, strict=True)]
     sizes = [_wide([heading, *column]) + 2 for heading, column in zip(headings, columns, strict=True)]
     start = keys

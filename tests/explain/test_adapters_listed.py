@@ -1,4 +1,4 @@
-"""Every method of another library that is listed as known runs, in silence; what a library has and is not taken is refused with a reason."""
+"""Every method of another library that is listed runs, in silence; what a library has and is not taken is refused with a reason."""
 
 import re
 

@@ -53,8 +53,8 @@ def told_of(dataset: Dataset) -> Iterator[str]:
     yield f"sizes: {_counted(sizes)}; values from {low:.3g} to {high:.3g}"
     if high <= _DARK:
         yield (
-            f"beware: no value is above {high:.3g}; where files hold fewer bits than their format has, say which values are black and white: "
-            "--range LOW HIGH, or --window CENTRE WIDTH"
+            f"beware: no value is above {high:.3g}; where files hold fewer bits than their format has, say which values are black and "
+            "white: --range LOW HIGH, or --window CENTRE WIDTH"
         )
     if different:
         yield f"beware: {different}"

@@ -10,7 +10,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
-from os.path import commonprefix
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +127,15 @@ def _around(one: str, other: str) -> tuple[str, str]:
     """Two texts, cut where they are long, so that each shows what the other has not."""
     if max(len(one), len(other)) <= _LONGEST:
         return one, other
-    start = len(commonprefix((one, other)))
-    end = len(commonprefix((one[start:][::-1], other[start:][::-1])))
+    start = _alike(one, other)
+    end = _alike(one[start:][::-1], other[start:][::-1])
     left, right = max(start - _BESIDE, 0), max(end - _BESIDE, 0)
     return _cut(one, left, right), _cut(other, left, right)
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters two texts begin with alike."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _cut(text: str, left: int, right: int) -> str:

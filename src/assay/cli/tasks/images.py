@@ -186,7 +186,7 @@ def _selected(asked: Asked) -> Selection:
 
 
 def _check_labels(chosen: Selection, model: Classifier, target: list[str] | None) -> None:
-    """Refuse, before any work, labels that cannot be matched with the model's classes, and several where it gives one; note what is in doubt.
+    """Refuse, before any work, labels that cannot be matched with the model's classes; note what is in doubt.
 
     Raises:
         DataError: See `assay.models.labels.match`.

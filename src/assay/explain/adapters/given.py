@@ -250,7 +250,8 @@ def _chosen(arrays: dict[str, Any], path: Path, name: str) -> Stack:
     key = next((key for key in (name, "maps") if key in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
     if key is None:
         raise DataError(
-            f"{path} holds {', '.join(sorted(arrays)) or 'nothing'} and no {name}; the maps are found by their name, as in NAME={path}, or as maps"
+            f"{path} holds {', '.join(sorted(arrays)) or 'nothing'} and no {name}; the maps are found by their name, as in NAME={path}, "
+            "or as maps"
         )
     return as_stack(arrays[key][:], f"the maps {key!r} of {path}", None if index is None else index[:])
 

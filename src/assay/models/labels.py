@@ -128,8 +128,7 @@ def _numbered(data: tuple[str, ...], model: tuple[str, ...]) -> Labels:
             return Labels(model, tuple(values))
         raise DataError(
             f"the classes {_some(data)} are numbered in the order of the alphabet by torchvision (10 before 2) and by their values by "
-            "others; rename the folders with leading zeros (02), or name the model's classes (--classes, classes=), so that they can be told "
-            "apart"
+            "others; rename the folders with leading zeros (02), or name the model's classes (--classes, classes=)"
         )
     if len(values) == len(model):
         # 1 to n, or grades such as 2, 4, 6: there are as many, but they are not the model's numbers.

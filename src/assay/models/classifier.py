@@ -395,7 +395,8 @@ class Classifier:
             self._head = HEADS["binary"]
         logits = self._head.take(logits, self.name)
         if self._classes is not None and logits.shape[1] != len(self._classes):
-            own = f"returns {logits.shape[1]} logits" if self._head.name != "binary" else "returns one logit, which counts as 2 classes"
-            raise ModelError(f"{self.name} {own}, but {len(self._classes)} classes were named")
+            raise ModelError(
+                f"{self.name} has {logits.shape[1]} classes (head {self._head.name}), but {len(self._classes)} classes were named"
+            )
         self._width = logits.shape[1]
         return logits

@@ -118,6 +118,7 @@ def test_the_image_whose_output_is_not_finite_is_named(images):
     ("settings", "error", "message"),
     [
         ({"precision": "float16"}, SpecError, "precision must be one of float32, bfloat16, not 'float16'"),
+        ({"precision": "auto"}, SpecError, "commands explain, audit, attack and frontier.*give a Classifier 'float32' or 'bfloat16'"),
         ({"output": "logits"}, SpecError, "output must be one of .*did you mean logit?"),
         ({"chunk": 0}, SpecError, "chunk must be at least 1"),
         ({"memory": 0}, SpecError, "memory must be at least 1"),
@@ -131,9 +132,9 @@ def test_wrong_settings_are_named(settings, error, message):
 
 
 def test_wrong_class_names_are_counted(images):
-    with pytest.raises(ModelError, match=r"has 2 classes \(head binary\), but 3 classes were named"):
+    with pytest.raises(ModelError, match=r"has 2 classes \(head binary\), but 3 were named"):
         assay.Classifier(plain(classes=1), classes=["a", "b", "c"]).logits(torch.rand(1, 3, 8, 8))
-    with pytest.raises(ModelError, match=r"has 4 classes \(head softmax\), but 3 classes were named"):
+    with pytest.raises(ModelError, match=r"has 4 classes \(head softmax\), but 3 were named"):
         assay.Classifier(plain(), classes=["a", "b", "c"]).logits(images())
 
 

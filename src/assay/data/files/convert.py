@@ -104,8 +104,10 @@ def _read(dataset: Dataset) -> Batch:
         why = f"; {batch.errors[0].name}: {batch.errors[0].message}" if batch.errors else ""
         raise EmptyBatchError(f"no image of {dataset.name} can be read{why}")
     if batch.errors:
-        first, more = batch.errors[0], f" and {len(batch.errors) - 1} more" if len(batch.errors) > 1 else ""
-        told = f"{first.name}{more} of {len(dataset)} images cannot be read and {'are' if more else 'is'} left out: {first.message}"
+        first = batch.errors[0]
+        told = (
+            f"left out of {dataset.name}: {len(batch.errors)} of {len(dataset)} images, which cannot be read; {first.name}: {first.message}"
+        )
         warnings.warn(told, AssayWarning, stacklevel=_CALLER)
     return batch
 

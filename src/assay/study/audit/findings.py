@@ -251,9 +251,11 @@ def _accuracy(counted: Tally, labels: Labels, head: str, several: bool) -> dict[
     if not counted.pairs or head == "scalar":
         return {}
     share, known = labels.accuracy(counted.pairs)
+    doubt = {"labels": labels.doubt} if labels.doubt else {}
     if not known:
-        return {"accuracy": "unknown: the labels' classes are not the model's"}
-    return {"accuracy": f"{share:.1%} of {known} labelled images" + ", the label being the strongest finding" * (head == "sigmoid")}
+        return {"accuracy": "unknown: the labels' classes are not the model's", **doubt}
+    told = f"{share:.1%} of {known} labelled images" + ", the label being the strongest finding" * (head == "sigmoid")
+    return {"accuracy": told, **doubt}
 
 
 def _listed(counted: Tally) -> tuple[tuple[str, str], ...]:

@@ -5,6 +5,7 @@ import pytest
 import assay
 from assay.core.registry import short
 from assay.errors import SpecError
+from assay.models.targets import Target
 from reference.specs import own, sample, sampled
 
 EVERY = pytest.mark.parametrize("cls", sampled(), ids=lambda cls: cls.__name__)
@@ -32,6 +33,16 @@ def test_a_parameter_of_another_type_is_refused_by_name(cls):
         if field.init:
             with pytest.raises(SpecError, match=f"{cls.__name__}: {field.name}"):
                 dataclasses.replace(obj, **{field.name: {"a": "set"}})
+
+
+@EVERY
+def test_a_count_that_would_never_end_is_refused_by_name(cls):
+    obj = sample(cls)
+    for field in dataclasses.fields(cls):
+        is_count = field.name != "seed" and not isinstance(obj, Target)  # the fields of a target are class ids
+        if field.init and is_count and field.type in ("int", "int | None"):
+            with pytest.raises(SpecError, match=f"{cls.__name__}: {field.name}|{field.name} must be"):
+                dataclasses.replace(obj, **{field.name: 10**12})
 
 
 @EVERY

@@ -87,7 +87,7 @@ def test_a_vision_transformer_is_explained_before_its_last_attention_as_the_peer
     found = assay.GradCAM()(assay.Classifier(net), batch, TARGETS)
     torch.testing.assert_close(found, assay.GradCAM("blocks.1.norm1")(assay.Classifier(net), batch, TARGETS))
     torch.testing.assert_close(unit(found), peers(net, "blocks.1.norm1", batch, TARGETS, tokens), rtol=1e-4, atol=1e-4)
-    assert found.amax((1, 2, 3)).min() > 0
+    assert found.max() > 0
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,17 @@ def test_every_pixel_that_is_gone_solves_its_equation(share, channels, size, ima
         assert torch.equal(filled[:, ~hole[0]], image[:, ~hole[0]])
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_is_left_of_a_large_hole_is_within_the_stated_error(seed):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.rand(1, 2, 36, 36, generator=generator)
+    gone = torch.ones(2, 1, 36, 36, dtype=torch.bool)
+    gone[0, :, 30:, 5:9] = False
+    gone[1] = nn.functional.interpolate(torch.randn(1, 1, 5, 5, generator=generator), 36, mode="bilinear")[0] < 0.8
+    for filled, hole in zip(impute(image.expand(2, -1, -1, -1), gone), gone, strict=True):
+        assert (filled - imputed(image[0], hole[0])).abs().max() < 1e-4
+
+
 def test_a_ramp_is_filled_in_exactly():
     down = torch.linspace(0, 1, 9)[:, None] * 0.7 + torch.linspace(0, 1, 11) * 0.3
     gone = torch.zeros(1, 1, 9, 11, dtype=torch.bool)

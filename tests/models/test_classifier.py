@@ -118,6 +118,7 @@ def test_the_image_whose_output_is_not_finite_is_named(images):
     ("settings", "error", "message"),
     [
         ({"precision": "float16"}, SpecError, "precision must be one of float32, bfloat16, not 'float16'"),
+        ({"precision": "auto"}, SpecError, "commands explain, audit, attack and frontier.*give a Classifier 'float32' or 'bfloat16'"),
         ({"output": "logits"}, SpecError, "output must be one of .*did you mean logit?"),
         ({"chunk": 0}, SpecError, "chunk must be at least 1"),
         ({"memory": 0}, SpecError, "memory must be at least 1"),

@@ -10,7 +10,7 @@ import torch
 
 import assay
 from assay.papers.diet.scores import BASELINE, IOU, MASK, PLAIN_MASK, WIDE, refined
-from assay.papers.diet.tables import interval, values
+from assay.papers.diet.tables import _costs, interval, values
 from assay.papers.diet.verdict import DIET_RULES, compared, diet_verdict
 from assay.papers.diet.work import Found
 
@@ -227,3 +227,15 @@ def test_shares_of_one_seed_have_wilson_s_interval_and_means_over_seeds_student_
 def test_the_rules_say_what_is_done():
     for words in ("97%", "lower end", "Holm", "every map is said only where", "2 points"):
         assert words in DIET_RULES
+
+
+def test_costs_of_maps_made_in_several_blocks_are_told_for_all_images_together():
+    one = found()
+    halves = one.costs.with_columns(pl.col("images", "passes") // 2)
+    outcome = SimpleNamespace(passes=1000, diet=assay.DiET(), seconds=6.0)
+    split = replace(
+        one, costs=pl.concat([halves, halves]), tried=dict.fromkeys(METHODS, (outcome,)), finals=dict.fromkeys(METHODS, (outcome,))
+    )
+    lines = {row["what"]: row["passes"] for row in _costs([split], {}).frame.iter_rows(named=True)}
+    assert lines[f"{BASELINE}: Lime() of {COUNT} images"] == 102 * COUNT
+    assert lines[f"DiET: {MASK} of {COUNT} images"] == 120 * COUNT

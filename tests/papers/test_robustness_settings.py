@@ -33,8 +33,8 @@ def test_every_spec_of_the_small_preset_builds():
     settings = robustness_preset("small")
     table = jobs(settings).table
     graded = [name for name, part in settings.parts.items() if part.networks == "graded"]
-    # Beside them the theorem's condition and certificates; graded networks are there only where a folder of them is given.
-    assert len(table) == len(settings.models) * (len(settings.parts) - len(graded) + 2)
+    # Beside them the theorem's condition, nulls and certificates; graded networks are there only where a folder of them is given.
+    assert len(table) == len(settings.models) * (len(settings.parts) - len(graded) + 3)
     assert all(job.images <= settings.images == 1000 for job in table)
     try:
         assert len(build(settings.data, Dataset).classes) == 10
@@ -145,4 +145,4 @@ def test_two_processes_take_as_many_steps_of_each_part():
     assert sorted(shares[0] + shares[1]) == pending
     one, other = (Counter(plan.steps[number].job.part for number in share) for share in shares)
     assert all(abs(one[part] - other[part]) <= 1 for part in one | other)
-    assert all(isinstance(step.job.study, Measured) for step in plan.steps if step.job.part not in ("certificates", "condition"))
+    assert all(isinstance(step.job.study, Measured) for step in plan.steps if step.job.part not in ("certificates", "condition", "nulls"))

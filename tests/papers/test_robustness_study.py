@@ -10,10 +10,12 @@ from assay.core.ranks import Ranks
 from assay.errors import DataError, SpecError, WeightsError
 from assay.papers.robustness.docs import publish_robustness
 from assay.papers.robustness.jobs import Jobs
+from assay.papers.robustness.settings import NOTIONS
 from assay.papers.robustness.study import do_steps, foreseen, run_robustness
 from assay.run.blocks import ArrayPart
 from assay.run.memory import Memory
 from assay.run.status import status, verify
+from assay.study.audit.standard import PAPER_EXPLAINERS
 from reference.robustness import DATA, NAMES, make_weights, tiny
 
 
@@ -52,7 +54,7 @@ def test_a_study_writes_report_tables_figures_values_and_record(finished):
     assert not finished.over
     assert [one.text.split(",")[0] for one in finished.verdict[:3]] == ["Table 1"] * 3
     assert "<h1>" in finished.report.read_text()
-    for name in ("claims", "networks", "faithfulness-pearson-probability", "ours", "certified", "steps"):
+    for name in ("claims", "networks", "faithfulness-pearson-probability", "ours", "nulls", "certified", "steps"):
         for form in ("csv", "md", "tex"):
             assert (folder / "tables" / f"{name}.{form}").stat().st_size
     for name in ("fig4",):
@@ -103,7 +105,7 @@ def test_parts_of_standard_networks_and_of_logits_are_measured_as_they_say(value
 
 def test_a_folder_of_graded_networks_is_studied_in_its_own_part_and_no_other(weights, tmp_path):
     folder = make_weights(tmp_path, [f"tiny-eps{eps}" for eps in (0, 2, 10)])
-    found = run_robustness(tiny(weights, graded=str(folder)), tmp_path / "run")
+    found = run_robustness(tiny(weights, graded=str(folder), audited=0), tmp_path / "run")
     rows = pl.read_parquet(found.folder / "values.parquet")
     graded = rows.filter(pl.col("model").str.contains("-eps"))
     assert graded["model"].unique(maintain_order=True).to_list() == ["tiny-eps0", "tiny-eps2", "tiny-eps10"]
@@ -133,12 +135,29 @@ def test_the_condition_of_the_theorem_is_that_of_the_maps_and_contributions(fini
 
 def test_the_price_is_foreseen_in_passes(finished, weights):
     steps = pl.read_csv(finished.folder / "tables" / "steps.csv")
-    price = foreseen(tiny(weights), "cpu")
+    spent = {part: forward + backward for part, forward, backward in steps.select("part", "forward", "backward").iter_rows()}
+    price, without = (foreseen(tiny(weights, audited=images), "cpu") for images in (8, 0))
     assert price["job"].to_list() == [*NAMES, "all together"]
     # Beside the images' own predictions, which a block of several images makes once as well.
-    spent = steps["forward"].sum() + steps["backward"].sum()
-    assert price["passes"][-1] == pytest.approx(spent, rel=0.05)
+    assert without["passes"][-1] == pytest.approx(sum(spent.values()) - spent["nulls"], rel=0.05)
+    # Curves and infidelities stop where they are exact enough, which depends on the network.
+    assert price["passes"][-1] - without["passes"][-1] == pytest.approx(spent["nulls"], rel=0.3)
     assert (price["minutes"] > 0).all()
+
+
+def test_the_paper_s_explainers_are_held_against_the_nulls_as_by_an_audit(finished, weights, values):
+    model = assay.load(str(weights / "tiny.safetensors"), output="probability")
+    index = of(values, model="tiny", part="explainers")["image"].unique(maintain_order=True).to_list()
+    record = json.loads((finished.folder / "environment.json").read_text())
+    assert record["splits"]["test"]["nulls"] == record["splits"]["test"]["chosen"][:8]
+    batch = assay.data.read(assay.build(DATA, assay.data.Dataset), record["splits"]["test"]["nulls"])
+    assert sorted(batch.index.tolist()) == sorted(index)
+    audit = assay.audit(model, batch.images, explainers=PAPER_EXPLAINERS, measures=NOTIONS, index=batch.index, labels=batch.labels)
+    kept = pl.read_parquet(finished.folder / "answers.parquet").filter(model="tiny")
+    assert kept.select(audit.answers.columns).equals(audit.answers)
+    table = pl.read_csv(finished.folder / "tables" / "nulls.csv")
+    assert table.height == len(NAMES) * len(PAPER_EXPLAINERS)
+    assert (table["trusted"] == "yes").sum() == kept.filter("trusted")["explainer"].n_unique()
 
 
 def test_a_finished_study_is_not_done_again(finished, weights, monkeypatch):

@@ -28,6 +28,7 @@ TINY = {
         "ours": {"explainers": ["Gradient", "RandomMap"], "measures": ["Deletion(steps=4)"], "images": 4},
     },
     "condition": 4,
+    "audited": 8,
     "certified": 2,
     "radii": [0.01],
     "block": 6,

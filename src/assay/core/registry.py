@@ -30,6 +30,8 @@ _LIBRARIES: dict[str, Callable[[str, tuple[Any, ...], dict[str, Any]], Any]] = {
 _PREFIXED = re.compile(r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|\b([a-z]+):(?=[A-Za-z_])""")
 """A text, which stays as it is, or the library before a name, as in `captum:Occlusion`."""
 _OF = "__of__"
+MOST = 10_000_000
+"""The largest count or size that any parameter takes: what is beyond would not end."""
 _WHOLE, _LONG = 1 << 63, 120
 _WITHOUT = ("stats", "report", "run", "study", "comparison", "papers", "bench", "cli")
 """Folders of the package that define nothing for specs and take long to import."""
@@ -150,11 +152,20 @@ def short(obj: Any) -> str:
 
 
 def check_at_least(obj: object, low: float, *names: str) -> None:
-    """Raise SpecError unless each named number of `obj` is None or finite and >= `low`."""
+    """Raise SpecError unless each named number of `obj` is None or finite and >= `low`, and no count beyond `MOST`."""
     for name in names:
         value = getattr(obj, name)
         if value is not None and not (_finite(value) and value >= low):
             raise SpecError(f"{type(obj).__name__}: {name} must be at least {low:g}, not {value!r}")
+        check_at_most(obj, MOST, name)
+
+
+def check_at_most(obj: object, high: int, *names: str) -> None:
+    """Raise SpecError where a named number of `obj` is a whole number above `high`."""
+    for name in names:
+        value = getattr(obj, name)
+        if isinstance(value, int) and value > high:
+            raise SpecError(f"{type(obj).__name__}: {name} must be at most {high:,}, not {value:,}")
 
 
 def check_positive(obj: object, *names: str) -> None:
@@ -163,6 +174,7 @@ def check_positive(obj: object, *names: str) -> None:
         value = getattr(obj, name)
         if value is not None and not (_finite(value) and value > 0):
             raise SpecError(f"{type(obj).__name__}: {name} must be positive, not {value!r}")
+        check_at_most(obj, MOST, name)
 
 
 def check_choice(obj: object, name: str, choices: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from assay.core.inputs import check_maps
-from assay.core.registry import check_at_least, register
+from assay.core.registry import check_at_least, check_at_most, register
 from assay.explain.backgrounds import Background, Constant, background_scores
 from assay.explain.base import Cost, Explainer, check_call
 from assay.models.classifier import Classifier
@@ -20,6 +20,8 @@ from assay.models.targets import Targets
 __all__ = ["IntegratedGradients", "quadrature"]
 
 Rule = Literal["gauss_legendre", "midpoint", "trapezoid"]
+_MOST_NODES = 1000
+"""Of a Gauss-Legendre rule, whose nodes are the eigenvalues of a matrix of that side."""
 
 
 @functools.cache
@@ -61,6 +63,8 @@ class IntegratedGradients(Explainer):
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "steps")
+        if self.rule == "gauss_legendre":
+            check_at_most(self, _MOST_NODES, "steps")
 
     @property
     def cost(self) -> Cost:

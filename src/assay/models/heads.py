@@ -306,6 +306,11 @@ def check_choices(precision: str, output: str, head: str | None, chunk: int | No
         ("output", output, get_args(Output)),
         ("head", head or "softmax", tuple(HEADS)),
     )
+    if precision == "auto":
+        raise SpecError(
+            "precision 'auto' is for the commands explain, audit, attack and frontier, which find it out on their images; "
+            "give a Classifier 'float32' or 'bfloat16'"
+        )
     for name, value, known in choices:
         if value not in known:
             raise SpecError(f"{name} must be one of {', '.join(known)}, not {value!r}{nearest(value, known)}")

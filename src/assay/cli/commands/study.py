@@ -157,7 +157,7 @@ def graded(
     out: Annotated[Path, typer.Option(help="Folder of the networks; those that are there already are left as they are.")],
     start: Annotated[str, typer.Option(help="Shipped network or checkpoint that each goes on from.")] = "resnet-cifar10",
     images: Annotated[int, typer.Option(min=2, help="Training images that take part, chosen by the seed.")] = 10_000,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over them.")] = 1,
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Passes over them.")] = 1,
     tested: Annotated[int, typer.Option(min=2, help="Test images on which the cards' accuracies are measured.")] = 1000,
     seed: Annotated[int, typer.Option(help="Decides all randomness.")] = 0,
     device: options.Device = None,

@@ -224,10 +224,11 @@ def _costs(found: Sequence[Found], seconds: Mapping[str, float]) -> Table:
                     "minutes": sum(outcome.seconds for outcome in everything) / 60,
                 }
             )
-        for row in one.costs.iter_rows(named=True):
-            if row["model"] == BASELINE or row["seed"] == 0:
-                name = f"{row['model']}: {row['attribution']} of {row['images']} images"
-                rows.append({"variant": one.variant, "what": name, "passes": row["passes"], "minutes": row["seconds"] / 60})
+        shown = one.costs.filter((pl.col("model") == BASELINE) | (pl.col("seed") == 0))
+        kinds = shown.group_by("model", "attribution", maintain_order=True).agg(pl.col("images", "passes", "seconds").sum())
+        for row in kinds.iter_rows(named=True):
+            name = f"{row['model']}: {row['attribution']} of {row['images']} images"
+            rows.append({"variant": one.variant, "what": name, "passes": row["passes"], "minutes": row["seconds"] / 60})
     trained = [one.trained for one in found if one.trained in seconds]
     rows += [{"variant": "", "what": name, "passes": None, "minutes": seconds[name] / 60} for name in trained]
     frame = (

@@ -22,6 +22,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     **{f"faithfulness-{one}-logit": () for one in ("inverse_l2", "pearson", "spearman")},
     "condition": (),
     "ours": (),
+    "nulls": (),
     "certified": (),
     "steps": (),
 }

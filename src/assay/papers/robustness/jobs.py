@@ -27,11 +27,12 @@ from assay.models.heads import Output
 from assay.models.seeded import seeded
 from assay.papers import paper as price
 from assay.papers.robustness.condition import ConditionStudy
-from assay.papers.robustness.measured import Measured
+from assay.papers.robustness.measured import HeldAgainstNulls, Measured
 from assay.papers.robustness.networks import PaperNetwork, graded_networks, networks
-from assay.papers.robustness.settings import RobustnessSettings
+from assay.papers.robustness.settings import NOTIONS, RobustnessSettings
 from assay.run.blocks import Blocks
 from assay.study.asked import Asked
+from assay.study.audit.standard import PAPER_EXPLAINERS
 from assay.study.certify import CertifyStudy
 from assay.study.study import Study
 
@@ -40,6 +41,8 @@ __all__ = ["Jobs", "NetworkStudy", "StudyStep"]
 
 _SIGMAS = (0.03, 0.1, 0.4)
 """Widths at which the theorem's condition is looked at."""
+_COUNTED = 8
+"""Images on which the passes of maps and their nulls are counted: nulls are made from other images."""
 _BYTES = 60
 """Of a row of values on the disk: its part's, the whole table's, and its share of the log."""
 
@@ -68,6 +71,11 @@ class NetworkStudy:
     def facts(self) -> dict[str, str]:
         """What every row of its tables says of it."""
         return {"model": self.network, "output": self.output, "part": self.part}
+
+    def cut(self, block: int) -> Iterator[range]:
+        """Its images in blocks of at most so many; what nulls are made from is one block."""
+        blocks = Blocks.even(self.images, self.images if isinstance(self.study, HeldAgainstNulls) else block)
+        return (blocks.rows(number) for number in range(len(blocks)))
 
 
 @dataclass(frozen=True)
@@ -130,8 +138,7 @@ class Jobs:
     @cached_property
     def steps(self) -> tuple[StudyStep, ...]:
         """All steps, in order."""
-        cut = ((job, Blocks.even(job.images, self.settings.block)) for job in self.table)
-        return tuple(StudyStep(job, blocks.rows(block)) for job, blocks in cut for block in range(len(blocks)))
+        return tuple(StudyStep(job, rows) for job in self.table for rows in job.cut(self.settings.block))
 
     def asked(self, job: NetworkStudy) -> Asked:
         """What a job's study is about; the classifier is made anew."""
@@ -162,7 +169,7 @@ class Jobs:
 
     def answers(self, hashed: str) -> dict[str, Any]:
         """The seven answers, as far as they are known before the work; `hashed` is the data's content hash."""
-        studies = [job.study for job in self.table if isinstance(job.study, Measured)]
+        studies = [job.study for job in self.table if isinstance(job.study, Measured | HeldAgainstNulls)]
         used: list[Explainer | Measure] = []
         for study in studies:
             used += [*study.explainer, *study.measure]
@@ -195,13 +202,16 @@ class Jobs:
         return found
 
     def _passes(self, job: NetworkStudy) -> int:
-        """Passes per image, forward or backward, that a job will take, counted on one image and a network of one layer."""
+        """Passes per image, forward or backward, that a job will take, counted on one image, or eight, and a small network."""
         with seeded(0):
-            net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(self.batch.images.shape[1:]), len(self.data.classes)))
-        asked = Asked(Classifier(net, output=job.output), Held(self.batch), self.settings.seed)
-        (one,) = asked.read([range(1)])
-        job.study.block(asked, one, lambda _: None)
-        return asked.model.passes.forward + asked.model.passes.backward
+            pixels, classes = self.batch.images.shape[1:], len(self.data.classes)
+            net = nn.Sequential(nn.Flatten(), nn.Linear(pixels.numel(), classes), nn.ReLU(), nn.Linear(classes, classes))
+        middle = (0.5,) * pixels[0]  # Around which predictions are of several classes, as nulls of other images need.
+        asked = Asked(Classifier(net, middle, middle, output=job.output), Held(self.batch), self.settings.seed)
+        images = min(_COUNTED, job.images) if isinstance(job.study, HeldAgainstNulls) else 1
+        (some,) = asked.read([range(images)])
+        job.study.block(asked, some, lambda _: None)
+        return math.ceil((asked.model.passes.forward + asked.model.passes.backward) / images)
 
     def _jobs(self, name: str) -> Iterator[NetworkStudy]:
         settings = self.settings
@@ -219,6 +229,9 @@ class Jobs:
             widths = ("Gradient", *(f"SmoothGrad(sigma={sigma}, samples=20)" for sigma in _SIGMAS))
             own = ConditionStudy(tuple(built("explainer", widths, Explainer)))
             yield NetworkStudy(name, "condition", "probability", settings.condition, own, settings.precision)
+        if settings.audited:
+            held = HeldAgainstNulls(tuple(PAPER_EXPLAINERS), tuple(built("measure", NOTIONS, Measure)))
+            yield NetworkStudy(name, "nulls", "probability", settings.audited, held, settings.precision)
         if settings.certified:
             smoothing = SmoothGrad(sigma=0.25, samples=100)
             yield NetworkStudy(

@@ -16,12 +16,15 @@ from assay.measure.base import Measure
 from assay.models.classifier import Classifier
 from assay.models.passes import scores
 from assay.run.record import record
+from assay.study.audit.study import AuditStudy, audit
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
 
-__all__ = ["SCORE", "VALUES", "Measured", "Score"]
+__all__ = ["ANSWERS", "SCORE", "VALUES", "HeldAgainstNulls", "Measured", "Score"]
 
 VALUES = "values"
 """The table: image, explainer, measure, value."""
+ANSWERS = "answers"
+"""The table: the columns of `Audit.answers`, and trusted."""
 SCORE = "score"
 """What tables call the score itself where explainers stand."""
 
@@ -105,3 +108,49 @@ class Measured(Study):
             for measure in measures
             for name, values in zip(names, measure.evaluate(case, maps, explainers), strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class HeldAgainstNulls(Study):
+    """Audit several explainers: hold their maps against the nulls of a verdict, all images together.
+
+    Attributes:
+        explainer: What makes the maps.
+        measure: What they are held by.
+    """
+
+    explainer: tuple[Explainer, ...]
+    measure: tuple[Measure, ...]
+
+    command: ClassVar[str] = "held against nulls"
+
+    def check(self, asked: Asked) -> None:
+        """See `Study.check`."""
+        AuditStudy(explainer=self.explainer, measure=self.measure).check(asked)
+
+    def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
+        """The audit's answers, which rest on all images of the block."""
+        del asked
+        case, labels = block.case, block.batch.labels
+        found = audit(
+            case.model,
+            case.images,
+            case.targets,
+            self.explainer,
+            self.measure,
+            case.seed,
+            index=case.index,
+            labels=labels,
+            gallery=1,
+            progress=lambda _, done, total: tell(len(case.index) * done // max(total, 1)),
+        )
+        return Kept({ANSWERS: found.answers.with_columns(pl.col("explainer").is_in(found.trusted).alias("trusted"))})
+
+    def conclude(self, asked: Asked, done: Done) -> Report:
+        """`answers.parquet`."""
+        del asked
+        return Report(found=lambda: done.table(ANSWERS), merged={f"{ANSWERS}.parquet": ANSWERS})
+
+    def record(self, asked: Asked) -> dict[str, Any]:
+        """The seven reproducibility answers."""
+        return record(asked.model, self.explainer, self.measure, asked.data, asked.source.indices, asked.seed, {"targets": asked.explained})

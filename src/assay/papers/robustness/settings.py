@@ -14,7 +14,7 @@ from assay.papers.robustness.networks import default_models
 from assay.papers.settings import Many, Preset, Strict, merged
 from assay.study.audit.standard import PAPER_EXPLAINERS
 
-__all__ = ["RobustnessSettings", "StudyPart", "robustness_preset", "robustness_settings"]
+__all__ = ["NOTIONS", "RobustnessSettings", "StudyPart", "robustness_preset", "robustness_settings"]
 
 
 class StudyPart(Strict):
@@ -59,6 +59,7 @@ class RobustnessSettings(Strict):
         graded: Folder of figure 3's networks, as `assay study graded` makes them; without it that figure is not run.
         parts: What is explained and measured, by name.
         condition: Images on which the lengths and directions of maps and contributions are held against each other; none for none.
+        audited: Images on which the paper's six explainers are held against the nulls of a verdict, all together; none for none.
         certified: Images of certificates of the smoothed gradient, and L2 radii; no images for none.
         radii: The L2 radii of these certificates.
         precision: What everything is computed in.
@@ -74,6 +75,7 @@ class RobustnessSettings(Strict):
     graded: str | None = None
     parts: Annotated[dict[str, StudyPart], Field(min_length=1)]
     condition: Annotated[int, Field(ge=0)] = 0
+    audited: Annotated[int, Field(ge=0)] = 0
     certified: Annotated[int, Field(ge=0)] = 0
     radii: tuple[float, ...] = (0.01, 0.02, 0.04)
     precision: Precision = "float32"
@@ -108,7 +110,8 @@ _SMALL = {
 }
 """Images of each part of the preset "small"."""
 _SIGMAS = (0.01, 0.03, 0.1, 0.2, 0.4)
-_OURS = ("Deletion(steps=16)", "Insertion(steps=16)", "Infidelity(samples=50, scaled=True, relative=True)")
+NOTIONS = ("Deletion(steps=16)", "Insertion(steps=16)", "Infidelity(samples=50, scaled=True, relative=True)")
+"""Notions of faithfulness that are not in the paper."""
 _ATTACKED = "AttackedSimilarity(attack=MapAttack(eps=0.00784313725490196, steps=10), distance=Cosine())"
 
 
@@ -122,8 +125,8 @@ def robustness_preset(name: Preset, seed: int = 0) -> RobustnessSettings:
         seed: Decides all randomness.
     """
     if name == "paper":
-        return _preset(name, seed, dict.fromkeys(_SMALL, 1000) | {"ours": 100, "attacked": 100}, certified=100)
-    return _preset(name, seed, _SMALL, certified=4)
+        return _preset(name, seed, dict.fromkeys(_SMALL, 1000) | {"ours": 100, "attacked": 100}, audited=100, certified=100)
+    return _preset(name, seed, _SMALL, audited=32, certified=4)
 
 
 def robustness_settings(name: Preset, changes: dict[str, Any]) -> RobustnessSettings:
@@ -136,7 +139,7 @@ def robustness_settings(name: Preset, changes: dict[str, Any]) -> RobustnessSett
     return merged(robustness_preset("paper" if wanted["preset"] == "paper" else "small"), wanted)
 
 
-def _preset(name: Preset, seed: int, images: dict[str, int], certified: int) -> RobustnessSettings:
+def _preset(name: Preset, seed: int, images: dict[str, int], audited: int, certified: int) -> RobustnessSettings:
     fast: AnyPrecision | None = "auto" if name == "small" else None
     parts: dict[str, StudyPart] = {}
     parts["model, probability"] = _part((), (_LIPSCHITZ,), images["gradients"], "probability", score=True)
@@ -156,12 +159,19 @@ def _preset(name: Preset, seed: int, images: dict[str, int], certified: int) -> 
     for group, explainers in _GROUPS.items():
         dosed[f"{group}, graded"] = _part(explainers, (_LIPSCHITZ,), images[f"{group}, graded"], "probability", fast)
     parts |= {word: part.model_copy(update={"networks": "graded"}) for word, part in dosed.items()}
-    parts["ours, faithfulness"] = _part((*_SIX, "RandomMap"), _OURS, images["ours"], "probability")
+    parts["ours, faithfulness"] = _part((*_SIX, "RandomMap"), NOTIONS, images["ours"], "probability")
     parts["ours, attacked"] = _part(
         ("Gradient", "SmoothGrad(sigma=0.1, samples=10)", "RandomMap"), (_ATTACKED,), images["attacked"], "logit"
     )
     return RobustnessSettings(
-        preset=name, seed=seed, images=1000, models=default_models(name), parts=parts, condition=images["faithfulness"], certified=certified
+        preset=name,
+        seed=seed,
+        images=1000,
+        models=default_models(name),
+        parts=parts,
+        condition=images["faithfulness"],
+        audited=audited,
+        certified=certified,
     )
 
 

@@ -21,7 +21,7 @@ from assay.papers.robustness.cells import distinct_cells
 from assay.papers.robustness.claims import CLAIM_RULES, Claim, claims
 from assay.papers.robustness.figures import figures
 from assay.papers.robustness.jobs import Jobs, NetworkStudy
-from assay.papers.robustness.measured import VALUES
+from assay.papers.robustness.measured import ANSWERS, VALUES
 from assay.papers.robustness.settings import RobustnessSettings
 from assay.papers.robustness.tables import robustness_tables
 from assay.report.page import Page, Section, Sentence, Tone
@@ -202,10 +202,11 @@ def _finish(jobs: Jobs, run: Run) -> None:
     graded = [name for name, one in jobs.networks.items() if one.graded]
     values, costs = distinct_cells(_whole(run, VALUES), graded), _whole(run, _COSTS)
     certified = _whole(run, _CERTIFICATES) if jobs.settings.certified else None
+    held = _whole(run, ANSWERS) if jobs.settings.audited else None
     found = claims(values)
     said = [_sentence(one) for one in found]
-    made = list(robustness_tables(jobs.networks, values, found, costs, certified))
-    kept = [VALUES, *([] if certified is None else [_CERTIFICATES])]
+    made = list(robustness_tables(jobs.networks, values, found, costs, held, certified))
+    kept = [VALUES, *([] if held is None else [ANSWERS]), *([] if certified is None else [_CERTIFICATES])]
     for name in kept:
         run.merge(name, f"{name}.parquet")
     with run.writing():

@@ -32,6 +32,7 @@ def robustness_tables(
     values: pl.DataFrame,
     found: Sequence[Claim],
     costs: pl.DataFrame,
+    held: pl.DataFrame | None,
     certificates: pl.DataFrame | None,
 ) -> Iterator[Table]:
     """All tables.
@@ -41,6 +42,7 @@ def robustness_tables(
         values: As `assay.papers.robustness.cells.distinct_cells` gives them.
         found: The claims.
         costs: A row for each step.
+        held: For each network the answers of an audit, and whether each explainer is trusted.
         certificates: A row for each network, image and radius.
     """
     lines = [
@@ -85,6 +87,8 @@ def robustness_tables(
             "Not in the paper. Means with 95 % intervals beside those of a random map (RandomMap), which a telling measure must tell apart."
         )
         yield Table("ours", "Ours: attacks and other notions of faithfulness.", note, grouped, section="ours")
+    if held is not None and held.height:
+        yield _held(held)
     if certificates is not None and certificates.height:
         parts = []
         for (network,), own in certificates.group_by("network", maintain_order=True):
@@ -108,6 +112,22 @@ def robustness_tables(
         decimals=1,
         section="steps",
     )
+
+
+def _held(answers: pl.DataFrame) -> Table:
+    """By which measures each explainer passes each question, network by network."""
+    lines = []
+    for (network, explainer), own in answers.group_by("network", "explainer", maintain_order=True):
+        line: dict[str, object] = {"network": network, "explainer": plain_name(str(explainer))}
+        for (question,), each in own.group_by("question", maintain_order=True):
+            line[str(question)] = ", ".join(map(plain_name, each.filter("holds")["measure"])) or "none"
+        lines.append(line | {"trusted": "yes" if own["trusted"][0] else "no"})
+    note = (
+        "Not in the paper. Each explainer's maps are held against themselves put elsewhere, the map of another image, the map of the "
+        "network with random weights, and the best map that shows the image alone; told are the measures by which a question is shown to "
+        "be passed. Trusted is what passes all four by the rules of an audit, corrected for the number of explainers."
+    )
+    return Table("nulls", "Ours: the paper's explainers held against the nulls.", note, pl.DataFrame(lines), section="ours")
 
 
 def _networks(networks: Mapping[str, PaperNetwork], values: pl.DataFrame) -> Table:

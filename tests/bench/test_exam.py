@@ -173,7 +173,7 @@ def test_sets_with_known_truth_are_judged_where_it_is_known_and_halves_add_up():
 
 def test_the_worst_set_and_those_beyond_the_goal_are_told():
     def line(subset, wrong, of=100, images=64):
-        return ExamLine(subset, images, share(wrong, of), of, share(3, 4), 4)
+        return ExamLine(subset, tuple(subset.split(", ")), images, share(wrong, of), of, share(3, 4), 4)
 
     swept = [line("Deletion", 0), line("Insertion", 3), line("Deletion, Insertion", 1), line("MaskIoU", 0, 40), line("PointingGame", 0, 40)]
     _, rows = every_subset(swept)

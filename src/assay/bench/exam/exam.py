@@ -30,7 +30,7 @@ from assay.study.asked import Asked
 from assay.study.audit.answers import SMALLEST
 from assay.study.audit.looks import model_looks, model_sentences
 from assay.study.audit.nulls import NULL_STEPS
-from assay.study.audit.questions.claims import claims
+from assay.study.audit.questions.claims import claimed
 from assay.study.audit.questions.held import HeldScores, Rated
 from assay.study.audit.scores import block_scores
 from assay.study.audit.study import AuditStudy
@@ -148,6 +148,7 @@ class ExamLine:
     """What one subset of measures comes to with so many images."""
 
     subset: str
+    measures: tuple[str, ...]
     images: int
     wrong: Interval
     wrong_of: int
@@ -272,7 +273,9 @@ def sweep(found: Sequence[SeatScores], seed: int = 0, aside: bool | None = None,
                     hits[names, images, one.right[name]] += name in trusted
                     many[names, images, one.right[name]] += 1
     return [
-        ExamLine(", ".join(names), images, share(hits[wrong], many[wrong]), many[wrong], share(hits[right], many[right]), many[right])
+        ExamLine(
+            ", ".join(names), names, images, share(hits[wrong], many[wrong]), many[wrong], share(hits[right], many[right]), many[right]
+        )
         for names in EVERY_SUBSET
         for images in COUNTS
         if many[wrong := (names, images, False)] + many[right := (names, images, True)]
@@ -301,16 +304,16 @@ def _trusted(one: SeatScores, held: HeldScores, panel: Sequence[str], columns: S
     """Whom an audit of these candidates by these measures trusts: the claims that `assay.study.audit.answers.answer` makes."""
     if not one.sound[images]:
         return ()
-    return claims(held, {at: one.measures[at] for at in columns}, dict.fromkeys(panel, True), SMALLEST).trusted
+    return claimed(held, {at: one.measures[at] for at in columns}, dict.fromkeys(panel, True), SMALLEST).trusted
 
 
 def lines(cases: Sequence[ExamCase]) -> list[ExamLine]:
     """Shares wrongly and rightly trusted, with Wilson's 95 % intervals, by subset and number of images."""
     found = []
-    for subset in SUBSETS:
+    for subset, names in SUBSETS.items():
         for images in COUNTS:
             own = [one for one in cases if one.subset == subset and one.images == images]
             shares = {kind: [one.trusted for one in own if one.right is kind] for kind in (False, True)}
             wrong, right = (share(sum(shares[kind]), len(shares[kind])) for kind in (False, True))
-            found.append(ExamLine(subset, images, wrong, len(shares[False]), right, len(shares[True])))
+            found.append(ExamLine(subset, names, images, wrong, len(shares[False]), right, len(shares[True])))
     return found

@@ -74,7 +74,7 @@ def every_subset(swept: Sequence[ExamLine]) -> tuple[tuple[str, ...], list[tuple
     truth = {type(one).__name__ for one in EXAM_MEASURES if "truth" in one.needs}
     groups: dict[tuple[str, int], list[ExamLine]] = {}
     for one in swept:
-        kind = "with known truth" if truth & {*one.subset.split(", ")} else "of faithfulness alone"
+        kind = "with known truth" if truth & {*one.measures} else "of faithfulness alone"
         groups.setdefault((kind, one.images), []).append(one)
     return _HEAD, [_group(kind, images, own) for (kind, images), own in groups.items()]
 
@@ -83,7 +83,7 @@ def _swept(swept: Sequence[ExamLine]) -> list[str]:
     """The same for a document."""
     if not swept:
         return []
-    sets = len({one.subset for one in swept})
+    sets = len({one.measures for one in swept})
     text = f"By every set of measures that the command accepts ({sets}; those with known truth where it is known). Beyond the goal is more"
     text += f" than {_WRONG:.0%} wrongly trusted, or a bound above {_BOUND:.0%}:"
     few = sum(share(0, one.wrong_of).high > _BOUND for one in swept)

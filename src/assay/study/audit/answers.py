@@ -11,9 +11,10 @@ import numpy as np
 import polars as pl
 
 from assay.stats.intervals import LEVEL, Interval, ratio
+from assay.stats.shape import even_rows
 from assay.stats.tests import holm, not_worse
 from assay.study.audit.nulls import ELSEWHERE, OWN, POSITIVE_NAME, TRUTH
-from assay.study.audit.questions.claims import Claims, Test, claims
+from assay.study.audit.questions.claims import Claims, Test, claimed
 from assay.study.audit.questions.held import QUESTIONS, WAYS, HeldScores, Rated
 from assay.study.audit.questions.strength import Strength
 
@@ -24,8 +25,6 @@ QuestionStatus = Literal["passes", "fails", "undecided", "open"]
 
 SMALLEST = 0.2
 """The smallest effect that counts, unless the user says otherwise: a mean paired difference of that many standard deviations."""
-_FLAT = 0.01
-"""An image on which all maps score the same within this share tells nothing."""
 _WORDS: Mapping[bool | None, QuestionStatus] = {True: "passes", False: "fails", None: "undecided"}
 _SCHEMA: dict[str, pl.DataType] = {
     "explainer": pl.String(),
@@ -135,14 +134,14 @@ def answer(
     if not images or not measures or not contestants:
         return Answers(pl.DataFrame(schema=_SCHEMA))
     scores = HeldScores.of_measures(values, items, measures)
-    made = claims(scores, dict(enumerate(measures)), contestants, smallest)
+    made = claimed(scores, dict(enumerate(measures)), contestants, smallest)
     told, many = made.told, len(made.together) or len(contestants)
     columns = [at for at, one in enumerate(measures) if one.name in told.alive]
     stands = {(name, measures[at].name): _standing(scores, name, at) for name in contestants for at in columns}
     own = np.stack([scores.values[:, scores.places[name, OWN]] for name in contestants], 1)
     places = {question: [at for at in columns if measures[at].name in told.asked_of(question)] for question in QUESTIONS}
     return Answers(
-        pl.DataFrame([_row(one, _row_needed(one, made, many)) for one in made.tests], schema=_SCHEMA),
+        pl.DataFrame([_row(one, made, many) for one in made.tests], schema=_SCHEMA),
         trusted=made.trusted,
         recommended=_recommended(scores, made.trusted, places, [one.name in told.blind for one in measures]),
         together=made.together,
@@ -155,32 +154,27 @@ def answer(
         standing={key: one.mean for key, one in stands.items()},
         stands=stands,
         best={one.name: tuple(list(contestants)[place] for place in not_worse(own[:, :, at])) for at, one in enumerate(measures)},
-        saturated={one.name: _saturated(values[:, :, at]) for at, one in enumerate(measures) if one.category == "faithfulness"},
+        saturated={one.name: even_rows(values[:, :, at]) for at, one in enumerate(measures) if one.category == "faithfulness"},
         faithful=told.faithful,
         images=images,
         tests=len(made.together),
     )
 
 
-def _row(one: Test, needed: int | None) -> dict[str, object]:
+def _row(one: Test, made: Claims, many: int) -> dict[str, object]:
     """A test as a row of the answers' table."""
     found, holds = one.found, one.holds
     status = "not asked" if not one.live else "open" if math.isnan(found.p) else _WORDS[holds]
     # Each end is corrected for what it decides: that a question is passed, or failed.
-    low, high = (found.moments.interval(2 * LEVEL / many)[end] for end, many in enumerate((one.factor, one.others)))
+    low, high = (found.moments.interval(2 * LEVEL / times)[end] for end, times in enumerate((one.factor, one.others)))
+    either = len(made.told.asked_of(one.question)) if one.question == QUESTIONS[-1] else 0
+    needed = one.needed(many, either) if status == "undecided" else None
     difference, ends = float(found.moments.mean[0]), (float(low[0]), float(high[0]))
     cells = (one.explainer, one.question, one.measure, difference, *ends, found.effect, one.p, holds, status, needed)
     return dict(zip(_SCHEMA, cells, strict=True))
 
 
-def _row_needed(one: Test, made: Claims, many: int) -> int | None:
-    """Images that would decide a test; None where it is decided, is not asked, or no number would."""
-    if one.holds is not None or not one.live:
-        return None
-    return one.needed(many, len(made.told.asked_of(one.question)) if one.question == QUESTIONS[-1] else 0)
-
-
-def _needed(name: str, made: Claims, claimed: int) -> int | None:
+def _needed(name: str, made: Claims, explainers: int) -> int | None:
     """Images that would decide the undecided questions of an explainer, by measures that tell enough then; None where no number would."""
     many: list[int | None] = []
     for question in QUESTIONS:
@@ -190,7 +184,7 @@ def _needed(name: str, made: Claims, claimed: int) -> int | None:
         if hoped:
             many.append(min((one for one in hoped.values() if one is not None), default=None))
         unsure = [one for one in own if one.holds is None and one.found.count > 1]
-        each = [one.needed(claimed, len(own) if last else 0) for one in unsure]
+        each = [one.needed(explainers, len(own) if last else 0) for one in unsure]
         decided = any(one.holds if last else one.holds is False for one in own)
         if each and not decided:
             # One measure is enough for the last question.
@@ -230,13 +224,3 @@ def _recommended(scores: HeldScores, trusted: Sequence[str], places: Mapping[str
         if not (WAYS * np.nanmin(holm(p)) < LEVEL if question == QUESTIONS[-1] else max(p) < LEVEL):
             return None
     return best
-
-
-def _saturated(values: np.ndarray) -> int:
-    """Images on which all maps score the same."""
-    known = np.isfinite(values)
-    rows = values[known.sum(1) > 1]
-    if not len(rows):
-        return 0
-    span, size = np.nanmax(rows, 1) - np.nanmin(rows, 1), np.nanmax(np.abs(rows), 1)
-    return int((span <= _FLAT * size).sum())

@@ -165,38 +165,29 @@ def _no_better(answers: Answers, name: str, question: str) -> bool:
     return bool((ends <= 0).all() if question == QUESTIONS[-1] else (ends <= 0).any())
 
 
-_SAYS = dict(zip(QUESTIONS, ("where", "in this image", "of this model", "more than the image alone shows"), strict=True))
-_NO_BETTER = dict(
-    zip(
-        QUESTIONS,
-        (
-            "its map put elsewhere, or with flipped signs, does as well: it does not say where",
-            "its map of another image does as well: it does not explain this image",
-            "hardly changes when the model's weights are random: it does not explain this model",
-            "the image alone does as well: it says no more than that",
-        ),
-        strict=True,
-    )
+def _words(*of_each: str) -> Mapping[str, str]:
+    """Words for the four questions, in order."""
+    return dict(zip(QUESTIONS, of_each, strict=True))
+
+
+_SAYS = _words("where", "in this image", "of this model", "more than the image alone shows")
+_NO_BETTER = _words(
+    "its map put elsewhere, or with flipped signs, does as well: it does not say where",
+    "its map of another image does as well: it does not explain this image",
+    "hardly changes when the model's weights are random: it does not explain this model",
+    "the image alone does as well: it says no more than that",
 )
 """What is said of an explainer that is shown to be no better than what a question holds it against."""
-_TOO_LITTLE = dict(
-    zip(
-        QUESTIONS,
-        (
-            "it beats its map put elsewhere, or with flipped signs, by less than counts, if at all: it does not say where",
-            "it beats its map of another image by less than counts, if at all: it does not explain this image",
-            "it beats its map of the model with random weights by less than counts, if at all: it does not explain this model",
-            "it beats the image alone by less than counts, if at all: it says no more than that",
-        ),
-        strict=True,
-    )
+_TOO_LITTLE = _words(
+    "it beats its map put elsewhere, or with flipped signs, by less than counts, if at all: it does not say where",
+    "it beats its map of another image by less than counts, if at all: it does not explain this image",
+    "it beats its map of the model with random weights by less than counts, if at all: it does not explain this model",
+    "it beats the image alone by less than counts, if at all: it says no more than that",
 )
 """What is said of one whose difference is shown to be below the smallest effect that counts."""
-PASSING = dict(zip(QUESTIONS, ("says where", "is of this image", "is of this model", "says more than the image alone"), strict=True))
+PASSING = _words("says where", "is of this image", "is of this model", "says more than the image alone")
 """What is said of an explainer that passes a question."""
-FAILING = dict(
-    zip(QUESTIONS, ("does not say where", "is not of this image", "is not of this model", "says no more than the image alone"), strict=True)
-)
+FAILING = _words("does not say where", "is not of this image", "is not of this model", "says no more than the image alone")
 """What is said of one that is shown to fail it."""
 _ASKS = {question: f"whether it {told}" for question, told in PASSING.items()}
 

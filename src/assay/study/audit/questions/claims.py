@@ -11,7 +11,7 @@ from assay.stats.tests import Above, holm, images_needed, stepped
 from assay.study.audit.questions.held import QUESTIONS, WAYS, Hardest, HeldScores, Rated
 from assay.study.audit.questions.strength import Strength, strength
 
-__all__ = ["Claims", "Test", "claims"]
+__all__ = ["Claims", "Test", "claimed"]
 
 _FEW = 12
 """With fewer images nothing is said to fail, unless there is no difference at all."""
@@ -69,17 +69,17 @@ class Test:
         short = self.found.count >= _FEW and all(one.p * self.others < LEVEL for one in self._short())
         return False if short else None
 
-    def needed(self, claims: int, either: int) -> int | None:
+    def needed(self, explainers: int, either: int) -> int | None:
         """Images that would decide: that it passes, or where it falls short so far, that it fails; None where no number would.
 
         Args:
-            claims: Explainers that the correction is for.
+            explainers: How many the correction is for.
             either: Measures one of which is enough; 0 where all must pass.
         """
         if self.found.count < 2:
             return None
         if self.found.effect >= self.smallest:
-            return images_needed(self.found.effect, LEVEL / max(claims, 1) / (WAYS * either if either else 1))
+            return images_needed(self.found.effect, LEVEL / max(explainers, 1) / (WAYS * either if either else 1))
         each = [images_needed(one.effect, LEVEL / self.others) for one in self._short()]
         return None if None in each else max(_FEW, *(one for one in each if one is not None))
 
@@ -104,7 +104,7 @@ class Claims:
     trusted: tuple[str, ...]
 
 
-def claims(scores: HeldScores, measures: Mapping[int, Rated], contestants: Mapping[str, bool], smallest: float) -> Claims:
+def claimed(scores: HeldScores, measures: Mapping[int, Rated], contestants: Mapping[str, bool], smallest: float) -> Claims:
     """Ask every question of every explainer by every measure.
 
     That an explainer is trusted is one claim: it passes every question, the first three by every measure. It is as weak as its weakest

@@ -301,11 +301,12 @@ def random_phases(maps: Tensor, index: Tensor, seed: int, copy: int = 0) -> Tens
     Source: Theiler et al., Physica D 1992 (surrogate data of the same spectrum).
     """
     shape = tuple(maps.shape[2:])
-    drawn = torch.fft.rfft2(noise.normal(seed, "phases", index, torch.full_like(index, copy), (1, *shape)).to(maps))
+    drawn = torch.fft.rfft2(noise.normal(seed, "phases", index, torch.full_like(index, copy), (1, *shape)).double().to(maps.device))
     drawn = drawn / drawn.abs().clamp_min(1e-12)
     drawn[..., 0, 0] = 1.0
-    found: Tensor = torch.fft.irfft2(torch.fft.rfft2(maps) * drawn, s=shape)
-    return found
+    # In float64, since the last bits of a transform may depend on how many images it is given.
+    found: Tensor = torch.fft.irfft2(torch.fft.rfft2(maps.double()) * drawn, s=shape)
+    return found.to(maps.dtype)
 
 
 def another(targets: Tensor, index: Tensor, seed: int) -> Tensor:

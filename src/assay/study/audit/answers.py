@@ -169,6 +169,7 @@ def _row(one: Test, made: Claims, many: int) -> dict[str, object]:
     low, high = (found.moments.interval(2 * LEVEL / times)[end] for end, times in enumerate((one.factor, one.others)))
     either = len(made.told.asked_of(one.question)) if one.question == QUESTIONS[-1] else 0
     needed = one.needed(many, either) if status == "undecided" else None
+    needed = None if needed is not None and needed <= found.count else needed  # A number that did not do says nothing.
     difference, ends = float(found.moments.mean[0]), (float(low[0]), float(high[0]))
     cells = (one.explainer, one.question, one.measure, difference, *ends, found.effect, one.p, holds, status, needed)
     return dict(zip(_SCHEMA, cells, strict=True))

@@ -10,7 +10,7 @@ TWO = ("--explainer", "Gradient", "--explainer", "RandomMap")
 def test_a_run_folder_holds_tables_figure_and_report_and_the_verdict_is_told(place, run):
     found = run("frontier", *MODEL, *TWO, *QUICK, *STEPS, "--sigma", 0, "--sigma", 0.1, "--sigma", 0.3, "--block", 2, "--out", "out")
     assert found.code == 0, found.err
-    for text in ("Gradient: mean and 95 % interval", "attacked similarity ↑", "Gradient by Deletion", "RandomMap by LocalLinearError"):
+    for text in ("Gradient: means; against width 0", "attacked similarity ↑", "Gradient by Deletion", "RandomMap by LocalLinearError"):
         assert text in found.out
     table = pl.read_parquet("out/frontier.parquet")
     assert len(table) == 3 * 2 * 3 * 7

@@ -92,6 +92,15 @@ def test_options_that_make_no_sense_are_refused(folder, options, message):
         step()
 
 
+def test_labels_that_are_no_class_of_the_model_are_told(folder, capsys):
+    for name in ("cat", "dog"):
+        (folder / "animals" / name).mkdir(parents=True)
+        Image.new("L", (8, 8), 9).save(folder / "animals" / name / "a.png")
+    told = Task(model="python:netdoor:make", images="animals", out=folder / "out")
+    told.settings(told.asked(Ranks()))
+    assert "note: the model has no class cat, dog (it has 0, 1, 2), so that nothing is known" in capsys.readouterr().err
+
+
 def test_ambiguous_numbers_of_classes_are_refused_before_any_work(folder):
     for number in (1, 2, 3):
         (folder / "grades" / str(number)).mkdir(parents=True)

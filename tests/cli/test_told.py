@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from assay.cli.told import table_parts
+from assay.cli.told import print_grid, table_parts
 from assay.study.study import TerminalTable
 
 HEAD = ("explainer", "Deletion ↓", "Insertion ↑", "AttackedSimilarity ↑", "MaxSensitivity ↓")
@@ -108,6 +108,30 @@ def test_the_version_and_short_help_are_there(run):
     for words in (("-h",), ("audit", "-h"), ("run", "status", "-h")):
         found = run(*words)
         assert (found.code, "Usage" in found.out) == (0, True)
+
+
+def test_no_cell_and_no_heading_is_cut_by_what_stands_between_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    head = ("explainer", "measure", "images", "old", "new", "old, over random", "new, over random", "difference", "outcome")
+    row = ("KernelShap(samples=20)", "MaxSensitivity ↓", "12", "0.167", "0.167", "0.017", "0.019", "−0.0015", "no change shown")
+    print_grid(TerminalTable("Scores", head, (row, ("Gradient", *row[1:])), 2))
+    told = capsys.readouterr().out
+    assert "…" not in told
+    assert max(map(len, told.splitlines())) <= 80
+    assert all(cell in told for cell in row)
+
+
+def test_every_part_of_a_table_says_which_row_is_which_by_all_its_keys():
+    rows = [("Gradient", "Deletion", *(["0.12345"] * 6)), ("Gradient", "Insertion", *(["0.54321"] * 6))]
+    parts = list(table_parts(("explainer", "measure", *"abcdef"), rows, 40, 2))
+    assert len(parts) > 1
+    assert all(head[:2] == ["explainer", "measure"] for head, _ in parts)
+    assert all([line[:2] for line in lines] == [["Gradient", "Deletion"], ["Gradient", "Insertion"]] for _, lines in parts)
+
+
+def test_long_headings_go_on_after_their_brackets():
+    (head, _), *_ = table_parts(("explainer", "AttackedSimilarity(attack=MapAttack(steps=2)) ↑"), [("x" * 30, "0.5")], 40)
+    assert head[1].split("\n") == ["AttackedSimilarity(", "attack=MapAttack(", "steps=2)) ↑"]
 
 
 def test_a_grid_of_no_rows_is_drawn():

@@ -53,6 +53,12 @@ def test_images_of_several_sizes_are_told_with_what_to_do(folder):
     assert "--size 224" in told.output
 
 
+def test_images_of_12_bits_in_16_are_told_to_be_dark_until_a_range_is_given(tmp_path):
+    Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(tmp_path / "a.png")
+    assert "beware: no value is above 0.0625; where files hold fewer bits" in run(tmp_path).output
+    assert "beware" not in run(tmp_path, "--range", 0, 4095).output
+
+
 def test_mistakes_raise_one_clear_error(folder, tmp_path):
     (tmp_path / "none").mkdir()
     for words, message in ((("--sheet", "x.jpg"), "ends in .png"), (("--interpolation", "bilinear"), "--interpolation says how")):

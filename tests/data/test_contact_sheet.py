@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from assay.data import HardDigits, ImageFolder, read
+from assay.data.files.reading import Reading
 from assay.data.preview import _outline, contact_sheet, save_contact_sheet
 from assay.errors import DataError
 
@@ -39,6 +40,14 @@ def test_images_without_truth_have_no_legend_and_show_their_names(classes_folder
     figure = contact_sheet(dataset, read(dataset, range(3)))
     assert figure.legends == []
     assert [axes.get_title("left") for axes in figure.axes] == ["c.jpeg", "d.PNG", "e.jpg"]
+
+
+def test_grey_pictures_are_drawn_grey_and_as_dark_as_they_are(tmp_path):
+    Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4)).save(tmp_path / "a.png")
+    dataset = ImageFolder(str(tmp_path), reading=Reading(channels=1))
+    (drawn,) = contact_sheet(dataset, read(dataset, [0])).axes[0].images
+    colours = drawn.make_image(None, unsampled=True)[0][..., :3]
+    assert np.array_equal(colours, np.repeat(np.arange(16).reshape(4, 4, 1), 3, axis=2))
 
 
 def test_the_file_is_a_png_and_nothing_else_is_left(tmp_path):

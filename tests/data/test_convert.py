@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import assay
 from assay.data import as_batch, load
-from assay.errors import EmptyBatchError, ImageTypeError, ShapeError
+from assay.errors import AssayWarning, EmptyBatchError, ImageTypeError, ShapeError
 from reference.nets import plain
 
 BYTES = np.random.default_rng(0).integers(0, 256, (4, 8, 6, 3), dtype=np.uint8)
@@ -84,6 +84,14 @@ def test_a_data_set_brings_its_masks():
     batch = as_batch(load("HardDigits(size=32, count=3)"))
     assert batch.truth is not None
     assert len(batch) == 3
+
+
+def test_files_of_a_data_set_that_cannot_be_read_are_told(tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    pages = [Image.new("L", (4, 4), one) for one in range(2)]
+    pages[0].save(tmp_path / "b.tif", save_all=True, append_images=pages[1:])
+    with pytest.warns(AssayWarning, match=r"1 of 2 images, which cannot be read; .*b\.tif: it holds 2 pages"):
+        assert as_batch(load(str(tmp_path))).index.tolist() == [0]
 
 
 @pytest.mark.parametrize(

@@ -52,5 +52,6 @@ def test_a_page_of_the_site_fits_its_window(site, page):
             for dark in (False, True):
                 browser.open(f"file://{site / page}", width, dark)
                 assert browser.overflow() == 0
+                assert browser.run("document.body.dataset.mdColorScheme") == ("slate" if dark else "default")
     finally:
         browser.close()

@@ -220,9 +220,9 @@ def test_a_spec_round_trips_also_inside_others():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("captum:Salience()", "captum has no method Salience for images; did you mean Saliency"),
-        ("captum:NeuronGradient()", "captum has no method NeuronGradient"),
-        ("captum:FeaturePermutation()", "captum has no method FeaturePermutation"),
+        ("captum:Salience()", "there is no captum:Salience; did you mean Saliency"),
+        ("captum:NeuronGradient()", "captum:NeuronGradient gives no map"),
+        ("captum:FeaturePermutation()", "captum:FeaturePermutation gives no map"),
         ("captum:Saliency(absolute=True)", "captum:Saliency has no option absolute"),
         ("captum:Occlusion()", "captum:Occlusion needs sliding_window_shapes"),
         ("captum:NoiseTunnel()", "needs the method to smooth"),

@@ -132,7 +132,9 @@ def test_wrong_settings_are_named(settings, error, message):
 
 
 def test_wrong_class_names_are_counted(images):
-    with pytest.raises(ModelError, match="returns 4 logits, but 3 classes were named"):
+    with pytest.raises(ModelError, match=r"has 2 classes \(head binary\), but 3 were named"):
+        assay.Classifier(plain(classes=1), classes=["a", "b", "c"]).logits(torch.rand(1, 3, 8, 8))
+    with pytest.raises(ModelError, match=r"has 4 classes \(head softmax\), but 3 were named"):
         assay.Classifier(plain(), classes=["a", "b", "c"]).logits(images())
 
 

@@ -181,6 +181,21 @@ def test_hooks_that_only_look_on_do_not_run_on_the_copy(images):
     assert len(net[0]._forward_hooks) == len(hooks)
 
 
+def test_what_hooks_that_only_look_on_have_kept_of_a_graph_is_no_matter(images):
+    """As those of pytorch-grad-cam, whose object a user has made and called before."""
+
+    class Keeper:
+        def keep(self, _layer, _given, out):
+            self.kept = out
+
+    net, keeper = normed().eval(), Keeper()
+    expected = assay.Classifier(net).logits(images())
+    net[0].register_forward_hook(keeper.keep)
+    net(images())
+    assert keeper.kept.grad_fn is not None
+    torch.testing.assert_close(assay.Classifier(net).logits(images()), expected)
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("make", [lambda net, _: torch.jit.script(net), torch.jit.trace], ids=["script", "trace"])
 def test_torchscript_has_gradients_and_no_layers(make, images):

@@ -66,7 +66,20 @@ def folder(tmp_path, monkeypatch):
         do_center_crop=True, resample=3,
     )  # fmt: skip
     fake = types.ModuleType("transformers")
-    fake.AutoModelForImageClassification = types.SimpleNamespace(from_pretrained=lambda _, **_how: Made())
+    fake.bars, fake.seen = True, []
+    fake.utils = types.SimpleNamespace(
+        logging=types.SimpleNamespace(
+            is_progress_bar_enabled=lambda: fake.bars,
+            disable_progress_bar=lambda: setattr(fake, "bars", False),
+            enable_progress_bar=lambda: setattr(fake, "bars", True),
+        )
+    )
+
+    def made(_, **_how):
+        fake.seen.append(fake.bars)
+        return Made()
+
+    fake.AutoModelForImageClassification = types.SimpleNamespace(from_pretrained=made)
     fake.AutoImageProcessor = types.SimpleNamespace(from_pretrained=lambda _, **_how: processor)
     monkeypatch.setitem(sys.modules, "transformers", fake)
     return tmp_path, fake
@@ -80,6 +93,8 @@ def test_a_folder_of_transformers_brings_classes_normalisation_and_preparation(f
         assert model.reading == Reading(12, (8, 8), "bicubic")
         mean = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)
         torch.testing.assert_close(model.logits(IMAGES), plain()((IMAGES - mean) / 0.2).detach(), rtol=1e-4, atol=1e-4)
+    assert fake.seen == [False, True]  # A folder is read in silence, a download shows its bar.
+    assert fake.bars
 
     def gone(place, **how):
         raise OSError("no such name\nlong tail")
@@ -89,6 +104,9 @@ def test_a_folder_of_transformers_brings_classes_normalisation_and_preparation(f
     fake.AutoModelForImageClassification.from_pretrained = gone
     with pytest.raises(WeightsError, match=r"no image classifier org/gone: no such name$"):
         assay.model("hf:org/gone")
+    with pytest.raises(WeightsError, match="no such name"):
+        assay.model(str(place))
+    assert fake.bars
 
 
 def test_transformers_that_are_not_there_are_asked_for(folder, monkeypatch):

@@ -151,6 +151,7 @@ def test_published_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch):
         ("timm:", "no classifier ''"),
         ("tim:resnet18", "unknown model 'tim:resnet18'"),
         ("SmallResnet()", "did you mean SmallResNet"),
+        ("nothing.pt", "there is no file nothing.pt"),
         ("hard-digit", "did you mean hard-digits"),
         ("SmallResNet(width=3)", "did you mean widths"),
         ("python:", "unknown model"),

@@ -14,6 +14,7 @@ import torch
 
 from assay.errors import DataError
 from assay.report import MeasureNote, Picture, ScreenCard, Section, Sentence, TextTable, render, write
+from assay.report.summary import Summary
 
 VOID = {"meta", "img", "input", "br", "wbr", "link", "hr"}
 
@@ -282,3 +283,19 @@ def test_every_wide_table_is_in_a_region_that_scrolls_and_can_be_reached_by_keyb
     regions = document.of_class("scroll")
     assert len(regions) == len(document.named("table")) > 0
     assert all(one["tabindex"] == "0" and one["role"] == "region" and one["aria-label"] for one in regions)
+
+
+def test_an_explainer_is_called_by_its_name_with_its_spec_on_demand(page_of, notes, gallery, summary_of):
+    spec = "SmoothGrad(sigma=0.1)"
+    table = Summary(summary_of((spec, "Insertion", 0.7), ("Lime", "Insertion", 0.4)), notes)
+    called = f'<span title="{spec}">Smooth<wbr>Grad</span>'
+    assert called in render(page_of(table, gallery, explainers=(spec, "Lime")))
+    assert called not in render(page_of(table, gallery, explainers=(spec, "Lime", "SmoothGrad(sigma=0.3)")))
+    assert called not in render(page_of(table, gallery))
+
+
+def test_a_chart_is_dark_where_the_page_is_and_one_with_photographs_is_not():
+    chart = b'<svg><defs><style type="text/css">*{}</style></defs><g id="figure_1"></g></svg>'
+    drawn, seen = (base64.b64decode(Picture("", one, "svg").uri.partition(",")[2]) for one in (chart, chart + b"<image/>"))
+    assert b"prefers-color-scheme: dark" in drawn
+    assert seen == chart + b"<image/>"

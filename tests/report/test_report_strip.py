@@ -98,5 +98,5 @@ def test_a_standing_far_outside_stands_at_the_end_and_is_told_in_figures_and_an_
     (strip,) = standing_strips(Standings({"Deletion": {"A": (9.0, 8.0, 10.0), "B": (NAN, NAN, NAN)}}, ()))
     far, lost = strip.marks
     assert far.dot == strip.axis.place(strip.axis.high)
-    assert far.figure == "9.00"
+    assert far.figure == "9.00 →"
     assert (lost.dot, lost.figure, lost.words) == (None, "n/a", "not known")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.report.text import breakable, decimals_for, number, percent, plural
+from assay.report.text import breakable, decimals_for, number, percent, plain_names, plural
 
 STEADY = settings(deadline=None, derandomize=True)
 
@@ -79,3 +79,11 @@ def test_breakable_names_are_escaped_and_whole(name):
 
 def test_specs_break_after_brackets_and_before_capitals():
     assert breakable("SmoothGrad(sigma=1, samples=2)") == "Smooth<wbr>Grad(<wbr>sigma=1,<wbr> samples=2)"
+
+
+def test_two_explanations_of_one_name_keep_their_parameters():
+    assert plain_names(["Lime(samples=5)", "Lime(samples=9)", "Gradient()"]) == {
+        "Lime(samples=5)": "Lime(samples=5)",
+        "Lime(samples=9)": "Lime(samples=9)",
+        "Gradient()": "Gradient",
+    }

@@ -66,6 +66,37 @@ def test_truth_is_no_number_and_long_values_are_cut():
     assert all(len(text) < 100 for one in differences({"a": "x" * 999}, {"a": "y" * 999}) for text in one)
 
 
+MEASURES = ["Deletion(steps=20)", "Insertion(steps=20)", "Infidelity(samples=100)", "MaxSensitivity(radius=0.02)"]
+LONG = "Smoothed(explainer=Gradient(), kernel=Gaussian(sigma={}), samples=30, antithetic=True, aggregate='mean')"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (MEASURES, [*MEASURES, "MaskIoU()"], ("nothing besides 4 in both", '"MaskIoU()" besides 4 in both')),
+        (
+            MEASURES,
+            ["Deletion(steps=4)", *MEASURES[1:]],
+            ('"Deletion(steps=20)" besides 3 in both', '"Deletion(steps=4)" besides 3 in both'),
+        ),
+        (MEASURES[:1], ["Insertion()"], ('["Deletion(steps=20)"]', '["Insertion()"]')),
+        (
+            LONG.format(0.01),
+            LONG.format(0.03),
+            ("... l=Gaussian(sigma=0.01), samples=30, antit ...", "... l=Gaussian(sigma=0.03), samples=30, antit ..."),
+        ),
+    ],
+)
+def test_of_long_values_what_differs_is_told(old, new, told):
+    assert differences({"a": old}, {"a": new}) == [("a", *told)]
+
+
+@given(st.lists(st.text("ab", max_size=90), max_size=6), st.lists(st.text("ab", max_size=90), max_size=6))
+def test_values_that_differ_are_told_in_different_words(old, new):
+    for _, one, other in differences({"a": old}, {"a": new}):
+        assert one != other or min(len(one), len(other)) > 60
+
+
 def test_what_no_settings_file_can_hold_is_refused():
     with pytest.raises(TypeError, match="not TOML serializable"):
         settings_text({"a": object()})

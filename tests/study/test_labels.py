@@ -28,6 +28,24 @@ def test_classes_that_cannot_be_matched_are_not_guessed():
     assert found.accuracy({(0, 0): 1, (1, 1): 1}) == (0.0, 0)
 
 
+@pytest.mark.parametrize(
+    ("data", "model", "doubt"),
+    [
+        (("cat", "dog"), ("dog", "cat"), ""),
+        (("cat", "dog"), ("0", "1"), ""),
+        (("0", "1"), ("0", "1", "2"), ""),
+        (("cat", "emu"), ("cat", "dog"), "the model has no class emu (it has cat, dog)"),
+        (("1", "2", "3", "4", "5"), ("0", "1", "2"), "the model has no class 1, 2, 3, 4, 5 (it has 0, 1, 2)"),
+        (("cat", "dog"), ("0", "1", "2"), "the model has no class cat, dog"),
+        (("gato", "perro"), ("cat", "dog"), "taken in turn: gato for cat, perro for dog"),
+    ],
+)
+def test_what_nobody_promises_is_told(data, model, doubt):
+    found = match(data, model).doubt
+    assert doubt in found
+    assert bool(found) == bool(doubt)
+
+
 @pytest.mark.parametrize("names", [(), ("a",), ("0",)])
 def test_labels_beyond_the_names_have_no_class(names):
     assert match(names, ("0",)).id_of(1) is None

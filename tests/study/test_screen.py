@@ -12,12 +12,15 @@ from assay.report.page import Sentence
 from assay.report.summary import MeasureNote
 from assay.study.audit.answers import Answers
 from assay.study.audit.questions.held import QUESTIONS
-from assay.study.audit.screen import plain_names, screen
+from assay.study.audit.screen import screen
 from assay.study.audit.shown import TYPICAL, WRONG
 from assay.study.tally import Tally
 from reference.specs import SMALL
 
-NOTES = {"Deletion": MeasureNote("faithfulness", "", "", ""), "MaskIoU": MeasureNote("localisation", "", "", "")}
+NOTES = {
+    "Deletion": MeasureNote("faithfulness", "", "", ""),
+    "MaskIoU": MeasureNote("localisation", "", "How the map meets the evidence.", ""),
+}
 LABELS = match(("cat", "dog"), ("cat", "dog"))
 
 
@@ -84,14 +87,6 @@ def test_by_which_measures_more_than_the_image_is_shown_is_told_where_not_all_sh
     assert use.lines[0].endswith("says more than the image alone (by Deletion; not shown by SingleDeletion)")
 
 
-def test_two_explanations_of_one_name_keep_their_parameters():
-    assert plain_names(["Lime(samples=5)", "Lime(samples=9)", "Gradient()"]) == {
-        "Lime(samples=5)": "Lime(samples=5)",
-        "Lime(samples=9)": "Lime(samples=9)",
-        "Gradient()": "Gradient",
-    }
-
-
 def test_where_none_is_trusted_nothing_reads_as_good_news():
     cards = screen(summary("Lime"), NOTES, told({"Lime": NONE}), tally({(0, 0): 40}), LABELS, ())
     assert cards[0].tone == "bad"
@@ -108,13 +103,17 @@ def test_failures_are_told_by_class_worst_share_first():
         "Labelled dog: 10 of 20 wrong, most often taken for cat",
         "Labelled cat: 2 of 20 wrong, most often taken for dog",
     )
-    assert "By Lime its maps meet the known evidence: MaskIoU 0.50, a random map 0.12" in model.lines
+    assert "How the map meets the evidence. Lime 0.50; a random map 0.12 (by MaskIoU)" in model.lines
 
 
 def test_a_model_that_is_not_sound_is_the_answer():
     bad = Sentence("bad", "The model looks untrained.")
-    _, model, _ = screen(summary("Lime"), NOTES, told({"Lime": NONE}), tally({(0, 0): 40}), LABELS, (bad,))
+    _, model, _ = screen(summary("Lime"), NOTES, told({"Lime": NONE}), tally({(0, 0): 36, (1, 0): 4}), LABELS, (bad,))
     assert (model.tone, model.answer) == ("bad", "The model looks untrained.")
+    assert model.lines == (
+        "Labelled dog: 4 of 4 wrong, most often taken for cat",
+        "What it looks at is not known: no explanation here is trusted.",
+    )
 
 
 def test_what_is_not_known_names_silent_measures_undecided_explainers_and_what_was_not_asked():

@@ -93,14 +93,19 @@ class Certificate(Shown):
         """The certificate in words, at the smallest radius."""
         radii = self.eps if isinstance(self.eps, tuple) else (self.eps,)
         row = min(range(len(radii)), key=radii.__getitem__)
-        cosine, overlap = (one.view(len(radii), -1)[row].tolist() for one in (self.cosine, self.overlap))
+        cosine, overlap, needed = (one.view(len(radii), -1)[row].tolist() for one in (self.cosine, self.overlap, self.needed))
         top, out = (float(self.shares[name].view(len(radii), -1)[row].mean()) for name in ("top", "out"))
         head = f"{short(self.smoothing)} within L2 distance {radii[row]:g}, at {self.confidence:.4g} confidence for each image"
-        return sentence(head, cosine, overlap, (top, out), self.samples, (self.unrelated, top_share(self.smoothing)))
+        return sentence(head, cosine, overlap, (top, out), (self.samples, needed), (self.unrelated, top_share(self.smoothing)))
 
 
 def sentence(
-    head: str, cosine: Sequence[float], overlap: Sequence[float], shares: tuple[float, float], samples: int, unrelated: tuple[float, float]
+    head: str,
+    cosine: Sequence[float],
+    overlap: Sequence[float],
+    shares: tuple[float, float],
+    copies: tuple[int, Sequence[float]],
+    unrelated: tuple[float, float],
 ) -> str:
     """What is certified of some images at one radius, in words.
 
@@ -109,7 +114,7 @@ def sentence(
         cosine: (N,) certified cosines; at most 0 where there is none.
         overlap: (N,) certified shares of top pixels; 0 where there is none.
         shares: Mean shares of the pixels that are certified in the top, and out of it.
-        samples: Copies per image that were taken.
+        copies: Copies per image that were taken, and (N,) that would be enough; infinite where no number would.
         unrelated: What maps that have nothing to do with each other come to: `Certificate.unrelated`, and the share of the top pixels
             that they have in common, which is that of the pixels that are top; NaN where there is none.
     """
@@ -118,7 +123,10 @@ def sentence(
     pixels = f"; {shares[0]:.1%} of all pixels stay in the top and {shares[1]:.1%} out of it" if sum(shares) > 0 else ""
     if not certified:
         kind = "nothing" if not pixels else "no map"
-        return f"{head}: {kind} is certified for any of {len(cosine)} images with {samples} copies; see `needed`{pixels}."
+        taken, enough = copies[0], [one for one in copies[1] if math.isfinite(one)]
+        some = "" if len(enough) == len(cosine) else f" of the {len(enough)} for which any number would"
+        known = f"about {median(enough):,.0f} would do in the median{some}" if enough else "no number is known to do"
+        return f"{head}: {kind} is certified for any of {len(cosine)} images with {taken} copies ({known}){pixels}."
     parts = []
     if max(cosine) > 0:
         beside = "" if math.isnan(apart) else f", {apart:.3f} in mean between the seen ones of different images,"

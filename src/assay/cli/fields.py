@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import typer
 
+from assay.cli.brief import BriefCommand, grouped
+
 __all__ = ["Command", "command", "from_options", "parameters", "register_command"]
 
 _NONE = type(None)
@@ -60,12 +62,12 @@ def register_command(
     def called(**given: Any) -> None:
         act(given)
 
-    options = sorted(options, key=lambda one: one.default is not inspect.Parameter.empty)
+    options = sorted(grouped(options), key=lambda one: one.default is not inspect.Parameter.empty)
     called.__doc__ = _lead(doc)
     vars(called)["__signature__"] = inspect.Signature(options)
     called.__annotations__ = {one.name: one.annotation for one in options}
     group.registered_commands[:] = [one for one in group.registered_commands if one.name != name]
-    group.command(name)(called)
+    group.command(name, cls=BriefCommand)(called)
 
 
 def _lead(doc: str) -> str:

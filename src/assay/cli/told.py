@@ -107,23 +107,26 @@ def print_grid(grid: TerminalTable, console: Console | None = None) -> None:
     console = console or _console()
     rows = [tuple(_INTERVAL.sub("", text) if not MANNER.get().intervals else text for text in row) for row in grid.rows]
     console.print(f"\n{grid.title}", markup=False, highlight=False)
-    for head, lines in table_parts(grid.head, rows, console.width):
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for head, lines in table_parts(grid.head, rows, console.width, grid.keys):
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))  # Two spaces between columns.
         for place, heading in enumerate(head):
             numeric = place and all(line[place][:1] in _NUMBERS for line in lines)
             table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
         for line in lines:
             table.add_row(*line)
-        console.print(table, markup=False)
+        console.print(table, "", markup=False, sep="\n")
 
 
-def table_parts(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[tuple[list[str], list[list[str]]]]:
-    """A table in parts that are at most `width` characters wide, each with the first column; no word is broken unless it alone is wider.
+def table_parts(
+    head: Sequence[str], rows: Sequence[Sequence[str]], width: int, keys: int = 1
+) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """A table in parts that are at most `width` characters wide, each with the first columns; no word is broken unless it alone is wider.
 
     Args:
-        head: Headings; they go on in the next line between words.
+        head: Headings; they go on in the next line between words, and after brackets and commas.
         rows: Texts, as many as headings; those of the first column go on in the next line after brackets and commas.
-        width: Characters.
+        width: Characters, with two between columns.
+        keys: How many of the first columns say what a row is.
 
     Yields:
         Headings and rows of each part, with line breaks where lines go on.
@@ -132,18 +135,19 @@ def table_parts(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) 
     if sum(natural) + 2 * len(head) - 2 <= width:
         yield list(head), [list(row) for row in rows]
         return
-    first = [_folded(row[0], min(_SPEC, width // 2)) for row in rows]
-    columns = [[_folded(row[place], _SPEC) for row in rows] for place in range(1, len(head))]
-    headings = [_wrapped(text, max(_HEADING, _wide(column))) for text, column in zip(head[1:], columns, strict=True)]
+    columns = [
+        [_folded(row[place], min(_SPEC, width // (1 + keys)) if place < keys else _SPEC) for row in rows] for place in range(len(head))
+    ]
+    headings = [_folded(text, max(_HEADING, _wide(column)), cut=False) for text, column in zip(head, columns, strict=True)]
     sizes = [_wide([heading, *column]) + 2 for heading, column in zip(headings, columns, strict=True)]
-    start = 0
+    start = keys
     while True:
-        room, end = width - _wide([head[0], *first]), start
+        room, end = width + 2 - sum(sizes[:keys]), start
         while end < len(columns) and (end == start or sizes[end] <= room):
             room -= sizes[end]
             end += 1
-        shown = range(start, end)
-        yield [head[0], *(headings[at] for at in shown)], [[name, *(columns[at][row] for at in shown)] for row, name in enumerate(first)]
+        shown = (*range(keys), *range(start, end))
+        yield [headings[at] for at in shown], [[columns[at][row] for at in shown] for row in range(len(rows))]
         if (start := end) >= len(columns):
             return
 
@@ -163,16 +167,12 @@ def _wide(texts: Sequence[str]) -> int:
     return max((len(line) for text in texts for line in text.split("\n")), default=0)
 
 
-def _folded(text: str, width: int) -> str:
-    """A spec in lines of at most `width` characters, broken after brackets, commas and spaces; longer words are cut."""
-    return "\n".join(_lines(re.findall(r"\(?[^(,\s]+[(,]*\s*|[(,)]+\s*|\s+", text), width))
+def _folded(text: str, width: int, cut: bool = True) -> str:
+    """A spec in lines of at most `width` characters, broken after brackets, commas and spaces; longer words are cut, or stay whole."""
+    return "\n".join(_lines(re.findall(r"\(?[^(,\s]+[(,]*\s*|[(,)]+\s*|\s+", text), width, cut))
 
 
-def _wrapped(text: str, width: int) -> str:
-    return "\n".join(_lines(re.findall(r"\S+\s*", text), width, cut=False))
-
-
-def _lines(words: Sequence[str], width: int, cut: bool = True) -> list[str]:
+def _lines(words: Sequence[str], width: int, cut: bool) -> list[str]:
     lines = [""]
     for whole in words:
         word = whole

@@ -83,7 +83,8 @@ def map_changes(
         new = one(second, images, targets, seed=seed, index=index)
         again = one(first, images, targets, seed=other % 2**31, index=index)
         moved = one(first, noisy, targets, seed=seed, index=index)
-        between, by_seed, by_noise = (apart(own, each).double().cpu().numpy() for each in (new, again, moved))
+        # Equal maps are a rounding error apart, to either side of zero.
+        between, by_seed, by_noise = (apart(own, each).double().clamp(min=0).cpu().numpy() for each in (new, again, moved))
         excess = between - np.maximum(by_seed, by_noise)
         found = Moments.of(excess[:, None])
         known = np.isfinite(excess)

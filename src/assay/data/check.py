@@ -12,6 +12,8 @@ from assay.errors import DataError
 __all__ = ["told_of"]
 
 _SHOWN = 5
+_DARK = 1 / 8
+"""Images none of which is brighter are those of 12 bits kept in 16, as radiographs are."""
 _UNKNOWN, _NONE = "no label", "none of them"
 
 
@@ -49,6 +51,11 @@ def told_of(dataset: Dataset) -> Iterator[str]:
     yield f"{dataset!r}"
     yield f"images: {read} of {len(dataset)} can be read"
     yield f"sizes: {_counted(sizes)}; values from {low:.3g} to {high:.3g}"
+    if high <= _DARK:
+        yield (
+            f"beware: no value is above {high:.3g}; where files hold fewer bits than their format has, say which values are black and "
+            "white: --range LOW HIGH, or --window CENTRE WIDTH"
+        )
     if different:
         yield f"beware: {different}"
     several = ", several for an image" if dataset.several else ""

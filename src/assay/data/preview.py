@@ -96,7 +96,7 @@ def save_contact_sheet(dataset: Dataset, batch: Batch, path: Path) -> None:
 
 
 def _draw(cell: Axes, batch: Batch, row: int, classes: tuple[str, ...]) -> None:
-    image = batch.images[row].permute(1, 2, 0).numpy()
+    image = batch.images[row].expand(3, -1, -1).permute(1, 2, 0).numpy()  # One channel alone would get false colours, stretched.
     cell.imshow(image, interpolation="nearest" if max(image.shape) <= 128 else "antialiased")
     number = f"#{int(batch.index[row])}"
     own = [classes[one] for one in batch.label_of(row) if one < len(classes)]

@@ -395,6 +395,6 @@ class Classifier:
             self._head = HEADS["binary"]
         logits = self._head.take(logits, self.name)
         if self._classes is not None and logits.shape[1] != len(self._classes):
-            raise ModelError(f"{self.name} returns {logits.shape[1]} logits, but {len(self._classes)} classes were named")
+            raise ModelError(f"{self.name} has {logits.shape[1]} classes (head {self._head.name}), but {len(self._classes)} were named")
         self._width = logits.shape[1]
         return logits

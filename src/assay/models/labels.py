@@ -16,6 +16,8 @@ from assay.errors import DataError
 
 __all__ = ["Labels", "match"]
 
+_SHOWN = 12
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -24,10 +26,12 @@ class Labels:
     Attributes:
         names: What the model's classes are called, by number.
         ids: The model's class of each label, None where it has none; None as a whole when labels are the model's numbers.
+        doubt: What nobody promises of that, in words; empty where names agree.
     """
 
     names: tuple[str, ...]
     ids: tuple[int | None, ...] | None
+    doubt: str = ""
 
     def id_of(self, label: int) -> int | None:
         """The model's class of a label, or None."""
@@ -83,10 +87,25 @@ def match(data: Iterable[str], model: Sequence[str]) -> Labels:
         return _numbered(data, model)
     numbers = {name: number for number, name in enumerate(model)}
     if any(name in numbers for name in data):
-        return Labels(model, tuple(numbers.get(name) for name in data))
+        lost = tuple(name for name in data if name not in numbers)
+        return Labels(model, tuple(numbers.get(name) for name in data), _unknown(lost, model) if lost else "")
     if len(data) == len(model):
-        return Labels(data, None)
-    return Labels(model, (None,) * len(data))
+        return Labels(data, None, "" if _counted(model) else _in_turn(data, model))
+    return Labels(model, (None,) * len(data), _unknown(data, model))
+
+
+def _unknown(lost: tuple[str, ...], model: tuple[str, ...]) -> str:
+    return (
+        f"the model has no class {_some(lost)} (it has {_some(model)}), so that nothing is known of whether it is right on images of "
+        "these labels; --classes (classes=) names its classes"
+    )
+
+
+def _in_turn(data: tuple[str, ...], model: tuple[str, ...]) -> str:
+    return (
+        f"none of the labels' names is one of the model's classes, which are as many and are taken in turn: {data[0]} for {model[0]}, "
+        f"{data[-1]} for {model[-1]}; --classes (classes=) names the model's classes otherwise"
+    )
 
 
 def _counted(model: tuple[str, ...]) -> bool:
@@ -109,7 +128,7 @@ def _numbered(data: tuple[str, ...], model: tuple[str, ...]) -> Labels:
             return Labels(model, tuple(values))
         raise DataError(
             f"the classes {_some(data)} are numbered in the order of the alphabet by torchvision (10 before 2) and by their values by "
-            "others; rename the folders with leading zeros (02), or name the model's classes (classes=), so that they can be told apart"
+            "others; rename the folders with leading zeros (02), or name the model's classes (--classes, classes=)"
         )
     if len(values) == len(model):
         # 1 to n, or grades such as 2, 4, 6: there are as many, but they are not the model's numbers.
@@ -117,15 +136,15 @@ def _numbered(data: tuple[str, ...], model: tuple[str, ...]) -> Labels:
             return Labels(data, None)
         raise DataError(
             f"the classes {_some(data)} are not in the order of their values, and the model's classes have no names; rename the folders "
-            "with leading zeros, or name the model's classes (classes=)"
+            "with leading zeros, or name the model's classes (--classes, classes=)"
         )
     if max(values) < len(model):
         raise DataError(
             f"the classes {_some(data)} may be class numbers of the model, which has {len(model)} classes without names, or names in their "
-            "order; name the model's classes (classes=), or rename the folders"
+            "order; name the model's classes (--classes, classes=), or rename the folders"
         )
-    return Labels(model, (None,) * len(data))
+    return Labels(model, (None,) * len(data), _unknown(data, model))
 
 
 def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")
+    return ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")

@@ -12,6 +12,7 @@ from assay.errors import DataError
 __all__ = ["Page", "Part", "Picture", "ScreenCard", "Section", "Sentence", "TextTable", "Tone"]
 
 Tone = Literal["good", "caution", "bad", "note"]
+_DARK = b"@media (prefers-color-scheme: dark) { #figure_1 { filter: invert(0.92) hue-rotate(180deg) } }"
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,11 @@ class Picture(Part):
 
     @property
     def uri(self) -> str:
-        """The figure as a `data:` address."""
-        kind = "image/svg+xml" if self.form == "svg" else "image/png"
-        return f"data:{kind};base64,{base64.b64encode(self.content).decode('ascii')}"
+        """The figure as a `data:` address; a chart without photographs is dark where the page is."""
+        kind, content = "image/svg+xml" if self.form == "svg" else "image/png", self.content
+        if self.form == "svg" and b"<image" not in content:
+            content = content.replace(b"</style>", _DARK + b"</style>", 1)
+        return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +112,7 @@ class Page:
         problems: (image, what was wrong) for everything that was left out or failed.
         further: (text, address) of pages to read on, addresses relative to this page.
         cards: The first screen: questions with their answers.
+        explainers: Specs that are shown by their names alone, where no two share one; the spec is the name's title.
     """
 
     title: str
@@ -123,6 +127,7 @@ class Page:
     problems: tuple[tuple[str, str], ...] = ()
     further: tuple[tuple[str, str], ...] = ()
     cards: tuple[ScreenCard, ...] = ()
+    explainers: tuple[str, ...] = ()
 
     def part(self, kind: type[_P]) -> _P:
         """The first part of a kind.

@@ -28,7 +28,7 @@ from assay.report.gallery import Gallery
 from assay.report.page import Page, Part
 from assay.report.summary import MeasureNotes, ScoreStrips, ScoreTable
 from assay.report.table import by_measure, summary_table
-from assay.report.text import breakable, plural
+from assay.report.text import breakable, plain_names, plural
 
 __all__ = ["environment", "render", "write"]
 
@@ -53,6 +53,7 @@ def render(page: Page) -> str:
         .get_template("page.html.j2")
         .render(
             page=page,
+            plain_names=plain_names(page.explainers),
             answers=answers(page.record) if page.record else (),
             colour_bar=data_uri(colour_bar()),
             script=Markup(script),
@@ -93,6 +94,13 @@ def _script() -> str:
     return files("assay.report").joinpath("template", "gallery.js").read_text("utf-8")
 
 
+@jinja2.pass_context
+def _named(context: jinja2.runtime.Context, spec: str) -> Markup:
+    """An explainer by the name that this page has for it, with its spec on demand."""
+    name = dict(context.get("plain_names") or {}).get(spec, spec)
+    return breakable(spec) if name == spec else Markup('<span title="{}">{}</span>').format(spec, breakable(name))
+
+
 def _laid_out(part: Part) -> Any:
     layout = _LAYOUTS.get(type(part))
     return None if layout is None else layout(part)
@@ -108,6 +116,6 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters["breakable"] = breakable
+    found.filters |= {"breakable": breakable, "named": _named}
     found.globals |= {"plural": plural, "laid_out": _laid_out}
     return found

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
-__all__ = ["breakable", "decimals_for", "number", "percent", "plural", "worded"]
+from assay.core.registry import plain_name
+
+__all__ = ["breakable", "decimals_for", "number", "percent", "plain_names", "plural", "worded"]
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -63,6 +66,12 @@ def worded(names: Iterable[str]) -> str:
     """`A, B and C`, of one name at least."""
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def plain_names(specs: Sequence[str]) -> dict[str, str]:
+    """Names without parameters, where no two explainers share one; else the spec."""
+    short = Counter(map(plain_name, specs))
+    return {spec: plain_name(spec) if short[plain_name(spec)] == 1 else spec for spec in specs}
 
 
 def breakable(name: str) -> Markup:

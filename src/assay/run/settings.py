@@ -10,6 +10,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ _HEAD = "# A run of assay. To go on after an interruption: the same command agai
 _SEAL = "# SHA-256 of the lines below: "
 _SEALED = re.compile(f"^{_SEAL}([0-9a-f]*)\n(.*)", re.MULTILINE | re.DOTALL)
 """A file that was cut off between two lines is TOML still, and would be taken for other settings."""
-_LONGEST = 60
+_LONGEST, _BESIDE = 60, 20
+"""Characters of a value that are told, and of those before and after a difference within it."""
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,10 +73,10 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def differences(kept: Mapping[str, Any], asked: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Each setting that is not the same: its name, what was kept, and what is asked, as texts."""
+    """Each setting that is not the same: its name, what was kept, and what is asked, as texts; of long ones what differs."""
     old, new = dict(_flat(kept)), dict(_flat(asked))
     names = [*old, *(name for name in new if name not in old)]
-    return [(name, _told(old.get(name)), _told(new.get(name))) for name in names if not _same(old.get(name), new.get(name))]
+    return [(name, *_told(old.get(name), new.get(name))) for name in names if not _same(old.get(name), new.get(name))]
 
 
 def _digest(text: str) -> str:
@@ -104,8 +106,39 @@ def _same(one: Any, other: Any) -> bool:
     return both_nan or (one == other and isinstance(one, bool) == isinstance(other, bool))
 
 
-def _told(value: Any) -> str:
-    if value is None:
-        return "not set"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
+def _told(old: Any, new: Any) -> tuple[str, str]:
+    """Two values that differ, as texts: of long lists what only one of them has, of long texts what lies around the difference."""
+    texts = _text(old), _text(new)
+    if max(map(len, texts)) <= _LONGEST or not (isinstance(old, list) and isinstance(new, list)):
+        return _around(*texts)
+    shared = [one for one in old if one in new]
+    own = [[one for one in side if one not in shared] for side in (old, new)]
+    if not shared or not any(own):
+        return _around(*texts)
+    first, second = _around(*(", ".join(map(_text, side)) or "nothing" for side in own))
+    return f"{first} besides {len(shared)} in both", f"{second} besides {len(shared)} in both"
+
+
+def _text(value: Any) -> str:
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _around(one: str, other: str) -> tuple[str, str]:
+    """Two texts, cut where they are long, so that each shows what the other has not."""
+    if max(len(one), len(other)) <= _LONGEST:
+        return one, other
+    start = _alike(one, other)
+    end = _alike(one[start:][::-1], other[start:][::-1])
+    left, right = max(start - _BESIDE, 0), max(end - _BESIDE, 0)
+    return _cut(one, left, right), _cut(other, left, right)
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters two texts begin with alike."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _cut(text: str, left: int, right: int) -> str:
+    kept = text[left : len(text) - right]
+    more = right or len(kept) > _LONGEST
+    return f"{'... ' * (left > 0)}{kept[:_LONGEST]}{' ...' * (more > 0)}"

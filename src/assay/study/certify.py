@@ -270,7 +270,8 @@ def _told(study: CertifyStudy, table: pl.DataFrame, apart: float) -> str:
     cosine, overlap = (rows[name].fill_nan(0.0).to_list() for name in ("cosine", "overlap"))
     top, out = (float(np.nan_to_num(rows[name].to_numpy()).mean()) for name in ("top", "out"))
     head = f"{short(study.smoothing)} within L2 distance {study.radii[0]:g}, at {study.confidence:.4g} confidence for each image"
-    return sentence(head, cosine, overlap, (top, out), rows["samples"][0], (apart, top_share(study.smoothing)))
+    copies = rows["samples"][0], rows["needed"].to_list()
+    return sentence(head, cosine, overlap, (top, out), copies, (apart, top_share(study.smoothing)))
 
 
 def _fraction(found: Certificate) -> float:

@@ -100,11 +100,12 @@ class Done:
 
 @dataclass(frozen=True)
 class TerminalTable:
-    """A table of texts for the terminal."""
+    """A table of texts for the terminal, whose first `keys` columns say what a row is."""
 
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    keys: int = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,8 +81,8 @@ class Compare:
                     seed=self.seed,
                     progress=progress,
                 )
-        grids = [score_grid(found.table, found.names), *([map_grid(found.maps)] if found.maps.height else [])]
-        tables = [TerminalTable(f"{one.title} {one.note}", one.headings, one.lines) for one in grids]
+        grids = [(score_grid(found.table, found.names), 2), *([(map_grid(found.maps), 1)] if found.maps.height else [])]
+        tables = [TerminalTable(f"{one.title} {one.note}", one.headings, one.lines, keys) for one, keys in grids]
         asked_apart = [f"{name}: {one} in the first, {other} in the second" for name, one, other in found.settings]
         place = None if self.out is None else ("report", str(found.to_html(self.out)))
         tell(Told(found.sentences, tables, asked_apart, place))

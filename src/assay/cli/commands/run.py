@@ -163,7 +163,7 @@ def tell_compared(first: Folder, second: Folder) -> None:
         if found.identical
         else (
             TerminalTable(
-                "Means less the random map's, where there is one; the difference is second less first, image by image", head, rows
+                "Means less the random map's, where there is one; the difference is second less first, image by image", head, rows, 2
             ),
         )
     )

@@ -186,7 +186,7 @@ def _selected(asked: Asked) -> Selection:
 
 
 def _check_labels(chosen: Selection, model: Classifier, target: list[str] | None) -> None:
-    """Refuse, before any work, labels that cannot be matched with the model's classes for certain, and several where it gives one.
+    """Refuse, before any work, labels that cannot be matched with the model's classes; note what is in doubt.
 
     Raises:
         DataError: See `assay.models.labels.match`.
@@ -206,7 +206,8 @@ def _check_labels(chosen: Selection, model: Classifier, target: list[str] | None
         if target == ["labelled"]:
             raise TargetError("--target labelled needs one label for an image, but these have several; name the finding, --target NAME")
     classes = chosen.dataset.classes
-    first = chosen.dataset.read(chosen.indices[:1]) if classes and all(name.isdecimal() for name in classes) else None
+    first = chosen.dataset.read(chosen.indices[:1]) if classes else None
     if first:
         model.count_classes(first.images.shape[1:])
-        match(classes, model.classes)
+        if doubt := match(classes, model.classes).doubt:
+            model.notes = (*model.notes, doubt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -16,11 +17,13 @@ from torch import Tensor
 from assay.data.base import Batch, Dataset, read
 from assay.data.files.decode import picture
 from assay.data.files.reading import AS_IT_IS, Reading
-from assay.errors import EmptyBatchError, ImageTypeError, ShapeError
+from assay.errors import AssayWarning, EmptyBatchError, ImageTypeError, ShapeError
 
 __all__ = ["as_batch", "class_names"]
 
 _MASK = "mask"
+_CALLER = 4
+"""Calls between a warning and who gave the images."""
 _IMAGES, _LABELS = ("image", "images", "img", "pixel_values", "x"), ("label", "labels", "target", "y")
 
 
@@ -100,6 +103,12 @@ def _read(dataset: Dataset) -> Batch:
     if not len(batch):
         why = f"; {batch.errors[0].name}: {batch.errors[0].message}" if batch.errors else ""
         raise EmptyBatchError(f"no image of {dataset.name} can be read{why}")
+    if batch.errors:
+        first = batch.errors[0]
+        told = (
+            f"left out of {dataset.name}: {len(batch.errors)} of {len(dataset)} images, which cannot be read; {first.name}: {first.message}"
+        )
+        warnings.warn(told, AssayWarning, stacklevel=_CALLER)
     return batch
 
 

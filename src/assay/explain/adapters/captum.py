@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from assay.core.registry import nearest, register_library, stand_in
+from assay.core.registry import register_library, stand_in
 from assay.errors import SpecError
 from assay.explain.adapters.common import (
     Options,
@@ -25,6 +25,7 @@ from assay.explain.adapters.common import (
     network_input,
     one_by_one,
     spec,
+    unknown,
 )
 from assay.explain.base import Explainer
 from assay.explain.superpixels.segments import Segments
@@ -35,7 +36,7 @@ __all__ = ["Captum", "is_captum"]
 _OURS = ("forward_func", "model", "inputs", "target", "additional_forward_args", "return_convergence_delta", "show_progress", "kwargs")
 """Parameters that Captum's methods get from the Classifier, or that a map has no use for."""
 _RANDOM = ("NoiseTunnel", "GradientShap", "LayerGradientShap", "Lime", "KernelShap", "ShapleyValueSampling")
-_NOT = ("Neuron", "LLM", "Remote", "DataLoader", "FeaturePermutation", "LayerFeaturePermutation", "LimeBase", "InternalInfluence")
+_NOT = ("Neuron", "LLM", "Remote", "DataLoader", "FeaturePermutation", "LayerFeaturePermutation", "LimeBase")
 """Beginnings of names of methods that give no map of an image, or one that depends on the other images of the batch."""
 
 
@@ -125,7 +126,7 @@ class Captum(Explainer):
         if isinstance(found, Tensor) and found.ndim == 4 and found.shape[2:] != images.shape[2:]:
             # A layer's: one value per place, over the whole image.
             found = interpolate(found.detach().float().sum(1, keepdim=True), tuple(images.shape[2:]), mode="bilinear", align_corners=False)
-        elif "Layer" in self.method and isinstance(found, Tensor) and found.ndim == 4:
+        elif self._of_layer() and isinstance(found, Tensor) and found.ndim == 4:
             found = found.sum(1, keepdim=True)
         if self.needs:
             model.passes.backward += len(images)
@@ -139,7 +140,7 @@ class Captum(Explainer):
             if inspect.isclass(one := getattr(attr, name)) and hasattr(one, "attribute") and not name.startswith(_NOT)
         ]
         if self.method not in known:
-            raise SpecError(f"captum has no method {self.method} for images{nearest(self.method, known)} (known: {', '.join(known)})")
+            raise unknown("captum", self.method, known, attr, "gives no map of an image's score that depends on this image alone")
         return getattr(attr, self.method)
 
     @staticmethod
@@ -157,6 +158,14 @@ class Captum(Explainer):
         own = {name: value for name, value in self.options if name in self._parameters(self._class().attribute)}
         inner = self._option("attribution_method")
         return (inner._attribute_options() if isinstance(inner, Captum) else {}) | own
+
+    def _of_layer(self) -> bool:
+        """Whether its maps are of a layer's channels, also where it smooths another."""
+        inner = self._option("attribution_method") or getattr(self.made, "attribution_method", None)
+        if isinstance(inner, Captum):
+            return inner._of_layer()
+        made = type(inner) if inner is not None else self._class()
+        return issubclass(made, imported("captum.attr", "captum").LayerAttribution)
 
     def _random(self) -> bool:
         return self.method in _RANDOM

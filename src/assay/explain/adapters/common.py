@@ -35,6 +35,7 @@ __all__ = [
     "network_input",
     "one_by_one",
     "spec",
+    "unknown",
 ]
 
 Options = tuple[tuple[str, Any], ...]
@@ -91,6 +92,13 @@ def check_options(what: str, given: Iterable[str], known: Iterable[str]) -> None
 def spec(library: str, name: str, options: Mapping[str, Any] | Options) -> str:
     """The spec that builds a library's explainer."""
     return f"{library}:{name}({', '.join(f'{key}={value!r}' for key, value in dict(options).items())})"
+
+
+def unknown(library: str, name: str, known: Iterable[str], module: ModuleType, why: str) -> SpecError:
+    """The refusal of a name that is none of `known`; `why` says it of what the library does have by that name."""
+    known = sorted(known)
+    what = f"{library}:{name} {why}" if hasattr(module, name) else f"there is no {library}:{name}{nearest(name, known)}"
+    return SpecError(f"{what} (known: {', '.join(known)})")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from assay.core.files import expanded
 from assay.core.registry import build, stand_in
-from assay.errors import DataError, ImageTypeError, ShapeError, SpecError
+from assay.errors import AssayError, DataError, ImageTypeError, ShapeError, SpecError
 from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
 
@@ -228,7 +228,7 @@ def _read(path: Path, name: str) -> Stack:
             with np.load(path) as arrays:
                 return _chosen(dict(arrays), path, name)
     except (OSError, ValueError, EOFError) as error:
-        if isinstance(error, ShapeError):
+        if isinstance(error, AssayError):
             raise
         raise DataError(f"cannot read the maps of {path}: {error}") from error
     raise DataError(f"cannot read maps from {path}: {_FORMS}")
@@ -249,7 +249,10 @@ def _chosen(arrays: dict[str, Any], path: Path, name: str) -> Stack:
     index = arrays.pop("index", None)
     key = next((key for key in (name, "maps") if key in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
     if key is None:
-        raise DataError(f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; say which are the maps: Given({str(path)!r}, name=...)")
+        raise DataError(
+            f"{path} holds {', '.join(sorted(arrays)) or 'nothing'} and no {name}; the maps are found by their name, as in NAME={path}, "
+            "or as maps"
+        )
     return as_stack(arrays[key][:], f"the maps {key!r} of {path}", None if index is None else index[:])
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from types import FunctionType, SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from assay.core.registry import nearest, register_library, stand_in
+from assay.core.registry import register_library, stand_in
 from assay.errors import ModelError, SpecError
 from assay.explain.adapters.common import (
     Logits,
@@ -22,6 +24,7 @@ from assay.explain.adapters.common import (
     lent,
     one_by_one,
     spec,
+    unknown,
 )
 from assay.explain.base import Explainer
 from assay.explain.features.layers import as_grid, last_layer
@@ -32,7 +35,9 @@ __all__ = ["GradCam", "gradcam_of"]
 _CALL = ("eigen_smooth", "aug_smooth")
 _ATTRIBUTES = ("batch_size",)
 """What the library reads from the object."""
-_RANDOM = ("RandomCAM",)
+_OURS = ("model", "target_layers")
+_RANDOM = ("RandomCAM", "KPCA_CAM")
+"""What draws from NumPy's generator; KPCA_CAM does where its features have more than 200 places."""
 
 
 @stand_in
@@ -45,27 +50,28 @@ class GradCam(Explainer):
         method: The class's name in `pytorch_grad_cam`.
         options: `layer`, a layer's name or several (None for the one that `GradCAM` takes), `eigen_smooth`, `aug_smooth`,
             `batch_size`, and parameters of the method's constructor.
+        made: A class of that name which is not the library's own.
         name: What tables call it; None for its spec.
     """
 
     method: str
     options: Options = ()
+    made: Any = None
     name: str | None = None
     category: ClassVar[str] = "gradcam"
     needs: ClassVar[frozenset[str]] = frozenset({"gradient", "layer"})
     reference: ClassVar[str] = "Gildenblat and contributors: pytorch-grad-cam, 2021, and the method's own paper"
 
     def __post_init__(self) -> None:
-        own = [name for name in inspect.signature(self._class()).parameters if name not in ("model", "target_layers", "reshape_transform")]
-        check_options(f"gradcam:{self.method}", dict(self.options), ["layer", *_CALL, *_ATTRIBUTES, *own])
+        check_options(f"gradcam:{self.method}", dict(self.options), ["layer", *_CALL, *_ATTRIBUTES, *_parameters(self._class())])
 
     def __repr__(self) -> str:
-        return spec("gradcam", self.method, self.options)
+        return spec("gradcam", self.method, self.options) if self.made is None else f"wrap({self.method}, {self.short_name!r})"
 
     @property
     def short_name(self) -> str:
         """What tables call it."""
-        return self.name or repr(self)
+        return self.name or spec("gradcam", self.method, self.options)
 
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`.
@@ -98,9 +104,13 @@ class GradCam(Explainer):
                 raise ModelError(f"gradcam:{self.method}: the layer {', '.join(layers)} of {model.name} does not lie over the image")
             return found
 
-        cam = self._class()(Logits(model).eval(), [layer_of(model, name) for name in layers], reshape_transform=grid, **options)
+        options.setdefault("reshape_transform", grid)
+        cam = _without_bar(self._class())(Logits(model).eval(), [layer_of(model, name) for name in layers], **options)
         for name, value in held.items():
             setattr(cam, name, value)
+        twice = not getattr(cam, "detach", True)
+        # What derives gradients anew has nothing to derive in a network of ReLUs, unless its weights count.
+        model.module.requires_grad_(twice)
 
         def score_of(row: int) -> Any:
             return lambda logits: model.score(logits[None], targets[row : row + 1])[0]
@@ -108,21 +118,39 @@ class GradCam(Explainer):
         found = cam(images.detach().clone().requires_grad_(), [score_of(row) for row in range(len(images))], **call)
         cam.activations_and_grads.release()
         if cam.uses_gradients:
-            model.passes.backward += len(images)
+            times = len(cam.tta_transforms) if call.get("aug_smooth") else 1
+            model.passes.backward += times * (1 + twice) * len(images)
         return as_maps(torch.as_tensor(found), images, f"gradcam:{self.method}")
 
     def _class(self) -> Any:
+        if self.made is not None:
+            return self.made
         module = imported("pytorch_grad_cam", "gradcam")
         base = imported("pytorch_grad_cam.base_cam", "gradcam").BaseCAM
         known = {name: one for name, one in vars(module).items() if inspect.isclass(one) and issubclass(one, base)}
         if known.pop("FullGrad", None) is not None and self.method == "FullGrad":
             raise SpecError("gradcam:FullGrad reads biases that the Classifier folds into others; take FullGrad(), which knows of that")
         if self.method not in known:
-            raise SpecError(f"pytorch-grad-cam has no method {self.method}{nearest(self.method, known)} (known: {', '.join(known)})")
+            raise unknown("gradcam", self.method, known, module, "is none of its methods that weigh a layer's channels")
         return known[self.method]
 
 
-def gradcam_of(obj: Any, name: str | None) -> GradCam | None:
+def _parameters(cls: Any) -> dict[str, inspect.Parameter]:
+    """What a method's constructor takes, but for what the Classifier gives."""
+    return {name: one for name, one in inspect.signature(cls).parameters.items() if name not in _OURS}
+
+
+def _without_bar(cls: Any) -> Any:
+    """The class with no progress bar of its own: the method that draws one is copied, with another `tqdm` among its globals."""
+    weigh = cls.get_cam_weights
+    if "tqdm" not in weigh.__code__.co_names:
+        return cls
+    world = {**weigh.__globals__, "tqdm": SimpleNamespace(tqdm=iter)}
+    quiet = FunctionType(weigh.__code__, world, weigh.__name__, weigh.__defaults__, weigh.__closure__)
+    return type(cls.__name__, (cls,), {"get_cam_weights": quiet})
+
+
+def gradcam_of(obj: Any, name: str | None, options: Mapping[str, Any]) -> GradCam | None:
     """The explainer of a pytorch-grad-cam class or object; None for anything else; never imports the library.
 
     Raises:
@@ -131,10 +159,14 @@ def gradcam_of(obj: Any, name: str | None) -> GradCam | None:
     cls = obj if inspect.isclass(obj) else type(obj)
     if not any(one.__module__ == "pytorch_grad_cam.base_cam" and one.__name__ == "BaseCAM" for one in cls.__mro__):
         return None
+    made = None if cls.__module__.partition(".")[0] == "pytorch_grad_cam" else cls
     if inspect.isclass(obj):
-        return GradCam(cls.__name__, name=name)
+        return GradCam(cls.__name__, tuple(options.items()), made, name)
     layers = tuple(layer_name(layer, obj.model, f"gradcam:{cls.__name__}") for layer in obj.target_layers)
-    return GradCam(cls.__name__, (("layer", layers),), name)
+    held = {key: getattr(obj, key) for key in (*_parameters(cls), *_ATTRIBUTES) if hasattr(obj, key)}
+    usual = {key: one.default for key, one in _parameters(cls).items()}
+    kept = {key: value for key, value in held.items() if value is not usual.get(key) and value != usual.get(key)}
+    return GradCam(cls.__name__, tuple(({"layer": layers} | kept | dict(options)).items()), made, name)
 
 
 def _made(method: str, args: tuple[Any, ...], options: dict[str, Any]) -> GradCam:

@@ -87,9 +87,9 @@ def wrap(obj: Any, name: str | None = None, **options: Any) -> Explainer:
         if composite is None:
             raise SpecError("this zennit attributor has no composite; take assay.Gradient()")
         return Zennit(type(composite).__name__, (), composite, name or type(composite).__name__)
-    cam = gradcam_of(obj, name)
+    cam = gradcam_of(obj, name, options)
     if cam is not None:
-        return type(cam)(cam.method, (*cam.options, *options.items()), name)
+        return cam
     if inspect.isclass(obj) or not callable(obj):
         raise ImageTypeError(
             f"cannot make an explainer of {obj!r}: give a function (model, images, targets) -> maps, a Captum attribution object, "

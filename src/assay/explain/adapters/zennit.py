@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assay.core.registry import nearest, register_library, stand_in
 from assay.errors import SpecError
-from assay.explain.adapters.common import Options, as_maps, by_chunks, check_options, imported, lent, network_input, spec
+from assay.explain.adapters.common import Options, as_maps, by_chunks, check_options, imported, lent, network_input, spec, unknown
 from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
 
@@ -83,7 +83,8 @@ class Zennit(Explainer):
 
     def _known(self) -> str:
         if self.composite not in (known := _composites()):
-            raise SpecError(f"zennit has no composite {self.composite}{nearest(self.composite, known)} (known: {', '.join(known)})")
+            why = "is no composite whose rules a spec can say; make one and give it to assay.wrap"
+            raise unknown("zennit", self.composite, known, imported("zennit.composites", "zennit"), why)
         return self.composite
 
     def _composite(self, model: Classifier, shape: torch.Size) -> Any:

@@ -6,12 +6,12 @@ import dis
 import functools
 import itertools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
 
-__all__ = ["drop_hooks"]
+__all__ = ["drop_hooks", "left_behind"]
 
 _FORWARD = ("_forward_hooks", "_forward_pre_hooks")
 _BACKWARD = ("_backward_hooks", "_backward_pre_hooks")
@@ -20,6 +20,15 @@ _NOTING = frozenset({
     "append", "add", "update", "extend", "insert", "put", "put_nowait", "setdefault", "__setitem__", "write", "print", "log", "info",
     "debug", "warning", "add_scalar",
 })  # fmt: skip
+
+
+def left_behind(net: nn.Module) -> Iterator[Any]:
+    """Hooks of a network that `drop_hooks` takes from a copy of it, so that what they hold on to need not be copied."""
+    for module in net.modules():
+        for name in _BACKWARD:
+            yield from getattr(module, name).values()
+        for name in _FORWARD:
+            yield from (hook for hook in getattr(module, name).values() if _only_looks(hook) and not _is_own(hook, net))
 
 
 def drop_hooks(module: nn.Module, net: nn.Module, rebound: Callable[[Any], Any]) -> None:

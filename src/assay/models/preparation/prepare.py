@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from assay.core.surroundings import undisturbed
 from assay.errors import ModelError
 from assay.models.preparation.fold import flat
-from assay.models.preparation.hooks import drop_hooks
+from assay.models.preparation.hooks import drop_hooks, left_behind
 
 __all__ = ["Foreign", "converted", "frozen_copy", "unwrapped", "weights_hash"]
 
@@ -54,7 +54,7 @@ def frozen_copy(net: nn.Module) -> nn.Module:
         raise ModelError(
             f"{name} has no weights in {', '.join(empty[:3])} (meta device): load them first, as by load_state_dict(assign=True)"
         )
-    memo: dict[int, Any] = {}
+    memo: dict[int, Any] = {id(hook): hook for hook in left_behind(net)}
     for module in net.modules():
         for value in vars(module).values():
             # Python refuses to copy tensors that a graph produced (weight norm leaves such behind).

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +96,8 @@ def hugging_face(place: str) -> tuple[nn.Module, dict[str, Any]]:
     """
     transformers = _transformers(place)
     try:
-        net = transformers.AutoModelForImageClassification.from_pretrained(place, local_files_only=_is_here(place))
+        with _without_bar(transformers) if is_hugging_face(place) else nullcontext():
+            net = transformers.AutoModelForImageClassification.from_pretrained(place, local_files_only=_is_here(place))
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise WeightsError(f"transformers has no image classifier {place}: {reason}") from error
@@ -118,6 +121,19 @@ def own_preparation(place: str) -> dict[str, Any]:
     found = of_processor(processor)
     known: dict[str, Any] = {"reading": found.reading}
     return known | ({} if found.mean is None else {"mean": found.mean, "std": found.std})
+
+
+@contextmanager
+def _without_bar(transformers: Any) -> Iterator[None]:
+    """No progress bar of transformers, which a file at hand is not worth."""
+    told = transformers.utils.logging
+    shown = told.is_progress_bar_enabled()
+    told.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            told.enable_progress_bar()
 
 
 def _is_here(place: str) -> bool:

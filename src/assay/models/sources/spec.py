@@ -37,6 +37,8 @@ _WHOLE: tuple[tuple[Callable[[str], bool], Callable[[str], nn.Module]], ...] = (
 )
 """What tells a file that holds a network whole, and what reads it."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+_ENDINGS = (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".onnx", ".tar")
+"""What only files of networks or weights end in."""
 _WAYS = {
     "weights": "a file (--weights FILE)",
     "pretrained": "the published ones (--pretrained)",
@@ -268,6 +270,10 @@ def _check_known(spec: str) -> None:
     """What is neither shipped nor looks like a path is a mistyped name of some kind, as is what begins like an address."""
     if (not _SCHEME.match(spec) and checkpoint.looks_like_path(spec)) or spec in checkpoint.shipped():
         return
+    if not _SCHEME.match(spec) and Path(spec).suffix in _ENDINGS:
+        raise SpecError(
+            f"there is no file {spec}; give the path of a network or a checkpoint, or one of timm:NAME, torchvision:NAME, hf:NAME"
+        )
     known = [*checkpoint.shipped(), *registered(Architecture), *(f"{zoo}:" for zoo in ZOOS), "python:"]
     raise SpecError(
         f"unknown model {spec!r}{nearest(spec.partition('(')[0], known)}; a model is timm:NAME, torchvision:NAME, python:module:factory, "

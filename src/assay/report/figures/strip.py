@@ -128,7 +128,8 @@ def _stand(axis: Axis, name: str, ends: Ends, trusted: bool) -> StripMark:
         return StripMark(name, None, None, axis.place(0.0), None, "none", "not known", "n/a")
     mean, low, high = (axis.place(min(max(one, axis.low), axis.high)) if math.isfinite(one) else None for one in ends)
     interval = None if low is None or high is None else (low, high)
-    told = number(ends[0], 2)
+    beyond = " →" if ends[0] > axis.high else " ←" if ends[0] < axis.low else ""
+    told = number(ends[0], 2) + beyond
     words = f"{words}, {told}" + ("" if interval is None else f" ({number(ends[1], 2)} to {number(ends[2], 2)})")
     return StripMark(name, mean, interval, axis.place(0.0), None, cue, words, told)
 

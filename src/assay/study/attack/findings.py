@@ -67,14 +67,14 @@ def attack_grid(summary: pl.DataFrame) -> TerminalTable:
     rows = (
         (
             row["explainer"],
-            *(f"{row[kind]:.3f}\n{row[f'{kind}_low']:.3f}-{row[f'{kind}_high']:.3f}" for kind in ("left_after_noise", "left")),
+            *(f"{row[kind]:.3f} ({row[f'{kind}_low']:.3f} to {row[f'{kind}_high']:.3f})" for kind in ("left_after_noise", "left")),
             "yes" if row["fragile"] else "no",
             f"{row['kept']:.1%}",
         )
         for row in summary.iter_rows(named=True)
     )
     head = ("explainer", "after noise", "after the attack", "fragile", "prediction kept")
-    return TerminalTable("what is left of the maps: mean and 95 % interval", head, tuple(rows))
+    return TerminalTable("what is left of the maps: means", head, tuple(rows))
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def attack_page(by: Attacking, asked: Asked, done: Done, summary: pl.DataFrame, 
         title="Can these explanations be bent while the prediction stays?",
         kind="attack on explanations",
         facts={
-            "Model": f"{asked.name}, its {model.output.replace('_', ' ')}, in {model.precision} on {model.device.type}",
+            "Model": asked.name,
             "Images": str(done.answers["data"].get("name")),
             "Attacked": plural(done.tally.sound, "image"),
             "Attack": f"{short(attack)}, {attack.ball_words}",
@@ -123,10 +123,13 @@ def attack_page(by: Attacking, asked: Asked, done: Done, summary: pl.DataFrame, 
             "attack": repr(attack),
             "for explainers without derivatives": repr(by.otherwise),
             "compared by": repr(by.compare),
+            "explained": f"the {model.output.replace('_', ' ')} of {asked.targets.words}",
+            "precision": f"{model.precision} on {model.device.type}",
             "seed": str(asked.seed),
         },
         record=done.answers,
         problems=tuple(done.tally.problems),
+        explainers=tuple(summary["explainer"].unique(maintain_order=True)),
     )
 
 

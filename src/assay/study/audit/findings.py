@@ -142,7 +142,7 @@ def audit_page(plan: AuditPlan, asked: Asked, done: Done, found: Judged) -> Page
         title="Which explanations of this model can be trusted?",
         kind="audit of explanations",
         facts={
-            "Model": f"{asked.name}, its {_output(model)}, in {model.precision} on {model.device.type}",
+            "Model": asked.name,
             "Images": str(done.answers["data"].get("name")),
             "Scored": _scored(found.summary),
         },
@@ -152,6 +152,7 @@ def audit_page(plan: AuditPlan, asked: Asked, done: Done, found: Judged) -> Page
         settings={**_settings(plan, asked, counted), **(asked.facts or _accuracy(counted, found.labels, model.head, asked.several))},
         record=done.answers,
         problems=_listed(counted),
+        explainers=tuple(explainers),
         rules=VERDICT_RULES,
         cards=screen(found.summary, found.notes, found.answers, counted, found.labels, found.model, found.alike),
     )
@@ -226,7 +227,7 @@ def _settings(plan: AuditPlan, asked: Asked, counted: Tally) -> dict[str, str]:
     return {
         "images": f"{counted.read}{lost}",
         "explained": f"the {_output(model)} of {asked.targets.words}",
-        "precision": model.precision,
+        "precision": f"{model.precision} on {model.device.type}",
         **({"what to know of the network": " ".join(model.findings)} if model.findings else {}),
         "seed": str(asked.seed),
         "explainers": "; ".join(map(short, plan.everyone)),
@@ -251,9 +252,11 @@ def _accuracy(counted: Tally, labels: Labels, head: str, several: bool) -> dict[
     if not counted.pairs or head == "scalar":
         return {}
     share, known = labels.accuracy(counted.pairs)
+    doubt = {"labels": labels.doubt} if labels.doubt else {}
     if not known:
-        return {"accuracy": "unknown: the labels' classes are not the model's"}
-    return {"accuracy": f"{share:.1%} of {known} labelled images" + ", the label being the strongest finding" * (head == "sigmoid")}
+        return {"accuracy": "unknown: the labels' classes are not the model's", **doubt}
+    told = f"{share:.1%} of {known} labelled images" + ", the label being the strongest finding" * (head == "sigmoid")
+    return {"accuracy": told, **doubt}
 
 
 def _listed(counted: Tally) -> tuple[tuple[str, str], ...]:

@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from assay.core.registry import plain_name
 from assay.models.labels import Labels
 from assay.report.page import ScreenCard, Sentence
 from assay.report.summary import MeasureNote
-from assay.report.text import number, plural, worded
+from assay.report.text import number, plain_names, plural, worded
 from assay.study.audit.answers import Answers
 from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.verdict import AGREEING, FAILING, PASSING, least_alike
 from assay.study.tally import Tally
 
-__all__ = ["plain_names", "screen"]
+__all__ = ["screen"]
 
 _USE, _MODEL, _UNKNOWN = (
     "Which explanation can I use here?",
@@ -56,12 +55,6 @@ def screen(
         _looks(summary, notes, answers, tally, labels, model, names),
         _unknown(summary, notes, answers, tally, names, alike),
     )
-
-
-def plain_names(specs: Sequence[str]) -> dict[str, str]:
-    """Names without parameters, where no two explainers share one; the spec is shown on demand."""
-    short = Counter(map(plain_name, specs))
-    return {spec: plain_name(spec) if short[plain_name(spec)] == 1 else spec for spec in specs}
 
 
 def _use(answers: Answers, names: Mapping[str, str]) -> ScreenCard:
@@ -112,9 +105,9 @@ def _looks(
 ) -> ScreenCard:
     bad = [one.text for one in model if one.tone == "bad"]
     share, known = labels.accuracy(tally.pairs) if tally.pairs else (0.0, 0)
+    lines = [*bad[1:], *_failures(tally, labels), *_places(summary, notes, answers, names)]
     if bad:
-        return ScreenCard(_MODEL, "bad", bad[0], tuple(bad[1:]))
-    lines = [*_failures(tally, labels), *_places(summary, notes, answers, names)]
+        return ScreenCard(_MODEL, "bad", bad[0], tuple(lines))
     images, whole, findings, right = tally.findings
     if images:
         text = f"It is right in all findings on {whole} of {plural(images, 'labelled image')}, and in {right} of {findings} findings"
@@ -159,9 +152,9 @@ def _places(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: An
     found = []
     for measure in known:
         rows = summary.filter((pl.col("measure") == measure) & pl.col("explainer").is_in(answers.trusted)).drop_nans("mean")
-        for row in rows.iter_rows(named=True):
-            text = f"By {names[row['explainer']]} its maps meet the known evidence: {measure} {number(row['mean'], 2)}"
-            found.append(f"{text}, a random map {number(row['floor'], 2)}")
+        if rows.height:
+            means = [f"{names[spec]} {number(mean, 2)}" for spec, mean in rows.select("explainer", "mean").rows()]
+            found.append(f"{notes[measure].meaning} {', '.join(means)}; a random map {number(rows['floor'][0], 2)} (by {measure})")
     return found
 
 

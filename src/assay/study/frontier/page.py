@@ -102,20 +102,20 @@ def _points(frontier: FrontierTables, robustness: str, notion: str) -> tuple[Poi
 
 
 def _widths(frontier: FrontierTables) -> TextTable:
-    """A line for each width, a column for each quantity."""
+    """A line for each quantity, a column for each width."""
     quantities = frontier.trends["quantity"].to_list()
     parts = {name: frontier.rows_of(name).to_dicts() for name in quantities}
-    arrows = {name: "↑" if rows[0]["higher_is_better"] else "↓" for name, rows in parts.items()}
     lines = tuple(
-        (head["kernel"], *(_mean(parts[name][place]) + _SIGNS[parts[name][place]["outcome"]] for name in quantities))
-        for place, head in enumerate(parts[quantities[0]])
+        (f"{name} {'↑' if rows[0]['higher_is_better'] else '↓'}", *(_mean(row) + _SIGNS[row["outcome"]] for row in rows))
+        for name, rows in parts.items()
     )
+    kernels = [row["kernel"] for row in parts[quantities[0]]]
     return TextTable(
         f"{frontier.explainer}, width by width.",
         "Means with 95 % intervals; ↑ higher is better, ↓ lower. Against width 0: + gains, = free, − costs, ? undecided.",
-        ("kernel", *(f"{name} {arrows[name]}" for name in quantities)),
+        ("quantity", *("not smoothed" if kernel == "none" else kernel for kernel in kernels)),
         lines,
-        (False, *(True for _ in quantities)),
+        (False, *(True for _ in kernels)),
     )
 
 

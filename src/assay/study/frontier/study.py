@@ -229,7 +229,7 @@ def _grid(found: Frontier) -> TerminalTable:
         own = [row for row in rows if row["quantity"] == name]
         lines.append((f"{name} {'↑' if own[0]['higher_is_better'] else '↓'}", *map(_cell, own)))
     return TerminalTable(
-        f"{found.explainer}: mean and 95 % interval; against width 0: + gains, = free, - costs, ? undecided",
+        f"{found.explainer}: means; against width 0: + gains, = free, - costs, ? undecided",
         ("", *(f"{width:g}" for width in dict.fromkeys(row["width"] for row in rows))),
         tuple(lines),
     )
@@ -238,5 +238,5 @@ def _grid(found: Frontier) -> TerminalTable:
 def _cell(row: Mapping[str, Any]) -> str:
     if math.isnan(row["mean"]):
         return "n/a"
-    ends = "" if math.isnan(row["low"]) else f"\n{number(row['low'], 2)}-{number(row['high'], 2)}"
-    return f"{row['mean']:.3f}{_SIGNS[row['outcome']]}{ends}"
+    ends = "" if math.isnan(row["low"]) else f" ({number(row['low'])} to {number(row['high'])})"
+    return f"{number(row['mean'])}{_SIGNS[row['outcome']]}{ends}"

@@ -30,7 +30,7 @@ from assay.study.asked import Asked
 from assay.study.audit.answers import SMALLEST
 from assay.study.audit.looks import model_looks, model_sentences
 from assay.study.audit.nulls import NULL_STEPS
-from assay.study.audit.questions.claims import claimed
+from assay.study.audit.questions.claims import questioned
 from assay.study.audit.questions.held import HeldScores, Rated
 from assay.study.audit.scores import block_scores
 from assay.study.audit.study import AuditStudy
@@ -304,7 +304,7 @@ def _trusted(one: SeatScores, held: HeldScores, panel: Sequence[str], columns: S
     """Whom an audit of these candidates by these measures trusts: the claims that `assay.study.audit.answers.answer` makes."""
     if not one.sound[images]:
         return ()
-    return claimed(held, {at: one.measures[at] for at in columns}, dict.fromkeys(panel, True), SMALLEST).trusted
+    return questioned(held, {at: one.measures[at] for at in columns}, dict.fromkeys(panel, True), SMALLEST).trusted
 
 
 def lines(cases: Sequence[ExamCase]) -> list[ExamLine]:

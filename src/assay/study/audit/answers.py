@@ -14,7 +14,7 @@ from assay.stats.intervals import LEVEL, Interval, ratio
 from assay.stats.shape import even_rows
 from assay.stats.tests import holm, not_worse
 from assay.study.audit.nulls import ELSEWHERE, OWN, POSITIVE_NAME, TRUTH
-from assay.study.audit.questions.claims import Claims, Test, claimed
+from assay.study.audit.questions.claims import Claims, Test, questioned
 from assay.study.audit.questions.held import QUESTIONS, WAYS, HeldScores, Rated
 from assay.study.audit.questions.strength import Strength
 
@@ -134,7 +134,7 @@ def answer(
     if not images or not measures or not contestants:
         return Answers(pl.DataFrame(schema=_SCHEMA))
     scores = HeldScores.of_measures(values, items, measures)
-    made = claimed(scores, dict(enumerate(measures)), contestants, smallest)
+    made = questioned(scores, dict(enumerate(measures)), contestants, smallest)
     told, many = made.told, len(made.together) or len(contestants)
     columns = [at for at, one in enumerate(measures) if one.name in told.alive]
     stands = {(name, measures[at].name): _standing(scores, name, at) for name in contestants for at in columns}

@@ -11,7 +11,7 @@ from assay.stats.tests import Above, holm, images_needed, stepped
 from assay.study.audit.questions.held import QUESTIONS, WAYS, Hardest, HeldScores, Rated
 from assay.study.audit.questions.strength import Strength, strength
 
-__all__ = ["Claims", "Test", "claimed"]
+__all__ = ["Claims", "Test", "questioned"]
 
 _FEW = 12
 """With fewer images nothing is said to fail, unless there is no difference at all."""
@@ -104,7 +104,7 @@ class Claims:
     trusted: tuple[str, ...]
 
 
-def claimed(scores: HeldScores, measures: Mapping[int, Rated], contestants: Mapping[str, bool], smallest: float) -> Claims:
+def questioned(scores: HeldScores, measures: Mapping[int, Rated], contestants: Mapping[str, bool], smallest: float) -> Claims:
     """Ask every question of every explainer by every measure.
 
     That an explainer is trusted is one claim: it passes every question, the first three by every measure. It is as weak as its weakest

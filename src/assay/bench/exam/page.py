@@ -87,7 +87,7 @@ def _swept(swept: Sequence[ExamLine]) -> list[str]:
     text = f"By every set of measures that the command accepts ({sets}; those with known truth where it is known). Beyond the goal is more"
     text += f" than {_WRONG:.0%} wrongly trusted, or a bound above {_BOUND:.0%}:"
     few = sum(share(0, one.wrong_of).high > _BOUND for one in swept)
-    note = f"{plural(few, 'set')}, images counted apart, cannot reach the bound: of so few cases even none comes to more than that."
+    note = f"{plural(few, 'set')}, images counted apart, cannot reach the bound: of so few cases, none wrongly trusted has a higher one."
     return [text, pipe_table(*every_subset(swept)), *([note] if few else [])]
 
 

@@ -75,7 +75,7 @@ def is_faithful(similarity: str) -> pl.Expr:
 def images_by(rows: pl.DataFrame, columns: Sequence[str]) -> np.ndarray:
     """(images, columns) of one network's values of the named explainers; images that all of them have."""
     wide = rows.filter(pl.col("explainer").is_in(list(columns))).pivot(on="explainer", index="image", values="value")
-    if not set(columns) <= set(wide.columns):
+    if not columns or not set(columns) <= set(wide.columns):
         return np.empty((0, len(columns)))
     found: np.ndarray = wide.select(columns).drop_nulls().to_numpy()
     return found

@@ -159,7 +159,8 @@ def test_the_bits_are_those_of_squares64():
     key = noise.derive(11, "test") | 1
     starts = noise.mix(noise.mix(index) + sample)
     expected = [[squares64((start + i) & mask, key) for i in range(4)] for start in starts.tolist()]
-    assert [[bits & mask for bits in row] for row in noise._bits(11, "test", index, sample, 4).tolist()] == expected
+    found = torch.cat([bits.clone() for _, _, bits in noise._runs(11, "test", index, sample, 4)]).tolist()
+    assert [[bits & mask for bits in row] for row in found] == expected
 
 
 @pytest.mark.parametrize("kernel", [Gaussian(0.5), Uniform(0.5)])

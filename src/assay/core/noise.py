@@ -16,9 +16,11 @@ from torch import Tensor
 
 __all__ = ["derive", "laplace", "mix", "normal", "uniform"]
 
-_MASK = (1 << 64) - 1
+_MASK, _LOW = (1 << 64) - 1, (1 << 32) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+_PIECE = 1 << 17
+"""64-bit numbers that a CPU works on at once."""
 
 
 def derive(seed: int, stream: str) -> int:
@@ -39,9 +41,10 @@ def uniform(seed: int, stream: str, index: Tensor, sample: Tensor, shape: tuple[
     Returns:
         (P, *shape) float32 on the device of `index`.
     """
-    out = torch.empty(index.shape[0], math.prod(shape), device=index.device)
-    for rows in _blocks(index, out.shape[1]):
-        out[rows] = _unit(_bits(seed, stream, index[rows], sample[rows], out.shape[1]) >> 32)
+    count = math.prod(shape)
+    out = torch.empty(index.shape[0], count, device=index.device)
+    for rows, run, bits in _runs(seed, stream, index, sample, count, whole=False):
+        _unit(bits >> 41, out[rows, run])
     return out.view(-1, *shape)
 
 
@@ -49,14 +52,14 @@ def normal(seed: int, stream: str, index: Tensor, sample: Tensor, shape: tuple[i
     """Standard normal numbers (Box-Muller), one block of `shape` for each pair of image and sample; see `uniform`."""
     count = math.prod(shape)
     half = (count + 1) // 2
-    out = torch.empty(index.shape[0], 2 * half, device=index.device)
-    for rows in _blocks(index, half):
-        bits = _bits(seed, stream, index[rows], sample[rows], half)
-        radius = _unit(bits >> 32).log_().mul_(-2.0).sqrt_()
-        angle = _unit(bits).mul_(2.0 * math.pi)
-        out[rows, :half] = angle.cos().mul_(radius)
-        out[rows, half:] = angle.sin_().mul_(radius)
-    return out[:, :count].reshape(-1, *shape)
+    out = torch.empty(index.shape[0], 2, half, device=index.device)
+    for rows, run, bits in _runs(seed, stream, index, sample, half):
+        cosine, sine = out[rows, 0, run], out[rows, 1, run]
+        radius = _unit(bits >> 41, torch.empty(bits.shape, device=bits.device)).log_().mul_(-2.0).sqrt_()
+        angle = _unit(bits.bitwise_right_shift_(9), torch.empty_like(radius)).mul_(2.0 * math.pi)
+        torch.mul(angle.cos(), radius, out=cosine)
+        torch.mul(angle.sin_(), radius, out=sine)
+    return out.flatten(1)[:, :count].reshape(-1, *shape)
 
 
 def laplace(seed: int, stream: str, index: Tensor, sample: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -73,39 +76,47 @@ def mix(x: Tensor) -> Tensor:
     return x ^ _shift(x, 31)
 
 
-def _blocks(index: Tensor, count: int) -> Iterator[slice]:
-    """Runs of rows whose intermediate numbers fit a CPU's cache; on other devices one run."""
-    rows = index.shape[0]
-    step = max(1, (1 << 17) // max(count, 1)) if index.device.type == "cpu" else max(rows, 1)
-    return (slice(start, start + step) for start in range(0, rows, step))
+def _runs(seed: int, stream: str, index: Tensor, sample: Tensor, count: int, whole: bool = True) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Random bits (rows, run) int64 of (P, count) piece by piece: one key per seed and stream, one run of counters per image and sample.
 
-
-def _unit(bits: Tensor) -> Tensor:
-    """The low 32 bits of each number as float32 in (0, 1): 23 bits and half a step, which float32 holds exactly."""
-    return ((bits >> 9) & 0x7FFFFF).to(torch.float32).add_(0.5).mul_(2.0**-23)
-
-
-def _bits(seed: int, stream: str, index: Tensor, sample: Tensor, count: int) -> Tensor:
-    """(P, count) int64 of random bits: one key per seed and stream, one run of counters per image and sample."""
+    A piece fits a CPU's cache with all that is made on its way, and lies where the one before it lay; on other devices there is one.
+    Where not `whole`, the upper 32 bits alone are finished, which the last of the rounds does not change.
+    """
     key = _signed(derive(seed, stream) | 1)
-    start = mix(mix(index.to(torch.int64)) + sample.to(torch.int64))
-    counter = start[:, None] + torch.arange(count, device=index.device)
-    x = counter.mul_(key)
-    y = x.clone()
-    z = y + key
-    x.mul_(x).add_(y)
-    _rotate(x).mul_(x).add_(z)
-    _rotate(x).mul_(x).add_(y)
-    _rotate(x).mul_(x).add_(z)
-    last = x.clone()
-    _rotate(x).mul_(x).add_(y)
-    return last.bitwise_xor_(_shift(x, 32))
+    start, total = mix(mix(index.to(torch.int64)) + sample.to(torch.int64))[:, None], len(index) * count
+    most = min(_PIECE, total) if index.device.type == "cpu" else total
+    down, across = max(1, most // max(count, 1)), min(most, count)
+    room, numbers = torch.empty(4, most, dtype=torch.int64, device=index.device), torch.arange(count, device=index.device)
+    for row in range(0, len(index), down):
+        for first in range(0, count, across):
+            rows, run = slice(row, min(row + down, len(index))), slice(first, min(first + across, count))
+            size = (rows.stop - rows.start, run.stop - run.start)
+            yield rows, run, _squares(start[rows], numbers[run], key, room[:, : size[0] * size[1]].view(4, *size), whole)
 
 
-def _rotate(x: Tensor) -> Tensor:
-    """Swap the halves of each 64-bit number in place."""
-    high = _shift(x, 32)
-    return x.bitwise_left_shift_(32).bitwise_or_(high)
+def _squares(start: Tensor, numbers: Tensor, key: int, room: Tensor, whole: bool) -> Tensor:
+    """Squares64 of the counters `start + numbers`, all of it in `room`."""
+    x, y, z, swap = room
+    torch.add(start, numbers, out=y).mul_(key)
+    torch.add(y, key, out=z)
+    torch.mul(y, y, out=x).add_(y)
+    for addend in (z, y, z):
+        _swap(x, x, swap).mul_(x).add_(addend)
+    if whole:
+        last = _swap(x, z, swap)
+        x.bitwise_xor_(last.mul_(last).add_(y).bitwise_right_shift_(32).bitwise_and_(_LOW))
+    return x
+
+
+def _swap(x: Tensor, out: Tensor, room: Tensor) -> Tensor:
+    """Each 64-bit number with its halves swapped."""
+    torch.bitwise_left_shift(x, 32, out=room)
+    return torch.bitwise_right_shift(x, 32, out=out).bitwise_and_(_LOW).bitwise_or_(room)
+
+
+def _unit(bits: Tensor, out: Tensor) -> Tensor:
+    """The low 23 bits of each number, which are changed, as float32 in (0, 1): these and half a step, which float32 holds exactly."""
+    return out.copy_(bits.bitwise_and_(0x7FFFFF)).add_(0.5).mul_(2.0**-23)
 
 
 def _shift(x: Tensor, by: int) -> Tensor:

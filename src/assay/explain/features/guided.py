@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from assay.core.registry import register
 from assay.errors import ModelError
-from assay.explain.features.layers import uncompiled
+from assay.explain.features.layers import called
 from assay.explain.gradient import Gradient, GradientExplainer
 from assay.models.classifier import Classifier
 
@@ -43,7 +43,7 @@ class GuidedBackprop(GradientExplainer):
         """
         model.count_classes(images.shape[1:])  # What is tried once on new images is no part of this.
         guide = _Guide()
-        with uncompiled(model), guide:
+        with called(model), guide:
             maps = Gradient().attribute(model, images, targets, index, seed)
         if not guide.relus:
             raise ModelError(f"{model.name} has no ReLU, where GuidedBackprop is the gradient; take Gradient()")
@@ -56,15 +56,15 @@ class _Positive(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
         """The ReLU; NaN stays."""
-        ctx.save_for_backward(values > 0)
-        passed: Tensor = values.clamp_min(0.0)
+        passed = torch.relu(values)
+        ctx.save_for_backward(passed)
         return passed
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Tensor:
         """The positive part of the gradient, where the value was positive."""
         (passed,) = ctx.saved_tensors
-        kept: Tensor = slopes[0].clamp_min(0.0) * passed
+        kept: Tensor = torch.ops.aten.threshold_backward(slopes[0].clamp_min(0.0), passed, 0.0)
         return kept
 
 

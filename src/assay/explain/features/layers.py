@@ -18,7 +18,7 @@ from assay.errors import ModelError
 from assay.explain.features.layout import PATCHES, STILL, Layout, could_lie
 from assay.models.classifier import Classifier
 
-__all__ = ["Layout", "as_grid", "check_layer", "last_layer", "layout_of", "lies_over", "uncompiled", "watched"]
+__all__ = ["Layout", "as_grid", "called", "check_layer", "last_layer", "layout_of", "lies_over", "uncompiled", "watched"]
 
 _ROUGH = 0.5
 """Largest skew of a feature map told by its shape: convolutions without padding change the proportions of small oblong images."""
@@ -66,13 +66,24 @@ def uncompiled(model: Classifier) -> Iterator[None]:
     Raises:
         ModelError: Part of it is TorchScript, which hides them for good.
     """
+    with model.plain(), called(model):
+        yield
+
+
+@contextmanager
+def called(model: Classifier) -> Iterator[None]:
+    """Run the network itself, folded or not, and not a compiled one, which hides the functions that it calls; other threads wait.
+
+    Raises:
+        ModelError: Part of it is TorchScript, which hides them for good.
+    """
     hidden = [name for name, layer in model.module.named_modules() if isinstance(layer, torch.jit.ScriptModule)]
     if hidden:
         raise ModelError(
             f"the layers of {model.name} cannot be looked at, since {hidden[0] or 'it'} is TorchScript; give the network that it was made "
             "of, or explain it by Gradient or KernelShap, which look at no layer"
         )
-    with model.plain():
+    with model.alone:
         usual = model._run
         model._run = model.module
         try:

@@ -8,16 +8,17 @@ import torch
 
 import assay
 from assay.bench.document import put
-from assay.bench.exam.exam import COUNTS, SUBSETS, SeatScores, judge, lines
+from assay.bench.exam.exam import COUNTS, EVERY_SUBSET, EXAM_MEASURES, SUBSETS, ExamLine, SeatScores, judge, lines, sweep
 from assay.bench.exam.maps import CELLS, Call, blind, flawed, foreign, worth
 from assay.bench.exam.networks import Cells, Colours, Linear, cell_values, coloured, exact_pixel_values, textures
-from assay.bench.exam.page import EXAM_MARKS, exam_markdown
+from assay.bench.exam.page import EXAM_MARKS, every_subset, exam_markdown
 from assay.bench.exam.pairs import PAIRS
 from assay.errors import DataError
 from assay.explain.superpixels.segments import Grid
 from assay.explain.superpixels.surrogate import KernelShap
 from assay.stats.intervals import share
-from assay.study.audit.nulls import CONTROL_NAMES, POSITIVE_NAME
+from assay.study.audit.answers import answer
+from assay.study.audit.nulls import CONTROL_NAMES, KINDS, LAST, OWN, POSITIVE_NAME, TRUTH
 from assay.study.audit.questions.held import Rated
 
 
@@ -111,6 +112,79 @@ def test_what_is_trusted_is_counted_by_kind_and_halves_share_no_case():
     assert (line.wrong, line.wrong_of, line.right, line.right_of) == (share(1, 16), 16, share(3, 4), 4)
 
 
+def drawn(seed, truth=True):
+    """A seat of candidates of all strengths by all measures, so that every rule decides some of the verdicts."""
+    generator, columns, items = np.random.default_rng(seed), [], []
+    measures = [one for one in EXAM_MEASURES if truth or "truth" not in one.needs]
+    strong = generator.uniform(0.5, 2.5, len(measures))
+    names = [f"candidate {at}" for at in range(9)]
+    for name in [*names, *CONTROL_NAMES, POSITIVE_NAME, *([TRUTH] if truth else [])]:
+        good = 1.0 if name in (POSITIVE_NAME, TRUTH) else 0.1 if name in CONTROL_NAMES else generator.uniform(0.5, 3)
+        for kind in KINDS:
+            items.append((name, kind))
+            own = good * strong if kind == OWN else generator.choice([0.0, good], p=[0.98, 0.02]) * strong
+            columns.append(own + generator.normal(size=(64, len(measures))) + (np.nan if kind == LAST else 0))
+    values = np.stack(columns, 1) * [1 if one.higher_is_better else -1 for one in measures]
+    rated = tuple(Rated(type(one).__name__, one.higher_is_better, one.category, "truth" in one.needs) for one in measures)
+    return SeatScores(
+        "pair", seed, values, tuple(items), rated, {name: at < 5 for at, name in enumerate(names)}, dict.fromkeys(COUNTS, True)
+    )
+
+
+def panels(seat):
+    """Candidates that are audited together, each half's own."""
+    found = {}
+    for case in judge([seat]):
+        found.setdefault(case.set_aside, {})[case.candidate] = True
+    return list(found.values())
+
+
+def test_every_set_of_measures_is_judged_as_an_audit_by_it_is():
+    seats = [drawn(0), drawn(1, truth=False)]
+    found = {(one.subset, one.images): one for one in sweep(seats)}
+    chosen = [EVERY_SUBSET[at] for at in np.random.default_rng(1).choice(len(EVERY_SUBSET), 6, replace=False)]
+    own, some = [panels(one) for one in seats], 0
+    for names in [*chosen, ("Deletion",), ("Deletion", "SingleDeletion")]:
+        for images in COUNTS:
+            counts = {False: [0, 0], True: [0, 0]}
+            for one, halves in zip(seats, own, strict=True):
+                columns = [at for at, rated in enumerate(one.measures) if rated.name in names]
+                for panel in halves if len(columns) == len(names) else ():
+                    told = answer(one.values[:images, :, columns], one.items, [one.measures[at] for at in columns], panel)
+                    for name in panel:
+                        counts[one.right[name]][0] += name in told.trusted
+                        counts[one.right[name]][1] += 1
+            line = found[", ".join(names), images]
+            assert (line.wrong, line.wrong_of) == (share(*counts[False]), counts[False][1])
+            assert (line.right, line.right_of) == (share(*counts[True]), counts[True][1])
+            some += counts[False][0] + counts[True][0]
+    assert some > 5
+
+
+def test_sets_with_known_truth_are_judged_where_it_is_known_and_halves_add_up():
+    seats = [drawn(0, truth=False), drawn(1)]
+    found = {one.subset: one for one in sweep(seats) if one.images == 64}
+    assert len(found) == len(EVERY_SUBSET) == 2**9 - 1
+    assert found["Deletion"].wrong_of == 8
+    assert found["Deletion, MaskIoU"].wrong_of == 4
+    parts = [{one.subset: one for one in sweep(seats, aside=half) if one.images == 64} for half in (False, True)]
+    assert sum(part["Deletion"].right_of for part in parts) == found["Deletion"].right_of == 10
+
+
+def test_the_worst_set_and_those_beyond_the_goal_are_told():
+    def line(subset, wrong, of=100, images=64):
+        return ExamLine(subset, tuple(subset.split(", ")), images, share(wrong, of), of, share(3, 4), 4)
+
+    swept = [line("Deletion", 0), line("Insertion", 3), line("Deletion, Insertion", 1), line("MaskIoU", 0, 40), line("PointingGame", 0, 40)]
+    _, rows = every_subset(swept)
+    assert rows == [
+        ("of faithfulness alone", "64", "3", "100", "3.0% (at most 8.5%)", "Insertion", "2", "0 (80%)"),
+        ("with known truth", "64", "2", "40", "0.0% (at most 8.8%)", "each", "2", "0 (80%)"),
+    ]
+    text = exam_markdown(judge([drawn(0)]), swept, "all cases, seed 0", {})
+    assert "2 sets, images counted apart, cannot reach the bound" in text
+
+
 def test_nothing_is_trusted_of_an_unsound_model(tmp_path):
     found = made({"right": True}, {"right"})
     kept = SeatScores("pair", 1, found.values, found.items, found.measures, found.right, {32: False, 64: True})
@@ -132,16 +206,18 @@ def test_the_exam_has_cases_enough():
 
 def test_a_page_gets_the_figures_between_its_marks_again_and_again(tmp_path):
     names = {f"right {n}": True for n in range(4)} | {f"wrong {n}": False for n in range(16)}
-    cases, page = judge([made(names, {"right 0", "right 1", "right 2", "wrong 3"})]), tmp_path / "page.md"
+    seats, page = [made(names, {"right 0", "right 1", "right 2", "wrong 3"})], tmp_path / "page.md"
+    cases, swept = judge(seats), sweep(seats)
     page.write_text(f"before\n{EXAM_MARKS[0]}\nold\n{EXAM_MARKS[1]}\nafter\n")
     for _ in range(2):
-        put(page, exam_markdown(cases, "all cases, seed 0", {"other": "no data"}), EXAM_MARKS)
+        put(page, exam_markdown(cases, swept, "all cases, seed 0", {"other": "no data"}), EXAM_MARKS)
     text = page.read_text()
     assert text.startswith(f"before\n{EXAM_MARKS[0]}")
     assert text.endswith(f"{EXAM_MARKS[1]}\nafter\n")
     assert "old" not in text
     assert "1 pair, 16 never to be trusted, 4 to be trusted" in text
     assert "| Insertion | 64 | 6.2% (at most 28.3%) | 16 | 75% (30% to 95%) | 4 |" in text
+    assert "| of faithfulness alone | 64 | 1 | 16 | 6.2% (at most 28.3%) | Insertion | 1 | 0 (80%) |" in text
     assert "Wrongly trusted: wrong 3 on pair, 64 images, by Insertion." in text
     assert "Left out: other (no data)." in text
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from assay.stats.tests import holm, holm_levels, images_needed, not_worse
+from assay.stats.tests import Above, holm, holm_levels, images_needed, not_worse
 
 
 def rng(seed=0):
@@ -71,3 +71,21 @@ def test_no_number_of_images_shows_what_is_not_there():
     assert images_needed(-1.0) is None
     assert images_needed(math.nan) is None
     assert images_needed(math.inf, 0.01) == 7
+
+
+@pytest.mark.parametrize("count", [12, 24, 48])
+@pytest.mark.parametrize("skew", [0, 1, -1], ids=["normal", "skewed up", "skewed down"])
+def test_a_mean_of_just_so_many_standard_deviations_is_seldom_said_to_be_below(skew, count):
+    generator, effect, tries = np.random.default_rng(count), 0.2, 1000
+    values = generator.normal(size=(tries, count)) if skew == 0 else skew * generator.lognormal(sigma=0.5, size=(tries, count))
+    if skew:
+        mean, spread = np.exp(0.125), np.sqrt((np.exp(0.25) - 1) * np.exp(0.25))
+        values = (values - skew * mean) / spread
+    p = np.array([Above.of(row + effect).short_of(effect).p for row in values])
+    assert (p < 0.05).mean() <= 0.07
+    assert Above.of(values[0] - 10).short_of(effect).p < 0.001
+
+
+def test_equal_values_are_below_where_they_are_negative():
+    assert Above.of(np.full(20, -1.0)).short_of(0.2).p < 0.001
+    assert Above.of(np.full(20, 1.0)).short_of(0.2).p == 1

@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import polars as pl
 import pytest
 
 from assay.study.audit.answers import answer
@@ -76,16 +77,23 @@ def test_a_map_that_beats_its_nulls_and_the_controls_is_trusted_and_recommended(
 
 @pytest.mark.parametrize(("kind", "question"), [(ELSEWHERE, 0), (FLIPPED, 0), (ANOTHER, 1), (RANDOM, 2)])
 def test_a_map_that_one_null_equals_fails_that_question_alone(kind, question):
-    found = judged({"A": (1.0, {kind: 1.0})})
+    found = judged({"A": (1.0, {kind: 1.0})}, images=500)
     assert found.trusted == ()
-    assert [one is True for one in holds(found, "A")] == [at != question for at in range(4)]
-    assert found.status("A", QUESTIONS[question]) == "no"
+    assert holds(found, "A") == [at != question for at in range(4)]
+    assert found.status("A", QUESTIONS[question]) == "fails"
+    few = judged({"A": (1.0, {kind: 1.0})})
+    assert holds(few, "A") == [None if at == question else True for at in range(4)]
+    assert (few.status("A", QUESTIONS[question]), few.trusted) == ("undecided", ())
+    (row,) = few.table.filter(few.table["status"] == "undecided").iter_rows(named=True)
+    assert (row["question"], row["needed"]) == (QUESTIONS[question], few.needed["A"])
+    assert row["needed"] > 64
 
 
 def test_a_map_that_a_control_equals_says_no_more_than_the_image():
-    found = judged({"A": (1.0, {})}, controls={"Edges": 1.0})
+    found = judged({"A": (1.0, {})}, controls={"Edges": 1.0}, images=500)
     assert holds(found, "A") == [True, True, True, False]
     assert found.trusted == ()
+    assert judged({"A": (1.0, {})}, controls={"Edges": 1.0}).status("A", QUESTIONS[-1]) == "undecided"
 
 
 def test_controls_are_never_trusted():
@@ -111,7 +119,7 @@ def test_a_map_that_a_random_last_layer_does_not_change_is_not_of_this_model_how
 
 def test_a_control_of_finer_texture_is_held_against_by_what_its_place_adds():
     fine = {"Edges": 1.5}
-    assert judged({"A": (1.0, {})}, controls=fine).status("A", QUESTIONS[3]) == "no"
+    assert judged({"A": (1.0, {})}, controls=fine).status("A", QUESTIONS[3]) == "fails"
     assert judged({"A": (1.0, {})}, controls=fine, texture=1.0).trusted == ("A",)
 
 
@@ -136,7 +144,7 @@ def test_a_measure_by_which_the_control_itself_fails_a_question_is_not_asked_it(
     assert [found.asked_of(one) for one in QUESTIONS] == [("Insertion",) if at == question else found.alive for at in range(4)]
     assert holds(found, "A", "Deletion") == [None if at == question else True for at in range(4)]
     assert found.trusted == ("A",)
-    assert judged({"A": (1.0, {kind: 1.0})}, measures=measures, lost=lost).status("A", QUESTIONS[question]) == "no"
+    assert judged({"A": (1.0, {kind: 1.0})}, measures=measures, lost=lost).status("A", QUESTIONS[question]) == "fails"
 
 
 def test_a_question_that_no_measure_is_strong_enough_for_is_undecided():
@@ -151,11 +159,37 @@ def test_a_question_is_not_left_to_measures_that_are_blind_to_signs():
     assert (found.asked_of("this model"), found.status("A", "this model"), found.trusted) == ((), "undecided", ())
 
 
-def test_a_difference_too_small_to_count_takes_no_more_images_than_it_takes_to_say_so():
-    found = judged({"A": (1.0, {ANOTHER: 0.99})}, images=10)
-    assert found.status("A", "this image") == "undecided"
-    assert found.needed["A"] == 12
-    assert judged({"A": (1.0, {ANOTHER: 0.99})}, images=12).status("A", "this image") == "no"
+@pytest.mark.parametrize("shift", [0.0, 0.01])
+def test_a_difference_too_small_to_count_takes_as_many_images_as_it_takes_to_say_so(shift):
+    found = judged({"A": (1.0, {ANOTHER: 1 - shift})}, images=40)
+    assert (found.status("A", "this image"), found.trusted) == ("undecided", ())
+    many = found.needed["A"]
+    assert 40 < many < 5000
+    again = [judged({"A": (1.0, {ANOTHER: 1 - shift})}, images=3 * many, seed=seed) for seed in range(5)]
+    assert sum(one.status("A", "this image") == "fails" for one in again) >= 4
+
+
+def test_a_difference_that_just_counts_is_hardly_ever_said_to_fail():
+    """At the smallest effect itself, by any of three explainers, two nulls and three questions."""
+    wrong = 0
+    just = 1 - 0.2 * 0.1 * 2**0.5  # Differences of two scores of spread 0.1.
+    for seed in range(60):
+        nulls = {name: (1.0, dict.fromkeys((FLIPPED, ANOTHER, RANDOM), just)) for name in "ABC"}
+        found = judged(nulls, images=48, seed=seed)
+        wrong += any(one is False for name in "ABC" for one in holds(found, name))
+    assert wrong <= 60 * 0.15 + 3 * (60 * 0.15 * 0.85) ** 0.5  # Three questions, each corrected by itself.
+
+
+def test_the_interval_says_what_the_status_says():
+    kinds = (ELSEWHERE, ANOTHER, RANDOM)
+    ways = {f"{kind} {shift}": (1.0, {kind: 1 + shift}) for kind in kinds for shift in (-0.1, -0.02, 0.0, 0.05)}
+    rows = judged(ways, images=120).table.filter(pl.col("question") != QUESTIONS[-1])
+    counts = 0.2 * rows["difference"] / rows["effect"]
+    status = rows["status"].to_list()
+    assert {*status} == {"passes", "fails", "undecided"}
+    for one, low, high, least in zip(status, rows["low"], rows["high"], counts, strict=True):
+        assert (low > 0) == (one == "passes") or one == "undecided"
+        assert (high < least) == (one == "fails") or abs(high - least) < 0.005
 
 
 def test_explainers_are_trusted_together_at_the_level():

@@ -18,6 +18,7 @@ from assay.study.audit.nulls import (
     LAST,
     MEAN,
     MOST_NULLS,
+    NULL_STEPS,
     OWN,
     RANDOM,
     SHIFTS,
@@ -105,8 +106,8 @@ def test_only_measures_of_faithfulness_and_known_truth_judge():
 
 
 def test_curves_are_compared_with_few_steps_and_others_as_they_are():
-    assert coarse(assay.Deletion(steps=32)) == assay.Deletion(steps=8)
-    assert coarse(assay.Deletion(steps=3)) == assay.Deletion(steps=3)
+    assert coarse(assay.Deletion(steps=32)) == assay.Deletion(steps=NULL_STEPS, reverse=False)
+    assert coarse(assay.Deletion(steps=3)) == assay.Deletion(steps=3, reverse=False)
     assert coarse(assay.Infidelity()) is None
 
 

@@ -61,7 +61,7 @@ def test_the_recommended_explanation_is_named_without_its_parameters():
     use, _, _ = screen(summary("SmoothGrad(sigma=0.1)", "Lime"), NOTES, found, tally({(0, 0): 40}), LABELS, ())
     assert use.tone == "good"
     assert use.answer.startswith("Use SmoothGrad. ")
-    assert use.lines[1].startswith("Lime: not shown that it says where")
+    assert use.lines[1].startswith("Lime: shown that it does not say where")
 
 
 def test_that_trusted_explanations_disagree_is_not_known_which_is_right():

@@ -52,7 +52,9 @@ def membership(values: Tensor, count: int) -> Tensor:
     return torch.where(above, 1.0, torch.where(tied, share, 0.0))
 
 
-def along(before: Tensor, cuts: Tensor, index: Tensor, seed: int, run: Callable[[Tensor, Tensor, BeforeCuts], Tensor]) -> Tensor:
+def along(
+    before: Tensor, cuts: Tensor, index: Tensor, seed: int, run: Callable[[Tensor, Tensor, BeforeCuts], Tensor], reverse: bool = True
+) -> Tensor:
     """Outcomes (N, E, S) after the first `cuts` values of E orders per image, equal values coming in a random order.
 
     A cut through equal values gets the mean over two orders of them, one the other's reverse: their expected outcome over all
@@ -67,6 +69,8 @@ def along(before: Tensor, cuts: Tensor, index: Tensor, seed: int, run: Callable[
         seed: Decides the order of equal values.
         run: Gives the outcomes (n,) of orders, named by image (n,) in ascending order and by cut (n,); `inside(each)` tells
             which values come before the cuts of some of them.
+        reverse: Whether equal values go in the reverse of their random order too; in one order alone their expected outcome is the
+            same, and it varies more.
     """
     _, kinds, count = before.shape
     low, high = brackets(before, cuts)
@@ -74,7 +78,8 @@ def along(before: Tensor, cuts: Tensor, index: Tensor, seed: int, run: Callable[
     # At the ends of a group both orders are the same, and are run once, however many cuts need it.
     flat = high - low == count
     forth = first + torch.where(flat, 0, 2 * cuts)
-    wanted, place = torch.stack([forth, torch.where((low == high) | flat, forth, forth + 1)]).unique(return_inverse=True)
+    ways = [forth, torch.where((low == high) | flat, forth, forth + 1)] if reverse else [forth]
+    wanted, place = torch.stack(ways).unique(return_inverse=True)
     pair, cut, back = wanted // (2 * count + 2), wanted % (2 * count + 2) // 2, (wanted % 2).bool()
     rows, kind = pair // kinds, pair % kinds
     tied = bool((low < high).any())

@@ -12,8 +12,8 @@ from assay.report.text import number
 
 __all__ = ["QuestionCell", "QuestionRow", "Questions"]
 
-_WORDS = {"yes": "yes", "no": "no", "undecided": "undecided", "open": "could not be asked"}
-_CUES = {"yes": "better", "no": "worse", "undecided": "same", "open": "none"}
+_WORDS = {"passes": "passes", "fails": "fails", "undecided": "undecided", "open": "could not be asked"}
+_CUES = {"passes": "better", "fails": "worse", "undecided": "same", "open": "none"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class QuestionCell:
 
     Attributes:
         question: Its name.
-        status: yes, no, undecided or open.
+        status: passes, fails, undecided or open.
         measures: Each measure's name, why it is not asked (empty where it is), and its row of the answers' table.
     """
 
@@ -71,4 +71,6 @@ def _line(name: str, why: str, row: Mapping[str, Any]) -> str:
     if math.isnan(row["p"]):
         return f"{name}: not asked"
     p = "p < 0.001" if row["p"] < 0.001 else f"p = {row['p']:.3f}"
-    return f"{name}: {number(row['difference'])} ({number(row['low'])} to {number(row['high'])}), {number(row['effect'], 2)} sd, {p}"
+    would = f"; about {row['needed']:,} images would decide" if row["needed"] else ""
+    figures = f"{number(row['difference'])} ({number(row['low'])} to {number(row['high'])}), {number(row['effect'], 2)} sd"
+    return f"{name}: {row['status']}, {figures}, {p}{would}"

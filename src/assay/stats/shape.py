@@ -1,4 +1,4 @@
-"""Whether two orders agree, and whether a curve over ordered widths is best somewhere inside."""
+"""Whether two orders agree, whether a curve over ordered widths is best somewhere inside, and which rows are even."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from scipy import stats
 from assay.stats.intervals import Floats, Moments
 from assay.stats.tests import holm
 
-__all__ = ["Inside", "inside", "rank_correlation"]
+__all__ = ["Inside", "even_rows", "inside", "rank_correlation"]
 
 _EXACT = 8
 """Values up to which all orders are tried."""
 _ORDERS = 99_999
 """How many orders are drawn of more values."""
+_EVEN = 0.01
+"""Values of a row that differ by no more than this share of the largest are the same."""
 
 
 def rank_correlation(one: ArrayLike, other: ArrayLike) -> tuple[float, float]:
@@ -83,3 +85,12 @@ def inside(values: ArrayLike) -> Inside:
     gains = (float(ends[0][:, place].mean()), float(ends[1][:, place].mean()))
     against = min(1.0, 2 * min(float(Moments.of(-one).above().max()) for one in ends))
     return Inside(int(table.mean(0).argmax()), place + 1, gains, min(holm(p)), against)
+
+
+def even_rows(values: Floats) -> int:
+    """How many rows (rows, columns) of two finite values or more have the same one everywhere, within a hundredth of the largest."""
+    rows = values[np.isfinite(values).sum(1) > 1]
+    if not len(rows):
+        return 0
+    span, size = np.nanmax(rows, 1) - np.nanmin(rows, 1), np.nanmax(np.abs(rows), 1)
+    return int((span <= _EVEN * size).sum())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,17 +22,19 @@ _SAME = 1e-7
 """Differences of no more are none but for rounding."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Above:
     """A one-sided test that the mean of differences is above 0.
 
     Attributes:
+        differences: (count,) those that are finite.
         moments: Moments of the one column of differences.
         p: Its p-value; NaN for fewer than two differences.
         count: Differences that are finite.
         exact: Whether all of them are 0, so that no number of images would show one.
     """
 
+    differences: np.ndarray
     moments: Moments
     p: float
     count: int
@@ -42,19 +45,33 @@ class Above:
         """The test of differences (rows,)."""
         moments, known = Moments.of(differences[:, None]), differences[np.isfinite(differences)]
         same = len(known) > 1 and bool((np.abs(known) <= _SAME).all())
-        return cls(moments, 1.0 if same else float(moments.above()[0]), len(known), same)
+        return cls(known, moments, 1.0 if same else float(moments.above()[0]), len(known), same)
+
+    def short_of(self, effect: float) -> Above:
+        """The test that the mean is below so many standard deviations.
+
+        Both the mean and the standard deviation are estimated: each difference counts by what it adds to `effect` standard deviations less
+        the mean (its influence), so that skewed differences are tested at the level too.
+
+        Source: the delta method; Hampel, JASA 1974 (influence curves).
+        """
+        mean, spread = (float(one[0]) for one in (self.moments.mean, self.moments.spread))
+        if not spread > 0:
+            return Above.of(-self.differences)
+        away = (self.differences - mean) / spread
+        return Above.of(effect * spread * (1 + away**2) / 2 - self.differences)
 
     @property
     def decided(self) -> float:
         """p; infinite where there is none, or no difference at all."""
         return math.inf if self.exact or math.isnan(self.p) else self.p
 
-    @property
+    @cached_property
     def effect(self) -> float:
         """The mean in standard deviations."""
         return float(self.moments.effect[0])
 
-    @property
+    @cached_property
     def hardness(self) -> tuple[bool, float, float]:
         """Orders tests from the one that is passed most surely to the one that is not, or cannot be made."""
         return math.isnan(self.p), self.p, -float(np.nan_to_num(self.effect))
@@ -111,6 +128,7 @@ def not_worse(values: ArrayLike, level: float = LEVEL) -> list[int]:
     return sorted([int(top), *(one for one, p in zip(others, worse, strict=True) if not p < level)])
 
 
+@lru_cache(maxsize=4096)
 def images_needed(effect: float, level: float = LEVEL, power: float = POWER) -> int | None:
     """How many images show a mean of `effect` standard deviations above 0, one-sided at `level`; None where no number would.
 

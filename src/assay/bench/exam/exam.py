@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +27,29 @@ from assay.measure.localisation import MaskIoU, PointingGame
 from assay.measure.perturbation import Deletion, Insertion
 from assay.stats.intervals import Interval, share
 from assay.study.asked import Asked
-from assay.study.audit.answers import answer
+from assay.study.audit.answers import SMALLEST
 from assay.study.audit.looks import model_looks, model_sentences
 from assay.study.audit.nulls import NULL_STEPS
-from assay.study.audit.questions.held import Rated
+from assay.study.audit.questions.claims import questioned
+from assay.study.audit.questions.held import HeldScores, Rated
 from assay.study.audit.scores import block_scores
 from assay.study.audit.study import AuditStudy
 
-__all__ = ["COUNTS", "EXAM_MEASURES", "HALVES", "SUBSETS", "ExamCase", "ExamLine", "SeatScores", "examined", "judge", "lines", "run_seat"]
+__all__ = [
+    "COUNTS",
+    "EVERY_SUBSET",
+    "EXAM_MEASURES",
+    "HALVES",
+    "SUBSETS",
+    "ExamCase",
+    "ExamLine",
+    "SeatScores",
+    "examined",
+    "judge",
+    "lines",
+    "run_seat",
+    "sweep",
+]
 
 COUNTS = (32, 64)
 HALVES: Mapping[str, bool | None] = {"practice": False, "aside": True, "all": None}
@@ -62,6 +79,10 @@ SUBSETS: Mapping[str, tuple[str, ...]] = {
     "all nine": tuple(type(one).__name__ for one in EXAM_MEASURES),
 }
 """Measures that the verdict is examined with; those that need truth are left out where there is none."""
+EVERY_SUBSET: tuple[tuple[str, ...], ...] = tuple(
+    own for many in range(1, len(EXAM_MEASURES) + 1) for own in combinations([type(one).__name__ for one in EXAM_MEASURES], many)
+)
+"""Every set of these measures; one with measures that need truth is accepted, and examined, only where truth is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +148,7 @@ class ExamLine:
     """What one subset of measures comes to with so many images."""
 
     subset: str
+    measures: tuple[str, ...]
     images: int
     wrong: Interval
     wrong_of: int
@@ -208,7 +230,56 @@ def judge(found: Sequence[SeatScores], seed: int = 0) -> list[ExamCase]:
         found: All seats.
         seed: Decides halves and panels.
     """
-    return [case for one in found for panel, aside in _panels(one, seed) for case in _judged(one, panel, aside)]
+    cases = []
+    for one in found:
+        held = _held(one)
+        for panel, aside in _panels(one, seed):
+            for subset, names in SUBSETS.items():
+                columns = [at for at, rated in enumerate(one.measures) if rated.name in names]
+                if not columns or (subset == _README and len(columns) < len(names)):
+                    continue
+                for images in COUNTS:
+                    trusted = _trusted(one, held[images], panel, columns, images)
+                    cases += [ExamCase(one.pair, one.draw, name, one.right[name], images, subset, name in trusted, aside) for name in panel]
+    return cases
+
+
+def sweep(found: Sequence[SeatScores], seed: int = 0, aside: bool | None = None, progress: Progress = silent) -> list[ExamLine]:
+    """Shares wrongly and rightly trusted by every set of measures, in the same panels, where all of the set can be measured.
+
+    What does not depend on the set, all tests of maps against their nulls, is made once.
+
+    Args:
+        found: All seats.
+        seed: Decides halves and panels.
+        aside: Only the cases that are set aside (True), only the others (False), or all.
+        progress: Told about panels done.
+    """
+    hits: Counter[tuple[tuple[str, ...], int, bool]] = Counter()
+    many: Counter[tuple[tuple[str, ...], int, bool]] = Counter()
+    work = [(one, panel) for one in found for panel, half in _panels(one, seed) if aside in (None, half)]
+    held: dict[int, HeldScores] = {}
+    before = None
+    for done, (one, panel) in enumerate(work):
+        progress("every set of measures", done, len(work))
+        held, before = held if one is before else _held(one), one
+        places = {rated.name: at for at, rated in enumerate(one.measures)}
+        for names in EVERY_SUBSET:
+            if not places.keys() >= {*names}:
+                continue
+            for images in COUNTS:
+                trusted = _trusted(one, held[images], panel, [places[name] for name in names], images)
+                for name in panel:
+                    hits[names, images, one.right[name]] += name in trusted
+                    many[names, images, one.right[name]] += 1
+    return [
+        ExamLine(
+            ", ".join(names), names, images, share(hits[wrong], many[wrong]), many[wrong], share(hits[right], many[right]), many[right]
+        )
+        for names in EVERY_SUBSET
+        for images in COUNTS
+        if many[wrong := (names, images, False)] + many[right := (names, images, True)]
+    ]
 
 
 def _panels(one: SeatScores, seed: int) -> Iterator[tuple[list[str], bool]]:
@@ -224,28 +295,25 @@ def _panels(one: SeatScores, seed: int) -> Iterator[tuple[list[str], bool]]:
             yield half[at::panels], aside
 
 
-def _judged(one: SeatScores, panel: list[str], aside: bool) -> Iterator[ExamCase]:
-    items = [at for at, (name, _) in enumerate(one.items) if name in panel or name not in one.right]
-    for subset, names in SUBSETS.items():
-        columns = [at for at, rated in enumerate(one.measures) if rated.name in names]
-        if not columns or (subset == _README and len(columns) < len(names)):
-            continue
-        for images in COUNTS:
-            values = one.values[:images][:, items][:, :, columns]
-            contestants = dict.fromkeys(panel, True)
-            found = answer(values, [one.items[at] for at in items], [one.measures[at] for at in columns], contestants)
-            trusted = found.trusted if one.sound[images] else ()
-            for name in panel:
-                yield ExamCase(one.pair, one.draw, name, one.right[name], images, subset, name in trusted, aside)
+def _held(one: SeatScores) -> dict[int, HeldScores]:
+    """The scores of a seat's first images, by their number."""
+    return {images: HeldScores.of_measures(one.values[:images], one.items, one.measures) for images in COUNTS}
+
+
+def _trusted(one: SeatScores, held: HeldScores, panel: Sequence[str], columns: Sequence[int], images: int) -> tuple[str, ...]:
+    """Whom an audit of these candidates by these measures trusts: the claims that `assay.study.audit.answers.answer` makes."""
+    if not one.sound[images]:
+        return ()
+    return questioned(held, {at: one.measures[at] for at in columns}, dict.fromkeys(panel, True), SMALLEST).trusted
 
 
 def lines(cases: Sequence[ExamCase]) -> list[ExamLine]:
     """Shares wrongly and rightly trusted, with Wilson's 95 % intervals, by subset and number of images."""
     found = []
-    for subset in SUBSETS:
+    for subset, names in SUBSETS.items():
         for images in COUNTS:
             own = [one for one in cases if one.subset == subset and one.images == images]
             shares = {kind: [one.trusted for one in own if one.right is kind] for kind in (False, True)}
             wrong, right = (share(sum(shares[kind]), len(shares[kind])) for kind in (False, True))
-            found.append(ExamLine(subset, images, wrong, len(shares[False]), right, len(shares[True])))
+            found.append(ExamLine(subset, names, images, wrong, len(shares[False]), right, len(shares[True])))
     return found

@@ -109,7 +109,7 @@ def examine_verdict(
 ) -> None:
     """Examine the verdict on maps of which it is known beforehand whether they are to be trusted (docs/verdict.md)."""
     from assay.bench.document import put
-    from assay.bench.exam.exam import HALVES, examined, judge, lines
+    from assay.bench.exam.exam import HALVES, examined, judge, lines, sweep
     from assay.bench.exam.page import EXAM_MARKS, exam_markdown
     from assay.bench.exam.pairs import PAIRS
     from assay.core.environment import code
@@ -125,22 +125,26 @@ def examine_verdict(
         raise SpecError(f"--half must be one of {', '.join(HALVES)}, not {half!r}")
     with bar() as progress:
         found, left_out = examined([known[name] for name in pair or known], scores, seed, progress)
+        swept = sweep(found, seed, HALVES[half], progress)
     cases = [one for one in judge(found, seed) if HALVES[half] in (None, one.set_aside)]
     table = lines(cases)
     if page is not None:
         told = f"{'all cases' if half == 'all' else f'the half {half}'}, seed {seed}"
-        put(page, exam_markdown(cases, told, left_out), EXAM_MARKS)
+        put(page, exam_markdown(cases, swept, told, left_out), EXAM_MARKS)
     if out is not None:
         content = {"code": code(), "seed": seed, "half": half, "left out": left_out, "lines": list(map(asdict, table))}
+        content |= {"every set of measures": list(map(asdict, swept))}
         out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as draft:
             draft.write_text(json.dumps(content | {"cases": list(map(asdict, cases))}, indent=1) + "\n")
-    _examined(table, cases, left_out)
+    _examined(table, swept, cases, left_out)
 
 
-def _examined(table: list[ExamLine], cases: list[ExamCase], left_out: dict[str, str]) -> None:
+def _examined(table: list[ExamLine], swept: list[ExamLine], cases: list[ExamCase], left_out: dict[str, str]) -> None:
     from rich.console import Console
     from rich.table import Table
+
+    from assay.bench.exam.page import every_subset
 
     console = Console(highlight=False)
     shown = Table(title="cases of which the answer is known beforehand: shares trusted, with 95 % intervals", title_justify="left")
@@ -153,6 +157,13 @@ def _examined(table: list[ExamLine], cases: list[ExamCase], left_out: dict[str, 
             right = f"{one.right.mean:.0%} ({one.right.low:.0%} - {one.right.high:.0%})" if one.right_of else ""
             shown.add_row(one.subset, str(one.images), wrong, str(one.wrong_of), right, str(one.right_of))
     console.print(shown)
+    head, rows = every_subset(swept)
+    sets = Table(title="every set of these measures that the command accepts", title_justify="left")
+    for heading in head:
+        sets.add_column(heading, overflow="fold")
+    for row in rows:
+        sets.add_row(*row)
+    console.print(sets)
     for case in cases:
         if case.trusted and not case.right:
             console.print(f"wrongly trusted: {case.candidate} on {case.pair}, {case.images} images, by {case.subset}", markup=False)

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from assay.stats.intervals import LEVEL, Interval, ratio
-from assay.stats.tests import Above, holm, images_needed, not_worse, stepped
+from assay.stats.shape import even_rows
+from assay.stats.tests import holm, not_worse
 from assay.study.audit.nulls import ELSEWHERE, OWN, POSITIVE_NAME, TRUTH
+from assay.study.audit.questions.claims import Claims, Test, questioned
 from assay.study.audit.questions.held import QUESTIONS, WAYS, HeldScores, Rated
-from assay.study.audit.questions.strength import Strength, strength
+from assay.study.audit.questions.strength import Strength
 
 __all__ = ["SMALLEST", "Answers", "QuestionStatus", "answer"]
 
-QuestionStatus = Literal["yes", "no", "undecided", "open"]
+QuestionStatus = Literal["passes", "fails", "undecided", "open"]
+"""Shown to pass; shown to fail; neither; or not to be asked, since there is nothing to hold the maps against."""
 
 SMALLEST = 0.2
 """The smallest effect that counts, unless the user says otherwise: a mean paired difference of that many standard deviations."""
-_FLAT = 0.01
-"""An image on which all maps score the same within this share tells nothing."""
-_FEW = 12
-"""With fewer images nothing is said not to hold, unless there is no difference at all."""
+_WORDS: Mapping[bool | None, QuestionStatus] = {True: "passes", False: "fails", None: "undecided"}
 _SCHEMA: dict[str, pl.DataType] = {
     "explainer": pl.String(),
     "question": pl.String(),
@@ -36,6 +36,8 @@ _SCHEMA: dict[str, pl.DataType] = {
     "effect": pl.Float64(),
     "p": pl.Float64(),
     "holds": pl.Boolean(),
+    "status": pl.String(),
+    "needed": pl.Int64(),
 }
 
 
@@ -44,8 +46,10 @@ class Answers:
     """What the questions come to.
 
     Attributes:
-        table: explainer, question, measure, difference (own less null, positive being better), low, high (corrected interval), effect
-            (in standard deviations), p (one-sided, corrected), holds (empty: undecided or open).
+        table: explainer, question, measure, difference (own less null, positive being better), low, high (its interval; each end is
+            corrected, low for passing and high for failing), effect (in standard deviations), p (one-sided, corrected), holds (empty:
+            neither is shown, or not asked), status (the same in a word: passes, fails, undecided, open, or not asked), needed (images
+            that would do where it is undecided).
         trusted: Explainers that pass every question.
         recommended: The trusted explainer chosen on one half of the images and confirmed on the other, or None.
         together: p of passing every question at once, corrected for the number of explainers, of those that could.
@@ -89,17 +93,20 @@ class Answers:
 
     def status(self, explainer: str, question: str) -> QuestionStatus:
         """What the measures that answer a question say of it: more than the image is asked of any, the others of all."""
-        own = self.table.filter((pl.col("explainer") == explainer) & (pl.col("question") == question))
-        own = own.filter(pl.col("measure").is_in(self.asked_of(question)))
-        last = question == QUESTIONS[-1]
+        own, last = self.rows(explainer, question), question == QUESTIONS[-1]
         holds, p = own["holds"].to_list(), own["p"]
         if not holds and (self.faint or self.weak.get(question)):
             return "undecided"
         if not holds or (p.is_nan().all() if last else p.is_nan().any()):
             return "open"
         if any(one is True for one in holds) if last else all(one is True for one in holds):
-            return "yes"
-        return "no" if (all(one is False for one in holds) if last else any(one is False for one in holds)) else "undecided"
+            return "passes"
+        return "fails" if (all(one is False for one in holds) if last else any(one is False for one in holds)) else "undecided"
+
+    def rows(self, explainer: str, question: str) -> pl.DataFrame:
+        """The table's rows of one question of one explainer, by the measures that it is asked of."""
+        own = self.table.filter((pl.col("explainer") == explainer) & (pl.col("question") == question))
+        return own.filter(pl.col("measure").is_in(self.asked_of(question)))
 
     @property
     def seeing(self) -> tuple[str, ...]:
@@ -126,140 +133,63 @@ def answer(
     images = len(values)
     if not images or not measures or not contestants:
         return Answers(pl.DataFrame(schema=_SCHEMA))
-    signs = np.array([1.0 if one.higher_is_better else -1.0 for one in measures])
-    scores = HeldScores(values * signs, {item: at for at, item in enumerate(items)})
-    told = strength(scores, measures, smallest, sum(contestants.values()))
-    saturated = {one.name: _saturated(values[:, :, at]) for at, one in enumerate(measures) if one.category == "faithfulness"}
-    asked = [(name, question, at) for name in contestants for question in QUESTIONS for at in range(len(measures))]
-    counted = {question: told.asked_of(question) for question in QUESTIONS}
-    tests = [scores.hardest(name, question, at, measures[at].name in told.blind) for name, question, at in asked]
-    named = [(name, question, measures[at].name) for name, question, at in asked]
-    rows, together = _tested(named, tests, told, contestants, smallest)
-    table = pl.DataFrame([row for row, _ in rows], schema=_SCHEMA)
+    scores = HeldScores.of_measures(values, items, measures)
+    made = questioned(scores, dict(enumerate(measures)), contestants, smallest)
+    told, many = made.told, len(made.together) or len(contestants)
     columns = [at for at, one in enumerate(measures) if one.name in told.alive]
     stands = {(name, measures[at].name): _standing(scores, name, at) for name in contestants for at in columns}
-    claims, own = len(together), np.stack([scores.values[:, scores.places[name, OWN]] for name in contestants], 1)
-    found = Answers(
-        table,
-        together=together,
+    own = np.stack([scores.values[:, scores.places[name, OWN]] for name in contestants], 1)
+    places = {question: [at for at in columns if measures[at].name in told.asked_of(question)] for question in QUESTIONS}
+    return Answers(
+        pl.DataFrame([_row(one, made, many) for one in made.tests], schema=_SCHEMA),
+        trusted=made.trusted,
+        recommended=_recommended(scores, made.trusted, places, [one.name in told.blind for one in measures]),
+        together=made.together,
         silent=told.silent,
         faint=tuple(told.faint),
-        weak={question: tuple(own) for question, own in told.weak.items()},
+        weak={question: tuple(names) for question, names in told.weak.items()},
         alive=told.alive,
         blind=told.blind,
-        needed={
-            name: _needed([one for one in rows if one[0]["explainer"] == name], claims or len(contestants), told, smallest)
-            for name in contestants
-        },
+        needed={name: _needed(name, made, many) for name in contestants},
         standing={key: one.mean for key, one in stands.items()},
         stands=stands,
         best={one.name: tuple(list(contestants)[place] for place in not_worse(own[:, :, at])) for at, one in enumerate(measures)},
-        saturated=saturated,
+        saturated={one.name: even_rows(values[:, :, at]) for at, one in enumerate(measures) if one.category == "faithfulness"},
         faithful=told.faithful,
         images=images,
-        tests=claims,
+        tests=len(made.together),
     )
-    trusted = tuple(name for name, p in together.items() if p < LEVEL and all(found.status(name, one) == "yes" for one in QUESTIONS))
-    places = {question: [at for at in columns if measures[at].name in counted[question]] for question in QUESTIONS}
-    return replace(found, trusted=trusted, recommended=_recommended(scores, trusted, places, [one.name in told.blind for one in measures]))
 
 
-def _tested(
-    asked: Sequence[tuple[str, str, str]],
-    tests: Sequence[Above],
-    told: Strength,
-    contestants: Mapping[str, bool],
-    smallest: float,
-) -> tuple[list[tuple[dict[str, object], Above]], dict[str, float]]:
-    """A row for each question by each measure, and each explainer's p of passing all questions at once.
-
-    That an explainer is trusted is one claim: it passes every question, the first three by every measure. It is as weak as its weakest
-    test, so that each may be held at the claim's own level (an intersection-union test); the fourth question asks any measure, in either
-    of two ways, so that its p is multiplied by their number. Holm's procedure holds the claims of several explainers together, and
-    likewise what is said of one question with the same question of the others, whose p are never above those of the whole claim.
-    Explainers that cannot be trusted (controls, any without a difference or with an open question) make no such claim: their p are
-    multiplied by the number of explainers. Those by silent measures are shown as they are.
-
-    Args:
-        asked: (explainer, question, measure) of each test.
-        tests: What each found.
-        told: What measures tell.
-        contestants: The explainers, and whether each may be trusted at all.
-        smallest: The smallest effect that counts.
-
-    Source: Berger, Technometrics 1982 (intersection-union tests).
-    """
-    places: dict[tuple[str, str], list[int]] = {}
-    for at, (name, question, measure) in enumerate(asked):
-        if measure in told.asked_of(question):
-            places.setdefault((name, question), []).append(at)
-    any_of = {claim: claim[1] == QUESTIONS[-1] for claim in places}
-    weight = {claim: WAYS * len(rows) if any_of[claim] else 1 for claim, rows in places.items()}
-    p = {claim: weight[claim] * (min if any_of[claim] else max)(tests[at].decided for at in rows) for claim, rows in places.items()}
-    may = [name for name, one in contestants.items() if one]
-    whole = {name: max(p.get((name, one), math.inf) for one in QUESTIONS) for name in may}
-    whole = {name: min(1.0, one) for name, one in whole.items() if math.isfinite(one)}
-    factor, least = np.ones(len(asked)), np.zeros(len(asked))
-    for question in QUESTIONS:
-        steps = stepped({name: p[name, question] for name in whole})
-        for (name, other), own in places.items():
-            if other == question:
-                many, least[own] = steps.get(name, (max(len(may), 1), 0.0))
-                factor[own] = many * weight[name, question]
-    together = dict(zip(whole, holm(list(whole.values())), strict=True))
-    rows: list[tuple[dict[str, object], Above]] = []
-    for at, (name, question, measure) in enumerate(asked):
-        one, low_high = tests[at], tests[at].moments.interval(2 * LEVEL / factor[at])
-        corrected = float(np.maximum(np.minimum(1.0, one.p * factor[at]), least[at]))
-        effect = one.effect
-        holds = _holds(corrected, effect, one, smallest) if measure in told.alive and measure not in told.weak.get(question, {}) else None
-        cells = (
-            name,
-            question,
-            measure,
-            float(one.moments.mean[0]),
-            float(low_high[0][0]),
-            float(low_high[1][0]),
-            effect,
-            corrected,
-            holds,
-        )
-        rows.append((dict(zip(_SCHEMA, cells, strict=True)), one))
-    return rows, together
+def _row(one: Test, made: Claims, many: int) -> dict[str, object]:
+    """A test as a row of the answers' table."""
+    found, holds = one.found, one.holds
+    status = "not asked" if not one.live else "open" if math.isnan(found.p) else _WORDS[holds]
+    # Each end is corrected for what it decides: that a question is passed, or failed.
+    low, high = (found.moments.interval(2 * LEVEL / times)[end] for end, times in enumerate((one.factor, one.others)))
+    either = len(made.told.asked_of(one.question)) if one.question == QUESTIONS[-1] else 0
+    needed = one.needed(many, either) if status == "undecided" else None
+    needed = None if needed is not None and needed <= found.count else needed  # A number that did not do says nothing.
+    difference, ends = float(found.moments.mean[0]), (float(low[0]), float(high[0]))
+    cells = (one.explainer, one.question, one.measure, difference, *ends, found.effect, one.p, holds, status, needed)
+    return dict(zip(_SCHEMA, cells, strict=True))
 
 
-def _holds(p: float, effect: float, found: Above, smallest: float) -> bool | None:
-    """Whether a question is passed; None where there are too few images to say, or none at all."""
-    if found.count < 2:
-        return None
-    if found.exact:
-        return False
-    if p < LEVEL and effect >= smallest:
-        return True
-    return None if found.count < _FEW or effect >= smallest else False
-
-
-def _needed(rows: Sequence[tuple[Mapping[str, object], Above]], claims: int, told: Strength, smallest: float) -> int | None:
-    """Images that would decide the undecided questions of an explainer, by measures that tell enough then; None where no number would.
-
-    What is smaller than counts is not passed with any number, and is said not to hold from `_FEW` images on.
-    """
+def _needed(name: str, made: Claims, explainers: int) -> int | None:
+    """Images that would decide the undecided questions of an explainer, by measures that tell enough then; None where no number would."""
     many: list[int | None] = []
     for question in QUESTIONS:
-        hoped = told.hoped(question)
-        asked = tuple(hoped) or told.asked_of(question)
-        own = [(row["holds"], one) for row, one in rows if row["question"] == question and row["measure"] in asked]
-        last = question == QUESTIONS[-1]
-        level = LEVEL / max(claims, 1) / (WAYS * max(len(own), 1) if last else 1)
-        effects = [one.effect for holds, one in own if holds is None and one.count > 1]
-        each = [images_needed(effect, level) if effect >= smallest else _FEW for effect in effects]
+        hoped, last = made.told.hoped(question), question == QUESTIONS[-1]
+        asked = tuple(hoped) or made.told.asked_of(question)
+        own = [one for one in made.tests if (one.explainer, one.question) == (name, question) and one.measure in asked]
         if hoped:
             many.append(min((one for one in hoped.values() if one is not None), default=None))
-        if not last:
-            many += each
-        elif each and not any(holds for holds, _ in own):
-            # One of these measures is enough.
-            many.append(min((one for one in each if one is not None), default=None))
+        unsure = [one for one in own if one.holds is None and one.found.count > 1]
+        each = [one.needed(explainers, len(own) if last else 0) for one in unsure]
+        decided = any(one.holds if last else one.holds is False for one in own)
+        if each and not decided:
+            # One measure is enough for the last question.
+            many += [min((one for one in each if one is not None), default=None)] if last else each
     return None if not many or None in many else max(one for one in many if one is not None)
 
 
@@ -290,18 +220,8 @@ def _recommended(scores: HeldScores, trusted: Sequence[str], places: Mapping[str
 
     best = max(trusted, key=stand)
     for question in QUESTIONS:
-        p = [checking.hardest(best, question, at, blind[at]).p for at in places[question]]
+        p = [checking.hardest(best, question, at, blind[at]).best.p for at in places[question]]
         # All must hold, so that each may be tested at the level itself; more than the image by one of them, so that these are corrected.
         if not (WAYS * np.nanmin(holm(p)) < LEVEL if question == QUESTIONS[-1] else max(p) < LEVEL):
             return None
     return best
-
-
-def _saturated(values: np.ndarray) -> int:
-    """Images on which all maps score the same."""
-    known = np.isfinite(values)
-    rows = values[known.sum(1) > 1]
-    if not len(rows):
-        return 0
-    span, size = np.nanmax(rows, 1) - np.nanmin(rows, 1), np.nanmax(np.abs(rows), 1)
-    return int((span <= _FLAT * size).sum())

@@ -43,11 +43,13 @@ class Audit(AuditViews):
 
     @property
     def answers(self) -> pl.DataFrame:
-        """Table: explainer, question, measure, difference, low, high, effect, p, holds.
+        """Table: explainer, question, measure, difference, low, high, effect, p, holds, status, needed.
 
         A question ("where", "this image", "this model", "more than the image") is what the explainer's maps were held against; `difference`
         is theirs less the null's, positive being better; low and high are its corrected interval, `effect` is in standard deviations, p is
-        one-sided and corrected; `holds` is empty where it is undecided, could not be asked, or the measure is silent.
+        one-sided and corrected; `holds` is true where the question is shown to be passed, false where it is shown to be failed, and else
+        empty: `status` says why ("undecided", "open" where it could not be asked, "not asked" where the measure is silent or too weak), and
+        `needed` how many images would do where it is undecided.
         """
         return self._answers.table
 

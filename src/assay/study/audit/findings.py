@@ -45,7 +45,8 @@ _LEAD = (
 _ASKED = (
     "Does the map say where (it is held against itself put elsewhere, and with its signs flipped), is it of this image (against the same "
     "explainer's map of another image), of this model (against its map of the model with random weights), and does it say more than the "
-    "image alone shows (against edges, colour contrast and a blob in the middle)? The figures behind each answer, one line a measure: the "
+    "image alone shows (against edges, colour contrast and a blob in the middle)? A question fails where the difference is shown to be "
+    "smaller than counts; what is shown neither to pass nor to fail is undecided. The figures behind each answer, one line a measure: the "
     "mean difference, image by image, with its corrected interval, its size in standard deviations, and the corrected p."
 )
 _STANDS = "Raw scores have no common scale. Here each is placed between a map that knows nothing of where and one that has the answer."

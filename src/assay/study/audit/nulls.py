@@ -77,7 +77,7 @@ POSITIVE = Occlusion(segments=Grid(rows=4, columns=4))
 """A map made from the model's own answers, which a measure that can tell anything here tells from the same map elsewhere."""
 POSITIVE_NAME = "positive control"
 TRUTH = "truth"
-NULL_STEPS = 8
+NULL_STEPS = 7
 """Steps of the curves by which nulls are compared; those of the scores are finer, and cost more."""
 MOST_NULLS = 512
 """Images, about, that are held against nulls; evenly spaced blocks where there are more."""
@@ -154,6 +154,7 @@ class Nulls:
         """
         donors = another(case.targets, case.index, self.seed)
         sound = case.logits.flatten(1).isfinite().all(1)
+        twins = self.twins(case.images.shape[1:])
         made: list[Tensor] = []
         sources: list[list[int]] = []
         known: list[Tensor] = []
@@ -168,10 +169,10 @@ class Nulls:
             add(~gone, *self._elsewhere(own, case.index))
             add(~gone, -own)
             add(~gone & (donors >= 0) & ~gone[donors.clamp_min(0)], own[donors.clamp_min(0)])
-            random, last = (_random(case, explainer, twin, self.seed) for twin in self.twins(case.images.shape[1:]))
+            random = _random(case, explainer, twins[0], self.seed)
             add(~gone & random.flatten(1).isfinite().all(1), random.nan_to_num(0.0, 0.0, 0.0))
             sources.append(sources[-5])
-            known.append(~gone & unchanged(own, last))
+            known.append(~gone & self._unchanged(case, explainer, twins[1], own, gone))
         controls = [one.attribute(case.model, case.images, case.targets, case.index, self.seed) for one in CONTROLS]
         contrast = controls[CONTROLS.index(ColourContrast())]
         for one in controls:
@@ -180,8 +181,7 @@ class Nulls:
         mean = (contrast.sum(0, keepdim=True) - contrast) / max(1, len(contrast) - 1)
         add(sound & (len(sound) > 1), mean)
         add(sound & (len(sound) > 1), *self._elsewhere(mean, case.index))
-        twin, _ = self.twins(case.images.shape[1:])
-        random = _random(case, POSITIVE, twin, self.seed)
+        random = _random(case, POSITIVE, twins[0], self.seed)
         foreign, donor = sound & (donors >= 0) & sound[donors.clamp_min(0)], donors.clamp_min(0)
         positive = POSITIVE.attribute(case.model, case.images, case.targets, case.index, self.seed).nan_to_num(0.0, 0.0, 0.0)
         add(sound, positive)
@@ -195,6 +195,13 @@ class Nulls:
             add(sound, *self._elsewhere(truth, case.index))
             add(foreign, truth[donor])
         return Made(made, sources, torch.stack(known))
+
+    def _unchanged(self, case: Case, explainer: Explainer, twin: Classifier | None, own: Tensor, gone: Tensor) -> Tensor:
+        """(N,) whether a random last layer leaves each map as it is; where it changes the first of them, the others are not looked at."""
+        first = (~gone).nonzero()[:1, 0]
+        if not len(first) or not unchanged(own[first], _random(case.part(first), explainer, twin, self.seed)).all():
+            return torch.zeros_like(gone)
+        return unchanged(own, _random(case, explainer, twin, self.seed))
 
     def _elsewhere(self, maps: Tensor, index: Tensor) -> list[Tensor]:
         put = elsewhere if self.null == "shift" else random_phases
@@ -242,11 +249,12 @@ def unchanged(one: Tensor, other: Tensor) -> Tensor:
 
 
 def coarse(measure: Measure) -> Measure | None:
-    """A curve's measure with few steps, by which nulls are compared; None for measures that all maps share the passes of."""
-    steps = {one.name for one in fields(measure)} & {"steps"}  # type: ignore[arg-type]
-    if not steps:
+    """A curve's measure of few steps, equal pixels in one order alone, by which nulls are compared; None for measures without steps."""
+    known = {one.name for one in fields(measure)}  # type: ignore[arg-type]
+    if "steps" not in known:
         return None
-    few: Any = replace(measure, steps=min(NULL_STEPS, measure.steps))  # type: ignore[type-var, attr-defined]
+    once = {"reverse": False} if "reverse" in known else {}
+    few: Any = replace(measure, steps=min(NULL_STEPS, measure.steps), **once)  # type: ignore[type-var, attr-defined]
     found: Measure = few
     return found
 
@@ -265,8 +273,12 @@ def scored_with_nulls(
     """
     few = coarse(measure) if made else None
     if few is None:
-        both = measure.evaluate(case, [*maps, *made], [*explainers, *[POSITIVE] * len(made)])
-        return both[: len(maps)], both[len(maps) :] if made else None
+        # The explainers' own maps are among both, and are scored once.
+        places = {id(one): at for at, one in enumerate(maps)}
+        rest = [one for one in made if id(one) not in places]
+        both = measure.evaluate(case, [*maps, *rest], [*explainers, *[POSITIVE] * len(rest)])
+        places |= {id(one): len(maps) + at for at, one in enumerate(rest)}
+        return both[: len(maps)], both[[places[id(one)] for one in made]] if made else None
     # Curves rank the pixels of all maps at once; a few maps at a time bound the memory.
     size = max(1, _RANKED // case.images[:, 0].numel())
     parts = [few.evaluate(case, made[at : at + size], [POSITIVE] * len(made[at : at + size])) for at in range(0, len(made), size)]

@@ -13,7 +13,7 @@ from assay.report.summary import MeasureNote
 from assay.report.text import number, plain_names, plural, worded
 from assay.study.audit.answers import Answers
 from assay.study.audit.questions.held import QUESTIONS
-from assay.study.audit.verdict import AGREEING, PASSING, least_alike
+from assay.study.audit.verdict import AGREEING, FAILING, PASSING, least_alike
 from assay.study.tally import Tally
 
 __all__ = ["screen"]
@@ -78,18 +78,17 @@ def _use(answers: Answers, names: Mapping[str, str]) -> ScreenCard:
 def _passes(answers: Answers, spec: str) -> str:
     """What one explainer passed and did not, in a line."""
     told = {question: answers.status(spec, question) for question in QUESTIONS}
-    passed = [PASSING[one] + _by(answers, spec, one) for one, status in told.items() if status == "yes"]
-    failed = [PASSING[one] for one, status in told.items() if status == "no"]
+    passed = [PASSING[one] + _by(answers, spec, one) for one, status in told.items() if status == "passes"]
+    failed = [FAILING[one] for one, status in told.items() if status == "fails"]
     unsure = [PASSING[one] for one, status in told.items() if status in ("undecided", "open")]
-    parts = [f"{worded(passed)}" if passed else "", f"not shown that it {worded(failed)}" if failed else ""]
+    parts = [f"{worded(passed)}" if passed else "", f"shown that it {worded(failed)}" if failed else ""]
     parts.append(f"undecided whether it {worded(unsure)}" if unsure else "")
     return "; ".join(one for one in parts if one)
 
 
 def _by(answers: Answers, spec: str, question: str) -> str:
     """By which measures a question is passed of which one is enough, where it is not passed by all."""
-    own = answers.table.filter((pl.col("explainer") == spec) & (pl.col("question") == question))
-    own = own.filter(pl.col("measure").is_in(answers.asked_of(question)))
+    own = answers.rows(spec, question)
     shown = [name for name, holds in own.select("measure", "holds").rows() if holds]
     rest = [name for name in own["measure"] if name not in shown]
     return f" (by {worded(shown)}; not shown by {worded(rest)})" if rest else ""

@@ -18,7 +18,7 @@ from assay.study.audit.nulls import NULL_STEPS, SHIFTS
 from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.statistics import BETTER
 
-__all__ = ["AGREEING", "PASSING", "VERDICT_RULES", "least_alike", "verdict"]
+__all__ = ["AGREEING", "FAILING", "PASSING", "VERDICT_RULES", "least_alike", "verdict"]
 
 FRAGILE = 0.5
 FEW = 30
@@ -33,7 +33,9 @@ VERDICT_RULES = (
     "beaten, each by the score or by what the place adds, the score less that of the same map elsewhere, since a map of another texture "
     "may win or lose by its texture alone; p is doubled for the two ways). A question is "
     f"passed where the mean paired difference lies on the good side of zero, one-sided p below {LEVEL:g}, and is at least the "
-    "smallest effect that counts. The first three must be passed by every live measure that they are asked of, and the fourth by "
+    "smallest effect that counts; it is failed where the difference is shown to be smaller than that (one-sided, corrected for all that "
+    "could fail any explainer), or where there is none at all; else it is undecided. The first three must be passed by every live "
+    "measure that they are asked of, and the fourth by "
     "one at least that notices flipped signs, corrected for their number. An explainer is trusted where it passes all four; since it "
     "must pass every one, each is tested at the level itself, and Holm's procedure corrects for the number of explainers. Controls are "
     "never trusted. A measure that does not tell a map made from the model's own answers (or the known evidence) from the same map "
@@ -112,7 +114,7 @@ def _each(answers: Answers, explainers: Sequence[str]) -> list[Sentence]:
             for name in answers.trusted
             if (worse := [one for one in answers.alive if _loses(answers, name, one)])
         ]
-        more = f" (not, though, {worded(losing)})" if losing else ""
+        more = f" (not shown, though, of {worded(losing)})" if losing else ""
         found.append(Sentence("good", f"{text}, and more than the image alone shows{more}."))
     if not answers.alive:
         return found
@@ -127,12 +129,10 @@ def _loses(answers: Answers, name: str, measure: str) -> bool:
 def _sentence(answers: Answers, name: str) -> Sentence:
     """What one explainer that is not trusted says and does not say."""
     status = {question: answers.status(name, question) for question in QUESTIONS}
-    said = [_SAYS[question] for question in QUESTIONS if status[question] == "yes"]
+    said = [_SAYS[question] for question in QUESTIONS if status[question] == "passes"]
     start = f"{name}: it says {', and '.join(said)}" if said else f"{name}:"
-    lost = [(_FAILS if _no_better(answers, name, question) else _UNSHOWN)[question] for question in QUESTIONS if status[question] == "no"]
-    if lost:
-        tone: Tone = "caution" if [one for one in QUESTIONS if status[one] != "yes"] == [QUESTIONS[-1]] else "bad"
-        return Sentence(tone, f"{start}{', but ' if said else ' '}{'; '.join(lost)}.")
+    failed = [question for question in QUESTIONS if status[question] == "fails"]
+    lost = [(_NO_BETTER if _no_better(answers, name, question) else _TOO_LITTLE)[question] for question in failed]
     unsure = [question for question in QUESTIONS if status[question] == "undecided"]
     parts = []
     if unsure:
@@ -142,6 +142,9 @@ def _sentence(answers: Answers, name: str) -> Sentence:
     opened = [question for question in QUESTIONS if status[question] == "open"]
     if opened:
         parts.append(f"open, since there is nothing to hold it against: {worded([_ASKS[one] for one in opened])}")
+    if lost:
+        tone: Tone = "caution" if [one for one in QUESTIONS if status[one] != "passes"] == [QUESTIONS[-1]] else "bad"
+        return Sentence(tone, f"{start}{', but ' if said else ' '}{'; '.join([*lost, *parts])}.")
     if not parts and name in answers.together:
         text = f"{start}, but that it passes all of it at once is not shown after the correction for {answers.tests} explainers"
         return Sentence("caution", f"{text}; take more images.")
@@ -153,43 +156,39 @@ def _sentence(answers: Answers, name: str) -> Sentence:
 
 
 def _no_better(answers: Answers, name: str, question: str) -> bool:
-    """Whether a map is shown to be no better than what a question holds it against: the interval's better end is not above 0.
+    """Whether a map that fails a question is shown to be no better than what it is held against: the interval's better end is not above 0.
 
-    Of random weights, whether it is the same: a map that does worse than that has changed.
+    Of random weights, whether it is the same: a map that does worse than that has changed. By one measure; for the last question by all.
     """
-    rows = answers.table.filter((pl.col("explainer") == name) & (pl.col("question") == question))
-    rows = rows.filter(pl.col("measure").is_in(answers.asked_of(question)) & ~pl.col("holds"))
+    rows = answers.rows(name, question).filter(~pl.col("holds"))
     ends = rows["difference"].abs() if question == QUESTIONS[2] else rows["high"]
-    return bool((ends <= 0).any())
+    return bool((ends <= 0).all() if question == QUESTIONS[-1] else (ends <= 0).any())
 
 
-_SAYS = dict(zip(QUESTIONS, ("where", "in this image", "of this model", "more than the image alone shows"), strict=True))
-_FAILS = dict(
-    zip(
-        QUESTIONS,
-        (
-            "its map put elsewhere, or with flipped signs, does as well: it does not say where",
-            "its map of another image does as well: it does not explain this image",
-            "hardly changes when the model's weights are random: it does not explain this model",
-            "it is not shown to say more than the image alone",
-        ),
-        strict=True,
-    )
+def _words(*of_each: str) -> Mapping[str, str]:
+    """Words for the four questions, in order."""
+    return dict(zip(QUESTIONS, of_each, strict=True))
+
+
+_SAYS = _words("where", "in this image", "of this model", "more than the image alone shows")
+_NO_BETTER = _words(
+    "its map put elsewhere, or with flipped signs, does as well: it does not say where",
+    "its map of another image does as well: it does not explain this image",
+    "hardly changes when the model's weights are random: it does not explain this model",
+    "the image alone does as well: it says no more than that",
 )
-_UNSHOWN = dict(
-    zip(
-        QUESTIONS,
-        (
-            "is not shown to beat itself put elsewhere and with flipped signs: it is not shown to say where",
-            "is not shown to beat its map of another image: it is not shown to explain this image",
-            "is not shown to beat its map of the model with random weights: it is not shown to explain this model",
-            "it is not shown to say more than the image alone",
-        ),
-        strict=True,
-    )
+"""What is said of an explainer that is shown to be no better than what a question holds it against."""
+_TOO_LITTLE = _words(
+    "it beats its map put elsewhere, or with flipped signs, by less than counts, if at all: it does not say where",
+    "it beats its map of another image by less than counts, if at all: it does not explain this image",
+    "it beats its map of the model with random weights by less than counts, if at all: it does not explain this model",
+    "it beats the image alone by less than counts, if at all: it says no more than that",
 )
-PASSING = dict(zip(QUESTIONS, ("says where", "is of this image", "is of this model", "says more than the image alone"), strict=True))
+"""What is said of one whose difference is shown to be below the smallest effect that counts."""
+PASSING = _words("says where", "is of this image", "is of this model", "says more than the image alone")
 """What is said of an explainer that passes a question."""
+FAILING = _words("does not say where", "is not of this image", "is not of this model", "says no more than the image alone")
+"""What is said of one that is shown to fail it."""
 _ASKS = {question: f"whether it {told}" for question, told in PASSING.items()}
 
 

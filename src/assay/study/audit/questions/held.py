@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from assay.stats.tests import Above
 from assay.study.audit.nulls import ANOTHER, CONTROL_NAMES, ELSEWHERE, FLIPPED, LAST, OWN, RANDOM
 
-__all__ = ["QUESTIONS", "WAYS", "HeldScores", "Rated"]
+__all__ = ["QUESTIONS", "WAYS", "Hardest", "HeldScores", "Rated"]
 
 QUESTIONS = ("where", "this image", "this model", "more than the image")
 WAYS = 2
@@ -28,8 +28,26 @@ class Rated:
 
 
 @dataclass(frozen=True, eq=False)
+class Hardest:
+    """The hardest of what a question holds a map against.
+
+    Attributes:
+        ways: Tests of the ways in which it may be beaten, one of which is enough; the one passed most surely first.
+        among: Of how many it is the hardest; all of them must be beaten.
+    """
+
+    ways: tuple[Above, ...]
+    among: int
+
+    @property
+    def best(self) -> Above:
+        """The test that decides whether it is beaten."""
+        return self.ways[0]
+
+
+@dataclass(frozen=True, eq=False)
 class HeldScores:
-    """Scores of maps and of what they are held against.
+    """Scores of maps and of what they are held against. Tests, which do not depend on the other measures, are made once.
 
     Attributes:
         values: (images, items, measures), higher being better.
@@ -38,6 +56,14 @@ class HeldScores:
 
     values: np.ndarray
     places: Mapping[tuple[str, str], int]
+    _tests: dict[tuple[object, ...], Above] = field(default_factory=dict, init=False, repr=False)
+    _hardest: dict[tuple[object, ...], Hardest] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def of_measures(cls, values: np.ndarray, items: Sequence[tuple[str, str]], measures: Sequence[Rated]) -> HeldScores:
+        """Of scores (images, items, measures) as they were measured, whichever direction is better."""
+        signs = np.array([1.0 if one.higher_is_better else -1.0 for one in measures])
+        return cls(values * signs, {item: at for at, item in enumerate(items)})
 
     def of(self, name: str, kind: str, at: int) -> np.ndarray:
         """(images,) scores of one item by one measure."""
@@ -46,13 +72,21 @@ class HeldScores:
 
     def against(self, name: str, kind: str, at: int) -> Above:
         """Whether a map scores above another kind of it; nothing to compare where there is none."""
-        known = (name, kind) in self.places
-        return Above.of(self.of(name, OWN, at) - self.of(name, kind, at) if known else np.full(len(self.values), np.nan))
+        key = name, kind, at
+        if key not in self._tests:
+            null = self.of(name, kind, at) if (name, kind) in self.places else np.full(len(self.values), np.nan)
+            with np.errstate(invalid="ignore"):  # infinity less infinity
+                self._tests[key] = Above.of(self.of(name, OWN, at) - null)
+        return self._tests[key]
 
-    def hardest(self, name: str, question: str, at: int, blind: bool) -> Above:
-        """The hardest of what a question holds a map against; all must be beaten, each in the easiest of the ways there are."""
-        ways = self._against(name, question, at, blind)
-        return max((min(map(Above.of, one), key=lambda way: way.hardness) for one in ways), key=lambda way: way.hardness)
+    def hardest(self, name: str, question: str, at: int, blind: bool) -> Hardest:
+        """The hardest of what a question holds a map against, each in the easiest of the ways there are."""
+        key = name, question, at, blind
+        if key not in self._hardest:
+            nulls = self._against(name, question, at, blind)
+            ways = (tuple(sorted(map(Above.of, one), key=lambda way: way.hardness)) for one in nulls)
+            self._hardest[key] = Hardest(max(ways, key=lambda own: own[0].hardness), len(nulls))
+        return self._hardest[key]
 
     def _against(self, name: str, question: str, at: int, blind: bool) -> list[tuple[np.ndarray, ...]]:
         """Own less each of what the question holds it against."""

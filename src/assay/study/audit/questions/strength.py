@@ -62,7 +62,7 @@ class Strength:
         return {one: known[one] for one in own if one not in self.blind}
 
 
-def strength(scores: HeldScores, measures: Sequence[Rated], smallest: float, explainers: int) -> Strength:
+def strength(scores: HeldScores, measures: Mapping[int, Rated], smallest: float, explainers: int) -> Strength:
     """What measures tell on these images.
 
     A measure tells something where a control, or the truth, is told from itself elsewhere; enough, where so many images would show, at the
@@ -71,19 +71,19 @@ def strength(scores: HeldScores, measures: Sequence[Rated], smallest: float, exp
 
     Args:
         scores: All scores.
-        measures: What the last axis is.
+        measures: Those that are asked, by their place on the last axis.
         smallest: The smallest effect that counts.
         explainers: How many may be trusted.
     """
     truth = (TRUTH, OWN) in scores.places
     tests = [
         (at, scores.against(name, ELSEWHERE, at))
-        for at, one in enumerate(measures)
+        for at, one in measures.items()
         for name in ([] if one.needs_truth else [POSITIVE_NAME]) + ([TRUTH] if truth else [])
     ]
     would, told = _would(tests, smallest, explainers), _told(tests, smallest)
     counted = {at: max(found.count for place, found in tests if place == at) for at, _ in tests}
-    alive = [at for at in range(len(measures)) if at in told and would[at][1]]
+    alive = [at for at in measures if at in told and would[at][1]]
     blind = [at for at in alive if not _sees(scores.against(POSITIVE_NAME, FLIPPED, at), len(measures), smallest)]
     weak: dict[str, dict[str, int | None]] = {}
     for question, kind in _NULLS.items():
@@ -100,7 +100,7 @@ def strength(scores: HeldScores, measures: Sequence[Rated], smallest: float, exp
         tuple(measures[at].name for at in alive),
         tuple(measures[at].name for at in blind),
         weak,
-        tuple(one.name for one in measures if one.category == "faithfulness"),
+        tuple(one.name for one in measures.values() if one.category == "faithfulness"),
     )
 
 

@@ -47,7 +47,9 @@ def view_picture(browser: Chromium, folder: Path, out: Path) -> None:
             address, token = words[1], words[words.index("password") + 1].rstrip(";")
             browser.open(address, 1280, height=760)
             browser.run(
-                "fetch('login', {method: 'POST', body: new URLSearchParams({username: 'assay', password: '" + token + "'})}).then(r => r.ok)"
+                "fetch('login', {method: 'POST', body: new URLSearchParams({username: 'assay', password: '"
+                + token
+                + "'})}).then(r => r.ok)"
             )
             browser.open(address, 1280, height=760)
             button = "[...document.querySelectorAll('button')].find(one => one.textContent.trim() === 'Explain')"

@@ -50,15 +50,7 @@ COMMANDS = {
 }
 PARTS = ("audit", "explain", "attack", "certify", "frontier")
 """Commands that have parts."""
-READY = (
-    "torchvision",
-    "timm",
-    "scipy.stats",
-    "skimage.segmentation",
-    "zarr",
-    "matplotlib.backends.backend_pdf",
-    "matplotlib.backends.backend_svg",
-)
+READY = ("torchvision", "timm", "scipy.stats", "skimage.segmentation", "zarr", "matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg")
 """Imported once for all forks, beside all of Assay; none of them starts threads that work, torch's being one."""
 NOTHING, SOME, ALL = "nothing kept", "some kept", "all blocks kept"
 FRESH, EARLY, LATE = 0.1, 0.2, 0.2
@@ -299,9 +291,7 @@ def main(kills: int, seed: int) -> int:
         ended(start((*TRAIN, "--epochs", "1", "--out", "tiny.safetensors")))
         usual = {name: undisturbed(name, Path(home, name)) for name in COMMANDS}
         for name, one in usual.items():
-            print(
-                f"{name}: {one.first:.1f} s until something is kept, {one.work:.1f} s of work, {one.rest - one.work:.1f} s more", flush=True
-            )  # noqa: T201
+            print(f"{name}: {one.first:.1f} s until something is kept, {one.work:.1f} s of work, {one.rest - one.work:.1f} s more", flush=True)  # noqa: T201
         for number in (1, 2):
             ended(start((*out("explain", Path("parts")), "--part", f"{number}/2")))
         began = time.monotonic()

@@ -28,20 +28,7 @@ RESULTS = Path(__file__).with_suffix(".json")
 LONGEST = 600.0
 """Seconds of computing after which the tests are taken not to end: on a busy machine an hour may pass meanwhile."""
 DUE = 0.97
-READY = (
-    "torch",
-    "torchvision",
-    "polars",
-    "zarr",
-    "pydantic",
-    "jinja2",
-    "timm",
-    "scipy.stats",
-    "sklearn.linear_model",
-    "skimage.segmentation",
-    "matplotlib.pyplot",
-    "pytest",
-)
+READY = ("torch", "torchvision", "polars", "zarr", "pydantic", "jinja2", "timm", "scipy.stats", "sklearn.linear_model", "skimage.segmentation", "matplotlib.pyplot", "pytest")
 """Imported once for all runs, which are forks of this process; nothing that starts threads may be among them."""
 
 

@@ -46,12 +46,7 @@ CORE = _of(
         "test_chunk.py",
     ),
     ("ranks off by a half", "(first + last).to(values.dtype) / 2", "(first + last + 1).to(values.dtype) / 2", "test_order.py"),
-    (
-        "ties share the wrong places",
-        "share = ((count - above.sum(1, keepdim=True))",
-        "share = ((count - 1 - above.sum(1, keepdim=True))",
-        "test_order.py",
-    ),
+    ("ties share the wrong places", "share = ((count - above.sum(1, keepdim=True))", "share = ((count - 1 - above.sum(1, keepdim=True))", "test_order.py"),
     (
         "one pixel more is deleted",
         "first: Tensor = places < cut[each, None]",
@@ -503,12 +498,7 @@ TUNE = _of(
         "drawn_masks(self.learned.masks, self.images, False) if self.plan.edges",
         "test_edges.py",
     ),
-    (
-        "masks of new images without edges",
-        "return drawn_masks(total, images, self.edges)",
-        "return drawn_masks(total, images, False)",
-        "test_edges.py",
-    ),
+    ("masks of new images without edges", "return drawn_masks(total, images, self.edges)", "return drawn_masks(total, images, False)", "test_edges.py"),
     (
         "masks averaged over the wrong rounds",
         "0 if self.average else chosen : chosen + 1]",
@@ -653,24 +643,9 @@ DATA = _of(
         "test_decode.py",
     ),
     ("several pages read as the first", "if pages > 1:", "if pages > 99:", "test_decode.py"),
-    (
-        "a crop beside the centre",
-        "round((have - want) / 2)",
-        "round((have - want) / 3)",
-        "test_decode.py test_dicom.py test_preparation.py",
-    ),
-    (
-        "values outside the window not clipped",
-        "(high - low)).clip(0, 1).astype",
-        "(high - low)).astype",
-        "test_decode.py test_dicom.py test_preparation.py",
-    ),
-    (
-        "grey by equal weights",
-        "_GREY = (0.299, 0.587, 0.114)",
-        "_GREY = (0.333, 0.333, 0.334)",
-        "test_decode.py test_dicom.py test_preparation.py",
-    ),
+    ("a crop beside the centre", "round((have - want) / 2)", "round((have - want) / 3)", "test_decode.py test_dicom.py test_preparation.py"),
+    ("values outside the window not clipped", "(high - low)).clip(0, 1).astype", "(high - low)).astype", "test_decode.py test_dicom.py test_preparation.py"),
+    ("grey by equal weights", "_GREY = (0.299, 0.587, 0.114)", "_GREY = (0.333, 0.333, 0.334)", "test_decode.py test_dicom.py test_preparation.py"),
     (
         "classes not in the alphabet's order",
         "classes = sorted(values)",
@@ -734,12 +709,7 @@ RUN = _of(
         "    if False:\n        raise DataError",
         "test_run_commands.py",
     ),
-    (
-        "another user's folder goes on",
-        "path.stat().st_uid != os.getuid()",
-        "False",
-        "test_run_commands.py::test_another_users_folder_is_not_gone_on_with",
-    ),
+    ("another user's folder goes on", "path.stat().st_uid != os.getuid()", "False", "test_run_commands.py::test_another_users_folder_is_not_gone_on_with"),
     (
         "names that lead out of the folder",
         "return not Path(name).is_absolute() and (home / name).resolve().is_relative_to(home)",
@@ -749,12 +719,7 @@ RUN = _of(
     ("doubled rows pass", "if own.is_duplicated().any():", "if False:", "test_run_status.py"),
     ("a failed start leaves its files", "        (folder / name).unlink(missing_ok=True)\n        within", "        within", "test_run.py"),
     ("another image of the same class", "others = targets[:, None] != targets", "others = targets[:, None] == targets", "test_nulls.py"),
-    (
-        "a map elsewhere is where it was",
-        "torch.full_like(index, copy), (2,)) / 2 + 0.25",
-        "torch.full_like(index, copy), (2,)) * 0",
-        "test_nulls.py",
-    ),
+    ("a map elsewhere is where it was", "torch.full_like(index, copy), (2,)) / 2 + 0.25", "torch.full_like(index, copy), (2,)) * 0", "test_nulls.py"),
     ("maps kept as NaN after a start", "array[rows.start : rows.stop] = values", "pass", "test_run.py test_explain.py"),
 )
 

@@ -1,7 +1,7 @@
 """The documents' pictures of a report, taken in headless Chromium: `python benchmarks/pictures.py audit/` writes docs/images/report*.png.
 
 The audit is a run of `assay audit --model hard-digits --images hard-digits --count 32 --explainer Gradient --explainer "SmoothGrad(samples=8)"
---explainer GradCAM --measure Deletion --measure Insertion --measure MaxSensitivity --measure MaskIoU --out audit/`.
+--explainer "KernelShap(segments=Grid)" --measure Deletion --measure Insertion --measure MaxSensitivity --measure MaskIoU --out audit/`.
 With `--view`, which needs `assay[view]`, the viewer is opened on that run and an image is explained: docs/images/view.png.
 """
 
@@ -31,9 +31,7 @@ PICTURES = {
 def report_pictures(browser: Chromium, report: Path, out: Path) -> None:
     """Write the pictures of a report."""
     for name, (width, height, dark, part) in PICTURES.items():
-        browser.open(f"file://{report.resolve()}", width, dark, height)
-        if part:
-            browser.run(f"document.getElementById('{part}').scrollIntoView()")
+        browser.open(f"file://{report.resolve()}" + (f"#{part}" if part else ""), width, dark, height)
         browser.picture(out / f"{name}.png", whole=False)
 
 
@@ -47,9 +45,7 @@ def view_picture(browser: Chromium, folder: Path, out: Path) -> None:
             address, token = words[1], words[words.index("password") + 1].rstrip(";")
             browser.open(address, 1280, height=760)
             browser.run(
-                "fetch('login', {method: 'POST', body: new URLSearchParams({username: 'assay', password: '"
-                + token
-                + "'})}).then(r => r.ok)"
+                "fetch('login', {method: 'POST', body: new URLSearchParams({username: 'assay', password: '" + token + "'})}).then(r => r.ok)"
             )
             browser.open(address, 1280, height=760)
             button = "[...document.querySelectorAll('button')].find(one => one.textContent.trim() === 'Explain')"

@@ -126,9 +126,7 @@ def toy() -> Figure:
     model, zeros = assay.Classifier(Stripes(WIDTH)), torch.zeros(len(few), dtype=torch.int64)
     lines = []
     for sigma in (0.005, 0.02, 0.05):
-        lines.append(
-            DrawnCurve(f"sigma {sigma:g}, closed form", tuple(difference), tuple(stripes_gradient(difference, sigma, WIDTH)[:, 0]))
-        )
+        lines.append(DrawnCurve(f"sigma {sigma:g}, closed form", tuple(difference), tuple(stripes_gradient(difference, sigma, WIDTH)[:, 0])))
         maps = assay.SmoothGrad(sigma, 4000)(model, images, zeros).flatten(1)
         lines.append(DrawnCurve(f"sigma {sigma:g}, SmoothGrad", tuple(few.tolist()), tuple(maps[:, 0].tolist())))
     return curves({"first entry of the smoothed gradient, D = 0.1": lines}, "d = x1 - x2")

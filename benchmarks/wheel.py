@@ -32,9 +32,7 @@ def main() -> None:
         from_wheel = f"import assay\nassert assay.__file__.startswith({str(site)!r}), assay.__file__\n"
         environment = os.environ | {"PYTHONPATH": str(site)}
         subprocess.run([sys.executable, "-c", from_wheel + example.group(1)], check=True, cwd=work, env=environment)
-        subprocess.run(
-            [sys.executable, "-m", "assay", "list", "explainers"], check=True, cwd=work, env=environment, stdout=subprocess.DEVNULL
-        )
+        subprocess.run([sys.executable, "-m", "assay", "list", "explainers"], check=True, cwd=work, env=environment, stdout=subprocess.DEVNULL)
         made = sorted(path.name for path in work.iterdir())
         print(f"{wheel.name}, {wheel.stat().st_size / 2**20:.1f} MiB: the README's example made {', '.join(made)}")  # noqa: T201
 

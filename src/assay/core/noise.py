@@ -96,7 +96,7 @@ def _runs(seed: int, stream: str, index: Tensor, sample: Tensor, count: int, who
 
 def _squares(start: Tensor, numbers: Tensor, key: int, room: Tensor, whole: bool) -> Tensor:
     """Squares64 of the counters `start + numbers`, all of it in `room`."""
-    x, y, z, swap = room
+    x, y, z, swap = room.unbind()
     torch.add(start, numbers, out=y).mul_(key)
     torch.add(y, key, out=z)
     torch.mul(y, y, out=x).add_(y)

@@ -84,10 +84,13 @@ def test_a_convolutions_features_are_its_own_where_its_batch_norm_is_folded(imag
 
 def test_a_vision_transformer_is_explained_before_its_last_attention_as_the_peer_advises(images):
     net, batch = vit(), images(size=16)
+    generator = torch.Generator().manual_seed(2)
+    for parameter in net.parameters():  # Versions of timm begin with other weights.
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) / 3)
     found = assay.GradCAM()(assay.Classifier(net), batch, TARGETS)
     torch.testing.assert_close(found, assay.GradCAM("blocks.1.norm1")(assay.Classifier(net), batch, TARGETS))
     torch.testing.assert_close(unit(found), peers(net, "blocks.1.norm1", batch, TARGETS, tokens), rtol=1e-4, atol=1e-4)
-    assert found.max() > 0
+    assert found.amax((1, 2, 3)).min() > 0
 
 
 @pytest.mark.parametrize(

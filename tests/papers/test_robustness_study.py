@@ -60,6 +60,8 @@ def test_a_study_writes_report_tables_figures_values_and_record(finished):
     for name in ("fig4",):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         ElementTree.parse(folder / "figures" / f"{name}.svg")
+    ours = pl.read_csv(folder / "tables" / "ours.csv").filter(network="tiny")
+    assert ours["explainer"].to_list() == ["Gradient", "SmoothGrad(samples=2)", "SmoothGrad(samples=3)", "RandomMap"]
     record = json.loads((folder / "environment.json").read_text())
     assert {"algorithm", "code", "data", "splits", "machine", "packages", "setup"} <= record.keys()
     splits = record["splits"]["test"]
@@ -141,7 +143,7 @@ def test_the_price_is_foreseen_in_passes(finished, weights):
     # Beside the images' own predictions, which a block of several images makes once as well.
     assert without["passes"][-1] == pytest.approx(sum(spent.values()) - spent["nulls"], rel=0.05)
     # Curves and infidelities stop where they are exact enough, which depends on the network.
-    assert price["passes"][-1] - without["passes"][-1] == pytest.approx(spent["nulls"], rel=0.3)
+    assert price["passes"][-1] - without["passes"][-1] == pytest.approx(spent["nulls"], rel=0.2)
     assert (price["minutes"] > 0).all()
 
 
@@ -157,6 +159,9 @@ def test_the_paper_s_explainers_are_held_against_the_nulls_as_by_an_audit(finish
     assert kept.select(audit.answers.columns).equals(audit.answers)
     table = pl.read_csv(finished.folder / "tables" / "nulls.csv")
     assert table.height == len(NAMES) * len(PAPER_EXPLAINERS)
+    first = kept.filter("holds", explainer="GradientXInput", question="where")["measure"].to_list()
+    told = table.filter(network="tiny", explainer="GradientXInput")["where"].item()
+    assert told == (", ".join(one.partition("(")[0] for one in first) or "none")
     assert (table["trusted"] == "yes").sum() == kept.filter("trusted")["explainer"].n_unique()
 
 

@@ -25,7 +25,11 @@ TINY = {
             "images": 6,
         },
         "graded": {"explainers": ["Gradient"], "measures": ["LocalLipschitz"], "images": 2, "networks": "graded", "score": True},
-        "ours": {"explainers": ["Gradient", "RandomMap"], "measures": ["Deletion(steps=4)"], "images": 4},
+        "ours": {
+            "explainers": ["Gradient", *(f"SmoothGrad(samples={few})" for few in (2, 3)), "RandomMap"],
+            "measures": ["Deletion(steps=4)"],
+            "images": 4,
+        },
     },
     "condition": 4,
     "audited": 8,

@@ -72,9 +72,14 @@ class NetworkStudy:
         """What every row of its tables says of it."""
         return {"model": self.network, "output": self.output, "part": self.part}
 
+    @property
+    def whole(self) -> bool:
+        """Whether its images are worked on together, since nulls are made from maps of the others."""
+        return isinstance(self.study, HeldAgainstNulls)
+
     def cut(self, block: int) -> Iterator[range]:
-        """Its images in blocks of at most so many; what nulls are made from is one block."""
-        blocks = Blocks.even(self.images, self.images if isinstance(self.study, HeldAgainstNulls) else block)
+        """Its images in blocks of at most so many, or in one."""
+        blocks = Blocks.even(self.images, self.images if self.whole else block)
         return (blocks.rows(number) for number in range(len(blocks)))
 
 
@@ -208,7 +213,7 @@ class Jobs:
             net = nn.Sequential(nn.Flatten(), nn.Linear(pixels.numel(), classes), nn.ReLU(), nn.Linear(classes, classes))
         middle = (0.5,) * pixels[0]  # Around which predictions are of several classes, as nulls of other images need.
         asked = Asked(Classifier(net, middle, middle, output=job.output), Held(self.batch), self.settings.seed)
-        images = min(_COUNTED, job.images) if isinstance(job.study, HeldAgainstNulls) else 1
+        images = min(_COUNTED, job.images) if job.whole else 1
         (some,) = asked.read([range(images)])
         job.study.block(asked, some, lambda _: None)
         return math.ceil((asked.model.passes.forward + asked.model.passes.backward) / images)

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import polars as pl
 
 from assay.attack.predictions.pgd import PGD
-from assay.core.registry import build, plain_name
+from assay.core.registry import build
 from assay.papers.robustness.cells import PAPERS, is_faithful
 from assay.papers.robustness.claims import Claim
 from assay.papers.robustness.networks import PaperNetwork
 from assay.papers.robustness.printed import PRINTED_EXPLAINERS, TABLE_1
 from assay.report.export import HIGH, LOW, Table, wide
+from assay.report.text import plain_names
 from assay.stats.intervals import means
 from assay.study.certify import certified_summary
 
@@ -81,7 +82,8 @@ def robustness_tables(
         yield Table("condition", "The condition of the theorem on faithfulness, by network.", note, condition, shares, section="figures")
     ours = values.filter(statistic="ours")
     if ours.height:
-        plain = [pl.col(name).replace({spec: plain_name(spec) for spec in ours[name].unique()}) for name in ("explainer", "measure")]
+        # Names alone, but where two settings of one explainer were measured, whose scores are not to stand in one row.
+        plain = [pl.col(name).replace(plain_names(ours[name].unique(maintain_order=True).to_list())) for name in ("explainer", "measure")]
         grouped = wide(_summary(ours.with_columns(plain), ["network", "explainer", "measure"]), ["network", "explainer"], "measure")
         note = (
             "Not in the paper. Means with 95 % intervals beside those of a random map (RandomMap), which a telling measure must tell apart."
@@ -117,15 +119,18 @@ def robustness_tables(
 def _held(answers: pl.DataFrame) -> Table:
     """By which measures each explainer passes each question, network by network."""
     lines = []
+    names = plain_names(answers["explainer"].unique(maintain_order=True).to_list())
+    measures = plain_names(answers["measure"].unique(maintain_order=True).to_list())
     for (network, explainer), own in answers.group_by("network", "explainer", maintain_order=True):
-        line: dict[str, object] = {"network": network, "explainer": plain_name(str(explainer))}
+        line: dict[str, object] = {"network": network, "explainer": names[str(explainer)]}
         for (question,), each in own.group_by("question", maintain_order=True):
-            line[str(question)] = ", ".join(map(plain_name, each.filter("holds")["measure"])) or "none"
+            line[str(question)] = ", ".join(measures[one] for one in each.filter("holds")["measure"]) or "none"
         lines.append(line | {"trusted": "yes" if own["trusted"][0] else "no"})
     note = (
         "Not in the paper. Each explainer's maps are held against themselves put elsewhere, the map of another image, the map of the "
         "network with random weights, and the best map that shows the image alone; told are the measures by which a question is shown to "
-        "be passed. Trusted is what passes all four by the rules of an audit, corrected for the number of explainers."
+        "be passed. Trusted is what passes all four by the rules of an audit of that network, corrected for its explainers; "
+        "over the networks nothing is corrected."
     )
     return Table("nulls", "Ours: the paper's explainers held against the nulls.", note, pl.DataFrame(lines), section="ours")
 

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import io
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,6 +166,7 @@ class Run:
         arrays: Mapping[str, np.ndarray] | None = None,
         files: Mapping[str, bytes] | None = None,
         passes: int = 0,
+        rounded: Collection[str] = (),
     ) -> None:
         """Keep a finished block: all of it is on the disk, and only then in the log, when this returns.
 
@@ -175,12 +176,13 @@ class Run:
             arrays: (images of the block, ...) of per-image arrays, which become `maps.zarr/NAME`.
             files: Other files, by path within the folder, that no other block writes.
             passes: Images that went through the model for it.
+            rounded: Which arrays are rounded, see `chunk_files`.
 
         Raises:
             DataError: The disk is full or the folder cannot be written; the message says what to do.
         """
         content = {part_of(name, block): _parquet(table) for name, table in tables.items()}
-        content |= chunk_files(arrays, self.blocks, block) if arrays else {}
+        content |= chunk_files(arrays, self.blocks, block, rounded) if arrays else {}
         content |= files or {}
         now = time.monotonic()
         self._made |= dict.fromkeys(content)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ class BlockStore(Protocol):
         arrays: Mapping[str, np.ndarray] | None = None,
         files: Mapping[str, bytes] | None = None,
         passes: int = 0,
+        rounded: Collection[str] = (),
     ) -> None:
         """Keep a finished block."""
 
@@ -65,13 +66,14 @@ class Memory:
         arrays: Mapping[str, np.ndarray] | None = None,
         files: Mapping[str, bytes] | None = None,
         passes: int = 0,
+        rounded: Collection[str] = (),
     ) -> None:
         """Keep a finished block's tables.
 
         Raises:
             TypeError: There are arrays or files too, which have no place in memory.
         """
-        del passes  # Only a log tells it.
+        del passes, rounded  # Only a log tells it, and only arrays are.
         if arrays or files:
             raise TypeError("arrays and files of a block need a run folder")
         for name, table in tables.items():

@@ -71,7 +71,6 @@ class Memory:
         Raises:
             TypeError: There are arrays or files too, which have no place in memory.
         """
-        del passes  # Only a log tells it.
         if arrays or files:
             raise TypeError("arrays and files of a block need a run folder")
         for name, table in tables.items():

@@ -104,7 +104,6 @@ class CertifyStudy(Study):
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """See `Study.block`; images whose output is not finite are left out. `maps.zarr` has the seen maps, and of top pixels `pixels`."""
-        del asked
         fine = block.fine({})
         if not fine:
             return Kept()

@@ -156,7 +156,7 @@ class Experiment(ABC):
             AssayError: It cannot; the message names the option or argument and what to do.
         """
 
-    def settled(self, asked: Any) -> Self:  # noqa: ARG002
+    def settled(self, asked: Any) -> Self:
         """The same with every default filled in, so that later defaults do not change what it does; this is what is done and recorded."""
         return self
 
@@ -194,7 +194,7 @@ class Study(Experiment):
     def check(self, asked: Asked) -> None:
         """See `Experiment.check`."""
 
-    def tried(self, asked: Asked) -> Sequence[Explainer] | None:  # noqa: ARG002
+    def tried(self, asked: Asked) -> Sequence[Explainer] | None:
         """Explainers by which it is found out whether 16 bits leave the answers as they are; None where they never do."""
         return None
 
@@ -253,7 +253,7 @@ class TrainingStudy(Experiment):
         """What a run came to that an earlier start ended, from its files: the states are gone."""
 
     @final
-    def cut(self, asked: Any, block: int | None) -> Blocks:  # noqa: ARG002
+    def cut(self, asked: Any, block: int | None) -> Blocks:
         """None: steps are remembered in place of blocks."""
         return Blocks(0, 1)
 

@@ -153,7 +153,7 @@ class ScoredStudy(Study):
         """What decides the results and is no model or set of images; those are the paper's settings."""
         return {"keep": list(self.keep), "white": self.white, "explainers": [repr(one) for one in self.explainers]}
 
-    def conclude(self, asked: Asked, done: Done) -> Report:  # noqa: ARG002
+    def conclude(self, asked: Asked, done: Done) -> Report:
         """The tables as they are."""
         done.require_sound("scored")
         return Report(found=lambda: None, merged={"scores.parquet": "scores", "costs.csv": "costs", "status.csv": "status"})
@@ -226,7 +226,6 @@ class MasksStudy(ScoredStudy):
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """See `Study.block`."""
-        del tell
         assert self.base is not None
         model, case = asked.model, block.case
         learned, cost = timed(model, lambda: _maps(replace(self.explainer, edges=False), case))
@@ -285,7 +284,6 @@ class ClassesStudy(ScoredStudy):
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """See `Study.block`; its scores have columns of the model and the seed."""
-        del asked, tell
         wanted, labels = block.case.logits.argmax(1), _judged(block).targets
         accuracy, agreement = ScoreName("accuracy", "whole"), ScoreName("agreement", "whole")
         found = [_of_model(rows(block, _NO_MAP, {accuracy: wanted == labels}), BASELINE, 0)]

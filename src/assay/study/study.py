@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, final
 
@@ -13,15 +13,15 @@ import polars as pl
 from torch import Tensor
 
 from assay.core.files import replacing, write_all
-from assay.core.progress import Progress, silent
+from assay.core.progress import Progress, counting, silent
 from assay.core.ranks import Ranks
-from assay.core.registry import short
+from assay.core.registry import field_values, short
 from assay.errors import EmptyBatchError, NotFiniteError, SpecError
 from assay.explain.base import Explainer
 from assay.report.page import Sentence
-from assay.run.blocks import ArrayPart, Blocks
+from assay.run.blocks import ArrayPart, BlockContent, Blocks
 from assay.run.folder import Run
-from assay.run.memory import BlockStore, Memory
+from assay.run.memory import Memory
 from assay.study.asked import Asked, Block
 from assay.study.tally import Tally, tally
 
@@ -76,7 +76,7 @@ class Done:
 
     tally: Tally
     answers: Mapping[str, Any]
-    store: BlockStore
+    store: Run | Memory
     blocks: Blocks
     folder: Path | None = None
 
@@ -163,7 +163,7 @@ class Experiment(ABC):
     @property
     def fields(self) -> dict[str, Any]:
         """The fields as plain values, which the command takes again; what was left to its default of None is no setting."""
-        return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}  # type: ignore[arg-type]
+        return {name: _plain(value) for name, value in field_values(self).items()}
 
     @abstractmethod
     def record(self, asked: Any) -> dict[str, Any]:
@@ -230,13 +230,13 @@ class Study(Experiment):
         for number, block in zip(share, asked.read(map(blocks.rows, share)), strict=True):
             found = Kept()
             if block.at:
-                found = self.block(asked, block, lambda images, done=done: progress(self.command, done + images, total))  # type: ignore[misc]
+                found = self.block(asked, block, counting(progress, self.command, done, total))
             arrays = (
                 {"index": np.array([int(asked.source.indices[row]) for row in block.rows]), **found.arrays} if self.keeps_arrays else {}
             )
             passes, before = asked.model.passes - before, asked.model.passes.copy()
             tables = {**found.tables, "status": block.status(found.maps)}
-            kept.write(number, tables, arrays, found.files, passes.forward + passes.backward)
+            kept.write(number, BlockContent(tables, arrays, found.files, passes.forward + passes.backward))
             done += len(block.rows)
             progress(self.command, done, total)
 

@@ -6,6 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import polars as pl
@@ -190,7 +191,7 @@ class MapsStudy(ScoredStudy):
         found, costs = list[pl.DataFrame](), list[dict[str, Any]]()
         for number, explainer in enumerate(self.explainers):
             case = block.case
-            maps, cost = timed(asked.model, lambda explainer=explainer, case=case: _maps(explainer, case))  # type: ignore[misc]
+            maps, cost = timed(asked.model, partial(_maps, explainer, case))
             name = short(explainer)
             costs.append({"attribution": name, "images": len(maps), **cost})
             found += self.located(block, Attribution.of(name), maps, explainer)
@@ -216,7 +217,7 @@ class MasksStudy(ScoredStudy):
 
     explainer: LearnedMask = field(default_factory=LearnedMask)
     base: Classifier | None = None
-    behind: Background = Constant()  # noqa: RUF009  (frozen)
+    behind: Background = Constant()
     backgrounds: Mapping[str, Background] = field(default_factory=dict)
 
     @property

@@ -53,7 +53,7 @@ class AttackStudy(Study):
     norm: Norm | None = None
     steps: int | None = None
     goal: Goal | None = None
-    compare: Distance = TopK()  # noqa: RUF009  (frozen)
+    compare: Distance = TopK()
     attack: Attack | None = None
     gallery: int = 4
 

@@ -61,9 +61,9 @@ class SweepOptions:
     kernels: Sequence[Kernel] | None = None
     samples: int | None = None
     faithfulness: Sequence[Measure] = FAITHFULNESS
-    attack: Attack | None = MapAttack()  # noqa: RUF009  (frozen)
+    attack: Attack | None = MapAttack()
     otherwise: Attack | None = None
-    distance: Distance = TopK()  # noqa: RUF009  (frozen)
+    distance: Distance = TopK()
     attacked: int | None = None
     draws: int = 10
     within: Ball | None = None

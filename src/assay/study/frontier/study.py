@@ -75,7 +75,7 @@ class FrontierStudy(Study):
     attack: Attack | Literal["none"] | None = None
     otherwise: Attack | None = None
     attacked: int | None = None
-    compare: Distance = TopK()  # noqa: RUF009  (frozen)
+    compare: Distance = TopK()
     draws: int = 10
     within: Ball | None = None
     certified: float | None = None
@@ -154,16 +154,16 @@ def frontier(
     model: Classifier,
     images: Any,
     targets: Targets | None = None,
-    explainer: Explainer | str = Gradient(),  # noqa: B008  (frozen)
+    explainer: Explainer | str = Gradient(),
     sigmas: Sequence[float] | None = None,
     samples: int | None = None,
     seed: int = 0,
     *,
     kernels: Sequence[Kernel | str] | None = None,
     faithfulness: Sequence[Measure | str] = FAITHFULNESS,
-    attack: Attack | str | None = MapAttack(),  # noqa: B008  (frozen)
+    attack: Attack | str | None = MapAttack(),
     otherwise: Attack | str | None = None,
-    distance: Distance | str = TopK(),  # noqa: B008  (frozen)
+    distance: Distance | str = TopK(),
     attacked: int | None = None,
     draws: int = 10,
     within: Ball | str | None = None,

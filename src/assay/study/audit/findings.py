@@ -26,7 +26,7 @@ from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.scores import AuditPlan
 from assay.study.audit.screen import Judged, screen
 from assay.study.audit.shown import shown
-from assay.study.audit.statistics import summarise_pieces
+from assay.study.audit.statistics import summarise
 from assay.study.audit.verdict import VERDICT_RULES, verdict
 from assay.study.gallery import gallery, places
 from assay.study.study import Asked, Done
@@ -70,7 +70,7 @@ def judged(plan: AuditPlan, asked: Asked, done: Done) -> Judged:
             yield part["value"].to_numpy().reshape(-1, len(explainers) + 1, len(ups))
 
     facts = {name: (one.category, one.statistic) for name, one in zip(plan.labels, plan.measures, strict=True)}
-    summary = summarise_pieces(pieces, explainers, dict(zip(plan.labels, ups, strict=True))).with_columns(
+    summary = summarise(pieces, explainers, dict(zip(plan.labels, ups, strict=True))).with_columns(
         pl.col("measure").replace_strict({name: one[place] for name, one in facts.items()}, return_dtype=pl.String).alias(column)
         for place, column in enumerate(("kind", "statistic"))
     )

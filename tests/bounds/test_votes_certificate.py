@@ -37,6 +37,14 @@ def test_a_map_of_zeros_has_no_marks():
     assert (Sparsified(assay.Gradient())(assay.Classifier(linear(torch.zeros(PIXELS))), pixels(2), zeros(2)) == 0).all()
 
 
+def test_of_pixels_that_tie_for_the_last_places_those_are_marked_that_come_first():
+    weight = torch.ones(PIXELS)
+    weight[20:24] = 2.0
+    found = Sparsified(assay.Gradient(), 0.25, 0.1)(assay.Classifier(linear(weight)), pixels(1), zeros(1)).flatten()
+    assert found.nonzero().flatten().tolist() == [0, 1, 2, 3, 4, 20, 21, 22, 23]
+    assert found[[0, 20]].tolist() == [0.5, 1.0]
+
+
 def test_channels_are_one_pixel():
     net = plain()
     images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))

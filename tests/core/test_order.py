@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from assay.core.order import along, brackets, correlation, cosine, larger, mean_ranks, membership
+from assay.core import order
+from assay.core.order import along, brackets, correlation, cosine, larger, last_of_top, mean_ranks, membership
 
 FEW = st.lists(st.integers(0, 3), min_size=1, max_size=6)
 
@@ -143,3 +144,21 @@ def test_membership_is_that_of_sorted_orders_with_ties(count):
         expected = [1.0 if one > last else (count - above) / tied if one == last else 0.0 for one in row.tolist()]
         assert own.tolist() == pytest.approx(expected)
     assert found.sum(1).tolist() == pytest.approx([count] * 6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ranks_are_the_same_bits_on_a_cpu_and_where_nothing_may_be_read_back(monkeypatch, dtype):
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.randn(2, 3, 5000, generator=generator), torch.randint(-3, 3, (2, 3, 500), generator=generator) * -0.5, torch.ones(4, 7)]
+    rows[0][..., 0], rows[0][..., -1] = torch.inf, -torch.inf
+    rows = [one.to(dtype) for one in rows]
+    found = [(larger(one), mean_ranks(one), last_of_top(one, 3)) for one in rows]
+    monkeypatch.setattr(order, "_on_cpu", lambda _: False)
+    for one, own in zip(rows, found, strict=True):
+        for here, there in zip(own, (larger(one), mean_ranks(one), last_of_top(one, 3)), strict=True):
+            assert torch.equal(here, there)
+            assert here.dtype == there.dtype
+
+
+def test_both_zeros_are_one_value():
+    assert larger(torch.tensor([[-0.0, 0.0, 1.0]])).tolist() == [[1, 1, 0]]

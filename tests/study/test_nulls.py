@@ -352,3 +352,11 @@ def test_answers_do_not_depend_on_how_often_the_work_is_cut_but_for_the_other_im
         whole = run(QUICK, Asked(model, Broken(batch(images)), data={"name": "mine"}), block=block).found()
         found.append(whole.answers.filter(pl.col("question") != "this image"))
     assert found[0]["difference"].to_list() == pytest.approx(found[1]["difference"].to_list(), rel=1e-3, abs=1e-6)
+
+
+def test_equal_pixels_make_no_two_maps_alike():
+    left, top = torch.zeros(1, 1, 10, 10), torch.zeros(1, 1, 10, 10)
+    left[..., :5], top[..., :5, :] = 1.0, 1.0
+    found = agreements(torch.tensor([0]), {"left": left, "top": top}).row(0, named=True)
+    assert found["spearman"] == pytest.approx(0.0, abs=1e-9)
+    assert found["overlap"] == pytest.approx(0.5)

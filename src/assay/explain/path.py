@@ -87,7 +87,7 @@ class IntegratedGradients(Explainer):
             pairs = torch.arange(start, stop, device=images.device)
             return base[pairs // steps] + points[pairs % steps].view(-1, 1, 1, 1) * way[pairs // steps]
 
-        def take(start: int, stop: int, scores: Tensor, found: Tensor) -> None:  # noqa: ARG001
+        def take(start: int, stop: int, _scores: Tensor, found: Tensor) -> None:
             pairs = torch.arange(start, stop, device=images.device)
             here = pairs // steps
             segment_sum(plain, here, weights[pairs % steps], found)

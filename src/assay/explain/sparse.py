@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from assay.core.order import last_of_top
 from assay.core.registry import register
 from assay.errors import SpecError
 from assay.explain.base import Cost, Explainer
@@ -64,12 +65,15 @@ class Sparsified(Explainer):
         """See `Explainer.attribute`."""
         values = self.explainer.attribute(model, images, targets, index, seed).abs().sum(1, keepdim=True)
         flat = values.flatten(1)
-        order = flat.argsort(dim=1, descending=True, stable=True)[:, : self.top(flat.shape[1])]
-        ranked = flat.gather(1, order)
-        marks = (ranked > 0).to(flat.dtype)
+        count = self.top(flat.shape[1])
+        last = last_of_top(flat, count)
+        above, tied = flat > last, flat == last
+        # Of equal pixels those come first that do in the image.
+        inside = above | (tied & (tied.cumsum(1) <= count - above.sum(1, keepdim=True)))
+        marks = (flat > 0).to(flat.dtype)
         if self.full is not None:
-            last = ranked[:, max(1, round(self.full * flat.shape[1])) - 1, None]
-            marks = torch.where(last > 0, ranked / last.masked_fill(last == 0, 1.0), marks).clamp(max=1.0)
+            edge = last_of_top(flat, max(1, round(self.full * flat.shape[1])))
+            marks = torch.where(edge > 0, flat / edge.masked_fill(edge == 0, 1.0), marks).clamp(max=1.0)
         # What is not finite must stay so, to be reported.
         spoilt = ~flat.sum(1, keepdim=True).isfinite()
-        return torch.zeros_like(flat).scatter_(1, order, marks).masked_fill(spoilt, torch.nan).view_as(values)
+        return (marks * inside).masked_fill(spoilt, torch.nan).view_as(values)

@@ -106,7 +106,7 @@ def _kept(case: Case, half: Classifier, explainers: Sequence[Explainer]) -> floa
             maps = [explainer.attribute(one, case.images, case.targets, case.index, case.seed) for one in (model, half)]
         except AssayError:
             continue  # Which the study will tell in its place.
-        one, two = (mean_ranks(pixel_values(each, "signed").flatten(1).double()) for each in maps)
+        one, two = (mean_ranks(pixel_values(each, "signed").flatten(1)).double() for each in maps)
         alike = float(correlation(one, two).mean())
         if not alike >= ALIKE:
             return f"maps of {short(explainer)} rank pixels otherwise (rank correlation {alike:.2f})"

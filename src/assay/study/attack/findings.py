@@ -58,7 +58,7 @@ def attack_summary(table: pl.DataFrame) -> pl.DataFrame:
             row |= {kind: one.mean, f"{kind}_low": one.low, f"{kind}_high": one.high}
         needed = images_needed(float(Moments.of(gap[:, None]).effect[0]), LEVEL / len(gaps))
         said = {"fragile": up < LEVEL, "outcome": "fragile" if up < LEVEL else "steady" if down < LEVEL else "undecided", "needed": needed}
-        rows.append(row | said | {"kept": float(part["kept"].mean() or 0.0)})  # type: ignore[arg-type]
+        rows.append(row | said | {"kept": float(part["kept"].to_numpy().mean())})
     return pl.DataFrame(rows, schema_overrides={"needed": pl.Int64})
 
 

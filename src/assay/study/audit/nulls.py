@@ -8,16 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
 from assay.core import noise
-from assay.core.registry import short
+from assay.core.order import correlation, mean_ranks, membership
+from assay.core.registry import changed, field_values, short
 from assay.errors import AssayError
 from assay.explain.base import Explainer
 from assay.explain.controls import Centre, ColourContrast, Edges
@@ -250,13 +250,11 @@ def unchanged(one: Tensor, other: Tensor) -> Tensor:
 
 def coarse(measure: Measure) -> Measure | None:
     """A curve's measure of few steps, equal pixels in one order alone, by which nulls are compared; None for measures without steps."""
-    known = {one.name for one in fields(measure)}  # type: ignore[arg-type]
+    known = field_values(measure)
     if "steps" not in known:
         return None
     once = {"reverse": False} if "reverse" in known else {}
-    few: Any = replace(measure, steps=min(NULL_STEPS, measure.steps), **once)  # type: ignore[type-var, attr-defined]
-    found: Measure = few
-    return found
+    return changed(measure, steps=min(NULL_STEPS, known["steps"]), **once)
 
 
 def scored_with_nulls(
@@ -332,29 +330,21 @@ def agreements(index: Tensor, maps: Mapping[str, Tensor]) -> pl.DataFrame:
     """
     names = list(maps)
     values = {name: pixel_values(one, "signed").flatten(1) for name, one in maps.items()}
-    ranks = {name: one.argsort(dim=1, stable=True).argsort(dim=1).double() for name, one in values.items()}
-    parts = []
-    for at, first in enumerate(names):
-        for second in names[at + 1 :]:
-            one, two = ranks[first], ranks[second]
-            size = one.shape[1]
-            top = size - max(1, size // 10)
-            parts.append(
-                pl.DataFrame(
-                    {
-                        "image": index.cpu().numpy(),
-                        "first": [first] * len(index),
-                        "second": [second] * len(index),
-                        "spearman": _correlations(one, two),
-                        "overlap": (((one >= top) & (two >= top)).sum(1) / (size - top)).double().cpu().numpy(),
-                    }
-                )
-            )
+    ranks = {name: mean_ranks(one).double() for name, one in values.items()}
+    count = max(1, next(iter(values.values())).shape[1] // 10) if values else 1
+    tops = {name: membership(one, count) for name, one in values.items()}
+    parts = [
+        pl.DataFrame(
+            {
+                "image": index.cpu().numpy(),
+                "first": [first] * len(index),
+                "second": [second] * len(index),
+                "spearman": correlation(ranks[first], ranks[second]).cpu().numpy(),
+                "overlap": (torch.minimum(tops[first], tops[second]).sum(1) / count).double().cpu().numpy(),
+            }
+        )
+        for at, first in enumerate(names)
+        for second in names[at + 1 :]
+    ]
     schema = {"image": pl.Int64, "first": pl.String, "second": pl.String, "spearman": pl.Float64, "overlap": pl.Float64}
     return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
-
-
-def _correlations(one: Tensor, two: Tensor) -> np.ndarray:
-    one, two = (each - each.mean(1, keepdim=True) for each in (one, two))
-    found: np.ndarray = ((one * two).sum(1) / (one.norm(dim=1) * two.norm(dim=1)).clamp_min(1e-12)).cpu().numpy()
-    return found

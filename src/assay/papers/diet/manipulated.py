@@ -14,6 +14,7 @@ from assay.core.noise import derive
 from assay.core.progress import Progress, silent
 from assay.core.registry import check_at_least, check_positive, register
 from assay.errors import ModelError, SpecError
+from assay.tune.model import shuffled
 from assay.tune.network import PixelNet
 
 __all__ = ["Manipulated", "Manipulation"]
@@ -67,10 +68,11 @@ class Manipulation:
         own = copy.deepcopy(net).eval().requires_grad_(True)
         place = next(own.parameters()).device
         optimiser = torch.optim.Adam(own.parameters(), self.lr)
-        generator = torch.Generator().manual_seed(derive(seed, "manipulation"))
         with torch.enable_grad():
             for epoch in range(self.epochs):
-                for rows in torch.randperm(len(images), generator=generator).split(self.batch_size):
+                order = shuffled(len(images), derive(seed, f"manipulation {epoch}"))
+                for first in range(0, len(images), self.batch_size):
+                    rows = order[first : first + self.batch_size]
                     loss = self._loss(net, own, images[rows].to(place, torch.float32) / 255)
                     if not torch.isfinite(loss):
                         raise ModelError(f"{self!r}: the loss is no longer finite in epoch {epoch + 1}; take a smaller lr or weight")

@@ -1,4 +1,5 @@
 import ast
+import importlib
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -152,6 +153,36 @@ def test_no_module_imports_itself_through_others_not_even_for_types():
     while free := {path for path, others in waits.items() if not others & waits.keys()}:
         waits = {path: others for path, others in waits.items() if path not in free}
     assert waits == {}
+
+
+def unused(method):
+    """Names of a method's arguments that its body does not use; none where there is no body."""
+    if all(isinstance(one, ast.Raise | ast.Expr) for one in method.body):
+        return set()
+    used = {one.id for part in method.body for one in ast.walk(part) if isinstance(one, ast.Name)}
+    return {one.arg for one in (*method.args.args, *method.args.kwonlyargs) if not one.arg.startswith("_")} - used - {"self", "cls"}
+
+
+def below(kind):
+    """All subclasses."""
+    return {one for own in kind.__subclasses__() for one in (own, *below(own))}
+
+
+def test_a_method_ignores_an_argument_only_where_the_same_method_of_another_class_takes_it():
+    classes = [(path, node) for path, tree in TREES.items() for node in tree.body if isinstance(node, ast.ClassDef)]
+    modules = {path: importlib.import_module(f"assay.{path[:-3].replace('/', '.')}") for path, _ in classes}
+    idle = [
+        (getattr(modules[path], node.name), one)
+        for path, node in classes
+        for one in node.body
+        if isinstance(one, ast.FunctionDef) and unused(one)
+    ]
+    alone = [
+        f"{kind.__qualname__}.{one.name}: {', '.join(sorted(unused(one)))}"
+        for kind, one in idle
+        if not any(one.name in vars(other) for other in (*kind.__mro__[1:], *below(kind)))
+    ]
+    assert alone == []
 
 
 def looks_into_text(node):

@@ -247,6 +247,7 @@ NO_FUNCTIONS = {
 @pytest.mark.parametrize(("kind", "message"), NO_FUNCTIONS.items(), ids=lambda value: getattr(value, "__name__", ""))
 def test_what_is_no_function_of_the_image_is_refused_by_every_entrance_and_every_time(kind, message, images, untouched):
     model, batch = assay.Classifier(seeded(kind)), images()
+    torch.manual_seed(0)  # Of six logits two dropouts may keep the same ones by chance.
     with untouched():
         for use in (
             lambda: model.logits(batch),

@@ -12,7 +12,7 @@ from assay.core.ranks import Ranks
 from assay.errors import DataError
 from assay.run.arrays import open_maps
 from assay.run.begin import check_folder
-from assay.run.blocks import Blocks
+from assay.run.blocks import BlockContent, Blocks
 from assay.run.folder import Run
 from assay.run.lock import Lock
 
@@ -35,7 +35,7 @@ def begin(folder, **changed):
 
 def fill(run, block):
     rows = run.blocks.rows(block)
-    run.write(block, {"rows": pl.DataFrame({"image": list(rows)})}, {"a": np.full((len(rows), 2), block, np.float32)})
+    run.write(block, BlockContent({"rows": pl.DataFrame({"image": list(rows)})}, {"a": np.full((len(rows), 2), block, np.float32)}))
 
 
 def contents(folder):

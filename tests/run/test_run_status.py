@@ -8,7 +8,7 @@ import pytest
 import assay
 from assay.comparison.runs import compare_runs
 from assay.errors import DataError
-from assay.run.blocks import Blocks
+from assay.run.blocks import BlockContent, Blocks
 from assay.run.folder import Run
 from assay.run.status import first_start, status, verify
 from assay.study.audit.study import AuditStudy
@@ -31,7 +31,7 @@ def audited(model, pixels, folder, seed=0, blocks=3, explainers=TWO, only=None, 
     with Run.open(folder, command="audit", settings={"seed": seed, **study.fields}, answers=study.record(asked), blocks=cut) as kept:
         for number, block in zip(only, asked.read(map(cut.rows, only)), strict=True):
             found = study.block(asked, block, lambda _: None)
-            kept.write(number, {**found.tables, "status": block.status(found.maps)})
+            kept.write(number, BlockContent({**found.tables, "status": block.status(found.maps)}))
     return folder
 
 
@@ -97,7 +97,7 @@ def rewrite(folder, block, change):
     states = pl.read_parquet(folder / "parts" / "status" / f"{block:06d}.parquet")
     (source / "report.html").unlink()
     with Run.open(folder, command="audit", settings={"seed": 0, **STUDY.fields}, answers=ANSWERS, blocks=cut) as run:
-        run.write(block, {"scores": table, "status": states})
+        run.write(block, BlockContent({"scores": table, "status": states}))
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_doubled_images_are_named(model, images, tmp_path):
     folder = audited(model, images(7), tmp_path / "part", only=[0])
     table = {name: pl.read_parquet(folder / "parts" / name / "000000.parquet") for name in ("scores", "status")}
     with Run.open(folder, command="audit", settings={"seed": 0, **STUDY.fields}, answers=ANSWERS, blocks=Blocks(7, 3)) as run:
-        run.write(1, table)
-        run.write(2, table)
+        run.write(1, BlockContent(table))
+        run.write(2, BlockContent(table))
     found = list(verify(folder))
     assert "image 0 is there twice" in found
     assert "block 2 has 3 images where 1 are due" in found
@@ -212,8 +212,8 @@ def test_a_result_with_as_many_rows_but_others_is_named(whole):
 def test_doubled_rows_of_any_table_are_named(model, images, tmp_path):
     folder, table = tmp_path / "out", pl.DataFrame({"image": [0, 1], "value": [0.5, 0.25]})
     with Run.open(folder, command="mine", settings={}, answers=ANSWERS, blocks=Blocks(4, 2)) as run:
-        run.write(0, {"certificates": pl.concat([table, table[:1]])})
-        run.write(1, {"certificates": table})
+        run.write(0, BlockContent({"certificates": pl.concat([table, table[:1]])}))
+        run.write(1, BlockContent({"certificates": table}))
     found = list(verify(folder))
     assert "block 0 has a row of certificates twice" in found
     assert "image 0 is there twice in certificates" in found

@@ -29,7 +29,7 @@ def read(folder, form):
     if form == "npz":
         with np.load(folder / "maps.npz") as found:
             return {name: found[name] for name in found}
-    return {name: array[:] for name, array in open_maps(folder).arrays()}
+    return {name: array[:] for name, array in open_maps(folder).items()}
 
 
 @pytest.mark.parametrize("form", ["npz", "zarr"])

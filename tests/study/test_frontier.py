@@ -9,8 +9,9 @@ import torch
 import assay
 from assay.errors import ModelError, NotFiniteError, ShapeError, SpecError
 from assay.report.figures.plots import to_bytes
-from assay.study.frontier.plan import SweepOptions, plan_sweep
+from assay.study.frontier.study import FrontierStudy
 from assay.study.frontier.sweep import ATTACKED, CERTIFIED, CHANGE, LARGEST, LIPSCHITZ, NOISE
+from assay.study.study import Asked
 from reference.nets import Function
 
 SIGMAS = (0.0, 0.05, 0.1, 0.2, 0.4)
@@ -178,15 +179,19 @@ def test_what_has_no_certificate_has_none(images):
 
     model = assay.Classifier(plain(), output="probability")
     gradient, product = assay.Gradient(), assay.GradientXInput()
-    wanted = SweepOptions([gradient, product], [0.3], samples=2, attack=None, draws=1, faithfulness=FEW, certified=0.01)
-    both = plan_sweep(model, 2, wanted)
-    assert CERTIFIED in [one.name for one in both.quantities]
+    logits = assay.Classifier(plain())
+
+    def sweep(explainer, of=model, **more):
+        study = FrontierStudy(explainer, samples=2, attack="none", draws=1, measure=FEW, certified=0.01, **{"sigma": (0.3,), **more})
+        return study.sweep(Asked.given(of, images(2)))
+
+    assert CERTIFIED in [one.name for one in sweep((gradient, product)).quantities]
     with pytest.raises(SpecError, match="Gradient and Sparsified only"):
-        plan_sweep(model, 2, SweepOptions([product], [0.3], certified=0.01))
+        sweep((product,))
     with pytest.raises(SpecError, match="must be Gaussian"):
-        plan_sweep(model, 2, SweepOptions([gradient], kernels=[assay.Uniform(radius=0.1)], certified=0.01))
+        sweep((gradient,), sigma=None, kernel=(assay.Uniform(radius=0.1),))
     with pytest.raises(ModelError, match="class probability"):
-        plan_sweep(assay.Classifier(plain()), 2, SweepOptions([gradient], [0.3], certified=0.01))
+        sweep((gradient,), logits)
 
 
 def test_any_kernel_will_do_and_widths_are_put_in_order(model, images):

@@ -12,7 +12,7 @@ from assay.report.page import Sentence
 from assay.report.summary import MeasureNote
 from assay.study.audit.answers import Answers
 from assay.study.audit.questions.held import QUESTIONS
-from assay.study.audit.screen import screen
+from assay.study.audit.screen import Judged, screen
 from assay.study.audit.shown import TYPICAL, WRONG
 from assay.study.tally import Tally
 from reference.specs import SMALL
@@ -58,7 +58,7 @@ ALL, NONE = (True,) * 4, (False,) * 4
 
 def test_the_recommended_explanation_is_named_without_its_parameters():
     found = told({"SmoothGrad(sigma=0.1)": ALL, "Lime": NONE}, ("SmoothGrad(sigma=0.1)",), "SmoothGrad(sigma=0.1)")
-    use, _, _ = screen(summary("SmoothGrad(sigma=0.1)", "Lime"), NOTES, found, tally({(0, 0): 40}), LABELS, ())
+    use, _, _ = screen(Judged(summary("SmoothGrad(sigma=0.1)", "Lime"), NOTES, found, tally({(0, 0): 40}), LABELS, ()))
     assert use.tone == "good"
     assert use.answer.startswith("Use SmoothGrad. ")
     assert use.lines[1].startswith("Lime: shown that it does not say where")
@@ -72,7 +72,7 @@ def test_that_trusted_explanations_disagree_is_not_known_which_is_right():
         (0.9, []),
     ):
         shares = alike.with_columns(overlap=pl.lit(overlap))
-        use, _, unknown = screen(summary("Lime(samples=9)", "Gradient"), NOTES, found, tally({(0, 0): 40}), LABELS, (), shares)
+        use, _, unknown = screen(Judged(summary("Lime(samples=9)", "Gradient"), NOTES, found, tally({(0, 0): 40}), LABELS, (), shares))
         assert [one for one in unknown.lines if "differ" in one] == [f"{one} of the pixels" for one in words]
     start = "Use Gradient. Of the 2 that pass every question it scores highest on one half of the images"
     assert use.answer == f"{start}, and it passes them on the other half alone."
@@ -83,12 +83,12 @@ def test_by_which_measures_more_than_the_image_is_shown_is_told_where_not_all_sh
     other = found.table.with_columns(measure=pl.lit("SingleDeletion"), holds=pl.col("question") != QUESTIONS[-1])
     both = ("Deletion", "SingleDeletion")
     found = replace(found, table=pl.concat([found.table, other]), alive=both, faithful=both)
-    use, _, _ = screen(summary("Lime"), NOTES, found, tally({(0, 0): 40}), LABELS, ())
+    use, _, _ = screen(Judged(summary("Lime"), NOTES, found, tally({(0, 0): 40}), LABELS, ()))
     assert use.lines[0].endswith("says more than the image alone (by Deletion; not shown by SingleDeletion)")
 
 
 def test_where_none_is_trusted_nothing_reads_as_good_news():
-    cards = screen(summary("Lime"), NOTES, told({"Lime": NONE}), tally({(0, 0): 40}), LABELS, ())
+    cards = screen(Judged(summary("Lime"), NOTES, told({"Lime": NONE}), tally({(0, 0): 40}), LABELS, ()))
     assert cards[0].tone == "bad"
     assert "Do not decide anything by these maps" in cards[0].answer
     assert "What it looks at is not known: no explanation here is trusted." in cards[1].lines
@@ -97,7 +97,7 @@ def test_where_none_is_trusted_nothing_reads_as_good_news():
 
 def test_failures_are_told_by_class_worst_share_first():
     counted = tally({(0, 0): 18, (0, 1): 2, (1, 1): 10, (1, 0): 10})
-    _, model, _ = screen(summary("Lime"), NOTES, told({"Lime": ALL}, ("Lime",)), counted, LABELS, ())
+    _, model, _ = screen(Judged(summary("Lime"), NOTES, told({"Lime": ALL}, ("Lime",)), counted, LABELS, ()))
     assert model.answer.startswith("It is right on 28 of 40 labelled images")
     assert model.lines[:2] == (
         "Labelled dog: 10 of 20 wrong, most often taken for cat",
@@ -108,7 +108,7 @@ def test_failures_are_told_by_class_worst_share_first():
 
 def test_a_model_that_is_not_sound_is_the_answer():
     bad = Sentence("bad", "The model looks untrained.")
-    _, model, _ = screen(summary("Lime"), NOTES, told({"Lime": NONE}), tally({(0, 0): 36, (1, 0): 4}), LABELS, (bad,))
+    _, model, _ = screen(Judged(summary("Lime"), NOTES, told({"Lime": NONE}), tally({(0, 0): 36, (1, 0): 4}), LABELS, (bad,)))
     assert (model.tone, model.answer) == ("bad", "The model looks untrained.")
     assert model.lines == (
         "Labelled dog: 4 of 4 wrong, most often taken for cat",
@@ -118,7 +118,7 @@ def test_a_model_that_is_not_sound_is_the_answer():
 
 def test_what_is_not_known_names_silent_measures_undecided_explainers_and_what_was_not_asked():
     found = told({"Lime": (True, None, True, True)}, silent=("Insertion",), needed={"Lime": 90})
-    _, _, unknown = screen(summary("Lime"), {"Deletion": NOTES["Deletion"]}, found, tally({}, images=20, troubled=1), LABELS, ())
+    _, _, unknown = screen(Judged(summary("Lime"), {"Deletion": NOTES["Deletion"]}, found, tally({}, images=20, troubled=1), LABELS, ()))
     text = "\n".join(unknown.lines)
     for one in ("Insertion: cannot tell", "Lime is undecided; about 90 images", "Only 19 images", "--attack", "1 image could not be used"):
         assert one in text

@@ -21,6 +21,8 @@ from reference.nets import plain
 SMALL = dataclasses.replace(PAPER, upsample=2, mask_lr=6.0, model_lr=1e-3, batch_size=5)
 """The recipe on images of 8 pixels: 12 of them are batches of 5, 5 and 2."""
 GRID = (4, 4)
+APART = 2e-3
+"""What rounding may make of an epoch where the network is saturated: 1.2e-3 was measured, 4.1e-3 of the least wrong recipe."""
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,7 @@ def steps_apart(images, sharpness, settings=SMALL, seed=3):
 @pytest.mark.parametrize("sharpness", [10.0, 300.0], ids=["plain", "saturated"])
 def test_it_follows_the_authors_script_step_for_step(images, sharpness):
     apart, found = steps_apart(images, sharpness)
-    assert max(apart) < 1e-3
+    assert max(apart) < APART
     assert len(apart) > 40
     assert len(found.rounds) == 2
     assert 0 < (found.rounds[0].masks == 0).float().mean() < 1  # there are cells whose size has no slope
@@ -97,7 +99,7 @@ def test_the_saturated_network_is_one(images):
 )
 def test_with_a_tolerance_or_a_slope_at_0_it_would_not(images, sharpness, changes):
     apart, _ = steps_apart(images, sharpness, dataclasses.replace(SMALL, **changes))
-    assert max(apart) > 1e-3
+    assert max(apart) > APART
 
 
 def test_what_is_taken_is_the_model_and_the_soft_mask_of_round_1_alone(images):

@@ -166,7 +166,7 @@ def _apart(one: Any, two: Any, here: int, there: int) -> tuple[float, float, flo
 
 
 def _names(folder: Path) -> list[str]:
-    return sorted(name for name, _ in open_maps(folder).arrays() if name not in ("index", "targets"))
+    return [name for name in open_maps(folder) if name not in ("index", "targets")]
 
 
 def _alone(first: set[tuple[str, str]], second: set[tuple[str, str]]) -> tuple[str, ...]:

@@ -151,6 +151,18 @@ def short(obj: Any) -> str:
     return f"{name}({', '.join(parts)})" if parts else name
 
 
+def field_values(obj: Any) -> dict[str, Any]:
+    """The fields of a dataclass's object by name, as they are."""
+    return {field.name: getattr(obj, field.name) for field in dataclasses.fields(obj)}
+
+
+def changed(obj: T, **changes: Any) -> T:
+    """The object with other values of some fields: `dataclasses.replace` for what is only known by its base."""
+    own: Any = obj
+    made: T = dataclasses.replace(own, **changes)
+    return made
+
+
 def check_at_least(obj: object, low: float, *names: str) -> None:
     """Raise SpecError unless each named number of `obj` is None or finite and >= `low`, and no count beyond `MOST`."""
     for name in names:
@@ -283,7 +295,8 @@ def _hints(cls: type[Any]) -> dict[str, Any]:
 
 
 def _check_types(obj: Any) -> None:
-    hints: dict[str, Any] = _hints(type(obj))  # type: ignore[arg-type]
+    kind: Any = type(obj)
+    hints = _hints(kind)
     for field in dataclasses.fields(obj):
         value = _plain(getattr(obj, field.name))
         object.__setattr__(obj, field.name, value)

@@ -177,7 +177,7 @@ class Dataset(ABC):
     def content_hash(self) -> str:
         """SHA-256 (hex) of the content and settings that decide the items."""
 
-    def hashed(self, progress: Progress) -> str:  # noqa: ARG002  (for what reads many files)
+    def hashed(self, progress: Progress) -> str:  # For what reads many files.
         """`content_hash`, telling (stage, done, in all) where that takes long."""
         return self.content_hash()
 

@@ -39,7 +39,7 @@ class Constant(Background):
         if not 0 <= self.value <= 1:
             raise SpecError(f"Constant: value must be a pixel in [0, 1], not {self.value!r}")
 
-    def fill(self, images: Tensor, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def fill(self, images: Tensor, index: Tensor, seed: int) -> Tensor:
         """See `Background.fill`."""
         return images.new_full((1, *images.shape[1:]), self.value).expand_as(images)
 
@@ -48,7 +48,7 @@ class Constant(Background):
 class MeanColour(Background):
     """Each image's own mean colour."""
 
-    def fill(self, images: Tensor, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def fill(self, images: Tensor, index: Tensor, seed: int) -> Tensor:
         """See `Background.fill`."""
         return images.mean((2, 3), keepdim=True).expand_as(images)
 
@@ -63,7 +63,7 @@ class Blur(Background):
     def __post_init__(self) -> None:
         check_positive(self, "sigma")
 
-    def fill(self, images: Tensor, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def fill(self, images: Tensor, index: Tensor, seed: int) -> Tensor:
         """See `Background.fill`."""
         from torchvision.transforms.v2.functional import gaussian_blur  # Here, because the import takes seconds.
 

@@ -36,7 +36,7 @@ class Edges(Explainer):
         """See `Explainer.cost`."""
         return Cost(0)
 
-    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""
         grey = F.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
         across = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]], device=images.device)
@@ -61,7 +61,7 @@ class ColourContrast(Explainer):
         """See `Explainer.cost`."""
         return Cost(0)
 
-    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""
         median = images.flatten(2).median(2).values[:, :, None, None]
         far = (images - median).square().sum(1, keepdim=True).sqrt()
@@ -88,7 +88,7 @@ class Centre(Explainer):
         """See `Explainer.cost`."""
         return Cost(0)
 
-    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""
         down, across = ((2 * torch.arange(side, device=images.device) + 1 - side) / side for side in images.shape[2:])
         return torch.exp(-2 * (down[:, None] ** 2 + across**2)).expand(len(images), 1, -1, -1).clone()
@@ -108,7 +108,7 @@ class RandomMap(Explainer):
         """See `Explainer.cost`."""
         return Cost(0)
 
-    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""
         content = images.flatten(1).view(torch.int32).to(torch.int64)
         places = torch.arange(1, content.shape[1] + 1, device=images.device)

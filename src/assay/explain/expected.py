@@ -64,7 +64,7 @@ class ExpectedGradients(Explainer):
             ways[0] = images[rows] - base
             return base + share * ways[0]
 
-        def take(start: int, stop: int, scores: Tensor, found: Tensor) -> None:  # noqa: ARG001
+        def take(start: int, stop: int, _scores: Tensor, found: Tensor) -> None:
             rows = torch.arange(start, stop, device=images.device) // count
             segment_sum(maps, rows, torch.full((len(rows),), 1 / count, device=images.device), found * ways[0])
 
@@ -120,7 +120,7 @@ class VarGrad(Explainer):
             rows, sample = pairs // count, pairs % count
             return images[rows] + draw(Gaussian(self.sigma), seed, "VarGrad", index[rows], sample, shape)
 
-        def take(start: int, stop: int, scores: Tensor, found: Tensor) -> None:  # noqa: ARG001
+        def take(start: int, stop: int, _scores: Tensor, found: Tensor) -> None:
             pairs = torch.arange(start, stop, device=images.device)
             rows = pairs // count
             begins = pairs % count == 0

@@ -38,11 +38,11 @@ class Gradient(GradientExplainer):
     reference: ClassVar[str] = "Simonyan, Vedaldi, Zisserman: Deep Inside Convolutional Networks, 2014"
     pitfalls: ClassVar[str] = "What a small change does, not what the score owes to a pixel; noisy where the network bends."
 
-    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""
         maps = torch.empty_like(images)
 
-        def take(start: int, stop: int, scores: Tensor, found: Tensor) -> None:  # noqa: ARG001
+        def take(start: int, stop: int, _scores: Tensor, found: Tensor) -> None:
             maps[start:stop] = found
 
         rows = torch.arange(len(images), device=images.device)

@@ -57,7 +57,7 @@ class Gaussian(Kernel):
         """Standard deviation of one pixel."""
         return self.sigma
 
-    def gamma(self, values: int) -> float:  # noqa: ARG002
+    def gamma(self, values: int) -> float:
         """`1 / (sigma sqrt(2 pi))`, reached by shifts in every direction; infinite without width."""
         return _inverse(self.sigma * math.sqrt(2 * math.pi))
 
@@ -103,7 +103,7 @@ class Laplace(Kernel):
         """Standard deviation of one pixel."""
         return self.scale * math.sqrt(2)
 
-    def gamma(self, values: int) -> float:  # noqa: ARG002
+    def gamma(self, values: int) -> float:
         """`1 / (2 scale)`, reached by small shifts of one pixel; infinite without width."""
         return _inverse(2 * self.scale)
 
@@ -134,7 +134,7 @@ class Student(Kernel):
         """Standard deviation of one pixel."""
         return self.scale * math.sqrt(self.df / (self.df - 2))
 
-    def gamma(self, values: int) -> float:  # noqa: ARG002
+    def gamma(self, values: int) -> float:
         """The density at 0 of one pixel's distribution, reached by small shifts in every direction; infinite without width."""
         log = math.lgamma((self.df + 1) / 2) - math.lgamma(self.df / 2)
         return math.exp(log) * _inverse(self.scale * math.sqrt(self.df * math.pi))

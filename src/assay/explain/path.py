@@ -88,7 +88,7 @@ class IntegratedGradients(Explainer):
             here, share = pairs // steps, points[pairs % steps].view(-1, 1, 1, 1)
             return way.index_select(0, here).mul_(share).add_(base.index_select(0, here))
 
-        def take(start: int, stop: int, scores: Tensor, found: Tensor) -> None:  # noqa: ARG001
+        def take(start: int, stop: int, _scores: Tensor, found: Tensor) -> None:
             pairs = torch.arange(start, stop, device=images.device)
             here = pairs // steps
             segment_sum(plain, here, weights[pairs % steps], found)

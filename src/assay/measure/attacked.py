@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -14,7 +14,7 @@ from assay.attack.black_box import BlackBoxMapAttack
 from assay.attack.distances import Distance, TopK
 from assay.attack.map_attack import MapAttack
 from assay.attack.noise_attack import NoiseMapAttack
-from assay.core.registry import register, short
+from assay.core.registry import changed, register, short
 from assay.core.surroundings import undisturbed
 from assay.errors import DerivativeError, SpecError
 from assay.explain.base import Explainer
@@ -134,7 +134,7 @@ def attack_curve(
     maps = explainer(model, images, targets, seed=seed, index=index)
     rows: list[tuple[Tensor, Tensor]] = []
     for radius in eps:
-        chosen = replace(attack or MapAttack(), eps=radius)  # type: ignore[type-var]
+        chosen = changed(attack or MapAttack(), eps=radius)
         measures = (AttackedSimilarity(one, distance or TopK(), one) for one in (chosen, noise_like(chosen)))
         one, other = (each(model, images, maps, targets, seed=seed, index=index, explainer=explainer) for each in measures)
         rows.append((one, other))

@@ -45,7 +45,7 @@ class SingleDeletion(Measure):
     takes: ClassVar[str] = "1 forward per cell of an image, however many maps"
     meaning: ClassVar[str] = "Delete one cell at a time: a faithful map ranks the cells as the score's losses do."
 
-    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
         """See `Measure.evaluate`."""
         labels = self.segments.labels(case.images)
         filled = self.background.fill(case.images, case.index, case.seed)
@@ -121,7 +121,7 @@ class MarginalContribution(Measure):
     def __post_init__(self) -> None:
         check_at_least(self, 2, "groups")
 
-    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
         """See `Measure.evaluate`."""
         found = contributions(case, self.groups, self.score)
         return torch.stack([self._like(found.pooled(one), found.slopes, found.own) for one in maps])

@@ -50,7 +50,7 @@ class KeepTop(Measure):
         if not 0 < self.fraction <= 1:
             raise SpecError(f"KeepTop: fraction must be above 0 and at most 1, not {self.fraction!r}")
 
-    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
         """See `Measure.evaluate`."""
         images, pixels = case.images, case.images[0, 0].numel()
         places, flat = orders(maps, self.order)

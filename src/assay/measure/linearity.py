@@ -58,7 +58,7 @@ class Infidelity(Measure):
         if self.error is not None:
             check_positive(self, "error")
 
-    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
         """See `Measure.evaluate`."""
         mirrored = self.scaled or self.relative if self.antithetic is None else self.antithetic
         return _error(case, maps, _Draws(self.kernel, "Infidelity", -1.0, mirrored), self, self.error)
@@ -94,7 +94,7 @@ class LocalLinearError(Measure):
         check_positive(self, "radius")
         check_at_least(self, 1, "samples")
 
-    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
         """See `Measure.evaluate`."""
         return _error(case.exact, maps, _Draws(Gaussian(self.radius), "LocalLinearError", 1.0), self)
 

@@ -41,7 +41,7 @@ class MaskIoU(Measure):
     takes: ClassVar[str] = "none"
     meaning: ClassVar[str] = "Compare the map's top pixels with where the evidence is known to lie: 1 is a perfect match."
 
-    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
         """See `Measure.evaluate`."""
         assert case.truth is not None
         return overlaps(maps, case.truth, self.order)
@@ -66,7 +66,7 @@ class TruthShare(Measure):
     takes: ClassVar[str] = "none"
     meaning: ClassVar[str] = "How much of the map lies where the evidence is known to lie: 1 is all of it."
 
-    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
         """See `Measure.evaluate`."""
         assert case.truth is not None
         return torch.stack([mass_share(one, case.truth, self.mass) for one in maps])
@@ -93,7 +93,7 @@ class DistractorShare(Measure):
     takes: ClassVar[str] = "none"
     meaning: ClassVar[str] = "How much of the map lies on what is known not to matter: 0 is none of it."
 
-    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
         """See `Measure.evaluate`."""
         assert case.distractor is not None
         return torch.stack([mass_share(one, case.distractor, self.mass) for one in maps])
@@ -125,7 +125,7 @@ class PointingGame(Measure):
     def __post_init__(self) -> None:
         check_at_least(self, 0, "tolerance")
 
-    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
         """See `Measure.evaluate`."""
         assert case.truth is not None
         places, flat = orders(maps, self.order)

@@ -36,7 +36,7 @@ class _PixelCurve(Measure):
     def __post_init__(self) -> None:
         check_at_least(self, 1, "steps")
 
-    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
         """See `Measure.evaluate`."""
         found, flat = _curves(case, maps, self)
         return (found.area + flat).T

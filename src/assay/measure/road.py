@@ -55,7 +55,7 @@ class Road(Measure):
         if not self.fractions or not all(0 < fraction < 1 for fraction in self.fractions):
             raise SpecError(f"Road: fractions must be shares of the pixels in (0, 1), at least one, not {self.fractions!r}")
 
-    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:  # noqa: ARG002
+    def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
         """See `Measure.evaluate`."""
         images, shape = case.images, case.images.shape[1:]
         places, flat = orders(maps, self.order)

@@ -70,7 +70,7 @@ class Head(ABC):
         """What a user is told: class ids (n,)."""
         return self.choose(outputs)
 
-    def stake(self, clean: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002
+    def stake(self, clean: Tensor, ids: Tensor) -> Tensor:
         """The classes (n,) that must stay where `ids` (n,) are explained."""
         return ids
 
@@ -82,7 +82,7 @@ class Head(ABC):
     def lead(self, outputs: Tensor, ids: Tensor, clean: Tensor) -> Tensor:
         """By how much (n,), in logits, `agrees` holds; negative where it does not."""
 
-    def spread(self, outputs: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+    def spread(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """How far (n,) the outputs (n, K) that decide are apart, 1 where not at all: what leads and losses are measured by.
 
         Multiplied outputs have the same leads and losses in these units.
@@ -128,15 +128,15 @@ class Softmax(Head):
             return outputs.log_softmax(1)
         return outputs.softmax(1) if output == "probability" else outputs
 
-    def stake(self, clean: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002
+    def stake(self, clean: Tensor, ids: Tensor) -> Tensor:
         """The predicted classes, whichever are explained."""
         return self.choose(clean)
 
-    def agrees(self, outputs: Tensor, ids: Tensor, clean: Tensor) -> Tensor:  # noqa: ARG002
+    def agrees(self, outputs: Tensor, ids: Tensor, clean: Tensor) -> Tensor:
         """The class is the predicted one."""
         return self.choose(outputs) == ids
 
-    def lead(self, outputs: Tensor, ids: Tensor, clean: Tensor) -> Tensor:  # noqa: ARG002
+    def lead(self, outputs: Tensor, ids: Tensor, clean: Tensor) -> Tensor:
         """Before the best other class."""
         return of_class(outputs, ids) - outputs.scatter(1, ids[:, None], -torch.inf).amax(1)
 
@@ -162,7 +162,7 @@ class Probabilities(Softmax):
         """See `Head.transform`; what counts as logits are the outputs, as they are."""
         return outputs.clamp_min(torch.finfo(outputs.dtype).tiny).log() if output == "log_probability" else outputs
 
-    def average(self, outputs: Tensor, output: Output) -> Tensor:  # noqa: ARG002
+    def average(self, outputs: Tensor, output: Output) -> Tensor:
         """See `Head.average`."""
         return outputs.mean(0)
 
@@ -247,7 +247,7 @@ class Scalar(Head):
         """See `Head.take`; one value per image is output 0."""
         return super().take(outputs[:, None] if outputs.ndim == 1 else outputs, network)
 
-    def transform(self, outputs: Tensor, output: Output) -> Tensor:  # noqa: ARG002
+    def transform(self, outputs: Tensor, output: Output) -> Tensor:
         """The values, whatever is asked."""
         return outputs
 
@@ -268,19 +268,19 @@ class Scalar(Head):
         """The values: (n,), or (n, K) of several."""
         return outputs[:, 0] if outputs.shape[1:] == (1,) else outputs
 
-    def agrees(self, outputs: Tensor, ids: Tensor, clean: Tensor) -> Tensor:  # noqa: ARG002
+    def agrees(self, outputs: Tensor, ids: Tensor, clean: Tensor) -> Tensor:
         """Always: a value has no side."""
         return torch.ones(len(outputs), dtype=torch.bool, device=outputs.device)
 
-    def lead(self, outputs: Tensor, ids: Tensor, clean: Tensor) -> Tensor:  # noqa: ARG002
+    def lead(self, outputs: Tensor, ids: Tensor, clean: Tensor) -> Tensor:
         """Infinite: there is nothing to lose."""
         return torch.full((len(outputs),), math.inf, device=outputs.device)
 
-    def right(self, outputs: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+    def right(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """See `findings`."""
         return self.findings(outputs)
 
-    def findings(self, outputs: Tensor) -> Tensor:  # noqa: ARG002
+    def findings(self, outputs: Tensor) -> Tensor:
         """See `Head.findings`.
 
         Raises:
@@ -288,7 +288,7 @@ class Scalar(Head):
         """
         raise ModelError("head='scalar' gives values, of which none is right or wrong: accuracy, agreement and PGD are for classes")
 
-    def loss(self, outputs: Tensor, labels: Tensor, kind: str) -> Tensor:  # noqa: ARG002
+    def loss(self, outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
         """See `findings`."""
         return self.findings(outputs)
 

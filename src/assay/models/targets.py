@@ -83,7 +83,7 @@ class Logit(_OfClass):
     k: int
     bounded = False
 
-    def value(self, head: Head, outputs: Tensor, usual: Output, asked: Output | None) -> Tensor:  # noqa: ARG002
+    def value(self, head: Head, outputs: Tensor, usual: Output, asked: Output | None) -> Tensor:
         """See `Target.value`."""
         return head.scores(matrix(outputs), asked or "logit")[:, self.k]
 
@@ -95,7 +95,7 @@ class Probability(_OfClass):
     k: int
     bounded = True
 
-    def value(self, head: Head, outputs: Tensor, usual: Output, asked: Output | None) -> Tensor:  # noqa: ARG002
+    def value(self, head: Head, outputs: Tensor, usual: Output, asked: Output | None) -> Tensor:
         """See `Target.value`.
 
         Raises:
@@ -209,7 +209,7 @@ class OwnTarget(Target):
     function: Callable[[Tensor], Tensor]
     bounded = False
 
-    def value(self, head: Head, outputs: Tensor, usual: Output, asked: Output | None) -> Tensor:  # noqa: ARG002
+    def value(self, head: Head, outputs: Tensor, usual: Output, asked: Output | None) -> Tensor:
         """See `Target.value`.
 
         Raises:

@@ -82,9 +82,9 @@ def chunk_files(arrays: Mapping[str, np.ndarray], blocks: Blocks, block: int, ro
     return files
 
 
-def open_maps(folder: Path) -> zarr.Group:
-    """The arrays of a run folder, to read, also while the run goes on."""
-    return zarr.open_group(str(folder / MAPS), mode="r")
+def open_maps(folder: Path) -> dict[str, Any]:
+    """The arrays of a run folder by name, in their order, to read, also while the run goes on."""
+    return dict(sorted(zarr.open_group(str(folder / MAPS), mode="r").arrays()))
 
 
 def write_npz(folder: Path, draft: Path, blocks: Blocks, count: int) -> None:
@@ -99,8 +99,7 @@ def write_npz(folder: Path, draft: Path, blocks: Blocks, count: int) -> None:
     Raises:
         OSError: The folder cannot be written.
     """
-    group = open_maps(folder)
-    arrays = dict(sorted(group.arrays()))
+    arrays = open_maps(folder)
     targets = arrays["targets"]
     with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
         for key, array in arrays.items():

@@ -6,11 +6,14 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
 
 from assay.errors import SpecError
 
-__all__ = ["BLOCK", "ArrayPart", "Blocks"]
+__all__ = ["BLOCK", "ArrayPart", "BlockContent", "Blocks"]
 
 BLOCK = 64
 """Images in a block at most, unless the user says otherwise: explainers' chunks are full and the maps take bounded memory."""
@@ -53,6 +56,25 @@ class Blocks:
     def rows(self, block: int) -> range:
         """The positions in a block."""
         return range(block * self.size, min((block + 1) * self.size, self.images))
+
+
+@dataclass(frozen=True, eq=False)
+class BlockContent:
+    """What a finished block leaves.
+
+    Args:
+        tables: Rows of tables, by name.
+        arrays: (images of the block, ...) of per-image arrays, which become `maps.zarr/NAME`.
+        files: Other files, by path within the folder, that no other block writes.
+        passes: Images that went through the model for it.
+        rounded: Names of arrays that are rounded, and compress for it.
+    """
+
+    tables: Mapping[str, pl.DataFrame]
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    passes: int = 0
+    rounded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

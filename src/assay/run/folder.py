@@ -6,13 +6,12 @@ import errno
 import hashlib
 import io
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from assay.models.training.fitting import State
 from assay.report.text import plural
 from assay.run.arrays import chunk_files
 from assay.run.begin import begin, claimed, document_of, is_moved, mark_moved
-from assay.run.blocks import ArrayPart, Blocks
+from assay.run.blocks import ArrayPart, BlockContent, Blocks
 from assay.run.lock import Lock
 from assay.run.log import FINISH, Entry, append, mend, read_log
 from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS, finished_blocks
@@ -109,7 +108,9 @@ class Run:
                         start, kept = begin(folder, document, answers, ranks, made if began else None, part)
                     done = frozenset(finished_blocks(folder))
                     found = start, kept, done - {FINISH}, FINISH in done or is_moved(folder)
-            start, kept, done, over = ranks.told(found)  # type: ignore[misc]
+            told = ranks.told(found)
+            assert told is not None
+            start, kept, done, over = told
             with _writing(folder, lambda: len(done), len(blocks)):
                 mend(_log(folder, ranks, part))
             opened = cls(folder, blocks, ranks, start, kept, done, over and len(done) == len(blocks), part, lock, made)
@@ -159,38 +160,22 @@ class Run:
         )
         return f"{self.part.name} is done: {rest}"
 
-    def write(
-        self,
-        block: int,
-        tables: Mapping[str, pl.DataFrame],
-        arrays: Mapping[str, np.ndarray] | None = None,
-        files: Mapping[str, bytes] | None = None,
-        passes: int = 0,
-        rounded: Collection[str] = (),
-    ) -> None:
+    def write(self, block: int, content: BlockContent) -> None:
         """Keep a finished block: all of it is on the disk, and only then in the log, when this returns.
-
-        Args:
-            block: Its number.
-            tables: Rows of tables, by name; see `tables` and `merge`.
-            arrays: (images of the block, ...) of per-image arrays, which become `maps.zarr/NAME`.
-            files: Other files, by path within the folder, that no other block writes.
-            passes: Images that went through the model for it.
-            rounded: Which arrays are rounded, see `chunk_files`.
 
         Raises:
             DataError: The disk is full or the folder cannot be written; the message says what to do.
         """
-        content = {part_of(name, block): _parquet(table) for name, table in tables.items()}
-        content |= chunk_files(arrays, self.blocks, block, rounded) if arrays else {}
-        content |= files or {}
+        files = {part_of(name, block): _parquet(table) for name, table in content.tables.items()}
+        files |= chunk_files(content.arrays, self.blocks, block, content.rounded) if content.arrays else {}
+        files |= content.files
         now = time.monotonic()
-        self._made |= dict.fromkeys(content)
+        self._made |= dict.fromkeys(files)
         with self.writing():
             # All blocks bring the same head of an array; readers need not see it replaced each time.
-            write_all(self.folder, {name: one for name, one in content.items() if not self._is_head(name, one)})
-            hashes = {name: hashlib.sha256(one).hexdigest() for name, one in content.items()}
-            self._log(block, len(self.blocks.rows(block)), hashes, now - self._since, passes)
+            write_all(self.folder, {name: one for name, one in files.items() if not self._is_head(name, one)})
+            hashes = {name: hashlib.sha256(one).hexdigest() for name, one in files.items()}
+            self._log(block, len(self.blocks.rows(block)), hashes, now - self._since, content.passes)
         self._since = time.monotonic()
 
     def tables(self, name: str) -> Iterator[pl.DataFrame]:
@@ -208,7 +193,7 @@ class Run:
                 raise DataError(f"cannot read {path}: {reason}; remove it, and the same command makes it again") from error
             yield table
 
-    def merge(self, name: str, target: str, columns: Iterable[str] | None = None) -> None:
+    def merge(self, name: str, target: str) -> None:
         """Write all parts of a table into one file of the folder, `.parquet` or `.csv`, in constant memory.
 
         Raises:
@@ -216,22 +201,11 @@ class Run:
         """
         path = self.folder / target
         rows = pl.scan_parquet(self._parts(name))
-        if columns is not None:
-            rows = rows.select(*columns)
         with self.writing(), replacing(path) as draft:
             if path.suffix == ".csv":
                 rows.sink_csv(draft)
             else:
                 rows.sink_parquet(draft, row_group_size=_ROW_GROUP)
-
-    def put(self, name: str, text: str) -> None:
-        """Write a text file of the folder, whole or not at all.
-
-        Raises:
-            DataError: The disk is full or the folder cannot be written.
-        """
-        with self.writing():
-            write_all(self.folder, {name: text.encode()})
 
     def finish(self, results: Iterable[str]) -> None:
         """Say that the results, files of the folder, are complete, so that the next start has nothing to do.

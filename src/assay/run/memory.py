@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
-import numpy as np
 import polars as pl
 
 from assay.core.ranks import Ranks
-from assay.run.blocks import Blocks
+from assay.run.blocks import BlockContent, Blocks
 
-__all__ = ["BlockStore", "Memory"]
-
-
-class BlockStore(Protocol):
-    """Keeps what blocks give, and gives tables back."""
-
-    def write(
-        self,
-        block: int,
-        tables: Mapping[str, pl.DataFrame],
-        arrays: Mapping[str, np.ndarray] | None = None,
-        files: Mapping[str, bytes] | None = None,
-        passes: int = 0,
-        rounded: Collection[str] = (),
-    ) -> None:
-        """Keep a finished block."""
-
-    def tables(self, name: str) -> Iterator[pl.DataFrame]:
-        """The parts of a table, by block."""
+__all__ = ["Memory"]
 
 
 @dataclass(eq=False)
@@ -44,7 +25,7 @@ class Memory:
         record: Gives the seven reproducibility answers; asked when the work is done, which the model is known better by.
     """
 
-    blocks: Blocks = Blocks(0, 1)  # noqa: RUF009  (frozen)
+    blocks: Blocks = Blocks(0, 1)
     record: Callable[[], Mapping[str, Any]] = dict
     folder: ClassVar[Path | None] = None
     ranks: ClassVar[Ranks] = Ranks()
@@ -59,24 +40,15 @@ class Memory:
         """All blocks."""
         return list(range(len(self.blocks)))
 
-    def write(
-        self,
-        block: int,
-        tables: Mapping[str, pl.DataFrame],
-        arrays: Mapping[str, np.ndarray] | None = None,
-        files: Mapping[str, bytes] | None = None,
-        passes: int = 0,
-        rounded: Collection[str] = (),
-    ) -> None:
+    def write(self, block: int, content: BlockContent) -> None:
         """Keep a finished block's tables.
 
         Raises:
             TypeError: There are arrays or files too, which have no place in memory.
         """
-        del passes, rounded  # Only a log tells it, and only arrays are.
-        if arrays or files:
+        if content.arrays or content.files:
             raise TypeError("arrays and files of a block need a run folder")
-        for name, table in tables.items():
+        for name, table in content.tables.items():
             self._parts.setdefault(name, {})[block] = table
 
     def tables(self, name: str) -> Iterator[pl.DataFrame]:

@@ -23,6 +23,7 @@ from assay.run.settings import read_settings
 __all__ = ["Status", "Wrong", "first_start", "network_of", "read_document", "status", "verify", "written"]
 
 _APART = ("model", "part", "quantity", "kernel", "explainer", "eps")
+"""What tells rows of one image apart in a study of several models."""
 _SURE = 0.3
 _MOST = 1000
 """Missing blocks that are named."""
@@ -60,7 +61,7 @@ class Status:
 
     @property
     def left(self) -> float | None:
-        """Seconds that the rest takes, by the passes that finished blocks took; None where that is not known within 30 %."""
+        """Seconds that the rest takes, by the passes that finished blocks took; None where that is not known within 30%."""
         images = self.blocks.images - self.images
         if not images:
             return 0.0
@@ -257,10 +258,8 @@ def _doubled_rows(folder: Path, table: str, blocks: list[int]) -> Iterator[str]:
         if "image" not in rows.columns:
             continue
         # A study of several models has an image's rows of each model, part and quantity in other steps.
-        apart = (
-            [name for name in ("part", "quantity", "kernel", "explainer", "eps") if name in rows.columns] if "model" in rows.columns else []
-        )
-        images = rows.select("image", *(["model", *apart] if apart else [])).rows()
+        apart = [name for name in _APART if name in rows.columns] if "model" in rows.columns else []
+        images = rows.select("image", *apart).rows()
         twice = {image for image in images if image in seen}
         if table == "status":
             twice |= {image for image, many in Counter(images).items() if many > 1}

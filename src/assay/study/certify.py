@@ -19,7 +19,7 @@ from assay.attack.goals import MaximiseDistance
 from assay.attack.map_attack import MapAttack
 from assay.bounds.certificate import Certificate, sentence, top_share
 from assay.bounds.certify import certify_case, check_certifiable
-from assay.core.registry import short
+from assay.core.registry import changed, short
 from assay.errors import SpecError
 from assay.explain.base import Explainer
 from assay.explain.smooth import Smoothed, SmoothGrad, with_copies
@@ -99,12 +99,11 @@ class CertifyStudy(Study):
         """The attack within `eps`, or a black-box one with the same goal where that cannot be made."""
         if self.attack == "none":
             return None
-        chosen: Attack = replace(self.attack, eps=eps)  # type: ignore[type-var]
+        chosen = changed(self.attack, eps=eps)
         return chosen if chosen.can(self.attacked) else blind_like(chosen)
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """See `Study.block`; images whose output is not finite are left out. `maps.zarr` has the seen maps, and of top pixels `pixels`."""
-        del asked
         fine = block.fine({})
         if not fine:
             return Kept()
@@ -198,7 +197,7 @@ def _attacked(study: CertifyStudy, case: Case) -> Iterator[Tensor]:
 
 
 def certified_summary(table: pl.DataFrame) -> pl.DataFrame:
-    """One row for each radius: share of images of which something is certified, means with 95 % intervals, and the copies needed.
+    """One row for each radius: share of images of which something is certified, means with 95% intervals, and the copies needed.
 
     A bound that says nothing counts as 0 in the means. `needed` is the median over the images for which some number of copies would
     certify something, infinite without any; `reachable` is their share.
@@ -223,7 +222,7 @@ def certified_summary(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def certified_figure(summary: pl.DataFrame, confidence: float, form: FigureForm = "svg") -> bytes:
-    """Certified and attacked means over the radius with their 95 % intervals, and the median copies needed, as a file of this form.
+    """Certified and attacked means over the radius with their 95% intervals, and the median copies needed, as a file of this form.
 
     Args:
         summary: As `certified_summary` makes it.

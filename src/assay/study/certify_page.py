@@ -83,7 +83,7 @@ def certified_page(found: Certified, asked: Asked, done: Done, gallery: int) -> 
             beside,
             (
                 TextTable(grid.title.capitalize() + ".", _COLUMNS, grid.head, grid.rows, numeric),
-                Picture("Certified and attacked means over the L2 distance, with 95 % intervals.", found.figure, "svg"),
+                Picture("Certified and attacked means over the L2 distance, with 95% intervals.", found.figure, "svg"),
             ),
         ),
     ]
@@ -114,7 +114,7 @@ def unrelated(folder: Path, blocks: Blocks) -> float:
     maps, total, count = open_maps(folder)["maps"], None, 0
     for block in range(len(blocks)):
         rows = blocks.rows(block)
-        flat = np.asarray(maps[rows.start : rows.stop], np.float64).reshape(len(rows), -1)  # type: ignore[index]
+        flat = np.asarray(maps[rows.start : rows.stop], np.float64).reshape(len(rows), -1)
         size = np.linalg.norm(flat, axis=1)
         fine = np.isfinite(size) & (size > 0)
         ways = flat[fine] / size[fine, None]
@@ -131,7 +131,7 @@ def _pictures(radii: Sequence[float], wanted: Sequence[int], asked: Asked, folde
     """A row of pictures for each image at these positions that has maps, and the shape (C, H, W) of an image."""
     kept = open_maps(folder)
     maps = kept["maps"]
-    shape: tuple[int, ...] = tuple(maps.shape[1:])  # type: ignore[union-attr]
+    shape: tuple[int, ...] = tuple(maps.shape[1:])
     found = []
     for position, block in zip(wanted, asked.read(range(row, row + 1) for row in wanted), strict=True):
         batch = block.batch
@@ -139,12 +139,12 @@ def _pictures(radii: Sequence[float], wanted: Sequence[int], asked: Asked, folde
             continue
         image = batch.images[0].cpu()
         shape, shown = tuple(image.shape), image if len(image) in (1, 3) else image.mean(0, keepdim=True)
-        seen = torch.from_numpy(np.asarray(maps[position], np.float32))  # type: ignore[index]
+        seen = torch.from_numpy(np.asarray(maps[position], np.float32))
         if not bool(seen.isfinite().all()):
             continue
         row, told = [magnified(photo(shown), _SIDE), overlay(shown, seen, side=_SIDE)], []
         if "pixels" in kept:
-            signs = torch.from_numpy(np.asarray(kept["pixels"][position], np.float32))  # type: ignore[index]
+            signs = torch.from_numpy(np.asarray(kept["pixels"][position], np.float32))
             row += [certified(shown, one, _SIDE) for one in signs]
             told = [_share(eps, one) for eps, one in zip(radii, signs, strict=True)]
         found.append(Picture("; ".join([batch.names[0], *told]), png_bytes(_beside(row)), "png"))

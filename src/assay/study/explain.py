@@ -74,7 +74,7 @@ class ExplainStudy(Study):
         for one in self.explainer:
             check_serves(asked.model, one)
 
-    def tried(self, asked: Asked) -> Sequence[Explainer] | None:  # noqa: ARG002
+    def tried(self, asked: Asked) -> Sequence[Explainer] | None:
         """See `Study.tried`."""
         return self.explainer
 
@@ -95,7 +95,6 @@ class ExplainStudy(Study):
 
     def conclude(self, asked: Asked, done: Done) -> Report:
         """`predictions.csv`, `status.csv` and, when asked for, `maps.npz` (rows of explained images only)."""
-        del asked
         done.require_sound("explained")
         counted, blocks, folder = done.tally, done.blocks, done.folder
         assert folder is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, final
 
@@ -13,15 +13,15 @@ import polars as pl
 from torch import Tensor
 
 from assay.core.files import replacing, write_all
-from assay.core.progress import Progress, silent
+from assay.core.progress import Progress, counting, silent
 from assay.core.ranks import Ranks
-from assay.core.registry import short
+from assay.core.registry import field_values, short
 from assay.errors import EmptyBatchError, NotFiniteError, SpecError
 from assay.explain.base import Explainer
 from assay.report.page import Sentence
-from assay.run.blocks import ArrayPart, Blocks
+from assay.run.blocks import ArrayPart, BlockContent, Blocks
 from assay.run.folder import Run
-from assay.run.memory import BlockStore, Memory
+from assay.run.memory import Memory
 from assay.study.asked import Asked, Block
 from assay.study.tally import Tally, tally
 
@@ -78,7 +78,7 @@ class Done:
 
     tally: Tally
     answers: Mapping[str, Any]
-    store: BlockStore
+    store: Run | Memory
     blocks: Blocks
     folder: Path | None = None
 
@@ -158,14 +158,14 @@ class Experiment(ABC):
             AssayError: It cannot; the message names the option or argument and what to do.
         """
 
-    def settled(self, asked: Any) -> Self:  # noqa: ARG002
+    def settled(self, asked: Any) -> Self:
         """The same with every default filled in, so that later defaults do not change what it does; this is what is done and recorded."""
         return self
 
     @property
     def fields(self) -> dict[str, Any]:
         """The fields as plain values, which the command takes again; what was left to its default of None is no setting."""
-        return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}  # type: ignore[arg-type]
+        return {name: _plain(value) for name, value in field_values(self).items()}
 
     @abstractmethod
     def record(self, asked: Any) -> dict[str, Any]:
@@ -196,7 +196,7 @@ class Study(Experiment):
     def check(self, asked: Asked) -> None:
         """See `Experiment.check`."""
 
-    def tried(self, asked: Asked) -> Sequence[Explainer] | None:  # noqa: ARG002
+    def tried(self, asked: Asked) -> Sequence[Explainer] | None:
         """Explainers by which it is found out whether 16 bits leave the answers as they are; None where they never do."""
         return None
 
@@ -232,13 +232,13 @@ class Study(Experiment):
         for number, block in zip(share, asked.read(map(blocks.rows, share)), strict=True):
             found = Kept()
             if block.at:
-                found = self.block(asked, block, lambda images, done=done: progress(self.command, done + images, total))  # type: ignore[misc]
+                found = self.block(asked, block, counting(progress, self.command, done, total))
             arrays = (
                 {"index": np.array([int(asked.source.indices[row]) for row in block.rows]), **found.arrays} if self.keeps_arrays else {}
             )
             passes, before = asked.model.passes - before, asked.model.passes.copy()
             tables = {**found.tables, "status": block.status(found.maps)}
-            kept.write(number, tables, arrays, found.files, passes.forward + passes.backward, found.rounded)
+            kept.write(number, BlockContent(tables, arrays, found.files, passes.forward + passes.backward, found.rounded))
             done += len(block.rows)
             progress(self.command, done, total)
 
@@ -255,7 +255,7 @@ class TrainingStudy(Experiment):
         """What a run came to that an earlier start ended, from its files: the states are gone."""
 
     @final
-    def cut(self, asked: Any, block: int | None) -> Blocks:  # noqa: ARG002
+    def cut(self, asked: Any, block: int | None) -> Blocks:
         """None: steps are remembered in place of blocks."""
         return Blocks(0, 1)
 

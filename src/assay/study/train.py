@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from assay.attack.predictions.prediction import PredictionAttack
 from assay.core.environment import code, machine, packages
 from assay.core.precision import AnyPrecision, settled
 from assay.core.progress import Progress, silent
-from assay.core.registry import build
+from assay.core.registry import build, field_values
 from assay.data import Dataset, stack
 from assay.errors import SpecError
 from assay.models.accuracy import Accuracy
@@ -109,7 +109,7 @@ class TrainStudy(TrainingStudy):
     def fields(self) -> dict[str, Any]:
         """See `Experiment.fields`; the recipe once more, so that a refusal names the field that differs."""
         way = self.recipe
-        return super().fields | ({} if way is None else {"choices": {one.name: _value(getattr(way, one.name)) for one in fields(way)}})
+        return super().fields | ({} if way is None else {"choices": {name: _value(value) for name, value in field_values(way).items()}})
 
     def settled(self, asked: ToTrain) -> TrainStudy:
         """See `Experiment.settled`."""

@@ -67,7 +67,6 @@ class TuneStudy(TrainingStudy):
         Raises:
             SpecError: A method is given beside the preset that brings its own.
         """
-        del asked
         if self.method is not None and self.preset == "paper":
             raise SpecError("--preset paper brings its own settings; give either it or --method")
 
@@ -110,7 +109,6 @@ class TuneStudy(TrainingStudy):
 
     def again(self, asked: ToTune, folder: Path) -> Report:
         """See `TrainingStudy.again`."""
-        del asked
         return _report(pl.read_csv(folder / "rounds.csv").to_dicts())
 
     def record(self, asked: ToTune) -> dict[str, Any]:

@@ -150,7 +150,7 @@ class PredictedMask(Explainer):
     reference: ClassVar[str] = "Bhalla, Srinivas, Lakkaraju: Discriminative Feature Attributions, NeurIPS 2023; amortised here"
     finds_targets: ClassVar[bool] = True
 
-    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`; maps (N, 1, H, W) in [0, 1].
 
         Raises:

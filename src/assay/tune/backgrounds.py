@@ -114,7 +114,7 @@ class DatasetMean(FromImages):
         scale = 255.0 if pool.dtype == torch.uint8 else 1.0
         return DatasetMean(tuple((sums / (scale * pool.numel() / pool.shape[1])).tolist()))
 
-    def fill(self, images: Tensor, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def fill(self, images: Tensor, index: Tensor, seed: int) -> Tensor:
         """See `Background.fill`."""
         if self.colour is None:
             raise SpecError("DatasetMean needs the images first: give DatasetMean(colour=(...)) or use it where the images are at hand")
@@ -131,7 +131,7 @@ class OtherImages(FromImages):
             raise SpecError("OtherImages needs at least 2 images to put one behind another")
         return _Drawn(pool)
 
-    def fill(self, images: Tensor, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def fill(self, images: Tensor, index: Tensor, seed: int) -> Tensor:
         """See `Background.fill`."""
         raise SpecError("OtherImages needs the images first; use it where a whole set of images is at hand, as in DiET")
 

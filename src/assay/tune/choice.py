@@ -50,7 +50,7 @@ class RoundK(Choice):
     def __post_init__(self) -> None:
         check_at_least(self, 0, "k")
 
-    def pick(self, rounds: Sequence[Mapping[str, Any]]) -> int:  # noqa: ARG002
+    def pick(self, rounds: Sequence[Mapping[str, Any]]) -> int:
         """See `Choice.pick`."""
         return self.k
 

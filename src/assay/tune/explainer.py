@@ -84,7 +84,7 @@ class LearnedMask(Explainer):
         epochs = self.rounds * self.stop.most
         return Cost(epochs + 1, epochs, most=not isinstance(self.stop, Epochs))
 
-    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`; maps (N, 1, H, W) in [0, 1].
 
         Raises:

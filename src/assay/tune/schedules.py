@@ -140,7 +140,7 @@ class Carried(Rounding):
         if not 0 < self.threshold <= 1:
             raise SpecError(f"Carried: threshold must be above 0 and at most 1, not {self.threshold!r}")
 
-    def rounded(self, masks: Tensor, number: int, rounds: int) -> Tensor:  # noqa: ARG002
+    def rounded(self, masks: Tensor, number: int, rounds: int) -> Tensor:
         """See `Rounding.rounded`."""
         return (masks >= self.threshold).to(masks.dtype)
 

@@ -121,10 +121,10 @@ class _Occlusion(_Surrogate):
     def parts(self) -> tuple[Segments, Background]:
         return self.explainer.segments, self.explainer.background
 
-    def draw(self, step: Step, counts: Tensor) -> Coalitions:  # noqa: ARG002
+    def draw(self, step: Step, counts: Tensor) -> Coalitions:
         return all_but_one(counts)
 
-    def fit(self, step: Step, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:  # noqa: ARG002
+    def fit(self, step: Step, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
         return full[:, None] - scores
 
 

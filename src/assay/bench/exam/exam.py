@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import torch
 from assay.bench.exam.pairs import IMAGES, ExamPair, Seat
 from assay.core import noise
 from assay.core.files import replacing
-from assay.core.progress import Progress, silent
+from assay.core.progress import Progress, counting, silent
 from assay.errors import DataError
 from assay.measure.base import Measure
 from assay.measure.contribution import MarginalContribution, SingleDeletion
@@ -199,16 +198,12 @@ def run_seat(pair: ExamPair, draw: int, seed: int = 0, progress: Progress = sile
     plan = AuditStudy(explainer=seat.candidates, measure=measures, gallery=1).plan(asked)
     tables = []
     for at, block in enumerate(asked.read(range(start, start + _BLOCK) for start in range(0, IMAGES, _BLOCK))):
-        tables.append(block_scores(plan, block, partial(_told, progress, pair.name, at * _BLOCK)).tables)
+        tables.append(block_scores(plan, block, counting(progress, pair.name, at * _BLOCK, IMAGES)).tables)
     items, rated = tuple(plan.nulls.items), tuple(plan.rated)
     parts = [one["nulls"]["value"].to_numpy().reshape(-1, len(items), len(rated)) for one in tables]
     sound = {many: _sound(seat, tables[: many // _BLOCK], many, seed) for many in COUNTS}
     right = {one.short_name: one.right for one in seat.candidates}
     return SeatScores(pair.name, draw, np.concatenate(parts), items, rated, right, sound)
-
-
-def _told(progress: Progress, name: str, before: int, done: int) -> None:
-    progress(name, before + done, IMAGES)
 
 
 def _sound(seat: Seat, tables: Sequence[Mapping[str, pl.DataFrame]], images: int, seed: int) -> bool:
@@ -308,7 +303,7 @@ def _trusted(one: SeatScores, held: HeldScores, panel: Sequence[str], columns: S
 
 
 def lines(cases: Sequence[ExamCase]) -> list[ExamLine]:
-    """Shares wrongly and rightly trusted, with Wilson's 95 % intervals, by subset and number of images."""
+    """Shares wrongly and rightly trusted, with Wilson's 95% intervals, by subset and number of images."""
     found = []
     for subset, names in SUBSETS.items():
         for images in COUNTS:

@@ -121,7 +121,7 @@ class Task(options.NetworkOptions, options.PictureOptions):
             return given if own is None else own
         return replace(own, **{name: value for name, value in vars(given).items() if value != getattr(type(given), name)})
 
-    def asked(self, ranks: Ranks) -> Asked:  # noqa: ARG002
+    def asked(self, _ranks: Ranks) -> Asked:
         """What a study is about, but for the data's hash."""
         import torch
 

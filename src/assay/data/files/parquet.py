@@ -186,7 +186,7 @@ class ParquetImages(Encoded):
 
 
 @lru_cache(maxsize=4)
-def _window(path: str, changed: int, column: str, number: int) -> list[bytes | str | None]:  # noqa: ARG001  (key of the cache)
+def _window(path: str, _changed: int, column: str, number: int) -> list[bytes | str | None]:  # The key of the cache.
     """The files in some rows of a column, or their paths."""
     images = pl.scan_parquet(path).slice(number * _WINDOW, _WINDOW).select(column).collect()[column]
     if images.dtype != pl.Struct:

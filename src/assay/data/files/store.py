@@ -149,6 +149,6 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def _index(path: str, size: int, changed: int) -> tuple[tuple[str, int, int], ...]:  # noqa: ARG001  (key of the cache)
+def _index(path: str, _size: int, _changed: int) -> tuple[tuple[str, int, int], ...]:  # The key of the cache.
     """(name, offset, size) of every image in a tar file."""
     return tuple((name, start, length) for name, start, length, _ in members(Path(path)) if is_image(PurePosixPath(name).name))

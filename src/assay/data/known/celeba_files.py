@@ -72,7 +72,7 @@ def read_mask(path: Path) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def _attributes(path: Path, changed: int, wanted: tuple[str, ...]) -> tuple[tuple[str, ...], NDArray[np.bool_]]:  # noqa: ARG001
+def _attributes(path: Path, _changed: int, wanted: tuple[str, ...]) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
     lines = _lines(path)
     # The first line counts the images, the second names the attributes.
     header = lines[1].split() if len(lines) > 1 else []

@@ -53,7 +53,7 @@ class BatchesStore(Store):
         """Image `index`, (3, 32, 32) float32 in [0, 1]."""
         return torch.from_numpy(self._row(index).astype(np.float32).reshape(3, 32, 32) / np.float32(255))
 
-    def digest(self, progress: Progress = silent) -> str:  # noqa: ARG002  (it takes no time)
+    def digest(self, progress: Progress = silent) -> str:  # It takes no time.
         """SHA-256 (hex) of all names, labels and pixels."""
         whole = hashlib.sha256(repr((self.names, self.labels)).encode())
         for pixels in self._pixels:

@@ -164,7 +164,7 @@ class NoisePatch(Mark):
         check_positive(self, "strength")
         check_choice(self, "place", PLACES)
 
-    def draw(self, images: Tensor, kind: Tensor, kinds: int, index: Tensor, seed: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def draw(self, images: Tensor, kind: Tensor, kinds: int, index: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """Add noise to a square of every image; see `Mark.draw`."""
         box = self._box(images, self.side, self.side, index, seed)
         noise = normal(seed, "mark noise", index, torch.zeros_like(index), (3, self.side, self.side))

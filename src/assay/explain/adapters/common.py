@@ -186,7 +186,7 @@ def network_input(model: Classifier) -> Iterator[list[Tensor]]:
     """Keep what the network itself is given, normalised pixels, at each run inside the block."""
     seen: list[Tensor] = []
 
-    def keep(module: nn.Module, given: tuple[Any, ...]) -> None:  # noqa: ARG001
+    def keep(_module: nn.Module, given: tuple[Any, ...]) -> None:
         seen.append(given[0])
 
     handle = model.module.register_forward_pre_hook(keep)

@@ -60,7 +60,7 @@ class Zennit(Explainer):
         """What tables call it."""
         return self.name or spec("zennit", self.composite, self.options)
 
-    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`.
 
         Raises:

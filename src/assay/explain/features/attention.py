@@ -39,7 +39,7 @@ class AttentionRollout(LayerExplainer):
     reference: ClassVar[str] = "Abnar, Zuidema: Quantifying Attention Flow in Transformers, ACL 2020"
     pitfalls: ClassVar[str] = "Knows no class, and nothing of the network but its attention."
 
-    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`.
 
         Raises:
@@ -47,7 +47,7 @@ class AttentionRollout(LayerExplainer):
         """
         found = _read_out(model, images.shape[1:])
 
-        def follow(chunk: Tensor, aims: Tensor | None) -> Tensor:  # noqa: ARG001
+        def follow(chunk: Tensor, _aims: Tensor | None) -> Tensor:
             with _watched(model, chunk) as seen:
                 pass
             reach = found.readers.expand(len(chunk), -1)
@@ -73,7 +73,7 @@ class AttentionRelevance(LayerExplainer):
     reference: ClassVar[str] = "Chefer, Gur, Wolf: Generic Attention-model Explainability, ICCV 2021"
     pitfalls: ClassVar[str] = "No sign; values and perceptrons enter by the gradient alone."
 
-    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `AttentionRollout.attribute`."""
         found = _read_out(model, images.shape[1:])
 

@@ -35,7 +35,7 @@ class GradCAM(LayerExplainer):
     reference: ClassVar[str] = "Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM, ICCV 2017"
     pitfalls: ClassVar[str] = "As coarse as its layer; mean gradients lose what is local, and may leave a map of zeros."
 
-    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`.
 
         Raises:
@@ -61,7 +61,7 @@ class GradCAMpp(LayerExplainer):
     reference: ClassVar[str] = "Chattopadhay, Sarkar, Howlader, Balasubramanian: Grad-CAM++, WACV 2018"
     pitfalls: ClassVar[str] = "As coarse as its layer; only what speaks for the class counts; made for features after a ReLU."
 
-    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `GradCAM.attribute`."""
         return over_image(model, images, targets, _small(model, images.shape[1:], self.layer, grad_cam_pp))
 
@@ -82,7 +82,7 @@ class LayerCAM(LayerExplainer):
     reference: ClassVar[str] = "Jiang, Zhang, Hou, Cheng, Wei: LayerCAM: Exploring Hierarchical Class Activation Maps, TIP 2021"
     pitfalls: ClassVar[str] = "As coarse as its layer; only what speaks for the class counts."
 
-    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `GradCAM.attribute`."""
         return over_image(model, images, targets, _small(model, images.shape[1:], self.layer, layer_cam))
 

@@ -51,13 +51,13 @@ class FullGrad(LayerExplainer):
     reference: ClassVar[str] = "Srinivas, Fleuret: Full-Gradient Representation for Neural Network Visualization, NeurIPS 2019"
     pitfalls: ClassVar[str] = "No sign; after rescaling every layer counts alike, whatever it contributes."
 
-    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`.
 
         Raises:
             ModelError: The network has no convolution.
         """
-        return _maps(model, images, targets, self.scaling, lambda slopes, factor, is_input: slopes * factor)  # noqa: ARG005
+        return _maps(model, images, targets, self.scaling, lambda slopes, factor, _is_input: slopes * factor)
 
     @undisturbed()
     def residual(self, model: Classifier, images: Tensor, targets: Targets | None = None) -> Tensor:
@@ -75,7 +75,7 @@ class FullGrad(LayerExplainer):
         left = torch.empty(len(images), dtype=torch.float64, device=images.device)
         explained: list[Tensor] = []
 
-        def see(slopes: Tensor, factor: Tensor, is_input: bool) -> None:  # noqa: ARG001
+        def see(slopes: Tensor, factor: Tensor, _is_input: bool) -> None:
             explained.append((slopes * factor).flatten(1).double().sum(1))
 
         def take(start: int, stop: int, scores: Tensor) -> None:
@@ -99,7 +99,7 @@ class SimpleFullGrad(LayerExplainer):
     reference: ClassVar[str] = "Srinivas, Fleuret: Full-Gradient Representation for Neural Network Visualization, NeurIPS 2019"
     pitfalls: ClassVar[str] = "No sign; after rescaling every layer counts alike, whatever it contributes."
 
-    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `FullGrad.attribute`."""
         return _maps(model, images, targets, self.scaling, lambda slopes, factor, is_input: slopes * factor if is_input else slopes)
 
@@ -127,7 +127,7 @@ def _maps(
             part = enlarged(rescaled(term(slopes, factor, is_input), scaling), shape)
             sums[:] = [sums[0].add_(part) if sums else part]
 
-    def take(start: int, stop: int, scores: Tensor) -> None:  # noqa: ARG001
+    def take(start: int, stop: int, _scores: Tensor) -> None:
         maps[start:stop] = sums[0]
 
     _backward(model, images, targets, sums.clear, see, take)
@@ -149,7 +149,7 @@ def _backward(
         begin()
         return images[start:stop]
 
-    def finish(start: int, stop: int, scores: Tensor, found: Tensor) -> None:  # noqa: ARG001
+    def finish(start: int, stop: int, scores: Tensor, _found: Tensor) -> None:
         if not watch.convolutions:
             raise ModelError(
                 f"{model.name} has no convolution, whose biases FullGrad and SimpleFullGrad look at; explain it by Gradient or KernelShap"
@@ -170,7 +170,7 @@ class Watch(TorchFunctionMode):
         self.count, self.size = 0, (0, 0)
         self.convolutions = 0
 
-    def enter(self, network: nn.Module, given: tuple[Any, ...]) -> None:  # noqa: ARG002
+    def enter(self, _network: nn.Module, given: tuple[Any, ...]) -> None:
         """Hook before the network: its input."""
         pixels = given[0]
         self.count, self.size = len(pixels), (pixels.shape[2], pixels.shape[3])

@@ -363,7 +363,7 @@ def _what(output: Any) -> str:
 
 
 def _on_output(hook: Callable[[Any], Tensor | None]) -> Callable[[nn.Module, Any, Any], Tensor | None]:
-    return lambda layer, given, output: hook(output)  # noqa: ARG005
+    return lambda _layer, _given, output: hook(output)
 
 
 _FOUND: WeakKeyDictionary[nn.Module, dict[tuple[str, torch.Size], Layout]] = WeakKeyDictionary()

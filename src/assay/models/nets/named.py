@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from assay.core.registry import build, nearest, registered
+from assay.core.registry import build, changed, nearest, registered
 from assay.errors import SpecError
 from assay.models.nets.architectures import VGG, Architecture, ConvMixer, GoogLeNet, SmallResNet, Swin, ViT
 
@@ -43,7 +41,7 @@ def named_architecture(text: str, classes: int) -> Architecture:
         SpecError: The text is neither.
     """
     if text in NAMED:
-        return replace(NAMED[text], classes=classes)  # type: ignore[type-var]
+        return changed(NAMED[text], classes=classes)
     if text.partition("(")[0].strip() not in registered(Architecture):
         known = [*NAMED, *registered(Architecture)]
         raise SpecError(f"unknown architecture {text!r}{nearest(text.partition('(')[0], known)} (known: {', '.join(known)})")

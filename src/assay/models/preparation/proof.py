@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -135,7 +136,7 @@ def prepare(form: NetworkForm, net: nn.Module, run: RunNetwork, pair: Tensor, na
         layouts = [torch.channels_last] if any(isinstance(module, nn.Conv2d) for module in net.modules()) else []
         for one in (NetworkForm(folds=folds, layout=layout) for layout in (*layouts, *([usual] if folds else []))):
             one.apply(net)
-            reason = _differs(again, lambda layout=one.layout: run(pair, layout))  # type: ignore[misc]
+            reason = _differs(again, partial(run, pair, one.layout))
             if reason is None:
                 form.folds, form.layout, form.plain = one.folds, one.layout, ""
                 return again

@@ -6,6 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import polars as pl
@@ -153,7 +154,7 @@ class ScoredStudy(Study):
         """What decides the results and is no model or set of images; those are the paper's settings."""
         return {"keep": list(self.keep), "white": self.white, "explainers": [repr(one) for one in self.explainers]}
 
-    def conclude(self, asked: Asked, done: Done) -> Report:  # noqa: ARG002
+    def conclude(self, asked: Asked, done: Done) -> Report:
         """The tables as they are."""
         done.require_sound("scored")
         return Report(found=lambda: None, merged={"scores.parquet": "scores", "costs.csv": "costs", "status.csv": "status"})
@@ -190,7 +191,7 @@ class MapsStudy(ScoredStudy):
         found, costs = list[pl.DataFrame](), list[dict[str, Any]]()
         for number, explainer in enumerate(self.explainers):
             case = block.case
-            maps, cost = timed(asked.model, lambda explainer=explainer, case=case: _maps(explainer, case))  # type: ignore[misc]
+            maps, cost = timed(asked.model, partial(_maps, explainer, case))
             name = short(explainer)
             costs.append({"attribution": name, "images": len(maps), **cost})
             found += self.located(block, Attribution.of(name), maps, explainer)
@@ -216,7 +217,7 @@ class MasksStudy(ScoredStudy):
 
     explainer: LearnedMask = field(default_factory=LearnedMask)
     base: Classifier | None = None
-    behind: Background = Constant()  # noqa: RUF009  (frozen)
+    behind: Background = Constant()
     backgrounds: Mapping[str, Background] = field(default_factory=dict)
 
     @property
@@ -226,7 +227,6 @@ class MasksStudy(ScoredStudy):
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """See `Study.block`."""
-        del tell
         assert self.base is not None
         model, case = asked.model, block.case
         learned, cost = timed(model, lambda: _maps(replace(self.explainer, edges=False), case))
@@ -285,7 +285,6 @@ class ClassesStudy(ScoredStudy):
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """See `Study.block`; its scores have columns of the model and the seed."""
-        del asked, tell
         wanted, labels = block.case.logits.argmax(1), _judged(block).targets
         accuracy, agreement = ScoreName("accuracy", "whole"), ScoreName("agreement", "whole")
         found = [_of_model(rows(block, _NO_MAP, {accuracy: wanted == labels}), BASELINE, 0)]

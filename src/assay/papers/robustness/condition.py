@@ -41,7 +41,6 @@ class ConditionStudy(Study):
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """`|p| / |map|`, and `p . map / |map|^2`: below one half, `1 / |map - p|` is smaller there than at an endless width, `1 / |p|`."""
-        del asked, tell
         case = block.case
         found = contributions(case, self.groups)
         rows = []
@@ -59,7 +58,6 @@ class ConditionStudy(Study):
 
     def conclude(self, asked: Asked, done: Done) -> Report:
         """`values.parquet`."""
-        del asked
         return Report(found=lambda: done.table(VALUES), merged={f"{VALUES}.parquet": VALUES})
 
     def record(self, asked: Asked) -> dict[str, Any]:

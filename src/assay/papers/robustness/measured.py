@@ -35,7 +35,7 @@ class Score(Explainer):
     category: ClassVar[str] = "control"
     reference: ClassVar[str] = "Tan, Tian: Robust Explanation for Free or At the Cost of Faithfulness, ICML 2023, definition 3.2"
 
-    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """Scores (N, 1, 1, 1)."""
         assert targets is not None
         rows = torch.arange(len(images), device=images.device)
@@ -73,7 +73,6 @@ class Measured(Study):
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """Every measure of every explainer's map, targets held."""
-        del asked
         case, rows = block.case, []
         if self.score:
             rows += self._rows(block, [SCORE], [Score()], [one for one in self.measure if "explainer" in one.needs])
@@ -89,7 +88,6 @@ class Measured(Study):
 
     def conclude(self, asked: Asked, done: Done) -> Report:
         """`values.parquet`."""
-        del asked
         return Report(found=lambda: done.table(VALUES), merged={f"{VALUES}.parquet": VALUES})
 
     def record(self, asked: Asked) -> dict[str, Any]:
@@ -130,7 +128,6 @@ class HeldAgainstNulls(Study):
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """The audit's answers, which rest on all images of the block."""
-        del asked
         case, labels = block.case, block.batch.labels
         found = audit(
             case.model,
@@ -148,7 +145,6 @@ class HeldAgainstNulls(Study):
 
     def conclude(self, asked: Asked, done: Done) -> Report:
         """`answers.parquet`."""
-        del asked
         return Report(found=lambda: done.table(ANSWERS), merged={f"{ANSWERS}.parquet": ANSWERS})
 
     def record(self, asked: Asked) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import polars as pl
 import torch
 
-from assay.core.progress import Progress, silent
+from assay.core.progress import Progress, counting, silent
 from assay.core.ranks import Ranks
 from assay.models.training.training import pick_device
 from assay.papers.files import RESULTS, grid, put_file, write_drawings, write_tables
@@ -26,9 +26,9 @@ from assay.papers.robustness.settings import RobustnessSettings
 from assay.papers.robustness.tables import robustness_tables
 from assay.report.page import Page, Section, Sentence, Tone
 from assay.report.render import write
-from assay.run.blocks import ArrayPart, Blocks
+from assay.run.blocks import ArrayPart, BlockContent, Blocks
 from assay.run.folder import Run
-from assay.run.memory import BlockStore
+from assay.run.memory import Memory
 from assay.study.asked import Asked
 
 __all__ = ["ROBUSTNESS_COMMAND", "RobustnessStudy", "do_steps", "foreseen", "run_robustness", "share_steps"]
@@ -160,7 +160,7 @@ def share_steps(jobs: Jobs, run: Run) -> list[int]:
     return sorted(run.ranks.share(alike))
 
 
-def do_steps(jobs: Jobs, store: BlockStore, share: Iterable[int], progress: Progress = silent) -> None:
+def do_steps(jobs: Jobs, store: Run | Memory, share: Iterable[int], progress: Progress = silent) -> None:
     """Do the steps in `share`, by their numbers, each kept by the store when it is finished.
 
     Args:
@@ -180,11 +180,12 @@ def do_steps(jobs: Jobs, store: BlockStore, share: Iterable[int], progress: Prog
         progress(stage, done, total)
         began, before = time.perf_counter(), asked.model.passes.copy()
         (block,) = asked.read([rows])
-        kept = job.study.block(asked, block, lambda images, at=done, stage=stage: progress(stage, at + images, total))  # type: ignore[misc]
+        kept = job.study.block(asked, block, counting(progress, stage, done, total))
         spent = asked.model.passes - before
         cost = {"images": len(rows), "seconds": round(time.perf_counter() - began, 3), "forward": spent.forward, "backward": spent.backward}
         told = [pl.lit(value).alias(name) for name, value in job.facts.items()]
-        store.write(number, {name: table.select(*told, pl.all()) for name, table in {**kept.tables, _COSTS: pl.DataFrame([cost])}.items()})
+        tables = {**kept.tables, _COSTS: pl.DataFrame([cost])}
+        store.write(number, BlockContent({name: table.select(*told, pl.all()) for name, table in tables.items()}))
         done += len(rows)
         progress(stage, done, total)
 

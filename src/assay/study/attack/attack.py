@@ -56,7 +56,7 @@ class AttackStudy(Study):
     norm: Norm | None = None
     steps: int | None = None
     goal: Goal | None = None
-    compare: Distance = TopK()  # noqa: RUF009  (frozen)
+    compare: Distance = TopK()
     attack: Attack | None = None
     gallery: int = 4
     keep_maps: Keeping = "whole"
@@ -96,13 +96,12 @@ class AttackStudy(Study):
         """What attacks this explainer."""
         return self.usual if self.usual.can(explainer) else self.otherwise
 
-    def tried(self, asked: Asked) -> Sequence[Explainer] | None:  # noqa: ARG002
+    def tried(self, asked: Asked) -> Sequence[Explainer] | None:
         """See `Study.tried`."""
         return self.explainer
 
     def block(self, asked: Asked, block: Block, tell: Tell) -> Kept:
         """See `Study.block`; `maps.zarr` has for each explainer the attacked images, and the maps of clean and attacked images."""
-        del asked
         case = block.case
         maps = {short(one): one.attribute(case.model, case.images, case.targets, case.index, case.seed) for one in self.explainer}
         keep = block.fine(maps)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -24,15 +24,15 @@ from assay.study.audit.evidence import agreement_part, standings_part, trade_off
 from assay.study.audit.looks import model_looks, model_sentences
 from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.scores import AuditPlan
-from assay.study.audit.screen import screen
+from assay.study.audit.screen import Judged, screen
 from assay.study.audit.shown import shown
-from assay.study.audit.statistics import summarise_pieces
+from assay.study.audit.statistics import summarise
 from assay.study.audit.verdict import VERDICT_RULES, verdict
 from assay.study.gallery import gallery, places
 from assay.study.study import Asked, Done
 from assay.study.tally import Tally
 
-__all__ = ["Judged", "audit_page", "judged"]
+__all__ = ["audit_page", "judged"]
 
 _ATTACKED = 3
 """Images that a report shows under attack."""
@@ -52,35 +52,12 @@ _ASKED = (
 _STANDS = "Raw scores have no common scale. Here each is placed between a map that knows nothing of where and one that has the answer."
 _TRADES = (
     "A map that never moves may say nothing, and a map that says much may be easy to bend. Further right is more robust, further up more "
-    "faithful; lines are 95 % intervals."
+    "faithful; lines are 95% intervals."
 )
 _AGREES = (
-    "How much of their top tenth of the pixels two explainers have in common. Two unrelated maps share about 10 %. Explainers that agree "
+    "How much of their top tenth of the pixels two explainers have in common. Two unrelated maps share about 10%. Explainers that agree "
     "may still be wrong together; where trusted ones do not, look at the images."
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """What an audit comes to.
-
-    Attributes:
-        summary: One row for each explainer and measure.
-        notes: What a reader must know of each measure.
-        answers: Answers to the verdict's questions.
-        labels: Names of labels and classes.
-        verdict: Sentences, most important first.
-        model: Those of them that must be known of the model first.
-        alike: How alike the explainers' maps are, where several are trusted.
-    """
-
-    summary: pl.DataFrame
-    notes: Mapping[str, MeasureNote]
-    answers: Answers
-    labels: Labels
-    verdict: tuple[Sentence, ...]
-    model: tuple[Sentence, ...]
-    alike: pl.DataFrame | None
 
 
 def judged(plan: AuditPlan, asked: Asked, done: Done) -> Judged:
@@ -93,7 +70,7 @@ def judged(plan: AuditPlan, asked: Asked, done: Done) -> Judged:
             yield part["value"].to_numpy().reshape(-1, len(explainers) + 1, len(ups))
 
     facts = {name: (one.category, one.statistic) for name, one in zip(plan.labels, plan.measures, strict=True)}
-    summary = summarise_pieces(pieces, explainers, dict(zip(plan.labels, ups, strict=True))).with_columns(
+    summary = summarise(pieces, explainers, dict(zip(plan.labels, ups, strict=True))).with_columns(
         pl.col("measure").replace_strict({name: one[place] for name, one in facts.items()}, return_dtype=pl.String).alias(column)
         for place, column in enumerate(("kind", "statistic"))
     )
@@ -117,7 +94,8 @@ def judged(plan: AuditPlan, asked: Asked, done: Done) -> Judged:
         [(*key, one.mean, one.low, one.high) for key, one in told.stands.items()], _STANDINGS, orient="row", nan_to_null=False
     )
     summary = summary.join(stands, on=["explainer", "measure"], how="left", maintain_order="left")
-    return Judged(summary, notes, told, labels, verdict(summary, done.tally.sound, told, first, alike), tuple(first), alike)
+    said = verdict(summary, done.tally.sound, told, first, alike)
+    return Judged(summary, notes, told, done.tally, labels, tuple(first), alike, said)
 
 
 def audit_page(plan: AuditPlan, asked: Asked, done: Done, found: Judged) -> Page:
@@ -154,7 +132,7 @@ def audit_page(plan: AuditPlan, asked: Asked, done: Done, found: Judged) -> Page
         problems=_listed(counted),
         explainers=tuple(explainers),
         rules=VERDICT_RULES,
-        cards=screen(found.summary, found.notes, found.answers, counted, found.labels, found.model, found.alike),
+        cards=screen(found),
     )
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import polars as pl
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from assay.core import noise
 from assay.core.order import correlation, mean_ranks, membership
-from assay.core.registry import short
+from assay.core.registry import changed, field_values, short
 from assay.errors import AssayError
 from assay.explain.base import Explainer
 from assay.explain.controls import Centre, ColourContrast, Edges
@@ -250,13 +250,11 @@ def unchanged(one: Tensor, other: Tensor) -> Tensor:
 
 def coarse(measure: Measure) -> Measure | None:
     """A curve's measure of few steps, equal pixels in one order alone, by which nulls are compared; None for measures without steps."""
-    known = {one.name for one in fields(measure)}  # type: ignore[arg-type]
+    known = field_values(measure)
     if "steps" not in known:
         return None
     once = {"reverse": False} if "reverse" in known else {}
-    few: Any = replace(measure, steps=min(NULL_STEPS, measure.steps), **once)  # type: ignore[type-var, attr-defined]
-    found: Measure = few
-    return found
+    return changed(measure, steps=min(NULL_STEPS, known["steps"]), **once)
 
 
 def scored_with_nulls(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
@@ -16,7 +18,7 @@ from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.verdict import AGREEING, FAILING, PASSING, least_alike
 from assay.study.tally import Tally
 
-__all__ = ["screen"]
+__all__ = ["Judged", "screen"]
 
 _USE, _MODEL, _UNKNOWN = (
     "Which explanation can I use here?",
@@ -28,36 +30,43 @@ _FEW = 30
 _CLASSES = 3
 
 
-def screen(
-    summary: pl.DataFrame,
-    notes: Mapping[str, MeasureNote],
-    answers: Answers,
-    tally: Tally,
-    labels: Labels,
-    model: Sequence[Sentence],
-    alike: pl.DataFrame | None = None,
-) -> tuple[ScreenCard, ScreenCard, ScreenCard]:
-    """The cards, from what an audit found.
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What an audit's tables come to.
 
-    Args:
-        summary: One row for each explainer and measure.
+    Attributes:
+        summary: One row for each explainer and measure, with the measure's kind and statistic.
         notes: A note for each measure.
         answers: Answers to the verdict's questions.
         tally: What the status of all images comes to.
         labels: Names of labels and classes.
         model: What must be known of the model first.
-        alike: As `assay.study.audit.nulls.agreements` makes it.
+        alike: As `assay.study.audit.nulls.agreements` makes it, where several explainers are trusted.
+        verdict: What to tell, in plain words.
     """
-    explainers = list(dict.fromkeys(summary["explainer"]))
-    names = plain_names(explainers)
-    return (
-        _use(answers, names),
-        _looks(summary, notes, answers, tally, labels, model, names),
-        _unknown(summary, notes, answers, tally, names, alike),
-    )
+
+    summary: pl.DataFrame
+    notes: Mapping[str, MeasureNote]
+    answers: Answers
+    tally: Tally
+    labels: Labels
+    model: tuple[Sentence, ...] = ()
+    alike: pl.DataFrame | None = None
+    verdict: tuple[Sentence, ...] = ()
+
+    @cached_property
+    def names(self) -> Mapping[str, str]:
+        """The explainers without what they need not be told apart by, by their specs."""
+        return plain_names(list(dict.fromkeys(self.summary["explainer"])))
 
 
-def _use(answers: Answers, names: Mapping[str, str]) -> ScreenCard:
+def screen(found: Judged) -> tuple[ScreenCard, ScreenCard, ScreenCard]:
+    """The cards of the three answers."""
+    return _use(found), _looks(found), _unknown(found)
+
+
+def _use(found: Judged) -> ScreenCard:
+    answers, names = found.answers, found.names
     lines = tuple(f"{names[spec]}: {_passes(answers, spec)}" for spec in names if answers.alive)
     if answers.recommended:
         many = len(answers.trusted)
@@ -94,18 +103,11 @@ def _by(answers: Answers, spec: str, question: str) -> str:
     return f" (by {worded(shown)}; not shown by {worded(rest)})" if rest else ""
 
 
-def _looks(
-    summary: pl.DataFrame,
-    notes: Mapping[str, MeasureNote],
-    answers: Answers,
-    tally: Tally,
-    labels: Labels,
-    model: Sequence[Sentence],
-    names: Mapping[str, str],
-) -> ScreenCard:
-    bad = [one.text for one in model if one.tone == "bad"]
+def _looks(found: Judged) -> ScreenCard:
+    tally, labels = found.tally, found.labels
+    bad = [one.text for one in found.model if one.tone == "bad"]
     share, known = labels.accuracy(tally.pairs) if tally.pairs else (0.0, 0)
-    lines = [*bad[1:], *_failures(tally, labels), *_places(summary, notes, answers, names)]
+    lines = [*bad[1:], *_failures(tally, labels), *_places(found)]
     if bad:
         return ScreenCard(_MODEL, "bad", bad[0], tuple(lines))
     images, whole, findings, right = tally.findings
@@ -142,40 +144,35 @@ def _failures(tally: Tally, labels: Labels) -> list[str]:
     return found
 
 
-def _places(summary: pl.DataFrame, notes: Mapping[str, MeasureNote], answers: Answers, names: Mapping[str, str]) -> list[str]:
+def _places(found: Judged) -> list[str]:
     """Whether maps lie on the evidence that is known, by explainers that are trusted."""
+    notes, answers = found.notes, found.answers
     known = [name for name, note in notes.items() if note.category == "localisation"]
     if not answers.trusted:
         return ["What it looks at is not known: no explanation here is trusted."]
     if not known:
         return ["Whether it looks at the right place cannot be said: nobody marked the evidence in these images (--masks, --boxes)."]
-    found = []
+    lines = []
     for measure in known:
-        rows = summary.filter((pl.col("measure") == measure) & pl.col("explainer").is_in(answers.trusted)).drop_nans("mean")
+        rows = found.summary.filter((pl.col("measure") == measure) & pl.col("explainer").is_in(answers.trusted)).drop_nans("mean")
         if rows.height:
-            means = [f"{names[spec]} {number(mean, 2)}" for spec, mean in rows.select("explainer", "mean").rows()]
-            found.append(f"{notes[measure].meaning} {', '.join(means)}; a random map {number(rows['floor'][0], 2)} (by {measure})")
-    return found
+            means = [f"{found.names[spec]} {number(mean, 2)}" for spec, mean in rows.select("explainer", "mean").rows()]
+            lines.append(f"{notes[measure].meaning} {', '.join(means)}; a random map {number(rows['floor'][0], 2)} (by {measure})")
+    return lines
 
 
-def _apart(answers: Answers, alike: pl.DataFrame | None, names: Mapping[str, str]) -> list[str]:
+def _apart(found: Judged) -> list[str]:
     """That what is trusted does not agree, where it does not."""
-    least = least_alike(answers, alike)
+    least, names = least_alike(found.answers, found.alike), found.names
     if least is None or least["overlap"] >= AGREEING:
         return []
     pair = f"{names[least['first']]} and {names[least['second']]}"
     return [f"Which is right where those that pass differ: {pair} share {least['overlap']:.0%} of their top tenth of the pixels"]
 
 
-def _unknown(
-    summary: pl.DataFrame,
-    notes: Mapping[str, MeasureNote],
-    answers: Answers,
-    tally: Tally,
-    names: Mapping[str, str],
-    alike: pl.DataFrame | None,
-) -> ScreenCard:
-    lines = _apart(answers, alike, names)
+def _unknown(found: Judged) -> ScreenCard:
+    answers, names, notes, tally = found.answers, found.names, found.notes, found.tally
+    lines = _apart(found)
     if answers.silent:
         lines.append(f"{worded(list(answers.silent))}: cannot tell good maps from bad ones on these images; not counted")
     if answers.faint:
@@ -198,6 +195,6 @@ def _unknown(
     if tally.troubled:
         lines.append(f"{plural(tally.troubled, 'image')} could not be used; listed under Problems")
     lines.append("Other images, other classes and other models: what holds here need not hold there")
-    methods = plural(summary["explainer"].n_unique(), "explanation method")
+    methods = plural(len(names), "explanation method")
     text = f"This page speaks of {plural(tally.sound, 'image')} and {methods}, and of nothing else."
     return ScreenCard(_UNKNOWN, "note", text, tuple(lines))

@@ -9,37 +9,16 @@ import polars as pl
 
 from assay.stats.intervals import Interval, Moments, listed
 
-__all__ = ["BETTER", "NEITHER", "WORSE", "summarise", "summarise_pieces"]
+__all__ = ["BETTER", "NEITHER", "WORSE", "summarise"]
 
 BETTER, NEITHER, WORSE = "better than random", "not shown to be better than random", "worse than random"
 
 
-def summarise(scores: pl.DataFrame, floor: str) -> pl.DataFrame:
-    """One row for each explainer and measure of a long table of scores.
+def summarise(pieces: Callable[[], Iterable[np.ndarray]], explainers: Sequence[str], measures: Mapping[str, bool]) -> pl.DataFrame:
+    """One row for each explainer and measure, in memory that does not grow with the images.
 
     An explainer is better (worse) than random where the interval of its paired difference to the random map lies on
     the good (bad) side of zero.
-
-    Args:
-        scores: Columns image, explainer, measure, value, direction.
-        floor: Name of the explainer that is the random map; it gets no row of its own.
-
-    Returns:
-        Columns explainer, measure, higher_is_better, mean, low, high, floor, floor_low, floor_high, verdict, count.
-    """
-    tables = []
-    for measure in scores["measure"].unique(maintain_order=True):
-        part = scores.filter(pl.col("measure") == measure)
-        wide = part.pivot(on="explainer", index="image", values="value", maintain_order=True)
-        names = [name for name in wide.columns if name not in ("image", floor)]
-        values = wide.select(*names, floor).to_numpy().astype(float)
-        direction = {measure: part["direction"][0] == "higher"}
-        tables.append(summarise_pieces(lambda values=values: [values[:, :, None]], names, direction))  # type: ignore[misc]
-    return pl.concat(tables)
-
-
-def summarise_pieces(pieces: Callable[[], Iterable[np.ndarray]], explainers: Sequence[str], measures: Mapping[str, bool]) -> pl.DataFrame:
-    """`summarise` of scores that come in pieces, in memory that does not grow with the images.
 
     Args:
         pieces: Gives, each time it is called, arrays (some images, explainers and then the random map, measures).
@@ -47,7 +26,7 @@ def summarise_pieces(pieces: Callable[[], Iterable[np.ndarray]], explainers: Seq
         measures: The measures' names, and whether higher is better.
 
     Returns:
-        Columns as those of `summarise`.
+        Columns explainer, measure, higher_is_better, mean, low, high, floor, floor_low, floor_high, verdict, count.
     """
     shape = len(measures), len(explainers)
     width = shape[0] * (2 * shape[1] + 1)

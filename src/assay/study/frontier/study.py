@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import polars as pl
 from torch import Tensor
 
-from assay.attack.ball import Ball, Norm, ball
+from assay.attack.ball import Ball, LinfBall, Norm, ball
 from assay.attack.base import Attack
 from assay.attack.distances import Distance, TopK
 from assay.attack.map_attack import MapAttack
@@ -32,7 +32,7 @@ from assay.report.text import number, plural
 from assay.study.attack.asked import STEPS, asked_attack
 from assay.study.frontier.frontier import Frontier, frontiers_of, plot_frontiers
 from assay.study.frontier.page import frontier_page
-from assay.study.frontier.plan import FAITHFULNESS, SweepOptions, plan_sweep
+from assay.study.frontier.plan import FAITHFULNESS, check_sweep, ordered_kernels
 from assay.study.frontier.sweep import Sweep, sweep_block
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, TerminalTable, result
 
@@ -75,7 +75,7 @@ class FrontierStudy(Study):
     attack: Attack | Literal["none"] | None = None
     otherwise: Attack | None = None
     attacked: int | None = None
-    compare: Distance = TopK()  # noqa: RUF009  (frozen)
+    compare: Distance = TopK()
     draws: int = 10
     within: Ball | None = None
     certified: float | None = None
@@ -98,21 +98,25 @@ class FrontierStudy(Study):
         else:
             hit = asked_attack(self.attack, self.eps, self.norm, self.steps)
             otherwise = otherwise or blind_like(hit, self.steps or STEPS)
-        wanted = SweepOptions(
+        found = Sweep(
+            model=asked.model,
             explainers=self.explainer,
-            sigmas=self.sigma,
-            kernels=self.kernel,
+            kernels=ordered_kernels(self.sigma, self.kernel),
             samples=self.samples,
             faithfulness=FAITHFULNESS if self.measure is None else self.measure,
             attack=hit,
             otherwise=otherwise,
             distance=self.compare,
-            attacked=self.attacked,
             draws=self.draws,
-            within=within,
+            attacked=self.attacked,
+            ball=within or (LinfBall(8 / 255) if hit is None else ball(hit.norm, hit.eps)),
+            images=asked.images,
+            seed=asked.seed,
+            targets=asked.targets,
             certified=self.certified,
         )
-        return plan_sweep(asked.model, asked.images, wanted, asked.seed, asked.targets)
+        check_sweep(found)
+        return found
 
     def check(self, asked: Asked) -> None:
         """See `sweep`."""
@@ -154,16 +158,16 @@ def frontier(
     model: Classifier,
     images: Any,
     targets: Targets | None = None,
-    explainer: Explainer | str = Gradient(),  # noqa: B008  (frozen)
+    explainer: Explainer | str = Gradient(),
     sigmas: Sequence[float] | None = None,
     samples: int | None = None,
     seed: int = 0,
     *,
     kernels: Sequence[Kernel | str] | None = None,
     faithfulness: Sequence[Measure | str] = FAITHFULNESS,
-    attack: Attack | str | None = MapAttack(),  # noqa: B008  (frozen)
+    attack: Attack | str | None = MapAttack(),
     otherwise: Attack | str | None = None,
-    distance: Distance | str = TopK(),  # noqa: B008  (frozen)
+    distance: Distance | str = TopK(),
     attacked: int | None = None,
     draws: int = 10,
     within: Ball | str | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from assay.attack.base import Attack
 from assay.attack.distances import Distance
 from assay.bounds.certify import certify_case
 from assay.core.noise import normal
-from assay.core.registry import short
+from assay.core.registry import field_values, short
 from assay.explain.base import Explainer
 from assay.explain.gradient import Gradient
 from assay.explain.kernels import Kernel
@@ -271,7 +271,7 @@ def width_of(kernel: Kernel | None) -> float:
 
 def name_of_width(kernel: Kernel) -> str | None:
     """What a kernel calls its width: its only parameter; None where it has several, and the width is its spread."""
-    names = [field.name for field in fields(kernel)]  # type: ignore[arg-type]
+    names = [*field_values(kernel)]
     return names[0] if len(names) == 1 else None
 
 
@@ -283,7 +283,7 @@ def _names(measures: Sequence[Measure]) -> list[str]:
     """Class names, with the parameters that tell a measure from others of its class."""
     names = []
     for one in measures:
-        own = {field.name: getattr(one, field.name) for field in fields(one)}  # type: ignore[arg-type]
+        own = field_values(one)
         alike = [other for other in measures if type(other) is type(one)]
         apart = [name for name, value in own.items() if any(getattr(other, name) != value for other in alike)]
         told = ", ".join(f"{name}={short(own[name]) if is_dataclass(own[name]) else repr(own[name])}" for name in apart)

@@ -168,7 +168,7 @@ class AttackStudy(Study):
     def record(self, asked: Asked) -> dict[str, Any]:
         """The seven reproducibility answers."""
         attacks = {repr(self.of(one)): self.of(one).reference for one in self.explainer}
-        told = {"targets": asked.explained, "distance": repr(self.compare), "attacks": list(attacks)}
+        told: dict[str, Any] = {"targets": asked.explained, "distance": repr(self.compare), "attacks": list(attacks)}
         told |= {"keep_maps": self.keep_maps, "keep_top": self.keep_top}
         answers = record(asked.model, self.explainer, (), asked.data, asked.source.indices, asked.seed, told)
         return {**answers, "algorithm": answers["algorithm"] | attacks}

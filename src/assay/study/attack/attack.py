@@ -109,7 +109,7 @@ class AttackStudy(Study):
             return Kept(maps=maps)
         fine = torch.tensor(keep, device=case.images.device)
         part, names = case.part(fine), [block.batch.names[place] for place in keep]
-        rows, arrays = [], {}
+        rows, arrays, rounded = [], {}, []
         for place, explainer in enumerate(self.explainer):
             tell(place * len(block.batch) // len(self.explainer))
             name, attack = short(explainer), self.of(explainer)
@@ -118,8 +118,8 @@ class AttackStudy(Study):
             arrays[f"{name} attacked images"] = block.spread(hit.images.cpu().numpy(), keep)
             for kind, values in (("maps", hit.maps), ("attacked maps", hit.attacked_maps)):
                 arrays[f"{name} {kind}"] = block.spread(as_kept(values.cpu().numpy(), self.keep_maps, self.keep_top), keep)
-        rounded = frozenset(name for name in arrays if self.keep_maps == "rounded" and name.endswith("maps"))
-        return Kept({"attacks": pl.concat(rows)}, maps, arrays, rounded=rounded)
+                rounded.append(f"{name} {kind}")
+        return Kept({"attacks": pl.concat(rows)}, maps, arrays, rounded=frozenset(rounded if self.keep_maps == "rounded" else ()))
 
     def _rows(self, case: Case, names: Sequence[str], explainer: Explainer, hit: AttackResult, noise: AttackResult) -> pl.DataFrame:
         left, left_after_noise = (1 - self.compare(one.maps, one.attacked_maps) for one in (hit, noise))

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 import zarr
 from zarr.codecs import BloscCodec
 from zarr.storage import MemoryStore
 
+from assay.core.order import last_of_top
 from assay.errors import SpecError
 from assay.run.blocks import Blocks
 
@@ -47,9 +49,8 @@ def _in_few_bits(values: np.ndarray) -> np.ndarray:
 def _of_the_top(values: np.ndarray, top: float) -> np.ndarray:
     """Maps with zeros outside that share, by the channels' summed magnitudes; pixels that tie for its last place are all kept."""
     sizes = np.abs(values).sum(1, keepdims=True)
-    flat = sizes.reshape(len(values), -1)
-    place = flat.shape[1] - max(1, round(top * flat.shape[1]))
-    last = np.partition(flat, place, axis=1)[:, place].reshape(-1, 1, 1, 1)
+    flat = torch.from_numpy(sizes.reshape(len(values), -1))
+    last = last_of_top(flat, max(1, round(top * flat.shape[1]))).numpy().reshape(-1, 1, 1, 1)
     return np.where(sizes < last, np.float32(0), values)
 
 

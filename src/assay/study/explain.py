@@ -20,7 +20,6 @@ from assay.report.figures.plots import to_bytes
 from assay.report.figures.show import show
 from assay.report.text import percent, plural
 from assay.run.arrays import write_npz
-from assay.run.record import record
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
 
 __all__ = ["ExplainStudy", "Explained"]
@@ -105,8 +104,7 @@ class ExplainStudy(Study):
 
     def record(self, asked: Asked) -> dict[str, Any]:
         """The seven reproducibility answers."""
-        told = {"targets": asked.explained, "maps": self.maps}
-        return record(asked.model, self.explainer, (), asked.data, asked.source.indices, asked.seed, told)
+        return asked.record(self.explainer, (), {"maps": self.maps})
 
 
 def _predictions(asked: Asked, block: Block, keep: Sequence[int]) -> pl.DataFrame:

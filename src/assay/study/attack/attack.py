@@ -21,7 +21,6 @@ from assay.models.case import Case
 from assay.report.attack import AttackView
 from assay.report.render import render
 from assay.report.text import plural
-from assay.run.record import record
 from assay.study.attack.asked import STEPS, asked_attack
 from assay.study.attack.findings import Attacking, attack_grid, attack_page, attack_sentences, attack_summary
 from assay.study.attack.views import shown_attacks
@@ -160,6 +159,6 @@ class AttackStudy(Study):
     def record(self, asked: Asked) -> dict[str, Any]:
         """The seven reproducibility answers."""
         attacks = {repr(self.of(one)): self.of(one).reference for one in self.explainer}
-        told = {"targets": asked.explained, "distance": repr(self.compare), "attacks": list(attacks)}
-        answers = record(asked.model, self.explainer, (), asked.data, asked.source.indices, asked.seed, told)
+        told = {"distance": repr(self.compare), "attacks": list(attacks)}
+        answers = asked.record(self.explainer, (), told)
         return {**answers, "algorithm": answers["algorithm"] | attacks}

@@ -150,7 +150,8 @@ class FrontierStudy(Study):
 
     def record(self, asked: Asked) -> dict[str, Any]:
         """The seven reproducibility answers."""
-        return self.sweep(asked).record(asked.data, asked.source.indices)
+        sweep = self.sweep(asked)
+        return asked.record(sweep.everyone, [*sweep.robustness, *sweep.faithfulness], sweep.settings)
 
 
 @undisturbed()

@@ -14,7 +14,7 @@ from assay.attack.distances import Distance
 from assay.core.registry import short
 from assay.report.attack import Attacks, AttackView
 from assay.report.page import Page, Section, Sentence, TextTable
-from assay.report.text import plural
+from assay.report.text import between, plural
 from assay.stats.intervals import LEVEL, Moments, means
 from assay.stats.tests import holm, images_needed
 from assay.study.study import Asked, Done, TerminalTable
@@ -172,6 +172,4 @@ def _sentence(row: Mapping[str, Any]) -> Sentence:
 
 
 def _interval(row: Mapping[str, Any], kind: str) -> str:
-    if np.isnan(row[f"{kind}_low"]):
-        return f"{row[kind]:.3f}"
-    return f"{row[kind]:.3f} ({row[f'{kind}_low']:.3f} to {row[f'{kind}_high']:.3f})"
+    return f"{row[kind]:.3f}{between(row[f'{kind}_low'], row[f'{kind}_high'], '{:.3f}'.format)}"

@@ -93,15 +93,7 @@ class Attacking:
 
 
 def attack_page(by: Attacking, asked: Asked, done: Done, summary: pl.DataFrame, views: tuple[AttackView, ...]) -> Page:
-    """The report.
-
-    Args:
-        by: What was done.
-        asked: On what.
-        done: All blocks.
-        summary: As `attack_summary` makes it.
-        views: Attacked images to show.
-    """
+    """The report, of a summary as `attack_summary` makes it."""
     model, attack = asked.model, by.usual
     sections = [Section("What is left of the maps", "", (_table(by, summary),), "scores")]
     if views:

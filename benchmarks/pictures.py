@@ -2,7 +2,7 @@
 
 The audit is a run of `assay audit --model hard-digits --images hard-digits --count 32 --explainer Gradient --explainer "SmoothGrad(samples=8)"
 --explainer GradCAM --measure Deletion --measure Insertion --measure MaxSensitivity --measure MaskIoU --out audit/`.
-With `--view`, which needs `assay[view]`, the viewer is opened on that run and an image is explained: docs/images/view.png.
+With `--view`, which needs `assay[view]`, the viewer is opened on that run: docs/images/view.png.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ PICTURES = {
     "report-evidence": (*WIDE, False, "trade-offs"),
 }
 """Width, height, whether dark, and what the window begins with."""
+_SETTLED = """(() => {
+    let shown = 1;
+    for (let at = document.querySelector('.assay-look'); at; at = at.parentElement) shown *= getComputedStyle(at).opacity;
+    return shown === 1;
+})()"""
+"""Whether the viewer's pictures are no longer pale, as they are while it works."""
 
 
 def report_pictures(browser: Chromium, report: Path, out: Path) -> None:
@@ -45,15 +51,13 @@ def view_picture(browser: Chromium, folder: Path, out: Path) -> None:
         try:
             words = next(line for line in server.stdout if line.startswith("open ")).split()
             address, token = words[1], words[words.index("password") + 1].rstrip(";")
-            browser.open(address, 1280, height=760)
+            browser.open(address, 1280, height=930)
             browser.run(
                 "fetch('login', {method: 'POST', body: new URLSearchParams({username: 'assay', password: '" + token + "'})}).then(r => r.ok)"
             )
-            browser.open(address, 1280, height=760)
-            button = "[...document.querySelectorAll('button')].find(one => one.textContent.trim() === 'Explain')"
-            browser.wait(f"!!{button}")
-            browser.run(f"{button}.click()")
+            browser.open(address, 1280, height=930)
             browser.wait("document.body.innerText.includes('its map of the model with random weights')")
+            browser.wait(_SETTLED)
             browser.picture(out / "view.png", whole=False)
         finally:
             server.terminate()

@@ -65,7 +65,7 @@ def test_what_has_no_point_is_named_and_every_explainer_has_its_number(trade):
 def test_agreement_is_shown_for_every_pair_both_ways_with_its_interval():
     part = Agreement(("A", "B", "C"), {("A", "B"): (0.5, 0.4, 0.6), ("A", "C"): (0.1, -0.05, 0.2), ("B", "C"): (0.2, NAN, NAN)}, 12)
     html, texts = shown(part)
-    assert [texts.count(one) for one in ("50 %", "10 %", "20 %", "–")] == [2, 2, 2, 3]
-    assert "A and C: 10 % (0 % to 20 %) of the top tenth in common" in html
-    assert "B and C: 20 % of the top tenth in common" in html
+    assert [texts.count(one) for one in ("50%", "10%", "20%", "–")] == [2, 2, 2, 3]
+    assert "A and C: 10% (0% to 20%) of the top tenth in common" in html
+    assert "B and C: 20% of the top tenth in common" in html
     assert "mean over 12 images" in html

@@ -27,7 +27,7 @@ def test_the_difference_is_enlarged_to_the_whole_range_and_says_by_how_much():
     shot = shots([view()])[0]
     assert shot.times == "25.0"
     assert shot.largest == "5.1"
-    assert shot.probabilities == ("90 %", "80 %")
+    assert shot.probabilities == ("90%", "80%")
     assert shot.distance == "similarity by TopK 0.250"
     assert shot.before != shot.after
 

@@ -50,7 +50,7 @@ def test_a_column_gets_the_decimals_of_its_largest_number(values, decimals):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.5, "50 %"), (0.9996, "99.9 %"), (0.995, "99.5 %"), (1.0, "100 %"), (0.0, "0 %"), (float("nan"), "n/a")]
+    ("value", "text"), [(0.5, "50%"), (0.9996, "99.9%"), (0.995, "99.5%"), (1.0, "100%"), (0.0, "0%"), (float("nan"), "n/a")]
 )
 def test_only_certainty_is_a_hundred_per_cent(value, text):
     assert percent(value) == text

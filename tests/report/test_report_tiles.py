@@ -30,7 +30,7 @@ def test_every_image_has_a_tile_of_every_explainer(gallery):
 
 def test_caption_tells_right_from_wrong_from_unknown(gallery, change):
     first, second = wall(change(gallery, labels=("dog", ""))).cases
-    assert (first.correct, first.probability) == (True, "75 %")
+    assert (first.correct, first.probability) == (True, "75%")
     assert (second.correct, second.probability) == (None, "n/a")
     assert wall(gallery).cases[0].correct is False
 

@@ -74,7 +74,7 @@ def self_test(device: str | None = None, progress: Progress = silent) -> tuple[K
 
     def right() -> KnownAnswer:
         share = float((model.predict(images).cpu() == labels).float().mean())
-        return KnownAnswer("the shipped network knows its digits", share > 0.9, f"{share:.0%} of {_IMAGES} right, more than 90 % expected")
+        return KnownAnswer("the shipped network knows its digits", share > 0.9, f"{share:.0%} of {_IMAGES} right, more than 90% expected")
 
     def alone() -> KnownAnswer:
         apart = float((Gradient()(model, images[3:4]) - maps[3:4]).abs().max() / maps[3].abs().max())

@@ -35,7 +35,7 @@ def _version(wanted: bool) -> None:
 def shared(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say the verdict in a line and where the results are; no progress.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Say what was found as one JSON object on standard output.")] = False,
-    intervals: Annotated[bool, typer.Option("--intervals", help="Show 95 % intervals in tables, beside the means.")] = False,
+    intervals: Annotated[bool, typer.Option("--intervals", help="Show 95% intervals in tables, beside the means.")] = False,
     tex: Annotated[bool, typer.Option("--tex", help="Print tables as LaTeX.")] = False,
     md: Annotated[bool, typer.Option("--md", help="Print tables as Markdown.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,

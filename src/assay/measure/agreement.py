@@ -16,7 +16,7 @@ __all__ = ["model_agreement"]
 
 @undisturbed()
 def model_agreement(one: Classifier, other: Classifier, images: Tensor, others: Tensor | None = None) -> Accuracy:
-    """The share of images that both models put into the same class, of which they have the same findings, with Wilson's 95 % interval.
+    """The share of images that both models put into the same class, of which they have the same findings, with Wilson's 95% interval.
 
     Args:
         one: A model, such as the one that was tuned from.

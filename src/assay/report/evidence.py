@@ -12,7 +12,7 @@ from assay.report.text import number, percent
 __all__ = ["Agreement", "Ends", "Standings", "TradeOff", "TradeOffs"]
 
 Ends = tuple[float, float, float]
-"""A mean with the ends of its 95 % interval; NaN where there is none."""
+"""A mean with the ends of its 95% interval; NaN where there is none."""
 
 
 @dataclass(frozen=True, eq=False)

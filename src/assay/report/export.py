@@ -44,7 +44,7 @@ class Table:
         name: Stem of its files.
         title: One line.
         note: How to read it, in a sentence or two.
-        frame: The values; where a column `X` has columns `X low` and `X high`, they are its 95 % interval.
+        frame: The values; where a column `X` has columns `X low` and `X high`, they are its 95% interval.
         percent: Number columns that hold shares, shown as per cent.
         decimals: Decimals of the other numbers.
         section: The part of a report that it belongs to.

@@ -58,8 +58,8 @@ def percent(value: float) -> str:
     if not math.isfinite(value):
         return "n/a"
     if 0.99 < value < 1:
-        return f"{min(100 * value, 99.9):.1f} %"
-    return f"{100 * value:.0f} %"
+        return f"{min(100 * value, 99.9):.1f}%"
+    return f"{100 * value:.0f}%"
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:

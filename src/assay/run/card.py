@@ -89,7 +89,7 @@ class RunCard:
                 grids.append(
                     TextTable(
                         "Summary.",
-                        "95 % intervals.",
+                        "95% intervals.",
                         head,
                         tuple(tuple(row.values()) for row in self.results),
                         tuple(all(row[name][:1] in _NUMBERS for row in self.results) for name in head),

@@ -52,7 +52,7 @@ class Pace:
         images: Images per second of all of them.
         work: The same of passes; of images where passes are not known.
         each: Passes per image, 1 where they are not known.
-        doubt: Relative half width of the 95 % interval of the seconds that a pass takes; infinite for a single block.
+        doubt: Relative half width of the 95% interval of the seconds that a pass takes; infinite for a single block.
     """
 
     images: float

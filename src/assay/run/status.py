@@ -61,7 +61,7 @@ class Status:
 
     @property
     def left(self) -> float | None:
-        """Seconds that the rest takes, by the passes that finished blocks took; None where that is not known within 30 %."""
+        """Seconds that the rest takes, by the passes that finished blocks took; None where that is not known within 30%."""
         images = self.blocks.images - self.images
         if not images:
             return 0.0

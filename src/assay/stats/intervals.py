@@ -82,8 +82,8 @@ class Moments:
         """Ends of the means' two-sided intervals of 1 - level.
 
         The wider at each end of Student's interval and Hall's, whose cubic takes the skewness out of Student's t; never more than three
-        times Student's. Simulated coverage of 95 % intervals (`tests/stats/test_intervals.py`): 95 to 96 % for normal values, 94.6 to
-        95.5 % for log-normal ones, of 12 to 96 images, where the percentile bootstrap's is 79 to 93 %.
+        times Student's. Simulated coverage of 95% intervals (`tests/stats/test_intervals.py`): 95 to 96% for normal values, 94.6 to
+        95.5% for log-normal ones, of 12 to 96 images, where the percentile bootstrap's is 79 to 93%.
 
         Args:
             level: One for all columns, or one for each.

@@ -196,7 +196,7 @@ def _attacked(study: CertifyStudy, case: Case) -> Iterator[Tensor]:
 
 
 def certified_summary(table: pl.DataFrame) -> pl.DataFrame:
-    """One row for each radius: share of images of which something is certified, means with 95 % intervals, and the copies needed.
+    """One row for each radius: share of images of which something is certified, means with 95% intervals, and the copies needed.
 
     A bound that says nothing counts as 0 in the means. `needed` is the median over the images for which some number of copies would
     certify something, infinite without any; `reachable` is their share.
@@ -221,7 +221,7 @@ def certified_summary(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def certified_figure(summary: pl.DataFrame, confidence: float, form: FigureForm = "svg") -> bytes:
-    """Certified and attacked means over the radius with their 95 % intervals, and the median copies needed, as a file of this form.
+    """Certified and attacked means over the radius with their 95% intervals, and the median copies needed, as a file of this form.
 
     Args:
         summary: As `certified_summary` makes it.

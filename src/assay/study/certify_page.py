@@ -83,7 +83,7 @@ def certified_page(found: Certified, asked: Asked, done: Done, gallery: int) -> 
             beside,
             (
                 TextTable(grid.title.capitalize() + ".", _COLUMNS, grid.head, grid.rows, numeric),
-                Picture("Certified and attacked means over the L2 distance, with 95 % intervals.", found.figure, "svg"),
+                Picture("Certified and attacked means over the L2 distance, with 95% intervals.", found.figure, "svg"),
             ),
         ),
     ]

@@ -303,7 +303,7 @@ def _trusted(one: SeatScores, held: HeldScores, panel: Sequence[str], columns: S
 
 
 def lines(cases: Sequence[ExamCase]) -> list[ExamLine]:
-    """Shares wrongly and rightly trusted, with Wilson's 95 % intervals, by subset and number of images."""
+    """Shares wrongly and rightly trusted, with Wilson's 95% intervals, by subset and number of images."""
     found = []
     for subset, names in SUBSETS.items():
         for images in COUNTS:

@@ -16,7 +16,7 @@ EXAM_MARKS = ("<!-- the exam's figures: written by assay bench verdict --page --
 
 
 _WRONG, _BOUND = 0.02, 0.05
-"""The goal: at most this share wrongly trusted, and its 95 % upper bound."""
+"""The goal: at most this share wrongly trusted, and its 95% upper bound."""
 _RIGHT = {32: 0.6, 64: 0.8}
 """The goal: at least this share rightly trusted, by images."""
 _HEAD = ("sets of measures", "images", "sets", "of", "wrongly trusted at worst", "by", "beyond the goal", "reach the goal of what is right")

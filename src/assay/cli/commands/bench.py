@@ -147,7 +147,7 @@ def _examined(table: list[ExamLine], swept: list[ExamLine], cases: list[ExamCase
     from assay.bench.exam.page import every_subset
 
     console = Console(highlight=False)
-    shown = Table(title="cases of which the answer is known beforehand: shares trusted, with 95 % intervals", title_justify="left")
+    shown = Table(title="cases of which the answer is known beforehand: shares trusted, with 95% intervals", title_justify="left")
     shown.add_column("measures", overflow="fold")
     for heading in ("images", "wrongly trusted", "of", "rightly trusted", "of"):
         shown.add_column(heading, justify="right", overflow="fold")

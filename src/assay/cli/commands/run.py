@@ -39,7 +39,7 @@ def tell_status(folder: Folder) -> None:
     if found.parts:
         typer.echo(f"at work: {', '.join(found.parts)}")
     if found.pace is not None and not found.over:
-        left = "how long the rest takes is not known within 30 % yet" if found.left is None else f"about {_time(found.left)} left"
+        left = "how long the rest takes is not known within 30% yet" if found.left is None else f"about {_time(found.left)} left"
         typer.echo(f"{found.pace.images:.3g} {found.blocks.unit}s/s in the last start; {left}")
     typer.echo(f"{found.starts} start{'' if found.starts == 1 else 's'}")
 
@@ -141,7 +141,7 @@ def tell_verified(folder: Folder) -> None:
 
 @runs.command("compare")
 def tell_compared(first: Folder, second: Folder) -> None:
-    """Put two runs side by side: settings, means, and paired differences with 95 % intervals on the images that both have."""
+    """Put two runs side by side: settings, means, and paired differences with 95% intervals on the images that both have."""
     from assay.comparison.runs import compare_runs as put
     from assay.study.study import TerminalTable
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from assay.cli.app import app
 from assay.cli.fields import command
 from assay.cli.tasks import options
+from assay.cli.told import MANNER
 
 if TYPE_CHECKING:
     from assay.cli.commands.viewer import Viewer
@@ -43,13 +45,14 @@ class View(options.NetworkOptions, options.PictureOptions):
 
     def run(self) -> None:
         """See `assay.cli.fields.Command`."""
-        from assay.cli.commands.viewer import serve, viewer_page
+        from assay.cli.commands.viewer_page import serving
 
         viewer = self.viewer()
-        viewer_page(viewer)  # Which says now whether Gradio is there.
-        blocks, token = serve(viewer, self.port, block=False)
-        typer.echo(f"open {blocks.local_url} and sign in as assay with the password {token}; end with Ctrl-C")
-        blocks.block_thread()
+        if find_spec("gradio") is not None and not MANNER.get().quiet:
+            typer.echo("starting; the address comes in some seconds", err=True)
+        with serving(viewer, self.port) as (blocks, token):
+            typer.echo(f"open {blocks.local_url} and sign in as assay with the password {token}; end with Ctrl-C")
+            blocks.block_thread()
 
     def viewer(self) -> Viewer:
         """What is looked at.
@@ -69,16 +72,14 @@ class View(options.NetworkOptions, options.PictureOptions):
         asked = self if self.folder is None else self._of_run(self.folder)
         if not asked.model or asked.images is None:
             raise SpecError("give the folder of a run, or --model and --images")
-        specs = tuple(dict.fromkeys(asked.explainer)) or SPECS
-        for one in specs:
-            build(one, Explainer)
+        specs = tuple(dict.fromkeys(repr(build(one, Explainer)) for one in asked.explainer or SPECS))
         dataset = asked.dataset(asked.images, asked.reading())
         if self.folder is None:
             indices = list(options.selection(dataset, asked.images, min(asked.count, len(dataset)), asked.seed).indices)
         else:
             whole = options.selection(dataset, asked.images, read_document(self.folder)["settings"].get("count"), asked.seed).indices
             indices = [whole[at] for at in places(asked.count, len(whole))]
-        return Viewer(asked.network(), read(dataset, indices), specs, self._masks(indices))
+        return Viewer(asked.network(), read(dataset, indices), specs, self._masks(indices), asked.reading())
 
     def _of_run(self, folder: Path) -> View:
         """The same with a run's model, images and explainers.

@@ -33,7 +33,7 @@ class PlotAxis:
 
 @dataclass(frozen=True)
 class Point:
-    """One width: mean and 95 % interval (NaN for none) of both axes."""
+    """One width: mean and 95% interval (NaN for none) of both axes."""
 
     label: str
     x: tuple[float, float, float]
@@ -88,7 +88,7 @@ def plot_trade_offs(across: PlotAxis, panels: Mapping[str, tuple[PlotAxis, Seque
         ncols=min(3, len(handles)),
         frameon=False,
         fontsize=8,
-        title=f"points are labelled by {width} (0, hollow: not smoothed); bars are 95 % intervals",
+        title=f"points are labelled by {width} (0, hollow: not smoothed); bars are 95% intervals",
         title_fontsize=8,
     )
     return figure

@@ -35,7 +35,7 @@ def show(images: Maps, maps: Maps | Mapping[str, Maps] | Sequence[Maps], names: 
     """Draw images and, beside each, its attribution maps.
 
     Red speaks for what is explained, blue against it, white not at all; grey pixels are not finite. All maps of one kind share one scale,
-    which ends where 99.5 % of their pixels lie within, so that images can be compared and single pixels do not set it.
+    which ends where 99.5% of their pixels lie within, so that images can be compared and single pixels do not set it.
 
     Args:
         images: (N, C, H, W), pixels in [0, 1]; other than 1 or 3 channels are shown as their mean.

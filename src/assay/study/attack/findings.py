@@ -37,7 +37,7 @@ _RULES = (
 
 
 def attack_summary(table: pl.DataFrame) -> pl.DataFrame:
-    """One row per explainer: means and 95 % intervals after noise, after the attack and of the paired difference; and what that says.
+    """One row per explainer: means and 95% intervals after noise, after the attack and of the paired difference; and what that says.
 
     An explainer is `fragile` when the difference lies above 0, p below 0.05 after Holm's correction over the explainers. `outcome` is
     "fragile", "steady" where the attack is shown to take less than 0.05 of a map more than noise does, else "undecided", where
@@ -144,7 +144,7 @@ def _table(by: Attacking, summary: pl.DataFrame) -> TextTable:
         )
         for row in summary.iter_rows(named=True)
     )
-    note = f"Similarity is 1 - {by.compare!r}; means with 95 % intervals. 1 is the clean map itself."
+    note = f"Similarity is 1 - {by.compare!r}; means with 95% intervals. 1 is the clean map itself."
     head = ("explainer", "after noise", "after the attack", "the attack takes more by", "fragile", "prediction kept")
     return TextTable("Left of the maps.", note, head, lines, (False, True, True, True, False, True))
 

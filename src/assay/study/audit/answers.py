@@ -60,7 +60,7 @@ class Answers:
         blind: Live measures that would not notice a map whose signs are flipped.
         needed: Images that would decide what is undecided, by explainer; None where no number would.
         standing: Where each explainer's mean lies from its own map elsewhere (0) to the positive control (1), by (explainer, measure).
-        stands: The same with 95 % intervals.
+        stands: The same with 95% intervals.
         best: Explainers not shown to be worse than the best by each measure.
         saturated: Images on which no map moves a measure, by measure.
         faithful: Measures of faithfulness among those that answer questions.

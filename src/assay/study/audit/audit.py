@@ -26,7 +26,7 @@ class Audit(AuditViews):
     Attributes:
         scores: Long table: image (global number), explainer, measure, value, direction ("higher" or "lower" is better);
             the random map's rows included.
-        summary: One row for each explainer and measure: mean and 95 % interval, the random map's, the verdict, and the measure's kind
+        summary: One row for each explainer and measure: mean and 95% interval, the random map's, the verdict, and the measure's kind
             (such as "faithfulness") and statistic (what is measured, whatever its parameters).
         page: The report, ready to be written.
         record: The seven reproducibility answers.

@@ -52,10 +52,10 @@ _ASKED = (
 _STANDS = "Raw scores have no common scale. Here each is placed between a map that knows nothing of where and one that has the answer."
 _TRADES = (
     "A map that never moves may say nothing, and a map that says much may be easy to bend. Further right is more robust, further up more "
-    "faithful; lines are 95 % intervals."
+    "faithful; lines are 95% intervals."
 )
 _AGREES = (
-    "How much of their top tenth of the pixels two explainers have in common. Two unrelated maps share about 10 %. Explainers that agree "
+    "How much of their top tenth of the pixels two explainers have in common. Two unrelated maps share about 10%. Explainers that agree "
     "may still be wrong together; where trusted ones do not, look at the images."
 )
 

@@ -45,7 +45,7 @@ VERDICT_RULES = (
     "would be left, none is. The recommended one is the trusted explainer of the best standing on every "
     f"other image, if it passes on the rest. Curves are compared with {NULL_STEPS} steps. Maps are called unstable when noise too small to "
     f"see changes them by more than {FRAGILE:.0%} of their size, fragile when less of them is left under an attack than under noise of "
-    "its size, the 95 % intervals being apart."
+    "its size, the 95% intervals being apart."
 )
 
 

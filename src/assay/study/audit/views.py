@@ -26,7 +26,7 @@ __all__ = ["AuditViews", "scores_grid"]
 _TABLES = ("scores", "summary", "answers", "status")
 _SIGNS = {"better than random": " +", "worse than random": " -", "not shown to be better than random": " ="}
 _TITLE = "Mean scores; + better than the random map, - worse, = neither shown; ↑ higher is better, ↓ lower"
-_CAPTION = "Every explainer's mean score with its 95 % interval; the grey line is a random map's, diamonds are trusted explainers."
+_CAPTION = "Every explainer's mean score with its 95% interval; the grey line is a random map's, diamonds are trusted explainers."
 
 
 class AuditViews:
@@ -46,7 +46,7 @@ class AuditViews:
             keys = rows.select("explainer", "mean", "low", "high").rows()
             groups[title] = [Dot(name, mean, low, high, name in self._answers.trusted) for name, mean, low, high in keys]
             floors[title] = float(rows["floor"][0])
-        return dots(groups, "mean, 95 % interval", reference=floors)
+        return dots(groups, "mean, 95% interval", reference=floors)
 
     def to_pandas(self, table: str = "scores") -> Any:
         """One of the tables (scores, summary, answers, status) as a pandas DataFrame.
@@ -88,7 +88,7 @@ class AuditViews:
 
 
 def scores_grid(summary: pl.DataFrame) -> TerminalTable:
-    """Explainers down, measures across, the random map last: means with their 95 % intervals.
+    """Explainers down, measures across, the random map last: means with their 95% intervals.
 
     Args:
         summary: As `assay.study.audit.statistics.summarise` makes it.

@@ -18,7 +18,7 @@ __all__ = ["FRONTIER_RULES", "cube", "frontier_sentences", "frontier_summary", "
 
 FEW = 30
 FRONTIER_RULES = (
-    "Every width is compared with width 0, image by image. A quantity gains at a width when the 95 % interval of the mean paired "
+    "Every width is compared with width 0, image by image. A quantity gains at a width when the 95% interval of the mean paired "
     "difference lies on the good side of zero, costs when on the bad side, is free when it holds zero and no loss above "
     f"{FREE_WITHIN:.0%} of the value at width 0 (a one-sided test at 0.025), and is undecided otherwise. A quantity gets better (worse) "
     f"over these widths when its rank correlation with the width, image by image, is above (below) zero: two-sided p below {LEVEL:g}, "
@@ -46,7 +46,7 @@ def frontier_summary(table: pl.DataFrame, seed: int) -> pl.DataFrame:
         seed: Decides the bootstrap's resamples.
 
     Returns:
-        Columns explainer, kernel, width, quantity, kind, higher_is_better, mean, low, high (95 % interval of the mean), change,
+        Columns explainer, kernel, width, quantity, kind, higher_is_better, mean, low, high (95% interval of the mean), change,
         change_low, change_high (mean paired difference to width 0, positive being better), loss, loss_low, loss_high (minus the
         change as a share of the mean at width 0, and the interval of this ratio of means), outcome ("gains", "free", "costs",
         "undecided"; empty at width 0 and where nothing is known) and count (images).
@@ -236,7 +236,7 @@ def _capital(text: str) -> str:
 
 
 def _ends(drawn: np.ndarray, count: int) -> tuple[float, float]:
-    """A 95 % interval; none of a single value, which says nothing of how far another would lie."""
+    """A 95% interval; none of a single value, which says nothing of how far another would lie."""
     if count < 2:
         return math.nan, math.nan
     with np.errstate(invalid="ignore"):  # ratios to a mean of 0 are infinite

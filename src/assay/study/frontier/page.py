@@ -112,7 +112,7 @@ def _widths(frontier: FrontierTables) -> TextTable:
     kernels = [row["kernel"] for row in parts[quantities[0]]]
     return TextTable(
         f"{frontier.explainer}, width by width.",
-        "Means with 95 % intervals; ↑ higher is better, ↓ lower. Against width 0: + gains, = free, − costs, ? undecided.",
+        "Means with 95% intervals; ↑ higher is better, ↓ lower. Against width 0: + gains, = free, − costs, ? undecided.",
         ("quantity", *("not smoothed" if kernel == "none" else kernel for kernel in kernels)),
         lines,
         (False, *(True for _ in kernels)),
@@ -139,7 +139,7 @@ def _trends(frontier: FrontierTables) -> TextTable:
         )
     return TextTable(
         f"{frontier.explainer}, trends.",
-        "Loss at the largest width against width 0, as a share of the value at width 0, with its 95 % interval (below zero: a gain). The "
+        "Loss at the largest width against width 0, as a share of the value at width 0, with its 95% interval (below zero: a gain). The "
         "trend's rank correlation is positive where the quantity gets better with the width; p is corrected by Holm. The knee is the width "
         f"whose mean lies furthest above the chord of the curve over {frontier.robustness}; none where nothing bends or is traded.",
         ("quantity", "width 0", "largest width", "loss", "trend", "rank correlation", "p", "knee"),

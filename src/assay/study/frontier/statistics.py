@@ -35,7 +35,7 @@ def resampled(values: np.ndarray, seed: int, resamples: int = _RESAMPLES) -> np.
     """Means (resamples, columns) of columns over bootstrap resamples of the rows, NaN left out of their column.
 
     All columns share their resamples, so functions of several of them keep their pairing. The means of n rows are spread out about theirs
-    by sqrt(n / (n - 1)) and by Student's t over the normal quantile, without which 95 % intervals of a dozen rows cover about 90 %.
+    by sqrt(n / (n - 1)) and by Student's t over the normal quantile, without which 95% intervals of a dozen rows cover about 90%.
 
     Args:
         values: (rows, columns).
@@ -84,7 +84,7 @@ def bend(robust: np.ndarray, faithful: np.ndarray, seed: int) -> Bend | None:
 
     Both means are scaled so that the chord goes from (0, 1) to (1, 0); the height is robustness + faithfulness - 1. There is no knee
     where robustness does not rise or faithfulness does not fall from the first width to the last, which is no trade-off, nor where
-    the lower end of the 95 % bootstrap interval of the height is not above 0.
+    the lower end of the 95% bootstrap interval of the height is not above 0.
 
     Args:
         robust: (images, widths), higher being better, widths ascending; NaN where unknown.

@@ -104,7 +104,7 @@ class FrontierTables:
         Args:
             level: What is wanted.
             quantity: Any quantity; the robustness of this frontier when None.
-            surely: Ask it of the 95 % interval's worse end, and not of the mean.
+            surely: Ask it of the 95% interval's worse end, and not of the mean.
 
         Raises:
             SpecError: There is no such quantity.

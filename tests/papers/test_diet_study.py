@@ -54,6 +54,7 @@ def test_a_study_writes_report_tables_figures_values_and_record(finished):
     for name in TABLES:
         for form in ("csv", "md", "tex"):
             assert (folder / "tables" / f"{name}.{form}").stat().st_size
+    assert not (folder / "tables" / "manipulated.csv").exists()
     for name in ("overlap", "maps"):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (folder / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")

@@ -70,6 +70,7 @@ class Diet(PaperTask):
     Attributes:
         dataset: Whose study it is.
         model: Start from this model instead of training one; see `assay audit --help`.
+        manipulation: Also train the baseline to mislead, its gradients in a corner, and see which maps follow: "Manipulation()".
     """
 
     out: Out = Path("study-diet")
@@ -83,6 +84,8 @@ class Diet(PaperTask):
         None
     )
 
+    manipulation: str | None = None
+
     def run(self) -> None:
         """See `assay.cli.fields.Command`."""
         from assay.papers.diet.presets import diet_settings
@@ -91,7 +94,7 @@ class Diet(PaperTask):
 
         more = {"pretrained": True} if self.pretrained else {}
         settings = diet_settings(
-            self.dataset, self.preset, self.changes("seeds", "model", "weights", "tune_images", "scored_images") | more
+            self.dataset, self.preset, self.changes("seeds", "model", "weights", "tune_images", "scored_images", "manipulation") | more
         )
         if self.dry_run:
             _tell_price(plan(settings, self.device))

@@ -22,6 +22,7 @@ from assay.models.sources.spec import FoundNetwork, source
 from assay.models.training.fitting import State
 from assay.models.training.recipe import Recipe
 from assay.models.training.training import TrainingPlan, train
+from assay.papers.diet.manipulated import Manipulation
 from assay.papers.paper import Paper
 from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run
@@ -29,7 +30,7 @@ from assay.study.tune import tune_kept
 from assay.tune.diet import DiET, Tuned
 from assay.tune.network import PixelNet, wrapped
 
-__all__ = ["TunedPixelNet", "given", "passes", "trained", "tuned_pixel_net"]
+__all__ = ["TunedPixelNet", "classifier", "given", "manipulated", "passes", "trained", "tuned_pixel_net"]
 
 _KEPT, _MASKS, _WEIGHTS = "outcome", "masks.", "weights."
 
@@ -133,6 +134,26 @@ def tuned_pixel_net(
     masks = tuple(tensors[f"{_MASKS}{number}"] for number in range(len(values["history"])))
     paper.seconds[name] = values["seconds"]
     return TunedPixelNet(diet, net, masks, tuple(values["history"]), values["chosen"], values["passes"], values["seconds"])
+
+
+def manipulated(
+    paper: Paper, name: str, manipulation: Manipulation, base: PixelNet, images: Tensor, seed: int, about: Mapping[str, Any]
+) -> PixelNet:
+    """The manipulated baseline, trained, or as an earlier start left it; see `tuned_pixel_net`."""
+    settings = {"manipulation": repr(manipulation), "seed": seed, **about}
+    device = next(base.parameters()).device
+    with Run.open(paper.place(name), command=f"study diet, {name}", settings=settings, answers=_answers(settings, device)) as run:
+        kept = run.load_state(_KEPT)
+        if kept is None:
+            began = time.perf_counter()
+            made = manipulation(base, images, seed, paper.staged(name))
+            kept = dict(made.state_dict()), {"seconds": time.perf_counter() - began}
+            run.save_state(_KEPT, *kept)
+            run.finish([])
+    paper.seconds[name] = kept[1]["seconds"]
+    net = copy.deepcopy(base)
+    net.load_state_dict(kept[0])
+    return net
 
 
 def classifier(net: PixelNet, like: Classifier) -> Classifier:

@@ -58,6 +58,7 @@ class DietSettings(Strict):
         tune_images: Images that DiET is tuned on, chosen by the seed; all where there are fewer than a preset's.
         scored_images: Test images whose maps are made and scored, likewise.
         counted_images: Test images whose classes are compared, likewise.
+        manipulation: Spec of how the baseline is trained to mislead, to see which maps follow it; none where None.
         gallery: Images drawn in the figures.
         precision: What maps are made in, "auto" for the faster one.
     """
@@ -79,5 +80,6 @@ class DietSettings(Strict):
     tune_images: Many
     scored_images: Annotated[int, Field(ge=2)]
     counted_images: Many
+    manipulation: str | None = None
     gallery: Many = 6
     precision: AnyPrecision = "auto"

@@ -51,6 +51,7 @@ _SECTIONS = {
     "Is the class still seen in the top pixels?": ("pixels",),
     "What if the background is another one?": ("backgrounds",),
     "What is lost when only the evidence is left?": ("evidence",),
+    "Do maps follow a baseline that is trained to mislead?": ("manipulated",),
     "How the tuning went, and what it cost": ("rounds", "costs"),
 }
 """Heading and tables of each part of the report; figures name the first table of theirs."""
@@ -116,7 +117,7 @@ def publish_diet(run: Path, docs: Path, settings: DietSettings) -> Path:
     return publish_study(run, docs, stem, lambda said: _head(said, settings), shown, ("variants", "methods"))
 
 
-_TOLD = ("dataset", "preset", "seed", "seeds", "model", "tune_images", "scored_images")
+_TOLD = ("dataset", "preset", "seed", "seeds", "model", "tune_images", "scored_images", "manipulation")
 """Settings that the page's command shows."""
 
 
@@ -125,6 +126,8 @@ def _head(said: Mapping[str, Any], settings: DietSettings) -> list[str]:
     if settings.model is not None:
         command += f" --model {settings.model}"
     command += f" --tune-images {settings.tune_images} --scored-images {settings.scored_images} --seeds {settings.seeds}"
+    if settings.manipulation is not None:
+        command += f' --manipulation "{settings.manipulation}"'
     usual = diet_preset(settings.dataset, settings.preset, settings.seed)
     others = [name for name in DietSettings.model_fields if name not in _TOLD and getattr(settings, name) != getattr(usual, name)]
     besides = f", with other settings of {', '.join(others)} from a study file" if others else ""

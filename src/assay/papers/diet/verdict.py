@@ -14,7 +14,7 @@ from assay.papers.diet.tables import images, interval, values
 from assay.papers.diet.work import Found
 from assay.report.page import Sentence
 from assay.report.text import plural, worded
-from assay.stats.intervals import LEVEL, Interval, Moments, listed, means
+from assay.stats.intervals import LEVEL, Interval, Moments, listed, means, share
 from assay.stats.tests import holm, holm_levels
 from assay.tune.backgrounds import OneOf
 
@@ -84,7 +84,7 @@ def _form(found: Found) -> list[Sentence]:
         said += [*_faithful(found, method), *_located(found, method)]
     for method in judged[1:]:
         said += _beside(found, judged[0], method)
-    return [*said, *_robust(found, judged[0]), *_controls(found, judged[0]), *_unread(found)]
+    return [*said, *_robust(found, judged[0]), *_controls(found, judged[0]), *_manipulated(found, judged[0]), *_unread(found)]
 
 
 def _signal(found: Found) -> list[Sentence]:
@@ -223,6 +223,35 @@ def _controls(found: Found, method: str) -> list[Sentence]:
     if worst.high <= found.most_frequent + MOVED:
         return [Sentence("good", f"{text}: it is the pixels that are kept which carry the class.")]
     return [Sentence("caution", f"{text}: that shape or place of the masks tells the class is not shown, nor ruled out.")]
+
+
+def _manipulated(found: Found, method: str) -> list[Sentence]:
+    """Whether the masks follow a baseline that is trained to mislead less than its gradients do."""
+    if found.manipulated is None:
+        return []
+    same = share(int(found.manipulated.same.sum()), len(found.manipulated.same))
+    text = (
+        f"Trained to mislead, the baseline gives the class of before on {same.mean:.1%} ({same.low:.1%} to {same.high:.1%}) of test images"
+    )
+    lost = []
+    for model, attribution in ((BASELINE, "Gradient"), (method, MASK)):
+        before, after = (
+            values(long, measure=IOU, part="test", model=model, attribution=attribution).filter(pl.col("seed") == 0)
+            for long in (found.long, found.manipulated.long)
+        )
+        if before.is_empty():
+            return [Sentence("note", f"{text}.")]
+        lost.append(images(before) - images(after))
+    gradient, mask = (means(one[:, None])[0] for one in lost)
+    apart = means((lost[0] - lost[1])[:, None])[0]
+    text += f"; the overlap with the evidence falls by {_shown(gradient)} for Gradient, by {_shown(mask)} for {method}'s masks, tuned anew"
+    if gradient.low <= 0:
+        return [Sentence("note", f"{text}: the training did not mislead Gradient, so nothing follows for the masks.")]
+    if apart.low > 0:
+        return [Sentence("note", f"{text}: the masks follow it less, by {_shown(apart)}.")]
+    if apart.high < 0:
+        return [Sentence("caution", f"{text}: the masks follow it more, by {_shown(Interval(-apart.mean, -apart.high, -apart.low))}.")]
+    return [Sentence("caution", f"{text}: that the masks follow it less is not shown.")]
 
 
 def _unread(found: Found) -> list[Sentence]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
@@ -24,7 +25,8 @@ from assay.models.classifier import Classifier
 from assay.models.nets.architecture import Architecture
 from assay.models.training.recipe import Recipe
 from assay.papers.diet.choose import choose_setting as taken
-from assay.papers.diet.networks import TunedPixelNet, classifier, given, passes, trained, tuned_pixel_net
+from assay.papers.diet.manipulated import Manipulated, Manipulation
+from assay.papers.diet.networks import TunedPixelNet, classifier, given, manipulated, passes, trained, tuned_pixel_net
 from assay.papers.diet.scores import BASELINE, ClassesStudy, MapsStudy, MasksStudy, ScoredStudy
 from assay.papers.diet.settings import DietSettings, Variant
 from assay.papers.paper import Job, Paper
@@ -39,6 +41,8 @@ from assay.tune.simplify import grid_cells, upsampling
 __all__ = ["DataForm", "Found"]
 
 _READ = 256
+_TWICE = 7
+"""Passes of a step that learns from a slope: the given network's, those of the slope, and twice those for the slope of it all."""
 _USUAL = 10
 """Model epochs that are expected where a rule on the loss ends them."""
 
@@ -61,6 +65,7 @@ class Found:
         data: The data sets by part.
         unread: Files that could not be read.
         trained: The job that trained the baseline, where one did.
+        manipulated: What a baseline that is trained to mislead comes to, where that is asked.
     """
 
     variant: str
@@ -76,6 +81,7 @@ class Found:
     data: Mapping[str, Dataset]
     unread: tuple[str, ...]
     trained: str
+    manipulated: Manipulated | None
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,11 @@ class DataForm:
         return build(self.settings.architecture, Architecture), build(self.variant.recipe or self.settings.recipe, Recipe)
 
     @cached_property
+    def manipulation(self) -> Manipulation | None:
+        """How the baseline is trained to mislead."""
+        return None if self.settings.manipulation is None else build(self.settings.manipulation, Manipulation)
+
+    @cached_property
     def given(self) -> PixelNet | None:
         """The baseline, where it is not trained here."""
         own = self.settings
@@ -162,6 +173,8 @@ class DataForm:
         if self.settings.model is not None and self.variant.recipe is not None:
             raise SpecError(f"{self.name} has a training of its own, so no model can be given; leave out --model, or that form")
         _ = self.backgrounds, self.splits
+        if self.manipulation is not None and not self.data["test"].has_truth:
+            raise SpecError(f"a manipulation is judged where the evidence is known, which {self.data['test'].name} does not bring")
         count, told = self.training[0].classes, self.settings.architecture
         if self.given is not None:
             count, told = Classifier(self.given).count_classes(self.shape), str(self.settings.model)
@@ -193,6 +206,12 @@ class DataForm:
             for seed in range(own.seeds):
                 yield Job(self._job("masks", method, f"seed{seed}"), scored * each)
         yield Job(self._job("classes"), counted * (1 + len(self.methods) * own.seeds))
+        if self.manipulation is not None:
+            yield Job(self._job("manipulated"), _TWICE * self.manipulation.epochs * len(self.splits["tune"]), weights)
+            diet = next(iter(self.methods.values()))[0]
+            yield Job(self._job("manipulated", "tune"), self._expected(diet), self._bytes(diet, weights))
+            yield Job(self._job("manipulated", "maps"), scored * sum(_trial(one, model, self.shape) for one in self.explainers))
+            yield Job(self._job("manipulated", "masks"), scored * self._epochs(diet.explainer()) * 2)
 
     def work(self, paper: Paper) -> Found:
         """Do all jobs that are not done yet."""
@@ -219,17 +238,7 @@ class DataForm:
         models = {(method, seed): classifier(one.net, model) for method, outcomes in finals.items() for seed, one in enumerate(outcomes)}
         scored = [self._scored(paper, "maps", (BASELINE, 0), model, self._maps(), test)]
         for (method, seed), judge in models.items():
-            behind = fit_background(self.methods[method][0].background, images)
-            assert isinstance(behind, Background)
-            masks = MasksStudy(
-                keep=own.keep,
-                white=self._white,
-                explainer=finals[method][seed].diet.explainer(),
-                base=model,
-                behind=behind,
-                backgrounds={short(one): fit_background(one, images) for one in self.backgrounds},
-            )
-            scored.append(self._scored(paper, "masks", (method, seed), judge, masks, test))
+            scored.append(self._scored(paper, "masks", (method, seed), judge, self._masks(finals[method][seed].diet, model, images), test))
         classes = self._classes(
             paper, base, {(method, seed): classifier(finals[method][seed].net, Classifier(base)) for method, seed in models}
         )
@@ -247,7 +256,29 @@ class DataForm:
             data=self.data,
             unread=(*unread, *(error.name for error in test.errors)),
             trained=self._job("train"),
+            manipulated=self._manipulated(paper, base, images, test, about, next((name, outcomes[0]) for name, outcomes in finals.items())),
         )
+
+    def _manipulated(
+        self, paper: Paper, base: PixelNet, images: Tensor, test: Batch, about: Mapping[str, Any], final: tuple[str, TunedPixelNet]
+    ) -> Manipulated | None:
+        """Maps of the manipulated baseline, and masks of the first recipe's chosen setting tuned on it."""
+        if self.manipulation is None:
+            return None
+        own, (method, first) = self.settings, final
+        name = self._job("manipulated")
+        net = manipulated(paper, name, self.manipulation, base, images, own.seed, about)
+        about = {**about, "manipulation": repr(self.manipulation)}
+        tuned = tuned_pixel_net(paper, f"{name}-tune", first.diet, net, images, own.seed, about)
+        precision, classes = settled(own.precision, self.device), self.data["test"].classes
+        before, after = (Classifier(one, precision=precision, classes=classes) for one in (base, net))
+        judge, masks = classifier(tuned.net, after), self._masks(first.diet, after, images)
+        kinds = (
+            self._scored(paper, "manipulated-maps", (BASELINE, 0), after, self._maps(), test),
+            self._scored(paper, "manipulated-masks", (method, 0), judge, masks, test),
+        )
+        same = before.predict(test.images) == after.predict(test.images)
+        return Manipulated(pl.concat(scores for scores, _ in kinds), same.cpu().numpy())
 
     def _drawn(self, base: Classifier, masks: Mapping[str, tuple[Classifier, Explainer]], test: Batch) -> dict[str, Tensor]:
         """Maps of the gallery's images."""
@@ -258,6 +289,19 @@ class DataForm:
 
     def _maps(self) -> MapsStudy:
         return MapsStudy(keep=self.settings.keep, white=self._white, explainers=self.explainers)
+
+    def _masks(self, diet: DiET, base: Classifier, images: Tensor) -> MasksStudy:
+        """What masks of new images come to, learned by the recipe's own rules after `base` was tuned on `images`."""
+        behind = fit_background(diet.background, images)
+        assert isinstance(behind, Background)
+        return MasksStudy(
+            keep=self.settings.keep,
+            white=self._white,
+            explainer=diet.explainer(),
+            base=base,
+            behind=behind,
+            backgrounds={short(one): fit_background(one, images) for one in self.backgrounds},
+        )
 
     @property
     def _white(self) -> bool:

@@ -67,10 +67,10 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def worded(names: Iterable[str]) -> str:
+def worded(names: Iterable[str], last_by: str = "and") -> str:
     """`A, B and C`, of one name at least."""
     *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
+    return f"{', '.join(most)} {last_by} {last}" if most else last
 
 
 def plain_names(specs: Sequence[str]) -> dict[str, str]:

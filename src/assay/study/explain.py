@@ -20,7 +20,6 @@ from assay.report.figures.plots import to_bytes
 from assay.report.figures.show import show
 from assay.report.text import percent, plural
 from assay.run.arrays import Keeping, as_kept, check_keeping, write_npz
-from assay.run.record import record
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
 
 __all__ = ["ExplainStudy", "Explained"]
@@ -111,8 +110,7 @@ class ExplainStudy(Study):
 
     def record(self, asked: Asked) -> dict[str, Any]:
         """The seven reproducibility answers."""
-        told = {"targets": asked.explained, "maps": self.maps, "keep_maps": self.keep_maps, "keep_top": self.keep_top}
-        return record(asked.model, self.explainer, (), asked.data, asked.source.indices, asked.seed, told)
+        return asked.record(self.explainer, (), {"maps": self.maps, "keep_maps": self.keep_maps, "keep_top": self.keep_top})
 
 
 def _predictions(asked: Asked, block: Block, keep: Sequence[int]) -> pl.DataFrame:

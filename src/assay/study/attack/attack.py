@@ -22,7 +22,6 @@ from assay.report.attack import AttackView
 from assay.report.render import render
 from assay.report.text import plural
 from assay.run.arrays import Keeping, as_kept, check_keeping
-from assay.run.record import record
 from assay.study.attack.asked import STEPS, asked_attack
 from assay.study.attack.findings import Attacking, attack_grid, attack_page, attack_sentences, attack_summary
 from assay.study.attack.views import shown_attacks
@@ -168,7 +167,6 @@ class AttackStudy(Study):
     def record(self, asked: Asked) -> dict[str, Any]:
         """The seven reproducibility answers."""
         attacks = {repr(self.of(one)): self.of(one).reference for one in self.explainer}
-        told: dict[str, Any] = {"targets": asked.explained, "distance": repr(self.compare), "attacks": list(attacks)}
-        told |= {"keep_maps": self.keep_maps, "keep_top": self.keep_top}
-        answers = record(asked.model, self.explainer, (), asked.data, asked.source.indices, asked.seed, told)
+        kept = {"keep_maps": self.keep_maps, "keep_top": self.keep_top}
+        answers = asked.record(self.explainer, (), {"distance": repr(self.compare), "attacks": list(attacks), **kept})
         return {**answers, "algorithm": answers["algorithm"] | attacks}

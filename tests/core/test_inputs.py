@@ -4,7 +4,7 @@ import torch
 
 import assay
 from assay import errors
-from assay.core.inputs import check_images
+from assay.core.inputs import check_images, sent
 from reference.nets import plain
 
 GOOD = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -192,3 +192,28 @@ def test_more_than_rounding_outside_the_range_is_no_rounding(excess):
             check_images(torch.tensor([low, high]).view(1, 1, 1, 2))
     put_back = check_images(torch.tensor([-5e-6, 1 + 5e-6]).view(1, 1, 1, 2))
     assert put_back.flatten().tolist() == [0.0, 1.0]
+
+
+class Copied:
+    """Records how it is copied, in place of a tensor in the host's memory."""
+
+    device = torch.device("cpu")
+
+    def __init__(self):
+        self.calls = []
+
+    def pin_memory(self):
+        self.calls.append("pinned")
+        return self
+
+    def to(self, device, non_blocking=False):
+        self.calls.append((str(device), non_blocking))
+        return self
+
+
+def test_values_go_to_a_gpu_by_pinned_memory_without_waiting_and_nowhere_else():
+    to_gpu, to_cpu = Copied(), Copied()
+    sent(to_gpu, torch.device("cuda"))
+    sent(to_cpu, torch.device("cpu"))
+    assert to_gpu.calls == ["pinned", ("cuda", True)]
+    assert to_cpu.calls == [("cpu", False)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from assay.core.registry import register
-from assay.data import HardDigits, ImageFolder, Item, read
+from assay.data import HardDigits, ImageFolder, Item, read, reader
 from assay.data.base import Batch, Dataset
 from assay.data.reader import read_blocks, spare_cores
 from assay.errors import DataError
@@ -143,7 +143,16 @@ def test_processes_start_only_where_reading_is_a_good_part_of_the_time(monkeypat
     assert bool(found) is started
 
 
-@pytest.mark.parametrize(("cores", "ranks", "spare"), [(1, 1, 0), (2, 1, 1), (2, 2, 0), (8, 1, 2), (8, 4, 1), (64, 8, 2)])
+@pytest.mark.parametrize(
+    ("took", "away", "cores", "expected"), [(1, 1.9, 16, 1), (3, 1, 16, 3), (5, 2, 16, 3), (5, 2, 2, 1), (9, 0, 64, 8)]
+)
+def test_as_many_processes_read_as_keep_up_with_the_work(monkeypatch, took, away, cores, expected):
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert reader._enough(took, away) == expected
+
+
+@pytest.mark.parametrize(("cores", "ranks", "spare"), [(1, 1, 0), (2, 1, 1), (2, 2, 0), (8, 1, 7), (8, 4, 1), (64, 8, 7)])
 def test_spare_cores_leave_one_to_the_model(monkeypatch, cores, ranks, spare):
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from assay.errors import EmptyBatchError, ImageTypeError, NotFiniteError, PixelRangeError, ShapeError, SpecError, TargetError
 
-__all__ = ["check_finite", "check_images", "check_index", "check_maps", "check_masks", "check_seed", "check_targets"]
+__all__ = ["check_finite", "check_images", "check_index", "check_maps", "check_masks", "check_seed", "check_targets", "sent"]
 
 _ROUNDING = 1e-5
 """How far outside [0, 1] arithmetic in float32, such as undoing a normalisation, may bring a pixel; it is put back."""
@@ -171,3 +171,10 @@ def _first(wrong: Tensor) -> int:
 
 def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """The values on a device; to a GPU by way of pinned memory, so that nothing waits for the copy but what needs it."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import threading
@@ -23,6 +24,8 @@ __all__ = ["read_blocks", "spare_cores"]
 
 _AHEAD = 2
 """Blocks that each worker keeps ready: one being taken, one being made."""
+_MOST = 8
+"""Processes at the most that are started unasked, since each keeps batches in memory."""
 _WORTH = 15.0
 """Seconds of reading below which worker processes, which take seconds to start, are left out."""
 _SHARE = 0.5
@@ -38,7 +41,7 @@ def read_blocks(dataset: Dataset, blocks: Iterable[Sequence[int]], workers: int 
         dataset: The images.
         blocks: Image numbers of each batch.
         workers: Processes that read ahead; 0 reads in this one. None reads here where the whole takes seconds or the caller's
-            own work on a batch far longer, and in `spare_cores()` processes otherwise.
+            own work on a batch far longer; otherwise in as many processes as keep up with that work, `spare_cores()` at most.
 
     Raises:
         IndexRangeError: There is no such image.
@@ -54,7 +57,7 @@ def read_blocks(dataset: Dataset, blocks: Iterable[Sequence[int]], workers: int 
             took = time.perf_counter() - began
             yield batch
             away = time.perf_counter() - began - took
-        workers = spare_cores() if left and took * len(left) > _WORTH and took > _SHARE * away else 0
+        workers = _enough(took, away) if left and took * len(left) > _WORTH and took > _SHARE * away else 0
     if not workers or not left:
         for block in left:
             yield read(dataset, block)
@@ -63,9 +66,15 @@ def read_blocks(dataset: Dataset, blocks: Iterable[Sequence[int]], workers: int 
 
 
 def spare_cores() -> int:
-    """Cores of this process's share of the machine that the model can spare for reading: all but one, 2 at most."""
+    """Cores of this process's share of the machine that the model can spare for reading: all but one."""
     mine = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(0, min(2, mine - 1))
+    return max(0, mine - 1)
+
+
+def _enough(took: float, away: float) -> int:
+    """Processes that read batches as fast as the caller works on them, as far as cores and memory allow."""
+    most = min(_MOST, spare_cores())
+    return most if took >= most * away else math.ceil(took / away)
 
 
 def _read_ahead(dataset: Dataset, blocks: Sequence[Sequence[int]], workers: int) -> Iterator[Batch]:

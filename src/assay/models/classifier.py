@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from assay.core import noise
 from assay.core.chunk import Chunks, most_useful, out_of_memory, saved
-from assay.core.inputs import check_finite, check_images
+from assay.core.inputs import check_finite, check_images, sent
 from assay.core.precision import Precision
 from assay.core.surroundings import Alone, undisturbed
 from assay.data.files.reading import Reading
@@ -225,7 +225,7 @@ class Classifier:
 
         def step(start: int, stop: int) -> None:
             with torch.no_grad():
-                rows.append(self.forward(images[start:stop].to(self.device)))
+                rows.append(self.forward(sent(images[start:stop], self.device)))
 
         self.run(len(images), images.shape[1:], False, step)
         return torch.cat(rows).to(images.device)

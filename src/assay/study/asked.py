@@ -13,7 +13,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from assay.core.inputs import check_images, check_index, check_masks, check_seed
+from assay.core.inputs import check_images, check_index, check_masks, check_seed, sent
 from assay.data.base import Batch, Corrupt
 from assay.data.files.convert import as_batch
 from assay.data.source import Held, Source, positions_of
@@ -234,10 +234,10 @@ class Block:
     def case(self) -> Case:
         """The images with targets and logits, on the model's device; there must be one at least."""
         asked, batch, home = self.asked, self.batch, self.asked.model.device
-        images, index = batch.images.to(home), batch.index.to(home)
+        images, index = sent(batch.images, home), sent(batch.index, home)
         logits = asked.model.unchecked_logits(images)
         targets = asked.targets.of(asked.model, logits, batch, self.at)
-        truth, distractor = (None if mask is None else mask.to(home) for mask in (batch.truth, batch.distractor))
+        truth, distractor = (None if mask is None else sent(mask, home) for mask in (batch.truth, batch.distractor))
         return Case(asked.model, images, targets, index, asked.seed, truth, distractor, logits)
 
     @property

@@ -6,13 +6,13 @@ import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from markupsafe import Markup, escape
 
 from assay.core.registry import plain_name
 
-__all__ = ["breakable", "decimals_for", "measure_names", "number", "percent", "plain_names", "plural", "worded"]
+__all__ = ["between", "breakable", "decimals_for", "measure_names", "number", "percent", "plain_names", "plural", "worded"]
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -46,6 +46,11 @@ def number(value: float | None, decimals: int = 3) -> str:
     if -4 <= int(exponent) < 0:
         return f"{value:.{1 - int(exponent)}f}".replace("-", "−")
     return f"{digits}×10{str(int(exponent)).translate(_RAISED)}".replace("-", "−")
+
+
+def between(low: float, high: float, form: Callable[[float], str] = number) -> str:
+    """The ends of an interval behind its middle, " (low to high)"; nothing where there is none, as of a single image."""
+    return "" if math.isnan(low) else f" ({form(low)} to {form(high)})"
 
 
 def percent(value: float) -> str:

@@ -5,6 +5,7 @@ python benchmarks/theory.py            # CIFAR-10 below ASSAY_DATA; some minutes
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,15 @@ from matplotlib.figure import Figure
 import assay
 from assay.models.case import Case
 from assay.papers.robustness.measured import Score
-from assay.papers.robustness.theory import BOUNDS, Stripes, stripes_gradient
 from assay.report.export import Table, markdown
 from assay.report.figures.plots import DrawnCurve, curves, to_bytes
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from reference.theory import BOUNDS, Stripes, stripes_gradient  # noqa: E402
+
+DOCS = ROOT / "docs"
 NETWORKS = ("resnet-cifar10", "resnet-cifar10-linf")
 SIGMAS = (0.1, 0.25)
 IMAGES, DRAWS, SAMPLES = 8, 10, 64

@@ -185,6 +185,14 @@ def test_a_method_ignores_an_argument_only_where_the_same_method_of_another_clas
     assert alone == []
 
 
+def test_images_of_studies_are_read_in_one_place_and_kept_by_one_loop_beside_that_over_a_papers_networks():
+    calls = [(path, node.func) for path, tree in TREES.items() for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    reads = {path for path, one in calls if isinstance(one, ast.Attribute) and ast.unparse(one).endswith("source.read")}
+    assert reads == {"study/asked.py"}
+    keeps = {path for path, one in calls if isinstance(one, ast.Name) and one.id == "BlockContent"}
+    assert keeps == {"study/study.py", "papers/robustness/study.py"}
+
+
 def looks_into_text(node):
     """Whether a call asks what a text begins with, ends with or holds, or cuts it at some mark."""
     asks = {"startswith", "endswith", "removeprefix", "removesuffix", "partition", "rpartition", "starts_with", "ends_with", "contains"}

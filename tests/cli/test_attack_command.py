@@ -37,6 +37,21 @@ def test_tables_arrays_and_a_report_tell_of_every_image_and_explainer(place, run
         assert text in page
 
 
+def test_maps_are_kept_rounded_when_asked_and_attacked_images_whole(place, run):
+    command = ("attack", *MODEL, "--explainer", "Gradient", "--norm", "l2", "--eps", "0.4", "--steps", "2")
+    assert run(*command, "--out", "whole").code == 0
+    assert run(*command, "--out", "less", "--keep-maps", "rounded", "--keep-top", "0.5").code == 0
+    whole, less = (zarr.open_group(f"{name}/maps.zarr", mode="r") for name in ("whole", "less"))
+    name = "Gradient attacked images"
+    assert np.array_equal(np.asarray(whole[name]), np.asarray(less[name]))
+    for kind in ("maps", "attacked maps"):
+        one, other = (np.asarray(group[f"Gradient {kind}"]) for group in (whole, less))
+        assert not np.array_equal(one, other)
+        kept = np.abs(other).sum(1, keepdims=True) > 0
+        assert 0.4 < kept.mean() <= 0.6
+        assert (np.abs(one * kept - other) <= 2**-11 * np.abs(one)).all()
+
+
 def test_a_finished_run_has_nothing_left_to_do_and_gives_the_same_again(place, run):
     command = ("attack", *MODEL, "--explainer", "Gradient", "--steps", "2", "--out", "out")
     assert run(*command).code == 0
@@ -55,6 +70,7 @@ def test_a_finished_run_has_nothing_left_to_do_and_gives_the_same_again(place, r
         (("--explainer", "Gradient", "--norm", "l1"), "give --eps"),
         (("--explainer", "Gradient", "--eps", "-1"), "eps must be at least 0"),
         (("--explainer", "Gradient", "--compare", "L2"), "no similarity"),
+        (("--explainer", "Gradient", "--keep-top", "1"), "keep_top must be a share"),
         (("--explainer", "Gradient", "--attack", "Gradient"), "is not an Attack"),
         (("--explainer", "Gradient", "--explainer", "Gradient()"), "given twice"),
     ],

@@ -30,14 +30,14 @@ def file(tmp_path):
 @pytest.fixture
 def done(monkeypatch):
     """The study replaced by one that keeps its settings and is over at once."""
-    from assay.papers.diet.study import DietStudy
+    from assay.papers.files import PaperResult
     from assay.report.page import Sentence
 
     seen = []
 
     def study(settings, out, progress, device, file):
         seen.append((settings, out))
-        return DietStudy(out, (Sentence("good", "All is well."),), False)
+        return PaperResult(out, (Sentence("good", "All is well."),), False)
 
     monkeypatch.setattr("assay.papers.diet.study.run_diet", study)
     return seen

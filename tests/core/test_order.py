@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from assay.core import order
-from assay.core.order import along, brackets, correlation, cosine, larger, last_of_top, mean_ranks, membership
+from assay.core.order import Along, brackets, correlation, cosine, larger, last_of_top, mean_ranks, membership
 
 FEW = st.lists(st.integers(0, 3), min_size=1, max_size=6)
 
@@ -66,7 +66,7 @@ def test_a_sum_has_its_exact_mean_along_a_group_of_equal_values(values, seed):
     before, cuts = larger(torch.tensor([[values]]).float()), torch.arange(len(values) + 1)
     every = orders(values)
     expected = torch.tensor([sum(float(gains[list(order[:cut])].sum()) for order in every) / len(every) for cut in cuts.tolist()])
-    found = along(before, cuts, torch.tensor([3]), seed, run_of(lambda first: gains[first].sum()))[0, 0]
+    found = Along(before, torch.tensor([3]), seed)(cuts, run_of(lambda first: gains[first].sum()))[0, 0]
     ends = [0, *sorted({sum(other >= value for other in values) for value in values})]
     for start, stop in itertools.pairwise(ends if len(ends) > 2 else []):
         assert found[start] == pytest.approx(float(expected[start]), abs=1e-5)
@@ -80,7 +80,7 @@ def test_an_outcome_of_several_values_together_is_right_on_average_over_the_seed
         return (weights[first].sum() / 3).tanh()
 
     before, cuts, index = larger(torch.tensor([values]).float()).expand(500, 1, -1), torch.arange(7), torch.arange(500)
-    found = torch.cat([along(before, cuts, index, seed, run_of(outcome))[:, 0] for seed in range(2)])
+    found = torch.cat([Along(before, index, seed)(cuts, run_of(outcome))[:, 0] for seed in range(2)])
     every = orders(values)
     for cut in range(7):
         expected = sum(float(outcome(list(order[:cut]))) for order in every) / len(every)
@@ -92,10 +92,10 @@ def test_the_order_of_equal_values_depends_on_the_seed_and_the_number_alone():
     before, cuts = larger(torch.tensor([[[1.0, 1, 1, 1, 0, 0]], [[0.0, 0, 0, 0, 0, 1]]])), torch.arange(7)
     run = run_of(lambda first: weights[first].square().sum().sqrt())
     index = torch.tensor([4, 9])
-    both = along(before, cuts, index, 1, run)
-    assert torch.equal(along(before[1:], cuts, index[1:], 1, run), both[1:])
-    assert not torch.equal(along(before, cuts, index, 2, run), both)
-    assert not torch.equal(along(before[:1].expand(2, 1, -1), cuts, index, 1, run)[1:], both[:1])
+    both = Along(before, index, 1)(cuts, run)
+    assert torch.equal(Along(before[1:], index[1:], 1)(cuts, run), both[1:])
+    assert not torch.equal(Along(before, index, 2)(cuts, run), both)
+    assert not torch.equal(Along(before[:1].expand(2, 1, -1), index, 1)(cuts, run)[1:], both[:1])
 
 
 def test_ends_of_groups_are_run_once_and_cuts_through_them_twice():
@@ -106,7 +106,7 @@ def test_ends_of_groups_are_run_once_and_cuts_through_them_twice():
         seen.extend(zip(rows.tolist(), cuts.tolist(), inside(torch.arange(len(rows))).long().tolist(), strict=True))
         return cuts.float()
 
-    found = along(before, torch.tensor([1, 3, 4]), torch.arange(2), 0, run)
+    found = Along(before, torch.arange(2), 0)(torch.tensor([1, 3, 4]), run)
     assert [one[:2] for one in seen] == [(0, 1), (0, 1), (0, 3), (0, 3), (0, 4), (1, 1), (1, 3), (1, 4)]
     assert found.tolist() == [[[1, 3, 4]], [[1, 3, 4]]]
     (_, _, once), (_, _, again), (_, _, three), (_, _, other) = seen[:4]
@@ -123,7 +123,7 @@ def test_nothing_is_run_along_values_that_are_all_equal():
         seen.extend(cuts.tolist())
         return inside(torch.arange(len(rows))).sum(1).float()
 
-    assert along(before, torch.tensor([0, 2, 6]), torch.tensor([0]), 0, run).tolist() == [[[0, 0, 6]]]
+    assert Along(before, torch.tensor([0]), 0)(torch.tensor([0, 2, 6]), run).tolist() == [[[0, 0, 6]]]
     assert seen == [0, 6]
 
 

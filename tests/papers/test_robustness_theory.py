@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 import assay
-from assay.papers.robustness.theory import BOUNDS, Stripes, smoothed_slope, stripes_gradient
+from reference.theory import BOUNDS, Stripes, smoothed_slope, stripes_gradient
 
 WIDTH = 0.1
 PLACES = torch.tensor([0.72, 0.76, 0.83, 0.88])

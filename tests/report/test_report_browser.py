@@ -126,7 +126,31 @@ def test_a_page_of_a_thousand_images_loads_sorts_and_filters(opened, page_of, su
     assert opened.run(NAMES)[:3] == ["999", "998", "997"]
     opened.run(SET.format("document.querySelectorAll('.tools select')[0]", "wrong"))
     assert opened.run(NAMES) == ["999"]
+    opened.run(SET.format("document.querySelectorAll('.tools select')[0]", ""))
+    opened.run("document.querySelector('.further').focus()")
+    opened.press("Enter")
+    assert opened.run(f"{NAMES}.length") == 200
+    assert opened.run(NAMES)[100] == opened.run("document.activeElement.closest('.case').dataset.name.split('.')[0]") == "899"
+    assert opened.run("document.querySelector('.further').textContent") == "show 100 more"
     assert opened.errors == []
+
+
+@browsed
+def test_without_the_script_a_long_gallery_is_there_whole(opened, page_of, summary, gallery, change, tmp_path):
+    many = 130
+    noise = torch.Generator().manual_seed(0)
+    told = {"names": tuple(f"{at}.png" for at in range(many)), "labels": ("a",) * many, "predictions": ("a",) * many}
+    told |= {"probabilities": (0.5,) * many, "truth": None, "distractor": None, "scores": {}, "why": ()}
+    pictures = {"images": torch.rand(many, 3, 8, 8, generator=noise), "maps": {"Gradient": torch.randn(many, 1, 8, 8, generator=noise)}}
+    path = write(page_of(summary, change(gallery, **told, **pictures)), tmp_path / "long.html")
+    opened.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        opened.open(f"file://{path}")
+        assert opened.run("document.querySelectorAll('.case').length") == many
+        opened.run("document.querySelector('.more').open = true")
+        assert "129.png" in opened.run("document.body.innerText")
+    finally:
+        opened.call("Emulation.setScriptExecutionDisabled", value=False)
 
 
 def schemes():

@@ -18,8 +18,8 @@ TWO = (assay.Gradient(), assay.KernelShap(samples=12, segments=assay.Grid(2, 2))
 NAMES = ("Gradient", assay.core.registry.short(TWO[1]))
 
 
-def explained(model, source, folder, explainers=TWO, seed=0, block=64, progress=silent, form="npz", overlays=True, classes=()):
-    study = ExplainStudy(tuple(explainers), form, overlays)
+def explained(model, source, folder, explainers=TWO, seed=0, block=64, progress=silent, form="npz", overlays=True, classes=(), **more):
+    study = ExplainStudy(tuple(explainers), form, overlays, **more)
     asked = Asked(model, source, seed, data={"name": "mine"}, classes=classes)
     study.check(asked)
     return run(study, asked, folder, block=block, progress=progress).found()
@@ -44,6 +44,46 @@ def test_maps_are_those_of_the_explainers_called_alone(model, images, tmp_path, 
     for name, explainer in zip(NAMES, TWO, strict=True):
         assert kept[name].dtype == np.float32
         np.testing.assert_allclose(kept[name], explainer(model, pixels, seed=2), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["npz", "zarr"])
+def test_rounded_maps_are_off_by_11_bits_and_take_less_room(model, images, tmp_path, form):
+    for name, keeping in (("a", "whole"), ("b", "rounded")):
+        explained(model, Broken(batch(images(9))), tmp_path / name, TWO[:1], block=4, form=form, overlays=False, keep_maps=keeping)
+    whole, rounded = (read(tmp_path / name, form)["Gradient"] for name in "ab")
+    assert rounded.dtype == np.float32
+    assert not np.array_equal(whole, rounded)
+    assert (np.abs(whole - rounded) <= 2**-11 * np.abs(whole)).all()
+    np.testing.assert_array_equal(rounded, read(tmp_path / "b", "zarr")["Gradient"])
+    with np.errstate(over="ignore"):
+        scaled = whole * np.float32(2.0) ** (10 - np.floor(np.log2(np.abs(whole).clip(1e-30))))
+    expected = np.rint(scaled) / scaled * whole
+    np.testing.assert_allclose(rounded, np.where(whole == 0, 0, expected), rtol=1e-6)
+    sizes = [
+        sum(path.stat().st_size for path in (tmp_path / name / "maps.zarr" / "Gradient" / "c").rglob("*") if path.is_file())
+        for name in "ab"
+    ]
+    assert sizes[1] < 0.75 * sizes[0]
+    assert 'keep_maps = "rounded"' in (tmp_path / "b" / "run.toml").read_text()
+
+
+def test_of_the_top_share_alone_the_largest_pixels_are_kept_and_read_as_they_were(model, images, tmp_path):
+    pixels = images(3)
+    explained(model, Broken(batch(pixels)), tmp_path, TWO[:1], form="zarr", overlays=False, keep_top=0.25)
+    found = torch.from_numpy(read(tmp_path, "zarr")["Gradient"])
+    whole = assay.Gradient()(model, pixels)
+    sizes = whole.abs().sum(1).flatten(1)
+    top = sizes >= sizes.topk(round(0.25 * sizes.shape[1])).values[:, -1:]
+    assert torch.equal(found.abs().sum(1).flatten(1) > 0, top)
+    torch.testing.assert_close(found, whole * top.view(3, 1, *whole.shape[2:]), rtol=1e-4, atol=1e-6)
+    given = assay.Given(str(tmp_path / "maps.zarr"), name="Gradient")
+    assert torch.equal(given(model, pixels), found)
+
+
+@pytest.mark.parametrize("top", [0.0, 1.0, -0.5, 3.0])
+def test_a_share_to_keep_lies_between_0_and_1(model, images, tmp_path, top):
+    with pytest.raises(SpecError, match="keep_top"):
+        explained(model, Broken(batch(images(2))), tmp_path, keep_top=top)
 
 
 def test_npz_and_zarr_hold_the_same_bits_and_a_repeat_gives_the_same_file(model, images, tmp_path):

@@ -124,6 +124,17 @@ def test_what_is_not_known_names_silent_measures_undecided_explainers_and_what_w
         assert one in text
 
 
+def test_what_is_alike_not_known_is_said_in_one_line():
+    weak = {"this image": ("MaskIoU", "Deletion"), "this model": ("MaskIoU", "Deletion"), "where": ("Insertion",)}
+    half = (True, None, True, True)
+    found = replace(told({"Lime": half, "Gradient": half}, needed={"Lime": 90, "Gradient": 90}), weak=weak)
+    table = pl.concat([summary("Lime"), summary("Gradient")])
+    _, _, unknown = screen(Judged(table, {"Deletion": NOTES["Deletion"]}, found, tally({}, images=40), LABELS, ()))
+    assert "MaskIoU and Deletion: too weak here to tell whether a map is of this image or is of this model; not asked that" in unknown.lines
+    assert "Insertion: too weak here to tell whether a map says where; not asked that" in unknown.lines
+    assert "Lime and Gradient are undecided; about 90 images would decide them" in unknown.lines
+
+
 @pytest.fixture(scope="module")
 def found(model):
     images = torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0))

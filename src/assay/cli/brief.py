@@ -20,7 +20,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Pictures, and what is known of them": (
         *("resize", "crop", "interpolation", "letterbox", "channels", "range", "window", "separator", "boxes", "split", "mosaic"),
     ),
-    "The results": ("preset", "gallery", "smallest_effect", "null", "otherwise", "attacked", "compare", "within", "confidence"),
+    "The results": (
+        *("preset", "gallery", "keep_maps", "keep_top", "smallest_effect", "null"),
+        *("otherwise", "attacked", "compare", "within", "confidence"),
+    ),
     "How it runs": ("imports", "block", "workers", "part", "threads", "root"),
 }
 """Options that few need, by what they are about."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -12,10 +11,10 @@ from torch import Tensor
 
 from assay.comparison.scores import IMPROVED, UNCHANGED, WORSENED
 from assay.report.figures.colour import colourise, robust_limit
-from assay.report.figures.picture import photo
+from assay.report.figures.picture import photo, visible
 from assay.report.figures.plots import sheet, to_bytes
 from assay.report.page import Page, Picture, Section, Sentence, TextTable, Tone
-from assay.report.text import number, plural, worded
+from assay.report.text import between, number, plural, worded
 
 __all__ = ["comparison_page", "comparison_sentences", "map_grid", "score_grid"]
 
@@ -167,7 +166,7 @@ def _pictures(both: Mapping[str, tuple[Tensor, Tensor]], images: Any, names: tup
             limits = robust_limit(old[at]), robust_limit(new[at])
             rows.append(
                 [
-                    photo(image if len(image) in (1, 3) else image.mean(0, keepdim=True)),
+                    photo(visible(image)),
                     colourise(old[at], limits[0]),
                     colourise(new[at], limits[1]),
                 ]
@@ -179,6 +178,4 @@ def _pictures(both: Mapping[str, tuple[Tensor, Tensor]], images: Any, names: tup
 
 
 def _interval(row: Mapping[str, Any], value: str) -> str:
-    if math.isnan(row["low"]):
-        return number(row[value])
-    return f"{number(row[value])} ({number(row['low'])} to {number(row['high'])})"
+    return number(row[value]) + between(row["low"], row["high"])

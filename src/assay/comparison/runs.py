@@ -71,10 +71,6 @@ class RunComparison:
 def compare_runs(first: Path, second: Path) -> RunComparison:
     """Compare two runs of `assay audit`, of `assay frontier` or of `assay explain`.
 
-    Args:
-        first: A run folder.
-        second: Another.
-
     Raises:
         DataError: A folder is no run's, a file of it is damaged, or there is nothing in common to compare.
     """

@@ -11,6 +11,7 @@ import operator
 import zlib
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ __all__ = ["derive", "laplace", "mix", "normal", "uniform"]
 _MASK, _LOW = (1 << 64) - 1, (1 << 32) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-_PIECE = 1 << 17
+_PIECE = 1 << 15
 """64-bit numbers that a CPU works on at once."""
 
 
@@ -96,6 +97,8 @@ def _runs(seed: int, stream: str, index: Tensor, sample: Tensor, count: int, who
 
 def _squares(start: Tensor, numbers: Tensor, key: int, room: Tensor, whole: bool) -> Tensor:
     """Squares64 of the counters `start + numbers`, all of it in `room`."""
+    if start.device.type == "cpu":
+        return _squares_by_numpy(start, numbers, key, room, whole)
     x, y, z, swap = room.unbind()
     torch.add(start, numbers, out=y).mul_(key)
     torch.add(y, key, out=z)
@@ -106,6 +109,32 @@ def _squares(start: Tensor, numbers: Tensor, key: int, room: Tensor, whole: bool
         last = _swap(x, z, swap)
         x.bitwise_xor_(last.mul_(last).add_(y).bitwise_right_shift_(32).bitwise_and_(_LOW))
     return x
+
+
+def _squares_by_numpy(start: Tensor, numbers: Tensor, key: int, room: Tensor, whole: bool) -> Tensor:
+    """The same: on a CPU numpy's whole numbers take half the time of torch's, and without a sign halves swap in three steps."""
+    half = np.uint64(32)
+    x, y, z, swap = room.numpy().view(np.uint64)
+    np.add(start.numpy().view(np.uint64), numbers.numpy().view(np.uint64), out=y)
+    np.multiply(y, np.uint64(key & _MASK), out=y)
+    np.add(y, np.uint64(key & _MASK), out=z)
+    np.multiply(y, y, out=x)
+    np.add(x, y, out=x)
+    for addend in (z, y, z):
+        np.left_shift(x, half, out=swap)
+        np.right_shift(x, half, out=x)
+        np.bitwise_or(x, swap, out=x)
+        np.multiply(x, x, out=x)
+        np.add(x, addend, out=x)
+    if whole:
+        np.left_shift(x, half, out=swap)
+        np.right_shift(x, half, out=z)
+        np.bitwise_or(z, swap, out=z)
+        np.multiply(z, z, out=z)
+        np.add(z, y, out=z)
+        np.right_shift(z, half, out=z)
+        np.bitwise_xor(x, z, out=x)
+    return room[0]
 
 
 def _swap(x: Tensor, out: Tensor, room: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from assay.core import noise
 
-__all__ = ["BeforeCuts", "along", "brackets", "correlation", "cosine", "larger", "last_of_top", "mean_ranks", "membership", "positive"]
+__all__ = ["Along", "BeforeCuts", "brackets", "correlation", "cosine", "larger", "last_of_top", "mean_ranks", "membership", "positive"]
 
 BeforeCuts = Callable[[Tensor], Tensor]
 """(n, P) bool: which values come before their cuts, in the orders at places (n,) of all that are run."""
@@ -62,10 +63,8 @@ def last_of_top(values: Tensor, count: int) -> Tensor:
     return values.topk(count, dim=-1).values[..., -1:]
 
 
-def along(
-    before: Tensor, cuts: Tensor, index: Tensor, seed: int, run: Callable[[Tensor, Tensor, BeforeCuts], Tensor], reverse: bool = True
-) -> Tensor:
-    """Outcomes (N, E, S) after the first `cuts` values of E orders per image, equal values coming in a random order.
+class Along:
+    """Outcomes after the first values of E orders per image, equal values coming in a random order.
 
     A cut through equal values gets the mean over two orders of them, one the other's reverse: their expected outcome over all
     orders is that of a random order, and a sum over values has its exact mean along a group. The orders depend on the seed and
@@ -74,38 +73,54 @@ def along(
 
     Args:
         before: (N, E, P) `larger` of the values.
-        cuts: (S,) int64 in 0..P.
         index: (N,) the images' global numbers.
         seed: Decides the order of equal values.
-        run: Gives the outcomes (n,) of orders, named by image (n,) in ascending order and by cut (n,); `inside(each)` tells
-            which values come before the cuts of some of them.
         reverse: Whether equal values go in the reverse of their random order too; in one order alone their expected outcome is the
             same, and it varies more.
     """
-    _, kinds, count = before.shape
-    low, high = brackets(before, cuts)
-    first = torch.arange(before[..., 0].numel(), device=before.device).view(before.shape[:2])[:, :, None] * (2 * count + 2)
-    # At the ends of a group both orders are the same, and are run once, however many cuts need it.
-    flat = high - low == count
-    forth = first + torch.where(flat, 0, 2 * cuts)
-    ways = [forth, torch.where((low == high) | flat, forth, forth + 1)] if reverse else [forth]
-    wanted, place = torch.stack(ways).unique(return_inverse=True)
-    pair, cut, back = wanted // (2 * count + 2), wanted % (2 * count + 2) // 2, (wanted % 2).bool()
-    rows, kind = pair // kinds, pair % kinds
-    tied = bool((low < high).any())
-    orders, ends = (_strict(before, index, seed), _ends(before)) if tied else (before, before)
 
-    def inside(each: Tensor) -> Tensor:
-        row, which = rows[each], kind[each]
-        places = orders[row, which]
-        if tied:
-            # In reverse, the first of a group is its last.
-            places = torch.where(back[each, None], before[row, which] + ends[row, which] - 1 - places, places)
-        first: Tensor = places < cut[each, None]
-        return first
+    def __init__(self, before: Tensor, index: Tensor, seed: int, reverse: bool = True) -> None:
+        self._before, self._index, self._seed, self._reverse = before, index, seed, reverse
 
-    found: Tensor = run(rows, cut, inside)[place].mean(0)
-    return found
+    def __call__(self, cuts: Tensor, run: Callable[[Tensor, Tensor, BeforeCuts], Tensor]) -> Tensor:
+        """Outcomes (N, E, S) after the first `cuts`.
+
+        Args:
+            cuts: (S,) or (N, E, S) int64 in 0..P.
+            run: Gives the outcomes (n,) of orders, named by image (n,) in ascending order and by cut (n,); `inside(each)` tells
+                which values come before the cuts of some of them.
+        """
+        images, kinds, count = self._before.shape
+        low, high = brackets(self._before, cuts)
+        first = torch.arange(images * kinds, device=low.device).view(images, kinds, 1) * (2 * count + 2)
+        # At the ends of a group both orders are the same, and are run once, however many cuts need it.
+        flat = high - low == count
+        forth = first + torch.where(flat, 0, 2 * cuts)
+        ways = [forth, torch.where((low == high) | flat, forth, forth + 1)] if self._reverse else [forth]
+        wanted, place = torch.stack(ways).unique(return_inverse=True)
+        pair, cut, back = wanted // (2 * count + 2), wanted % (2 * count + 2) // 2, wanted % 2
+        tied = bool((low < high).any())
+        orders, own = (self._orders, back * (images * kinds) + pair) if tied else (self._plain, pair)
+        below = cut.to(orders.dtype)[:, None]
+
+        def inside(each: Tensor) -> Tensor:
+            first: Tensor = orders.index_select(0, own[each]) < below[each]
+            return first
+
+        found: Tensor = run(pair // kinds, cut, inside)[place].mean(0)
+        return found
+
+    @cached_property
+    def _plain(self) -> Tensor:
+        """Places (N * E, P) where no two values that a cut divides are equal."""
+        return self._before.flatten(0, 1).int()
+
+    @cached_property
+    def _orders(self) -> Tensor:
+        """Places (2 * N * E, P) in orders without ties: with equal values in their random order, and in its reverse."""
+        forth = _strict(self._before, self._index, self._seed)
+        # In reverse, the first of a group is its last.
+        return torch.stack([forth, self._before + _ends(self._before) - 1 - forth]).flatten(0, 2).int()
 
 
 def _strict(before: Tensor, index: Tensor, seed: int) -> Tensor:

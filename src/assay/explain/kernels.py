@@ -152,7 +152,7 @@ def draw(kernel: Kernel, seed: int, stream: str, index: Tensor, sample: Tensor, 
     new = torch.ones_like(half, dtype=torch.bool)
     new[1:] = (half[1:] != half[:-1]) | (index[1:] != index[:-1])
     made = kernel.sample(seed, stream, index[new], half[new], shape)
-    return made[new.cumsum(0) - 1] * sign
+    return made.index_select(0, new.cumsum(0) - 1).mul_(sign)
 
 
 def _on_cpu(tensor: Tensor) -> bool:

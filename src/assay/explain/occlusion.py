@@ -70,7 +70,8 @@ def losses(
 
     def make(start: int, stop: int) -> Tensor:
         here = rows[start:stop]
-        return torch.where((labels[here] == segments[start:stop, None, None])[:, None], filled[here], images[here])
+        inside = labels.index_select(0, here) == segments[start:stop, None, None]
+        return torch.where(inside[:, None], filled.index_select(0, here), images.index_select(0, here))
 
     lost = torch.zeros(own.shape, device=images.device)
     lost[own] = full[rows] - scores(model, targets, rows, images.shape[1:], make, output)

@@ -85,14 +85,15 @@ class IntegratedGradients(Explainer):
 
         def make(start: int, stop: int) -> Tensor:
             pairs = torch.arange(start, stop, device=images.device)
-            return base[pairs // steps] + points[pairs % steps].view(-1, 1, 1, 1) * way[pairs // steps]
+            here, share = pairs // steps, points[pairs % steps].view(-1, 1, 1, 1)
+            return way.index_select(0, here).mul_(share).add_(base.index_select(0, here))
 
         def take(start: int, stop: int, _scores: Tensor, found: Tensor) -> None:
             pairs = torch.arange(start, stop, device=images.device)
             here = pairs // steps
             segment_sum(plain, here, weights[pairs % steps], found)
             if self.complete:
-                slope = (found * way[here]).flatten(1).sum(1)
+                slope = way.index_select(0, here).mul_(found).flatten(1).sum(1)
                 segment_sum(slopes, here, slope, found)
                 segment_sum(squares, here, slope, slope[:, None])
 

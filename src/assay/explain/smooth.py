@@ -84,7 +84,7 @@ class Smoothed(Explainer):
             stop = start + model.chunk_size(total - start, shape, "gradient" in self.needs)
             pairs = torch.arange(start, min(stop, total), device=images.device)
             rows, sample = pairs // count, pairs % count
-            noisy = images[rows] + draw(self.kernel, seed, "Smoothed", index[rows], sample, shape, self.antithetic)
+            noisy = images.index_select(0, rows).add_(draw(self.kernel, seed, "Smoothed", index[rows], sample, shape, self.antithetic))
             maps = self.explainer.attribute(model, noisy, targets[rows], index[rows] * count + sample, inner)
             if sums is None:
                 sums = maps.new_zeros(len(images), *maps.shape[1:])

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from assay.core.order import BeforeCuts, along
+from assay.core.order import Along, BeforeCuts
 from assay.core.registry import register
 from assay.errors import SpecError
 from assay.explain.backgrounds import Background, MeanColour
@@ -59,9 +59,10 @@ class KeepTop(Measure):
         def run(rows: Tensor, _: Tensor, inside: BeforeCuts) -> Tensor:
             def make(start: int, stop: int) -> Tensor:
                 each = torch.arange(start, stop, device=rows.device)
-                return torch.where(inside(each).view(-1, 1, *images.shape[2:]), images[rows[each]], filled[rows[each]])
+                stays, here = inside(each).view(-1, 1, *images.shape[2:]), rows[each]
+                return torch.where(stays, images.index_select(0, here), filled.index_select(0, here))
 
             return kept(case.model, case.targets, rows, images.shape[1:], make, lambda: case.logits)
 
         most = torch.tensor([max(1, round(self.fraction * pixels))], device=images.device)
-        return along(places, most, case.index, case.seed, run)[:, :, 0].T + flat
+        return Along(places, case.index, case.seed)(most, run)[:, :, 0].T + flat

@@ -123,8 +123,9 @@ def _products(case: Case, maps: list[Tensor], draws: _Draws, active: Tensor, sam
         here = active[rows[start:stop]]
         step = draw(draws.kernel, case.seed, draws.stream, case.index[here], numbers[start:stop], shape, draws.mirrored)
         for kind, one in enumerate(maps):
-            guess[kind, start:stop] = torch.linalg.vecdot(one.expand_as(images)[here].flatten(1), step.flatten(1))
-        return torch.add(images[here], step, alpha=draws.sign)
+            own = one.index_select(0, here).expand_as(step)
+            guess[kind, start:stop] = torch.linalg.vecdot(own.flatten(1), step.flatten(1))
+        return images.index_select(0, here).add_(step, alpha=draws.sign)
 
     moved = scores(case.model, case.targets, active[rows], images.shape[1:], make).view(-1, many)
     change = draws.sign * (moved - case.model.score(case.logits, case.targets)[active, None]).double()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from assay.core.inputs import check_maps
-from assay.core.order import BeforeCuts, along
+from assay.core.order import Along, BeforeCuts
 from assay.core.registry import check_at_least, register
 from assay.core.surroundings import undisturbed
 from assay.explain.backgrounds import Background, Blur, Constant, background_scores
@@ -127,16 +127,14 @@ def _curves(case: Case, maps: Sequence[Tensor], measure: _PixelCurve) -> tuple[C
 
         def make(start: int, stop: int) -> Tensor:
             each = inner[start:stop]
-            new = inside(each)
-            return torch.where(new.view(-1, 1, *images.shape[2:]), after[rows[each]], before[rows[each]])
+            new, here = inside(each).view(-1, 1, *images.shape[2:]), rows[each]
+            return torch.where(new, after.index_select(0, here), before.index_select(0, here))
 
         found[inner] = scores(case.model, case.targets, rows[inner], images.shape[1:], make, "probability")
         return found
 
-    def heights(cuts: Tensor) -> Tensor:
-        return along(places, cuts, case.index, case.seed, run, measure.reverse)
-
-    return placed(pixels, measure.steps, measure.cuts, heights, places[..., 0]), flat.T
+    ways = Along(places, case.index, case.seed, measure.reverse)
+    return placed(pixels, measure.steps, measure.cuts, lambda cuts: ways(cuts, run), places[..., 0]), flat.T
 
 
 @undisturbed()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from assay.core import noise
-from assay.core.order import BeforeCuts, along
+from assay.core.order import Along, BeforeCuts
 from assay.core.registry import check_at_least, register
 from assay.errors import SpecError
 from assay.explain.base import Explainer
@@ -20,7 +20,7 @@ from assay.models.passes import scores
 __all__ = ["Road", "impute"]
 
 _TOLERANCE = 3e-6
-_PIECE = 1 << 17
+_PIECE = 1 << 16
 """Numbers that a CPU works on at once: more do not fit its cache, fewer are not worth the calls."""
 
 
@@ -65,12 +65,12 @@ class Road(Measure):
                 here, cut = rows[start:stop], cuts[start:stop]
                 gone = inside(torch.arange(start, stop, device=rows.device)).view(-1, 1, *shape[1:])
                 added = noise.normal(case.seed, "Road", case.index[here], cut, tuple(shape)) * self.noise
-                return impute(images[here], gone) + added * gone
+                return added.mul_(gone).add_(impute(images.index_select(0, here), gone))
 
             return scores(case.model, case.targets, rows, shape, make, "probability")
 
         cuts = (torch.tensor(self.fractions, device=images.device, dtype=torch.float64) * places.shape[2]).round().long()
-        return along(places, cuts, case.index, case.seed, run).mean(2).T + flat
+        return Along(places, case.index, case.seed)(cuts, run).mean(2).T + flat
 
 
 def impute(images: Tensor, gone: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def _solved(images: Tensor, gone: Tensor) -> Tensor:
     line = hole.new_zeros(images.numel() // (height * width) * size[2] + 2 * (stride + 1))
     way = line[stride + 1 : -stride - 1].view(size)
     across, around = torch.empty_like(line[2:]), torch.empty_like(way)
-    flat = around.view(-1)
+    flat, spare = around.view(-1), torch.empty_like(way)
 
     def spread() -> None:
         # 1 2 1 along both sides gives the neighbours' weights, and 4 to the pixel itself.
@@ -114,7 +114,7 @@ def _solved(images: Tensor, gone: Tensor) -> Tensor:
         torch.add(across[: -2 * stride], across[2 * stride :], out=flat).add_(across[stride:-stride], alpha=2)
 
     def dot(one: Tensor, other: Tensor) -> Tensor:
-        return (one * other).sum(2, keepdim=True)
+        return torch.mul(one, other, out=spare).sum(2, keepdim=True)
 
     way.copy_(_laid(torch.ones_like(images, dtype=torch.float32)))
     spread()
@@ -139,7 +139,7 @@ def _solved(images: Tensor, gone: Tensor) -> Tensor:
         rest.addcmul_(around, step, value=-1)
         torch.mul(rest, unknown, out=scaled)
         new = dot(rest, scaled)
-        way.mul_(torch.where(is_open, new / left, none)).add_(scaled)
+        torch.addcmul(scaled, way, torch.where(is_open, new / left, none), out=way)
         left = torch.where(is_open, new, left)
     return found.view(count, channels, height + 1, width + 1)[..., :height, :width].to(images.dtype)
 

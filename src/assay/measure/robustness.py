@@ -117,8 +117,8 @@ def changes(
         pairs = torch.arange(start, stop, device=images.device)
         rows = pairs // samples
         delta = move(rows, pairs % samples)
-        moved = explainer.attribute(case.model, images[rows] + delta, case.targets[rows], case.index[rows], case.seed)
-        found[0, start:stop] = (moved - clean[rows]).flatten(1).norm(dim=1)
+        moved = explainer.attribute(case.model, images.index_select(0, rows).add_(delta), case.targets[rows], case.index[rows], case.seed)
+        found[0, start:stop] = clean.index_select(0, rows).sub(moved).flatten(1).norm(dim=1)
         found[1, start:stop] = delta.flatten(1).norm(dim=1)
         start = stop
     one, other = found.view(2, len(images), samples)

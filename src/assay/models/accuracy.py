@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 __all__ = ["Accuracy"]
-
-_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -26,13 +23,10 @@ class Accuracy:
     @classmethod
     def of(cls, correct: int, count: int) -> Accuracy:
         """The share with Wilson's 95% interval (Wilson, JASA 1927), for `count` of at least 1."""
-        share = correct / count
-        centre = share + _Z95**2 / (2 * count)
-        half = _Z95 * math.sqrt(share * (1 - share) / count + (_Z95 / (2 * count)) ** 2)
-        scale = 1 + _Z95**2 / count
-        # At 0 and 1 rounding could leave the interval a hair outside [0, 1] or short of the share.
-        low, high = max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
-        return cls(correct, count, share, min(share, low), max(share, high))
+        from assay.stats.intervals import share  # Which takes long to import; loading a network needs no interval.
+
+        one = share(correct, count)
+        return cls(correct, count, one.mean, one.low, one.high)
 
     def __str__(self) -> str:
         shares = f"{100 * self.value:.2f}% ({self.correct} of {self.count}"

@@ -107,7 +107,8 @@ def segment_sum(sums: Tensor, rows: Tensor, weights: Tensor, values: Tensor) -> 
         group, target = _groups(rows)
     flat = values.flatten(1).float()
     bad = ~flat.sum(1).isfinite()
-    flat = flat.masked_fill(bad[:, None], 0.0)
+    if not _on_cpu(sums) or bool(bad.any()):
+        flat = flat.masked_fill(bad[:, None], 0.0)
     mixing = torch.zeros(len(target), count, dtype=torch.float32, device=sums.device)
     mixing[group, torch.arange(count, device=rows.device)] = weights.float()
     lost = torch.zeros(len(target), device=sums.device).index_add_(0, group, bad.float()) > 0

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
+from torch import Tensor
 
 from assay.core.progress import Progress
 from assay.models.classifier import Classifier
 
-__all__ = ["Job", "Paper", "price", "speed"]
+__all__ = ["Job", "Paper", "price", "speed", "value_rows"]
 
 JOBS = "jobs"
 """Folder of the jobs' folders, within the paper's run folder."""
@@ -55,6 +57,18 @@ class Paper:
     def staged(self, name: str) -> Progress:
         """The progress of a job, told with its name."""
         return lambda stage, done, total: self.progress(f"{name}: {stage}", done, total)
+
+
+def value_rows(index: Tensor, values: Tensor, labels: Mapping[str, Any]) -> pl.DataFrame:
+    """A row for each image: its number, the same labels for all, and its value.
+
+    Args:
+        index: (N,) the images' numbers.
+        values: (N,).
+        labels: What tells these values from others, by column.
+    """
+    told = (pl.lit(value).alias(name) for name, value in labels.items())
+    return pl.DataFrame({"image": index.cpu().numpy(), "value": values.double().cpu().numpy()}).select("image", *told, "value")
 
 
 def speed(model: Classifier, shape: Sequence[int], images: int = 32) -> float:

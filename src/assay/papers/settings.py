@@ -42,6 +42,16 @@ def from_file(path: Path) -> dict[str, Any]:
         raise SpecError(f"the study file {path} is no TOML: {error}") from error
 
 
+def source_of(file: Path | None) -> dict[str, str]:
+    """How a run's settings name the study file that they come from."""
+    return {} if file is None else {"study": str(file.resolve())}
+
+
+def texts(settings: Strict) -> dict[str, str]:
+    """The settings as a page shows them."""
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.model_dump(mode="json").items()}
+
+
 def merged(preset: Settings, changes: Mapping[str, Any], source: str = "the study file") -> Settings:
     """The preset with some settings in place of its own.
 

@@ -13,7 +13,7 @@ from assay.attack.base import AttackResult
 from assay.bounds.certificate import Certificate
 from assay.data.base import Batch
 from assay.report.figures.colour import colourise, robust_limit
-from assay.report.figures.picture import photo
+from assay.report.figures.picture import photo, visible
 from assay.report.figures.plots import sheet, to_bytes
 from assay.report.page import Picture, Sentence, TextTable
 from assay.report.render import environment
@@ -114,7 +114,7 @@ def figure_picture(figure: Figure, caption: str) -> Picture:
 
 
 def _photo(image: Tensor) -> Image.Image:
-    return photo(image if len(image) in (1, 3) else image.mean(0, keepdim=True))
+    return photo(visible(image))
 
 
 def _sheet(rows: Sequence[Sequence[Image.Image]], columns: Sequence[str], names: Sequence[str], caption: str) -> Picture:

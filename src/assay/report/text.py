@@ -6,13 +6,13 @@ import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from markupsafe import Markup, escape
 
 from assay.core.registry import plain_name
 
-__all__ = ["breakable", "decimals_for", "number", "percent", "plain_names", "plural", "worded"]
+__all__ = ["between", "breakable", "decimals_for", "number", "percent", "plain_names", "plural", "worded"]
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -48,6 +48,11 @@ def number(value: float | None, decimals: int = 3) -> str:
     return f"{digits}×10{str(int(exponent)).translate(_RAISED)}".replace("-", "−")
 
 
+def between(low: float, high: float, form: Callable[[float], str] = number) -> str:
+    """The ends of an interval behind its middle, " (low to high)"; nothing where there is none, as of a single image."""
+    return "" if math.isnan(low) else f" ({form(low)} to {form(high)})"
+
+
 def percent(value: float) -> str:
     """A probability as whole per cent, 99.9 and 0.1 at the ends, "n/a" if not finite."""
     if not math.isfinite(value):
@@ -62,10 +67,10 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def worded(names: Iterable[str]) -> str:
+def worded(names: Iterable[str], last_by: str = "and") -> str:
     """`A, B and C`, of one name at least."""
     *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
+    return f"{', '.join(most)} {last_by} {last}" if most else last
 
 
 def plain_names(specs: Sequence[str]) -> dict[str, str]:

@@ -3,28 +3,65 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 import zarr
+from zarr.codecs import BloscCodec
 from zarr.storage import MemoryStore
 
+from assay.core.order import last_of_top
+from assay.errors import SpecError
 from assay.run.blocks import Blocks
 
-__all__ = ["MAPS", "chunk_files", "open_maps", "write_npz"]
+__all__ = ["MAPS", "Keeping", "as_kept", "check_keeping", "chunk_files", "open_maps", "write_npz"]
 
 MAPS = "maps.zarr"
+Keeping = Literal["whole", "rounded"]
+"""Whether maps are kept to their last bit, or rounded to the 11 bits that half a float32 has room for."""
+_BITS = 13
+"""Of the 24 bits of a float32's digits, those that rounding takes."""
 
 
-def chunk_files(arrays: Mapping[str, np.ndarray], blocks: Blocks, block: int) -> dict[str, bytes]:
+def check_keeping(top: float | None) -> None:
+    """Raise SpecError unless `top`, where given, is a share of the pixels that leaves some and keeps some."""
+    if top is not None and not 0 < top < 1:
+        raise SpecError(f"keep_top must be a share of the pixels in (0, 1), not {top!r}")
+
+
+def as_kept(maps: np.ndarray, keeping: Keeping, top: float | None) -> np.ndarray:
+    """What is kept of maps (N, C, H, W): of `top`, where given, that share of the pixels, the largest; whole, or rounded."""
+    found = maps if top is None else _of_the_top(maps, top)
+    return _in_few_bits(found) if keeping == "rounded" else found
+
+
+def _in_few_bits(values: np.ndarray) -> np.ndarray:
+    """Float32 numbers rounded to the nearest that has 11 significant bits, ties to even: what float16 holds, without its limits of size."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    odd = (bits >> np.uint32(_BITS)) & np.uint32(1)
+    near = (bits + (np.uint32((1 << _BITS - 1) - 1) + odd)) & np.uint32(~((1 << _BITS) - 1) & 0xFFFFFFFF)
+    return np.where(np.isfinite(values), near.view(np.float32), values)
+
+
+def _of_the_top(values: np.ndarray, top: float) -> np.ndarray:
+    """Maps with zeros outside that share, by the channels' summed magnitudes; pixels that tie for its last place are all kept."""
+    sizes = np.abs(values).sum(1, keepdims=True)
+    flat = torch.from_numpy(sizes.reshape(len(values), -1))
+    last = last_of_top(flat, max(1, round(top * flat.shape[1]))).numpy().reshape(-1, 1, 1, 1)
+    return np.where(sizes < last, np.float32(0), values)
+
+
+def chunk_files(arrays: Mapping[str, np.ndarray], blocks: Blocks, block: int, rounded: Collection[str] = ()) -> dict[str, bytes]:
     """The files, by path within the run folder, that hold one block of each array; rows not written yet read as NaN or -1.
 
     Args:
         arrays: (rows of the block, ...) of each name.
         blocks: How the images are cut.
         block: The block's number.
+        rounded: Which arrays are rounded (`as_kept`): bit by bit these compress better.
     """
     rows = blocks.rows(block)
     group: dict[str, Any] = {}
@@ -39,6 +76,7 @@ def chunk_files(arrays: Mapping[str, np.ndarray], blocks: Blocks, block: int) ->
             chunks=(blocks.size, *values.shape[1:]),
             dtype=values.dtype,
             fill_value=np.nan if values.dtype.kind == "f" else -1,
+            compressors=BloscCodec(cname="zstd", shuffle="bitshuffle") if name in rounded else "auto",
         )
         array[rows.start : rows.stop] = values
         files |= {f"{MAPS}/{name}/{file}": content for file, content in _files(held).items()}

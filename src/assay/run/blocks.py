@@ -67,12 +67,14 @@ class BlockContent:
         arrays: (images of the block, ...) of per-image arrays, which become `maps.zarr/NAME`.
         files: Other files, by path within the folder, that no other block writes.
         passes: Images that went through the model for it.
+        rounded: Names of arrays that are rounded, and compress for it.
     """
 
     tables: Mapping[str, pl.DataFrame]
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     passes: int = 0
+    rounded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

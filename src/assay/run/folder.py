@@ -167,7 +167,7 @@ class Run:
             DataError: The disk is full or the folder cannot be written; the message says what to do.
         """
         files = {part_of(name, block): _parquet(table) for name, table in content.tables.items()}
-        files |= chunk_files(content.arrays, self.blocks, block) if content.arrays else {}
+        files |= chunk_files(content.arrays, self.blocks, block, content.rounded) if content.arrays else {}
         files |= content.files
         now = time.monotonic()
         self._made |= dict.fromkeys(files)

@@ -18,7 +18,8 @@ from assay.data.base import Batch, Corrupt
 from assay.data.files.convert import as_batch
 from assay.data.source import Held, Source, positions_of
 from assay.errors import ModelError, ShapeError
-from assay.explain.base import check_model
+from assay.explain.base import Explainer, check_model
+from assay.measure.base import Measure
 from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.models.heads import HEADS, Head
@@ -27,6 +28,7 @@ from assay.models.randomised import randomised
 from assay.models.targeting import PREDICTED, Targeting, given_targets
 from assay.models.targets import Decision, Targets, check_labels
 from assay.run.paths import UNREAD
+from assay.run.record import record
 from assay.study.tally import OK
 
 __all__ = ["Asked", "Block", "Twins"]
@@ -149,6 +151,17 @@ class Asked:
         masks = {name: check_masks(mask, images, name) for name, mask in (("truth", truth), ("distractor", distractor)) if mask is not None}
         held = replace(batch, labels=marks, truth=masks.get("truth"), distractor=masks.get("distractor"))
         return replace(self, source=Held(held), masks=frozenset(masks), several=several, classes=() if labels is None else classes)
+
+    def record(self, explainers: Sequence[Explainer], measures: Sequence[Measure], settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The seven reproducibility answers of a study of this.
+
+        Args:
+            explainers: What makes the maps.
+            measures: What scores them.
+            settings: What else decides the results.
+        """
+        told = {"targets": self.explained, **settings}
+        return record(self.model, explainers, measures, self.data, self.source.indices, self.seed, told)
 
     @property
     def images(self) -> int:

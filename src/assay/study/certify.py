@@ -30,7 +30,6 @@ from assay.report.figures.plots import FIGURE_FORMS, DrawnCurve, FigureForm, cur
 from assay.report.page import Sentence
 from assay.report.render import render
 from assay.report.text import plural
-from assay.run.record import record
 from assay.stats.intervals import means
 from assay.study.certify_page import Certified, certified_page, unrelated
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, TerminalTable
@@ -145,9 +144,9 @@ class CertifyStudy(Study):
 
     def record(self, asked: Asked) -> dict[str, Any]:
         """The seven reproducibility answers."""
-        told = {"targets": asked.explained, "eps": list(self.radii), "confidence": self.confidence, "samples": self.samples}
+        told: dict[str, Any] = {"eps": list(self.radii), "confidence": self.confidence, "samples": self.samples}
         told["attack"] = repr(None if self.attack == "none" else self.attack)
-        return record(asked.model, [self.smoothing], (), asked.data, asked.source.indices, asked.seed, told)
+        return asked.record([self.smoothing], (), told)
 
 
 def certified_table(study: CertifyStudy, case: Case, found: Certificate | None = None) -> pl.DataFrame:

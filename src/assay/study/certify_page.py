@@ -15,7 +15,7 @@ from torch import Tensor
 
 from assay.core.registry import short
 from assay.explain.base import Explainer
-from assay.report.figures.picture import certified, magnified, overlay, photo, png_bytes
+from assay.report.figures.picture import certified, magnified, overlay, photo, png_bytes, visible
 from assay.report.page import Page, Picture, Section, Sentence, TextTable
 from assay.run.arrays import open_maps
 from assay.run.blocks import Blocks
@@ -138,7 +138,7 @@ def _pictures(radii: Sequence[float], wanted: Sequence[int], asked: Asked, folde
         if not len(batch):
             continue
         image = batch.images[0].cpu()
-        shape, shown = tuple(image.shape), image if len(image) in (1, 3) else image.mean(0, keepdim=True)
+        shape, shown = tuple(image.shape), visible(image)
         seen = torch.from_numpy(np.asarray(maps[position], np.float32))
         if not bool(seen.isfinite().all()):
             continue

@@ -19,8 +19,7 @@ from assay.report import overlay, robust_limit
 from assay.report.figures.plots import to_bytes
 from assay.report.figures.show import show
 from assay.report.text import percent, plural
-from assay.run.arrays import write_npz
-from assay.run.record import record
+from assay.run.arrays import Keeping, as_kept, check_keeping, write_npz
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
 
 __all__ = ["ExplainStudy", "Explained"]
@@ -49,11 +48,15 @@ class ExplainStudy(Study):
         explainer: Such as "SmoothGrad(sigma=0.05)"; may be given several times.
         maps: How maps are kept: a zarr folder of chunks alone, or one compressed npz file too.
         overlays: Draw each map over its image, as PNG, and the first twelve images with all their maps on one sheet, as PNG and PDF.
+        keep_maps: How exactly maps are kept: whole, or rounded to 11 bits, which takes half to two thirds of the room and reads as before.
+        keep_top: Share of each map's pixels, the largest, that is kept, the others becoming 0; all by default.
     """
 
     explainer: tuple[Explainer, ...]
     maps: Literal["npz", "zarr"] = "npz"
     overlays: bool = True
+    keep_maps: Keeping = "whole"
+    keep_top: float | None = None
 
     command: ClassVar[str] = "explain"
     keeps_arrays: ClassVar[bool] = True
@@ -62,10 +65,11 @@ class ExplainStudy(Study):
         """See `Study.check`.
 
         Raises:
-            SpecError: There is no explainer, or one is given twice.
+            SpecError: There is no explainer, or one is given twice, or `keep_top` is no share.
             ModelError: The model has not what one of them needs.
         """
         check_distinct(self.explainer)
+        check_keeping(self.keep_top)
         for one in self.explainer:
             check_serves(asked.model, one)
 
@@ -81,11 +85,12 @@ class ExplainStudy(Study):
             maps[short(explainer)] = explainer.attribute(case.model, case.images, case.targets, case.index, case.seed).cpu()
         keep = block.fine(maps)
         arrays = {"targets": block.spread(block.decision.ids.cpu().numpy()[keep], keep)}
-        arrays |= {name: block.spread(values.numpy()[keep], keep) for name, values in maps.items()}
+        arrays |= {name: block.spread(as_kept(values.numpy()[keep], self.keep_maps, self.keep_top), keep) for name, values in maps.items()}
         files = _overlays(block.batch, keep, maps) if self.overlays else {}
         if self.overlays and keep and block.rows.start == 0:
             files |= _sheet(asked, block, keep[:_ON_SHEET], maps)
-        return Kept({"predictions": _predictions(asked, block, keep)}, maps, arrays, files)
+        rounded = frozenset(maps if self.keep_maps == "rounded" else ())
+        return Kept({"predictions": _predictions(asked, block, keep)}, maps, arrays, files, rounded)
 
     def conclude(self, asked: Asked, done: Done) -> Report:
         """`predictions.csv`, `status.csv` and, when asked for, `maps.npz` (rows of explained images only)."""
@@ -105,8 +110,7 @@ class ExplainStudy(Study):
 
     def record(self, asked: Asked) -> dict[str, Any]:
         """The seven reproducibility answers."""
-        told = {"targets": asked.explained, "maps": self.maps}
-        return record(asked.model, self.explainer, (), asked.data, asked.source.indices, asked.seed, told)
+        return asked.record(self.explainer, (), {"maps": self.maps, "keep_maps": self.keep_maps, "keep_top": self.keep_top})
 
 
 def _predictions(asked: Asked, block: Block, keep: Sequence[int]) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from torch import Tensor
 from assay.data.base import Batch, stack_known
 from assay.models.labels import Labels
 from assay.models.targets import Decision
+from assay.report.figures.picture import visible
 from assay.report.gallery import Gallery
 
 __all__ = ["GalleryImage", "gallery", "gallery_image", "pack", "places", "unpack"]
@@ -72,12 +73,10 @@ def gallery_image(batch: Batch, at: int, decision: Decision, maps: list[Tensor],
         doubt: (explainers, H, W) bool of it.
         values: (measures, explainers and floor) of it.
     """
-    image = batch.images[at].cpu()
     return GalleryImage(
         name=batch.names[at],
         label=batch.label_of(at),
-        # What has no colours is shown as the channels' mean.
-        image=image if len(image) in (1, 3) else image.mean(0, keepdim=True),
+        image=visible(batch.images[at]).cpu(),
         probabilities=_probabilities(decision, at).cpu(),
         values=values,
         maps=maps,

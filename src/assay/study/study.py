@@ -54,12 +54,14 @@ class Kept:
         maps: (N, C, H, W) by name; what is not finite in them is said in the status.
         arrays: (rows of the block, ...) of per-image arrays, which become `maps.zarr/NAME`.
         files: Other files, by path, that no other block writes.
+        rounded: Names of arrays that are rounded, and compress for it.
     """
 
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     maps: Mapping[str, Tensor] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
+    rounded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +238,7 @@ class Study(Experiment):
             )
             passes, before = asked.model.passes - before, asked.model.passes.copy()
             tables = {**found.tables, "status": block.status(found.maps)}
-            kept.write(number, BlockContent(tables, arrays, found.files, passes.forward + passes.backward))
+            kept.write(number, BlockContent(tables, arrays, found.files, passes.forward + passes.backward, found.rounded))
             done += len(block.rows)
             progress(self.command, done, total)
 

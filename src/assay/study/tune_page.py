@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from assay.report.figures.picture import photo
+from assay.report.figures.picture import photo, visible
 from assay.report.figures.plots import DrawnCurve, curves, sheet, to_bytes
 from assay.report.page import Page, Picture, Section, Sentence, TextTable
 from assay.report.text import plural
@@ -108,7 +108,7 @@ def _losses(tuned: Tuned) -> tuple[Picture, ...]:
 def _masks(tuned: Tuned, asked: ToTune) -> Picture:
     some = places(_SHOWN, len(tuned.images))
     images, masks = asked.images.pixels[some].float() / 255, tuned.masks[some].cpu()
-    shown = images if images.shape[1] in (1, 3) else images.mean(1, keepdim=True)
+    shown = visible(images)
     rows = [
         [photo(one) for one in shown],
         [photo(one) for one in masks.clamp(0, 1)],

@@ -15,6 +15,7 @@ from assay.explain.base import Explainer
 from assay.explain.occlusion import Occlusion
 from assay.explain.path import IntegratedGradients
 from assay.explain.superpixels.segments import Grid
+from assay.models.case import Case
 from assay.models.classifier import Classifier
 
 __all__ = ["CELLS", "FLAWS", "PATH", "Call", "Candidate", "Flaw", "MakeMap", "blind", "flawed", "foreign", "worth"]
@@ -25,14 +26,8 @@ _COARSE = 6
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
-    """What an explainer is called with: a model, images (N, C, H, W), targets (N,), numbers (N,) and a seed."""
-
-    model: Classifier
-    images: Tensor
-    targets: Tensor
-    index: Tensor
-    seed: int
+class Call(Case):
+    """A case as a candidate is called with."""
 
     def of(self, explainer: Explainer) -> Tensor:
         """The explainer's maps."""

@@ -41,7 +41,7 @@ def demo(
     _check_own(out, seed)
     masks = chosen.dataset.mask_kinds
     asked = Asked(load("hard-digits"), chosen, seed, "the shipped hard-digits network", chosen.record, masks=masks)
-    link = ("Next: the same network tuned by DiET until its masks show what it uses", f"{_DIET}/report.html")
+    link = ("Next: the same network tuned by DiET, and how far its masks can be relied on", f"{_DIET}/report.html")
     with bar() as progress:
         report = run(AuditStudy(), asked, progress=progress)
         assert report is not None

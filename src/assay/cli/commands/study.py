@@ -20,8 +20,7 @@ from assay.cli.told import tell as say
 if TYPE_CHECKING:
     import polars as pl
 
-    from assay.papers.diet.study import DietStudy
-    from assay.papers.robustness.study import RobustnessStudy
+    from assay.papers.files import PaperResult
 
 __all__ = ["study", "tell_paper"]
 
@@ -187,7 +186,7 @@ def _tell_price(table: pl.DataFrame) -> None:
     Console(highlight=False).print(shown)
 
 
-def tell_paper(found: DietStudy | RobustnessStudy) -> None:
+def tell_paper(found: PaperResult) -> None:
     """Print the verdict and the report's place."""
     before = [f"{found.folder} holds the finished study; this is what it found"] if found.over else []
     say(Told(found.verdict, said=tuple(before), main=("report", str(found.report))))

@@ -64,8 +64,8 @@ class _Positive(torch.autograd.Function):
     def backward(ctx: Any, *slopes: Tensor) -> Tensor:
         """The positive part of the gradient, where the value was positive."""
         (passed,) = ctx.saved_tensors
-        kept: Tensor = torch.ops.aten.threshold_backward(slopes[0].clamp_min(0.0), passed, 0.0)
-        return kept
+        kept: Tensor = torch.ops.aten.threshold_backward(slopes[0], passed, 0.0)
+        return kept.clamp_min_(0.0)
 
 
 class _Guide(TorchFunctionMode):

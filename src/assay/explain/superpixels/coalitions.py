@@ -152,8 +152,8 @@ def run_coalitions(model: Classifier, images: Tensor, targets: Tensor, labels: T
 
     def make(start: int, stop: int) -> Tensor:
         here = rows[start:stop]
-        stays = coalitions.members[here, columns[start:stop]].gather(1, flat[here]).view(-1, 1, height, width)
-        return torch.where(stays, images[here], filled[here])
+        stays = coalitions.members[here, columns[start:stop]].gather(1, flat.index_select(0, here)).view(-1, 1, height, width)
+        return torch.where(stays, images.index_select(0, here), filled.index_select(0, here))
 
     out = torch.zeros(coalitions.weights.shape, device=images.device)
     out[rows, columns] = scores(model, targets, rows, images.shape[1:], make)

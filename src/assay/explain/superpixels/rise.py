@@ -70,7 +70,7 @@ class Rise(Explainer):
 
         def make(start: int, stop: int) -> Tensor:
             here = rows[start:stop]
-            return torch.lerp(filled[here], images[here], masks(start, stop))
+            return torch.lerp(filled.index_select(0, here), images.index_select(0, here), masks(start, stop))
 
         found = scores(model, targets, rows, shape, make).view(-1, samples)
         weights = ((found - found.mean(1, keepdim=True)) if self.centred else found).flatten() / (samples * self.keep)

@@ -54,13 +54,7 @@ def check_checkpoint_path(path: str | Path, overwrite: bool = False) -> Path:
 
 
 def content(path: str | Path, net: nn.Module, card: Card) -> tuple[dict[str, bytes], Card]:
-    """The files of a checkpoint by name, and the card with the hash of the weights' file.
-
-    Args:
-        path: NAME.safetensors.
-        net: The network.
-        card: Its card.
-    """
+    """The files of a checkpoint by name, and the card with the hash of the weights' file."""
     path = Path(path)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     weights = to_bytes(statedict.halved(state) if card.stored == "float16" else state)

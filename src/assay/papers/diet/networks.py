@@ -24,6 +24,7 @@ from assay.models.training.recipe import Recipe
 from assay.models.training.training import TrainingPlan, train
 from assay.papers.diet.manipulated import Manipulation
 from assay.papers.paper import Paper
+from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run
 from assay.study.tune import tune_kept
 from assay.tune.diet import DiET, Tuned
@@ -88,7 +89,9 @@ def trained(
         kept = run.load_state(_KEPT)
         if kept is None:
             began = time.perf_counter()
-            made = train(TrainingPlan(spec[0], *parts, spec[1], seed), paper.staged(name), device=device, states=_States(run))
+            made = train(
+                TrainingPlan(spec[0], *parts, spec[1], seed), paper.staged(name), device=device, states=Checkpoints(run, "training")
+            )
             kept = dict(made.net.state_dict()), {"card": to_json(made.card), "seconds": time.perf_counter() - began}
             run.save_state(_KEPT, *kept)
             run.finish([])
@@ -186,18 +189,3 @@ def _pixel_net(found: FoundNetwork, device: torch.device) -> PixelNet:
 
 def _answers(settings: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     return {"code": code(), "machine": machine(device), "packages": packages(), "setup": dict(settings)}
-
-
-@dataclass(frozen=True)
-class _States:
-    """Keeps a training's last state; see `assay.models.training.training.States`."""
-
-    run: Run
-
-    def last(self) -> State | None:
-        """What was kept last, or None."""
-        return self.run.load_state("training")
-
-    def keep(self, state: State) -> None:
-        """Keep `state` in place of the last one."""
-        self.run.save_state("training", *state)

@@ -76,7 +76,7 @@ class _Form:
     tune: str
     training: Recipe
     variants: tuple[_Words, ...] = (_Words(),)
-    ours: DiET = DiET(rounds=4)  # noqa: RUF009  (frozen)
+    ours: DiET = DiET(rounds=4)
     lighter: float = 1.0
     model: str | None = None
 

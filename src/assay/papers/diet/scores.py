@@ -23,6 +23,7 @@ from assay.measure.keep import KeepTop
 from assay.measure.localisation import DistractorShare, MaskIoU
 from assay.models.case import Case
 from assay.models.classifier import Classifier
+from assay.papers.paper import value_rows
 from assay.run.record import record
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell
 from assay.tune.backgrounds import DatasetMean, RandomColour
@@ -296,18 +297,9 @@ class ClassesStudy(ScoredStudy):
 
 def rows(block: Block, whose: Attribution, values: Mapping[ScoreName, Tensor]) -> pl.DataFrame:
     """Values (n,) as a long table: image, attribution, maker, finer, measure, kind, background, value."""
-    image = block.case.index.cpu().numpy()
+    own = {"attribution": whose.label, "maker": whose.maker, "finer": whose.finer}
     return pl.concat(
-        pl.DataFrame({"image": image, "value": value.double().cpu().numpy()}).select(
-            "image",
-            pl.lit(whose.label).alias("attribution"),
-            pl.lit(whose.maker).alias("maker"),
-            pl.lit(whose.finer).alias("finer"),
-            pl.lit(what.label).alias("measure"),
-            pl.lit(what.kind).alias("kind"),
-            pl.lit(what.background).alias("background"),
-            "value",
-        )
+        value_rows(block.case.index, value, {**own, "measure": what.label, "kind": what.kind, "background": what.background})
         for what, value in values.items()
     )
 

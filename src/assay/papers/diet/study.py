@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,17 +23,18 @@ from assay.papers.diet.settings import DietSettings
 from assay.papers.diet.tables import diet_tables, summary
 from assay.papers.diet.verdict import DIET_RULES, diet_verdict
 from assay.papers.diet.work import DataForm, Found
-from assay.papers.files import RESULTS, Drawing, grid, put_file, write_drawings, write_tables
+from assay.papers.files import REPORT, Drawing, PaperResult, grid, write_drawings, write_results, write_tables
 from assay.papers.pages import publish_study
 from assay.papers.paper import Paper, price, speed
+from assay.papers.settings import source_of, texts
 from assay.report.figures.colour import robust_limit
 from assay.report.figures.picture import magnified, outlined, overlay, photo
 from assay.report.figures.plots import Dot, dots, sheet
-from assay.report.page import Page, Section, Sentence
+from assay.report.page import Page, Section
 from assay.report.render import write
 from assay.run.folder import Run
 
-__all__ = ["DIET_COMMAND", "DietStudy", "plan", "publish_diet", "run_diet"]
+__all__ = ["DIET_COMMAND", "plan", "publish_diet", "run_diet"]
 
 DIET_COMMAND = "study diet"
 _SIDE = 128
@@ -58,26 +57,6 @@ _SECTIONS = {
 """Heading and tables of each part of the report; figures name the first table of theirs."""
 
 
-@dataclass(frozen=True)
-class DietStudy:
-    """How a study ended.
-
-    Attributes:
-        folder: The run folder.
-        verdict: Plain words, most important first.
-        over: Whether an earlier start had finished it, so that nothing was left to do.
-    """
-
-    folder: Path
-    verdict: tuple[Sentence, ...]
-    over: bool
-
-    @property
-    def report(self) -> Path:
-        """The report."""
-        return self.folder / "report.html"
-
-
 def plan(settings: DietSettings, device: torch.device | str | None = None) -> pl.DataFrame:
     """What the study will take: job, passes, minutes at this machine's speed, MB on the disk; the last row is their sum.
 
@@ -97,7 +76,7 @@ def run_diet(
     *,
     device: torch.device | str | None = None,
     file: Path | None = None,
-) -> DietStudy:
+) -> PaperResult:
     """Run the study, or go on with it: jobs that an earlier start finished are taken as they are, a tuning goes on from its last state.
 
     The folder gets `report.html`, `tables/` (CSV, Markdown, LaTeX), `figures/` (PNG, SVG, PDF), `values.parquet` (every value, a row per
@@ -123,8 +102,7 @@ def run_diet(
                 files = _write(settings, found, paper.seconds, run)
             run.finish(files)
             run.drop_states()
-        said = json.loads((run.folder / RESULTS).read_text("utf-8"))
-        return DietStudy(run.folder, tuple(Sentence(**sentence) for sentence in said["verdict"]), run.over)
+        return PaperResult.of(run)
 
 
 def publish_diet(run: Path, docs: Path, settings: DietSettings) -> Path:
@@ -186,9 +164,12 @@ def _check_counts(settings: DietSettings, forms: Sequence[DataForm]) -> None:
 
 def _flat(settings: DietSettings, file: Path | None) -> dict[str, Any]:
     """The settings as a run keeps them: plain values, one level of mappings."""
-    source = {} if file is None else {"study": str(file.resolve())}
     plain = settings.model_dump(mode="json", exclude={"variants"})
-    return source | plain | {f"variant {name}": one.model_dump(mode="json", exclude_none=True) for name, one in settings.variants.items()}
+    return (
+        source_of(file)
+        | plain
+        | {f"variant {name}": one.model_dump(mode="json", exclude_none=True) for name, one in settings.variants.items()}
+    )
 
 
 def _answers(forms: Sequence[DataForm]) -> dict[str, Any]:
@@ -215,7 +196,7 @@ def _write(settings: DietSettings, found: Sequence[Found], seconds: Mapping[str,
     drawn, pictures = write_drawings(drawings, run.folder)
     with replacing(run.folder / "values.parquet") as draft:
         long.write_parquet(draft)
-    files.append(put_file(run.folder, RESULTS, (json.dumps({"verdict": [asdict(one) for one in said]}, indent=2) + "\n").encode()))
+    files.append(write_results(run.folder, said))
     grids = {table.name: grid(table) for table in made}
     page = Page(
         title=_TITLE,
@@ -236,11 +217,11 @@ def _write(settings: DietSettings, found: Sequence[Found], seconds: Mapping[str,
             for heading, names in _SECTIONS.items()
             if any(name in grids for name in names)
         ),
-        settings={key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.model_dump(mode="json").items()},
+        settings=texts(settings),
         record=run.answers,
     )
-    write(page, run.folder / "report.html")
-    return [*files, *drawn, "values.parquet", "report.html"]
+    write(page, run.folder / REPORT)
+    return [*files, *drawn, "values.parquet", REPORT]
 
 
 def _facts(settings: DietSettings, found: Sequence[Found]) -> dict[str, str]:

@@ -149,7 +149,8 @@ def _truth(found: Sequence[Found], long: pl.DataFrame) -> Table:
     return Table(
         "truth",
         "Maps against the known evidence (the paper's ground truth; rows that are refined are ours).",
-        "IoU of the mask of the evidence with as many top pixels of the map, mean over seeds for masks; the share of the map's relevance "
+        "IoU of the mask of the evidence with as many top pixels of the map, by magnitude as the authors take them, mean over seeds for "
+        "masks (an audit's MaskIoU takes the signed values, so that its numbers are others); the share of the map's relevance "
         "on the distractor. Refined maps are drawn along the images' edges by a guided filter, the same for all, which asks no model; a "
         f"recipe that draws its own masks so has them in the row {MASK}, and in {PLAIN_MASK} as they are before. "
         "Flat maps rank nothing and have no overlap; they are left out, which favours what makes them. "

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import polars as pl
 
 from assay.core.registry import short
-from assay.explain.base import Explainer
 from assay.measure.contribution import contributions
-from assay.papers.robustness.measured import VALUES
-from assay.run.record import record
-from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
+from assay.papers.paper import value_rows
+from assay.papers.robustness.measured import VALUES, OneTable
+from assay.study.study import Asked, Block, Kept, Tell, check_distinct
 
 __all__ = ["ALONG", "LONG", "ConditionStudy"]
 
@@ -21,15 +20,13 @@ LONG, ALONG = "|p| / |map|", "p . map / |map|^2"
 
 
 @dataclass(frozen=True)
-class ConditionStudy(Study):
+class ConditionStudy(OneTable):
     """Hold maps against the marginal contributions p of definition 3.4, by length and by direction.
 
     Attributes:
-        explainer: What makes the maps.
         groups: About how many groups of pixels.
     """
 
-    explainer: tuple[Explainer, ...]
     groups: int = 100
 
     command: ClassVar[str] = "condition"
@@ -48,18 +45,5 @@ class ConditionStudy(Study):
             maps = found.pooled(explainer(case.model, case.images, case.targets, seed=case.seed, index=case.index)) * found.own
             size = maps.norm(dim=1)
             kept = {LONG: found.slopes.norm(dim=1) / size, ALONG: (found.slopes * maps).sum(1) / size**2}
-            rows += [
-                pl.DataFrame({"image": case.index.cpu().numpy(), "value": values.double().cpu().numpy()}).select(
-                    "image", pl.lit(short(explainer)).alias("explainer"), pl.lit(name).alias("measure"), "value"
-                )
-                for name, values in kept.items()
-            ]
+            rows += [value_rows(case.index, values, {"explainer": short(explainer), "measure": name}) for name, values in kept.items()]
         return Kept({VALUES: pl.concat(rows)})
-
-    def conclude(self, asked: Asked, done: Done) -> Report:
-        """`values.parquet`."""
-        return Report(found=lambda: done.table(VALUES), merged={f"{VALUES}.parquet": VALUES})
-
-    def record(self, asked: Asked) -> dict[str, Any]:
-        """The seven reproducibility answers."""
-        return record(asked.model, self.explainer, (), asked.data, asked.source.indices, asked.seed, {"targets": asked.explained})

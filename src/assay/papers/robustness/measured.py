@@ -15,11 +15,11 @@ from assay.explain.base import Explainer
 from assay.measure.base import Measure
 from assay.models.classifier import Classifier
 from assay.models.passes import scores
-from assay.run.record import record
+from assay.papers.paper import value_rows
 from assay.study.audit.study import AuditStudy, audit
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
 
-__all__ = ["ANSWERS", "SCORE", "VALUES", "HeldAgainstNulls", "Measured", "Score"]
+__all__ = ["ANSWERS", "SCORE", "VALUES", "HeldAgainstNulls", "Measured", "OneTable", "Score"]
 
 VALUES = "values"
 """The table: image, explainer, measure, value."""
@@ -43,17 +43,36 @@ class Score(Explainer):
 
 
 @dataclass(frozen=True)
-class Measured(Study):
-    """Measure the maps of several explainers.
+class OneTable(Study):
+    """Base of studies of maps whose blocks leave rows of one table.
 
     Attributes:
         explainer: What makes the maps.
         measure: What is asked of them.
-        score: Whether measures of robustness are asked of the score too.
     """
 
     explainer: tuple[Explainer, ...]
-    measure: tuple[Measure, ...]
+    measure: tuple[Measure, ...] = ()
+
+    table: ClassVar[str] = VALUES
+
+    def conclude(self, asked: Asked, done: Done) -> Report:
+        """The table as a file."""
+        return Report(found=lambda: done.table(self.table), merged={f"{self.table}.parquet": self.table})
+
+    def record(self, asked: Asked) -> dict[str, Any]:
+        """The seven reproducibility answers."""
+        return asked.record(self.explainer, self.measure, {})
+
+
+@dataclass(frozen=True)
+class Measured(OneTable):
+    """Measure the maps of several explainers.
+
+    Attributes:
+        score: Whether measures of robustness are asked of the score too.
+    """
+
     score: bool = False
 
     command: ClassVar[str] = "measured"
@@ -86,41 +105,24 @@ class Measured(Study):
             tell(len(case.index) * (place + 1) // len(self.explainer))
         return Kept({VALUES: pl.concat(rows)} if rows else {})
 
-    def conclude(self, asked: Asked, done: Done) -> Report:
-        """`values.parquet`."""
-        return Report(found=lambda: done.table(VALUES), merged={f"{VALUES}.parquet": VALUES})
-
-    def record(self, asked: Asked) -> dict[str, Any]:
-        """The seven reproducibility answers."""
-        return record(asked.model, self.explainer, self.measure, asked.data, asked.source.indices, asked.seed, {"targets": asked.explained})
-
     def _rows(self, block: Block, names: list[str], explainers: list[Explainer], measures: list[Measure]) -> list[pl.DataFrame]:
         if not measures:
             return []
         case = block.case
         maps = [one(case.model, case.images, case.targets, seed=case.seed, index=case.index) for one in explainers]
         return [
-            pl.DataFrame({"image": case.index.cpu().numpy(), "value": values.double().cpu().numpy()}).select(
-                "image", pl.lit(name).alias("explainer"), pl.lit(short(measure)).alias("measure"), "value"
-            )
+            value_rows(case.index, values, {"explainer": name, "measure": short(measure)})
             for measure in measures
             for name, values in zip(names, measure.evaluate(case, maps, explainers), strict=True)
         ]
 
 
 @dataclass(frozen=True)
-class HeldAgainstNulls(Study):
-    """Audit several explainers: hold their maps against the nulls of a verdict, all images together.
-
-    Attributes:
-        explainer: What makes the maps.
-        measure: What they are held by.
-    """
-
-    explainer: tuple[Explainer, ...]
-    measure: tuple[Measure, ...]
+class HeldAgainstNulls(OneTable):
+    """Audit several explainers: hold their maps against the nulls of a verdict, all images together."""
 
     command: ClassVar[str] = "held against nulls"
+    table: ClassVar[str] = ANSWERS
 
     def check(self, asked: Asked) -> None:
         """See `Study.check`."""
@@ -142,11 +144,3 @@ class HeldAgainstNulls(Study):
             progress=lambda _, done, total: tell(len(case.index) * done // max(total, 1)),
         )
         return Kept({ANSWERS: found.answers.with_columns(pl.col("explainer").is_in(found.trusted).alias("trusted"))})
-
-    def conclude(self, asked: Asked, done: Done) -> Report:
-        """`answers.parquet`."""
-        return Report(found=lambda: done.table(ANSWERS), merged={f"{ANSWERS}.parquet": ANSWERS})
-
-    def record(self, asked: Asked) -> dict[str, Any]:
-        """The seven reproducibility answers."""
-        return record(asked.model, self.explainer, self.measure, asked.data, asked.source.indices, asked.seed, {"targets": asked.explained})

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ import torch
 from assay.core.progress import Progress, counting, silent
 from assay.core.ranks import Ranks
 from assay.models.training.training import pick_device
-from assay.papers.files import RESULTS, grid, put_file, write_drawings, write_tables
+from assay.papers.files import REPORT, PaperResult, grid, write_drawings, write_results, write_tables
 from assay.papers.paper import price, speed
 from assay.papers.robustness.cells import distinct_cells
 from assay.papers.robustness.claims import CLAIM_RULES, Claim, claims
@@ -24,6 +23,7 @@ from assay.papers.robustness.jobs import Jobs, NetworkStudy
 from assay.papers.robustness.measured import ANSWERS, VALUES
 from assay.papers.robustness.settings import RobustnessSettings
 from assay.papers.robustness.tables import robustness_tables
+from assay.papers.settings import source_of, texts
 from assay.report.page import Page, Section, Sentence, Tone
 from assay.report.render import write
 from assay.run.blocks import ArrayPart, BlockContent, Blocks
@@ -31,7 +31,7 @@ from assay.run.folder import Run
 from assay.run.memory import Memory
 from assay.study.asked import Asked
 
-__all__ = ["ROBUSTNESS_COMMAND", "RobustnessStudy", "do_steps", "foreseen", "run_robustness", "share_steps"]
+__all__ = ["ROBUSTNESS_COMMAND", "do_steps", "foreseen", "run_robustness", "share_steps"]
 
 ROBUSTNESS_COMMAND = "study robustness"
 _COSTS, _CERTIFICATES = "costs", "certificates"
@@ -52,26 +52,6 @@ _SECTIONS = {
 _TONES: dict[str, Tone] = {"yes": "good", "no": "bad", "undecided": "caution", "not run": "note"}
 
 
-@dataclass(frozen=True)
-class RobustnessStudy:
-    """How a study ended.
-
-    Attributes:
-        folder: The run folder.
-        verdict: Plain words, a sentence for each line of the paper.
-        over: Whether an earlier start had finished it, so that nothing was left to do.
-    """
-
-    folder: Path
-    verdict: tuple[Sentence, ...]
-    over: bool
-
-    @property
-    def report(self) -> Path:
-        """The report."""
-        return self.folder / "report.html"
-
-
 def run_robustness(
     settings: RobustnessSettings,
     folder: str | Path,
@@ -81,7 +61,7 @@ def run_robustness(
     file: Path | None = None,
     ranks: Ranks | None = None,
     part: ArrayPart | Literal["merge"] | None = None,
-) -> RobustnessStudy | str | None:
+) -> PaperResult | str | None:
     """Run the study, or go on with it: steps that an earlier start finished are not done again.
 
     The folder gets `report.html`, `tables/` (CSV, Markdown, LaTeX), `figures/` (PNG, SVG, PDF), `values.parquet` (every value, a row per
@@ -128,8 +108,7 @@ def run_robustness(
                 return None
             if not run.over:
                 _finish(jobs, run)
-            said = json.loads((run.folder / RESULTS).read_text("utf-8"))
-            return RobustnessStudy(run.folder, tuple(Sentence(**one) for one in said["verdict"]), run.over)
+            return PaperResult.of(run)
 
 
 def foreseen(settings: RobustnessSettings, device: torch.device | str | None = None) -> pl.DataFrame:
@@ -192,10 +171,9 @@ def do_steps(jobs: Jobs, store: Run | Memory, share: Iterable[int], progress: Pr
 
 def _flat(jobs: Jobs, file: Path | None, hashed: str) -> dict[str, Any]:
     """The settings as a run keeps them: plain values, one level of mappings."""
-    source = {} if file is None else {"study": str(file.resolve())}
     plain = jobs.settings.model_dump(mode="json", exclude={"parts"}, exclude_none=True)
     parts = {f"part {name}": one.model_dump(mode="json", exclude_none=True) for name, one in jobs.settings.parts.items()}
-    return source | plain | parts | {"weights SHA-256": jobs.weights, "data SHA-256": hashed, "device": jobs.device.type}
+    return source_of(file) | plain | parts | {"weights SHA-256": jobs.weights, "data SHA-256": hashed, "device": jobs.device.type}
 
 
 def _finish(jobs: Jobs, run: Run) -> None:
@@ -226,13 +204,12 @@ def _finish(jobs: Jobs, run: Run) -> None:
             verdict=tuple(said),
             rules=CLAIM_RULES,
             sections=tuple(one for one in sections if one.parts),
-            settings={key: _text(value) for key, value in jobs.settings.model_dump(mode="json").items()},
+            settings=texts(jobs.settings),
             record=run.answers,
         )
-        write(page, run.folder / "report.html")
-        result = {"verdict": [asdict(one) for one in said], "claims": [asdict(one) for one in found]}
-        files.append(put_file(run.folder, RESULTS, (json.dumps(result, indent=2) + "\n").encode()))
-    run.finish([*files, *drawn, "report.html", *(f"{name}.parquet" for name in kept)])
+        write(page, run.folder / REPORT)
+        files.append(write_results(run.folder, said, claims=[asdict(one) for one in found]))
+    run.finish([*files, *drawn, REPORT, *(f"{name}.parquet" for name in kept)])
 
 
 def _whole(run: Run, name: str) -> pl.DataFrame:
@@ -253,7 +230,3 @@ def _facts(jobs: Jobs, costs: pl.DataFrame) -> Mapping[str, str]:
         "Images": f"{jobs.settings.images} chosen; parts take the first of them",
         "Time": f"{costs['seconds'].sum() / 60:.0f} minutes of one process",
     }
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

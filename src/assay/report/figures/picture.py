@@ -13,7 +13,12 @@ from assay.errors import ShapeError
 from assay.report.figures.colour import NOT_FINITE, robust_limit, signed_levels, signed_palette, sum_channels
 from assay.report.outline import edges
 
-__all__ = ["certified", "data_uri", "magnified", "outlined", "overlay", "photo", "png_bytes"]
+__all__ = ["certified", "data_uri", "magnified", "outlined", "overlay", "photo", "png_bytes", "visible"]
+
+
+def visible(image: Tensor) -> Tensor:
+    """Images (..., C, H, W) as they are shown: what has no colours as the channels' mean."""
+    return image if image.shape[-3] in (1, 3) else image.mean(-3, keepdim=True)
 
 
 def photo(image: Tensor) -> Image.Image:

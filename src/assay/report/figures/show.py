@@ -16,7 +16,7 @@ from torch import Tensor
 from assay.core.inputs import check_images
 from assay.errors import ImageTypeError, ShapeError
 from assay.report.figures.colour import NOT_FINITE, robust_limit, signed_palette, sum_channels
-from assay.report.figures.picture import photo
+from assay.report.figures.picture import photo, visible
 from assay.report.figures.plots import blank
 from assay.report.text import number
 
@@ -51,7 +51,7 @@ def show(images: Maps, maps: Maps | Mapping[str, Maps] | Sequence[Maps], names: 
     images = check_images(images)
     kinds, names = _by_name(maps, names)
     _check(images, kinds, names)
-    shown = images if images.shape[1] in (1, 3) else images.mean(1, keepdim=True)
+    shown = visible(images)
     count = len(images)
     height = _SIDE * min(2.0, images.shape[2] / images.shape[3])
     figure = blank((_SIDE + 0.1) * (1 + len(kinds)) + _NAMES * (names is not None), height * count + _HEAD + _FOOT)

@@ -3,8 +3,12 @@
   const gallery = document.getElementById("gallery");
   if (!gallery) return;
   const list = gallery.querySelector(".cases");
-  const more = list.querySelector(".more");
   const cases = [...list.querySelectorAll(".case")];
+  const rest = list.querySelector("noscript");
+  // What was parsed apart loads no picture before it is put into the page.
+  if (rest) cases.push(...new DOMParser().parseFromString(rest.textContent, "text/html").querySelectorAll(".case"));
+  const page = 100;
+  let most = page;
   const first = new Map(cases.map((one, place) => [one, place]));
   const bar = document.createElement("form");
   bar.className = "tools";
@@ -32,10 +36,8 @@
   const told = document.createElement("output");
   bar.append(told);
   list.before(bar);
-  if (more) {
-    more.open = true;
-    more.replaceWith(...more.querySelectorAll(".case"));
-  }
+  const more = Object.assign(document.createElement("button"), { type: "button", className: "further" });
+  list.after(more);
   const value = (one) => {
     const how = order.value;
     if (how === "") return first.get(one);
@@ -53,15 +55,22 @@
     return how === "" || (how.startsWith("why:") ? one.dataset.why === how.slice(4) : one.dataset.correct === (how === "right" ? "yes" : "no"));
   };
   const update = () => {
-    let many = 0;
-    for (const one of [...cases].sort((a, b) => value(a) - value(b) || first.get(a) - first.get(b))) {
-      one.hidden = !wanted(one);
-      many += one.hidden ? 0 : 1;
-      list.append(one);
-    }
-    told.textContent = many + " of " + cases.length;
+    const found = cases.filter(wanted).sort((a, b) => value(a) - value(b) || first.get(a) - first.get(b));
+    list.replaceChildren(...found.slice(0, most));
+    told.textContent = found.length + " of " + cases.length;
+    more.hidden = found.length <= most;
+    more.textContent = "show " + Math.min(page, found.length - most) + " more";
   };
-  for (const control of [show, order, name]) control.addEventListener("input", update);
+  const upTo = (many) => {
+    most = many;
+    update();
+  };
+  for (const control of [show, order, name]) control.addEventListener("input", () => upTo(page));
+  more.addEventListener("click", () => {
+    const seen = list.children.length;
+    upTo(most + page);
+    list.children[seen].querySelector(".frame").focus();
+  });
   slider.addEventListener("input", () => {
     const share = slider.value / 100;
     for (const one of cases) {
@@ -97,7 +106,7 @@
     dialog.showModal();
     close.focus();
   };
-  for (const frame of gallery.querySelectorAll(".cases .frame")) {
+  for (const frame of cases.flatMap((one) => [...one.querySelectorAll(".frame")])) {
     frame.tabIndex = 0;
     frame.setAttribute("role", "button");
     frame.setAttribute("aria-label", "enlarge: " + frame.querySelector("img").alt);

@@ -21,7 +21,7 @@ from assay.models.case import Case
 from assay.report.attack import AttackView
 from assay.report.render import render
 from assay.report.text import plural
-from assay.run.record import record
+from assay.run.arrays import Keeping, as_kept, check_keeping
 from assay.study.attack.asked import STEPS, asked_attack
 from assay.study.attack.findings import Attacking, attack_grid, attack_page, attack_sentences, attack_summary
 from assay.study.attack.views import shown_attacks
@@ -46,6 +46,8 @@ class AttackStudy(Study):
         compare: Distance that maps are compared by.
         attack: Spec of a whole attack, in place of the four options before.
         gallery: Images shown in the report.
+        keep_maps: How exactly maps are kept: whole, or rounded to 11 bits, which takes half to two thirds of the room and reads as before.
+        keep_top: Share of each map's pixels, the largest, that is kept, the others becoming 0; all by default.
     """
 
     explainer: tuple[Explainer, ...]
@@ -56,6 +58,8 @@ class AttackStudy(Study):
     compare: Distance = TopK()
     attack: Attack | None = None
     gallery: int = 4
+    keep_maps: Keeping = "whole"
+    keep_top: float | None = None
 
     command: ClassVar[str] = "attack"
     keeps_arrays: ClassVar[bool] = True
@@ -68,6 +72,7 @@ class AttackStudy(Study):
             ModelError: The model has not what one of them needs.
         """
         check_distinct(self.explainer)
+        check_keeping(self.keep_top)
         for one in self.explainer:
             check_serves(asked.model, one)
             check_explains(one, short(self.of(one)))
@@ -103,15 +108,17 @@ class AttackStudy(Study):
             return Kept(maps=maps)
         fine = torch.tensor(keep, device=case.images.device)
         part, names = case.part(fine), [block.batch.names[place] for place in keep]
-        rows, arrays = [], {}
+        rows, arrays, rounded = [], {}, []
         for place, explainer in enumerate(self.explainer):
             tell(place * len(block.batch) // len(self.explainer))
             name, attack = short(explainer), self.of(explainer)
             hit, noise = (one.run(part, explainer, maps[name][fine]) for one in (attack, noise_like(attack)))
             rows.append(self._rows(part, names, explainer, hit, noise))
-            for kind, values in (("attacked images", hit.images), ("maps", hit.maps), ("attacked maps", hit.attacked_maps)):
-                arrays[f"{name} {kind}"] = block.spread(values.cpu().numpy(), keep)
-        return Kept({"attacks": pl.concat(rows)}, maps, arrays)
+            arrays[f"{name} attacked images"] = block.spread(hit.images.cpu().numpy(), keep)
+            for kind, values in (("maps", hit.maps), ("attacked maps", hit.attacked_maps)):
+                arrays[f"{name} {kind}"] = block.spread(as_kept(values.cpu().numpy(), self.keep_maps, self.keep_top), keep)
+                rounded.append(f"{name} {kind}")
+        return Kept({"attacks": pl.concat(rows)}, maps, arrays, rounded=frozenset(rounded if self.keep_maps == "rounded" else ()))
 
     def _rows(self, case: Case, names: Sequence[str], explainer: Explainer, hit: AttackResult, noise: AttackResult) -> pl.DataFrame:
         left, left_after_noise = (1 - self.compare(one.maps, one.attacked_maps) for one in (hit, noise))
@@ -160,6 +167,6 @@ class AttackStudy(Study):
     def record(self, asked: Asked) -> dict[str, Any]:
         """The seven reproducibility answers."""
         attacks = {repr(self.of(one)): self.of(one).reference for one in self.explainer}
-        told = {"targets": asked.explained, "distance": repr(self.compare), "attacks": list(attacks)}
-        answers = record(asked.model, self.explainer, (), asked.data, asked.source.indices, asked.seed, told)
+        kept = {"keep_maps": self.keep_maps, "keep_top": self.keep_top}
+        answers = asked.record(self.explainer, (), {"distance": repr(self.compare), "attacks": list(attacks), **kept})
         return {**answers, "algorithm": answers["algorithm"] | attacks}

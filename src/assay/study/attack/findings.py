@@ -14,7 +14,7 @@ from assay.attack.distances import Distance
 from assay.core.registry import short
 from assay.report.attack import Attacks, AttackView
 from assay.report.page import Page, Section, Sentence, TextTable
-from assay.report.text import plural
+from assay.report.text import between, plural
 from assay.stats.intervals import LEVEL, Moments, means
 from assay.stats.tests import holm, images_needed
 from assay.study.study import Asked, Done, TerminalTable
@@ -93,15 +93,7 @@ class Attacking:
 
 
 def attack_page(by: Attacking, asked: Asked, done: Done, summary: pl.DataFrame, views: tuple[AttackView, ...]) -> Page:
-    """The report.
-
-    Args:
-        by: What was done.
-        asked: On what.
-        done: All blocks.
-        summary: As `attack_summary` makes it.
-        views: Attacked images to show.
-    """
+    """The report, of a summary as `attack_summary` makes it."""
     model, attack = asked.model, by.usual
     sections = [Section("What is left of the maps", "", (_table(by, summary),), "scores")]
     if views:
@@ -172,6 +164,4 @@ def _sentence(row: Mapping[str, Any]) -> Sentence:
 
 
 def _interval(row: Mapping[str, Any], kind: str) -> str:
-    if np.isnan(row[f"{kind}_low"]):
-        return f"{row[kind]:.3f}"
-    return f"{row[kind]:.3f} ({row[f'{kind}_low']:.3f} to {row[f'{kind}_high']:.3f})"
+    return f"{row[kind]:.3f}{between(row[f'{kind}_low'], row[f'{kind}_high'], '{:.3f}'.format)}"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from torch import Tensor
-
 from assay.attack.base import Attack
 from assay.attack.distances import Distance
 from assay.core.registry import short
@@ -13,6 +11,7 @@ from assay.errors import DerivativeError
 from assay.explain.base import Explainer
 from assay.models.labels import Labels
 from assay.report.attack import AttackView
+from assay.report.figures.picture import visible
 from assay.study.asked import Asked, Block
 
 __all__ = ["shown_attacks"]
@@ -58,8 +57,8 @@ def _view(block: Block, explainer: Explainer, attack: Attack, distance: Distance
         block.batch.names[0],
         short(explainer),
         f"{short(attack)}, {attack.ball_words}",
-        _seen(case.images[0]),
-        _seen(result.images[0]),
+        visible(case.images[0]).cpu(),
+        visible(result.images[0]).cpu(),
         result.maps[0].cpu(),
         result.attacked_maps[0].cpu(),
         (names[0], later[0]),
@@ -67,8 +66,3 @@ def _view(block: Block, explainer: Explainer, attack: Attack, distance: Distance
         (f"similarity by {short(distance)}", 1 - float(distance(result.maps, result.attacked_maps)[0])),
         bool(result.kept[0]),
     )
-
-
-def _seen(image: Tensor) -> Tensor:
-    """What has no colours is shown as the channels' mean."""
-    return (image if len(image) in (1, 3) else image.mean(0, keepdim=True)).cpu()

@@ -260,15 +260,7 @@ def coarse(measure: Measure) -> Measure | None:
 def scored_with_nulls(
     measure: Measure, case: Case, maps: list[Tensor], explainers: Sequence[Explainer], made: list[Tensor]
 ) -> tuple[Tensor, Tensor | None]:
-    """Scores (E, N) of the explainers' maps, and (maps, N) of what they are held against; None where there is nothing.
-
-    Args:
-        measure: What scores.
-        case: The images.
-        maps: The explainers' maps.
-        explainers: The explainers.
-        made: What they are held against.
-    """
+    """Scores (E, N) of the explainers' maps, and (maps, N) of what they are held against (`made`); None where there is nothing."""
     few = coarse(measure) if made else None
     if few is None:
         # The explainers' own maps are among both, and are scored once.

@@ -178,14 +178,21 @@ def _unknown(found: Judged) -> ScreenCard:
     if answers.faint:
         weak = f"{worded(list(answers.faint))}: too weak to tell good maps from bad ones by {plural(answers.images, 'image')}"
         lines.append(f"{weak}; not asked")
+    unasked: dict[tuple[str, ...], list[str]] = {}
     for question, short_of in answers.weak.items():
         if short_of:
-            lines.append(f"{worded(list(short_of))}: too weak here to tell whether a map {PASSING[question]}; not asked that")
-    undecided = [spec for spec in names if any(answers.status(spec, one) == "undecided" for one in QUESTIONS)] if answers.alive else []
-    for spec in undecided:
-        many = answers.needed.get(spec)
-        would = f"about {many:,} images would decide it" if many and many > answers.images else "no number of images is known to decide it"
-        lines.append(f"{names[spec]} is undecided; {would}")
+            unasked.setdefault(short_of, []).append(PASSING[question])
+    for measures, asked in unasked.items():
+        lines.append(f"{worded(measures)}: too weak here to tell whether a map {worded(asked, 'or')}; not asked that")
+    undecided: dict[str, list[str]] = {}
+    for spec in names:
+        if answers.alive and any(answers.status(spec, one) == "undecided" for one in QUESTIONS):
+            many = answers.needed.get(spec)
+            enough = f"about {many:,} images would decide" if many and many > answers.images else "no number of images is known to decide"
+            undecided.setdefault(enough, []).append(names[spec])
+    for enough, open_ones in undecided.items():
+        is_, it = ("are", "them") if len(open_ones) > 1 else ("is", "it")
+        lines.append(f"{worded(open_ones)} {is_} undecided; {enough} {it}")
     if tally.sound < _FEW:
         lines.append(f"Only {plural(tally.sound, 'image')}: take {_FEW} or more before you rely on this page")
     if not any(note.attacks for note in notes.values()):

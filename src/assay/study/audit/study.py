@@ -27,7 +27,6 @@ from assay.models.targets import Targets
 from assay.report import render
 from assay.report.page import Page
 from assay.report.text import plural
-from assay.run.record import record
 from assay.study.audit.answers import SMALLEST
 from assay.study.audit.audit import Audit
 from assay.study.audit.findings import audit_page, judged
@@ -171,8 +170,7 @@ class AuditStudy(Study):
 
     def record(self, asked: Asked) -> dict[str, Any]:
         """The seven reproducibility answers."""
-        everyone, told = (*self.explained(asked), FLOOR), {"targets": asked.explained}
-        return record(asked.model, everyone, self.measures(asked), asked.data, asked.source.indices, asked.seed, told)
+        return asked.record((*self.explained(asked), FLOOR), self.measures(asked), {})
 
 
 @undisturbed()

@@ -286,14 +286,15 @@ def _agreement(answers: Answers, alike: pl.DataFrame | None) -> list[Sentence]:
     own, least = _of_trusted(answers, alike), least_alike(answers, alike)
     if least is None:
         return []
-    text = (
-        f"least {least['first']} and {least['second']}, which have {least['overlap']:.0%} of their top tenth of the pixels in common and a "
+    pair = (
+        f"{least['first']} and {least['second']}, which have {least['overlap']:.0%} of their top tenth of the pixels in common and a "
         f"rank correlation of {_rounded(least['spearman'])}"
     )
     if least["overlap"] >= AGREEING:
-        return [Sentence("note", f"The trusted explainers agree with each other, {text}.")]
+        return [Sentence("note", f"The trusted explainers agree with each other, least {pair}.")]
     worst = own.group_by("image", maintain_order=True).agg(pl.col("overlap").mean()).sort("overlap", maintain_order=True)["image"].head(3)
-    return [Sentence("caution", f"The trusted explainers disagree, {text}; most on the images {worded(list(map(str, worst)))}.")]
+    images = worded(map(str, worst))
+    return [Sentence("caution", f"The trusted explainers disagree, most {pair}. The images on which they do so most are {images}.")]
 
 
 def _stand(value: float) -> str:

@@ -16,6 +16,7 @@ from assay.report.export import to_pandas
 from assay.report.faces import Face, figure_picture, fragment
 from assay.report.figures.plots import Dot, dots
 from assay.report.page import Page, TextTable
+from assay.report.text import between
 from assay.study.audit.answers import Answers
 from assay.study.audit.questions.held import QUESTIONS
 from assay.study.study import TerminalTable
@@ -115,4 +116,4 @@ def _cell(row: Mapping[str, Any] | None, prefix: str) -> str:
     if math.isnan(mean):
         return "n/a"
     sign = "" if prefix else _SIGNS.get(row["verdict"], "")
-    return f"{mean:.3f}" + ("" if math.isnan(low) else f" ({low:.3f} to {high:.3f})") + sign
+    return f"{mean:.3f}{between(low, high, '{:.3f}'.format)}{sign}"

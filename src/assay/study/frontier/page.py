@@ -12,7 +12,7 @@ from assay.core.registry import plain_name
 from assay.report.figures.frontier_plot import PlotAxis, Point, WidthCurve, plot_trade_offs
 from assay.report.figures.plots import to_bytes
 from assay.report.page import Page, Picture, Section, TextTable
-from assay.report.text import number
+from assay.report.text import between, number
 from assay.study.frontier.findings import FRONTIER_RULES, p_words
 from assay.study.frontier.tables import FrontierTables
 
@@ -156,16 +156,13 @@ def _meanings(frontier: FrontierTables) -> TextTable:
 
 
 def _mean(row: Mapping[str, Any]) -> str:
-    if math.isnan(row["low"]):
-        return number(row["mean"])
-    return f"{number(row['mean'])} ({number(row['low'])} to {number(row['high'])})"
+    return number(row["mean"]) + between(row["low"], row["high"])
 
 
 def _loss(row: Mapping[str, Any]) -> str:
     if math.isnan(row["loss"]):
         return "n/a"
-    ends = "" if math.isnan(row["loss_low"]) else f" ({row['loss_low']:.0%} to {row['loss_high']:.0%})"
-    return f"{row['loss']:.0%}{ends}".replace("-", "−")
+    return f"{row['loss']:.0%}{between(row['loss_low'], row['loss_high'], '{:.0%}'.format)}".replace("-", "−")
 
 
 def _plain(value: Any) -> str:

@@ -28,7 +28,7 @@ from assay.models.classifier import Classifier
 from assay.models.targets import Targets
 from assay.report.figures.plots import FIGURE_FORMS, to_bytes
 from assay.report.render import render
-from assay.report.text import number, plural
+from assay.report.text import between, number, plural
 from assay.study.attack.asked import STEPS, asked_attack
 from assay.study.frontier.frontier import Frontier, frontiers_of, plot_frontiers
 from assay.study.frontier.page import frontier_page
@@ -150,7 +150,8 @@ class FrontierStudy(Study):
 
     def record(self, asked: Asked) -> dict[str, Any]:
         """The seven reproducibility answers."""
-        return self.sweep(asked).record(asked.data, asked.source.indices)
+        sweep = self.sweep(asked)
+        return asked.record(sweep.everyone, [*sweep.robustness, *sweep.faithfulness], sweep.settings)
 
 
 @undisturbed()
@@ -242,5 +243,4 @@ def _grid(found: Frontier) -> TerminalTable:
 def _cell(row: Mapping[str, Any]) -> str:
     if math.isnan(row["mean"]):
         return "n/a"
-    ends = "" if math.isnan(row["low"]) else f" ({number(row['low'])} to {number(row['high'])})"
-    return f"{number(row['mean'])}{_SIGNS[row['outcome']]}{ends}"
+    return f"{number(row['mean'])}{_SIGNS[row['outcome']]}{between(row['low'], row['high'])}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -30,7 +30,6 @@ from assay.measure.robustness import changes
 from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.models.targeting import PREDICTED, Targeting
-from assay.run.record import record
 from assay.study.gallery import places
 from assay.study.study import Block, Kept, Tell
 
@@ -153,17 +152,16 @@ class Sweep:
             for kernel in self.kernels
         ]
 
-    def record(self, data: Mapping[str, Any], indices: Sequence[int]) -> dict[str, Any]:
-        """The seven reproducibility answers, of images with those numbers in those data."""
-        settings = {
-            "targets": self.targets.name,
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the results beside explainers and measures."""
+        return {
             "kernels": [_kernel_name(one) for one in self.kernels],
             "samples": self.samples,
             "attacked images": self.attacked,
             "certified L2 radius": self.certified,
             "random changes": {"draws": self.draws, "ball": repr(self.ball)},
         }
-        return record(self.model, self.everyone, [*self.robustness, *self.faithfulness], data, indices, self.seed, settings)
 
     @cached_property
     def attacked_positions(self) -> set[int]:

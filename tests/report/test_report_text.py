@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.report.text import breakable, decimals_for, number, percent, plain_names, plural
+from assay.report.text import breakable, decimals_for, measure_names, number, percent, plain_names, plural
 
 STEADY = settings(deadline=None, derandomize=True)
 
@@ -87,3 +87,12 @@ def test_two_explanations_of_one_name_keep_their_parameters():
         "Lime(samples=9)": "Lime(samples=9)",
         "Gradient()": "Gradient",
     }
+
+
+def test_measures_are_called_by_their_names_as_far_as_these_tell_them_apart():
+    hit, noise = "AttackedSimilarity(attack=MapAttack(steps=4))", "AttackedSimilarity(attack=NoiseMapAttack)"
+    found = measure_names(["Deletion(steps=9)", hit, noise])
+    assert list(found.values()) == ["Deletion", "AttackedSimilarity, MapAttack", "AttackedSimilarity, NoiseMapAttack"]
+    far = "AttackedSimilarity(attack=MapAttack(steps=8))"
+    assert measure_names([hit, far, noise]) == {hit: hit, far: far, noise: "AttackedSimilarity, NoiseMapAttack"}
+    assert measure_names(["Road(steps=1)", "Road(steps=2)"]) == {one: one for one in ("Road(steps=1)", "Road(steps=2)")}

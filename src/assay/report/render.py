@@ -28,7 +28,7 @@ from assay.report.gallery import Gallery
 from assay.report.page import Page, Part
 from assay.report.summary import MeasureNotes, ScoreStrips, ScoreTable
 from assay.report.table import by_measure, summary_table
-from assay.report.text import breakable, plain_names, plural
+from assay.report.text import breakable, measure_names, plain_names, plural
 
 __all__ = ["environment", "render", "write"]
 
@@ -48,12 +48,14 @@ def render(page: Page) -> str:
     """The whole page as HTML text; the same page always gives the same text."""
     scripted = any(isinstance(part, Gallery) for section in page.sections for part in section.parts)
     script = _script() if scripted else ""
+    tables = [part for section in page.sections for part in section.parts if isinstance(part, ScoreTable)]
     return (
         environment()
         .get_template("page.html.j2")
         .render(
             page=page,
             plain_names=plain_names(page.explainers),
+            measure_names=measure_names([column.measure for part in tables for column, _ in by_measure(part.summary)]),
             answers=answers(page.record) if page.record else (),
             colour_bar=data_uri(colour_bar()),
             script=Markup(script),
@@ -101,6 +103,14 @@ def _named(context: jinja2.runtime.Context, spec: str) -> Markup:
     return breakable(spec) if name == spec else Markup('<span title="{}">{}</span>').format(spec, breakable(name))
 
 
+@jinja2.pass_context
+def _measured(context: jinja2.runtime.Context, told: str) -> Markup:
+    """A measure, with or without an arrow behind it, by the name that this page has for it, with its spec on demand."""
+    spec, arrow = (told[:-2], told[-2:]) if told[-2:] in (" ↑", " ↓") else (told, "")
+    name = dict(context.get("measure_names") or {}).get(spec, spec)
+    return breakable(told) if name == spec else Markup('<span title="{}">{}</span>').format(spec, breakable(name + arrow))
+
+
 def _laid_out(part: Part) -> Any:
     layout = _LAYOUTS.get(type(part))
     return None if layout is None else layout(part)
@@ -116,6 +126,6 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"breakable": breakable, "named": _named}
+    found.filters |= {"breakable": breakable, "measured": _measured, "named": _named}
     found.globals |= {"plural": plural, "laid_out": _laid_out}
     return found

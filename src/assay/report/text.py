@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 from assay.core.registry import plain_name
 
-__all__ = ["between", "breakable", "decimals_for", "number", "percent", "plain_names", "plural", "worded"]
+__all__ = ["between", "breakable", "decimals_for", "measure_names", "number", "percent", "plain_names", "plural", "worded"]
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -77,6 +77,13 @@ def plain_names(specs: Sequence[str]) -> dict[str, str]:
     """Names without parameters, where no two explainers share one; else the spec."""
     short = Counter(map(plain_name, specs))
     return {spec: plain_name(spec) if short[plain_name(spec)] == 1 else spec for spec in specs}
+
+
+def measure_names(specs: Sequence[str]) -> dict[str, str]:
+    """Names without parameters, where no two measures share one; else with the name of what they are made with; else the spec."""
+    made = {spec: ", ".join([plain_name(spec), *re.findall(r"^\w+\(\w+=([A-Z]\w*)", spec)]) for spec in specs}
+    plain, longer = Counter(map(plain_name, specs)), Counter(made.values())
+    return {spec: plain_name(spec) if plain[plain_name(spec)] == 1 else name if longer[name] == 1 else spec for spec, name in made.items()}
 
 
 def breakable(name: str) -> Markup:

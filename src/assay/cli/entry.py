@@ -12,6 +12,7 @@ from rich.console import Console
 from assay.cli.app import EVERYWHERE, app
 from assay.cli.told import MANNER, Manner
 from assay.core.files import printable
+from assay.cli.heap import keep_freed_memory
 from assay.errors import AssayError, AssayWarning
 
 __all__ = ["main"]
@@ -30,6 +31,7 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
 def main() -> None:
     """Run the command line; a user's mistake ends with one line on standard error and exit code 2, Ctrl-C with 130."""
+    keep_freed_memory()
     usual, manner = warnings.showwarning, MANNER.set(Manner())
     warnings.showwarning = lambda text, kind, *where: _note(str(text)) if issubclass(kind, AssayWarning) else usual(text, kind, *where)
     try:

@@ -10,6 +10,10 @@ __all__ = ["keep_freed_memory"]
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Names of what is set, from glibc's malloc.h."""
+_ASKED = frozenset(
+    {"GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_TRIM_THRESHOLD_"}
+)
+"""By which users tell malloc what to do."""
 
 
 def keep_freed_memory() -> bool:
@@ -20,8 +24,7 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether it was set: on Linux with glibc, where the environment says nothing of malloc.
     """
-    told = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if told or platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
+    if _ASKED & os.environ.keys() or platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
     library = ctypes.CDLL(None)
     return all(library.mallopt(name, value) == 1 for name, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1)))

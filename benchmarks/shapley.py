@@ -63,6 +63,12 @@ def ours(model: assay.Classifier, images: Tensor, targets: Tensor, grid: assay.G
     return {name: way(name) for name in ("auto", "process", "regression")}
 
 
+def inside(model: assay.Classifier, images: Tensor, targets: Tensor, grid: assay.Grid, truth: Tensor, passes: int, seed: int) -> float:
+    """Share of the segments whose true value is inside the 95 % interval of our default estimator."""
+    low, high = assay.KernelShap(passes, grid).posterior(model, images, targets, seed=seed).interval()
+    return float(((low <= truth) & (truth <= high)).float().mean())
+
+
 def captum(model: assay.Classifier, images: Tensor, targets: Tensor, labels: Tensor, segments: int) -> dict[str, Way]:
     """Captum's KernelShap."""
     from captum.attr import KernelShap
@@ -136,7 +142,7 @@ def main() -> None:
         print(f"The truth's own error is about {error(half, other) / 2:.3f}.\n", flush=True)  # noqa: T201
     at = (model, images, targets)
     ways = ours(*at, grid, labels, args.segments) | captum(*at, labels, args.segments) | shapiq(*at, labels, args.segments)
-    print("| passes | " + " | ".join(ways) + " |\n|---" + "|---" * len(ways) + "|", flush=True)  # noqa: T201
+    print("| passes | " + " | ".join(ways) + " | inside 95 % |\n|---|---" + "|---" * len(ways) + "|", flush=True)  # noqa: T201
     for passes in args.passes:
         cells = []
         for way in ways.values():
@@ -144,7 +150,8 @@ def main() -> None:
                 cells.append(f"{np.mean([error(way(passes, seed), truth) for seed in range(args.seeds)]):.3f}")
             except Exception as wrong:  # A peer that cannot do with so few passes says so in its own way.
                 cells.append(type(wrong).__name__)
-        print(f"| {passes} | " + " | ".join(cells) + " |", flush=True)  # noqa: T201
+        held = np.mean([inside(*at, grid, truth, passes, seed) for seed in range(args.seeds)])
+        print(f"| {passes} | " + " | ".join(cells) + f" | {held:.3f} |", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def time_all(
     rows: list[Timing] = []
     left_out: dict[str, str] = {}
     for place, (name, kind, run) in enumerate(jobs):
-        progress("bench", place, len(jobs))
+        progress(f"bench {network}", place, len(jobs))
         sound = []
         try:
             run("float32")
@@ -154,7 +154,7 @@ def time_all(
             else:
                 sound.append(peer)
         rows += _time(_Job(name, kind, run, tuple(sound)), models, best, images, repeats)
-    progress("bench", len(jobs), len(jobs))
+    progress(f"bench {network}", len(jobs), len(jobs))
     return Bench(network, (images.shape[2], images.shape[3]), len(images), tuple(rows), best, left_out)
 
 

@@ -68,7 +68,7 @@ def test_training_writes_a_checkpoint_that_loads(tmp_path):
     model = checkpoint.load(tmp_path / "runs" / "net.safetensors")
     assert model.classes == tuple("0123456789")
     card = json.loads((tmp_path / "runs" / "net.json").read_text())
-    assert f"{100 * card['test_accuracy']['value']:.2f} %" in result.output
+    assert f"{100 * card['test_accuracy']['value']:.2f}%" in result.output
     assert str(tmp_path / "runs" / "net.json") in result.output
 
 

@@ -5,7 +5,8 @@ import torch
 
 import assay
 from assay.errors import ModelError, SpecError
-from assay.papers.diet.manipulated import Manipulated, Manipulation
+from assay.models.training.manipulation import Manipulation
+from assay.papers.diet.manipulated import Manipulated
 from assay.papers.diet.networks import given
 from assay.papers.diet.study import plan, run_diet
 from assay.papers.diet.verdict import _manipulated

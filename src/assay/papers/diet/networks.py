@@ -20,9 +20,9 @@ from assay.models.nets.architecture import Architecture
 from assay.models.sources.card import from_json, to_json
 from assay.models.sources.spec import FoundNetwork, source
 from assay.models.training.fitting import State
+from assay.models.training.manipulation import Manipulation
 from assay.models.training.recipe import Recipe
 from assay.models.training.training import TrainingPlan, train
-from assay.papers.diet.manipulated import Manipulation
 from assay.papers.paper import Paper
 from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run

@@ -23,9 +23,10 @@ from assay.explain.backgrounds import Background
 from assay.explain.base import Explainer
 from assay.models.classifier import Classifier
 from assay.models.nets.architecture import Architecture
+from assay.models.training.manipulation import Manipulation
 from assay.models.training.recipe import Recipe
 from assay.papers.diet.choose import choose_setting as taken
-from assay.papers.diet.manipulated import Manipulated, Manipulation
+from assay.papers.diet.manipulated import Manipulated
 from assay.papers.diet.networks import TunedPixelNet, classifier, given, manipulated, passes, trained, tuned_pixel_net
 from assay.papers.diet.scores import BASELINE, ClassesStudy, MapsStudy, MasksStudy, ScoredStudy
 from assay.papers.diet.settings import DietSettings, Variant
@@ -81,7 +82,7 @@ class Found:
     data: Mapping[str, Dataset]
     unread: tuple[str, ...]
     trained: str
-    manipulated: Manipulated | None
+    manipulated: Manipulated | None = None
 
 
 @dataclass(frozen=True)

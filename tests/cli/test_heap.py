@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from assay.cli.heap import keep_freed_memory
+from assay.cli.heap import _ASKED, keep_freed_memory
 
 FAULTS = """
 import resource, sys, torch
@@ -31,7 +31,7 @@ def faults(how, monkeypatch):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone can be told")
 def test_memory_that_was_freed_is_used_again_and_not_taken_anew(monkeypatch):
-    for name in ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"):
+    for name in _ASKED:
         monkeypatch.delenv(name, raising=False)
     kept, anew = faults("kept", monkeypatch), faults("given back", monkeypatch)
     assert anew > 50_000
@@ -46,7 +46,7 @@ def test_what_the_environment_says_of_malloc_is_left_as_it_is(name, monkeypatch)
 
 @pytest.mark.parametrize(("system", "library"), [("Darwin", ""), ("Windows", ""), ("Linux", "musl")])
 def test_other_systems_are_left_alone(system, library, monkeypatch):
-    for name in ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"):
+    for name in _ASKED:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("platform.system", lambda: system)
     monkeypatch.setattr("platform.libc_ver", lambda: (library, ""))

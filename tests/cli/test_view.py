@@ -43,6 +43,12 @@ def test_a_picked_image_is_explained_and_held_against_nulls(viewer):
     assert found.pictures["map"].width >= 384
 
 
+def test_an_only_image_is_not_held_against_itself_as_another_image(viewer):
+    alone = Viewer(viewer.model, as_batch(viewer.batch.images[:1]), viewer.specs)
+    *_, found = alone.look(alone.chosen(alone.names[0]), "Gradient", 0.0)
+    assert [row[0] for row in found.rows] == ["", "where", "this model", "more than the image"]
+
+
 def test_sigma_smooths_the_explainer(viewer):
     assert viewer.explainer("Gradient", 0.0) == assay.Gradient()
     smoothed = viewer.explainer("Gradient", 0.1)

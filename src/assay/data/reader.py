@@ -41,7 +41,7 @@ def read_blocks(dataset: Dataset, blocks: Iterable[Sequence[int]], workers: int 
         dataset: The images.
         blocks: Image numbers of each batch.
         workers: Processes that read ahead; 0 reads in this one. None reads here where the whole takes seconds or the caller's
-            own work on a batch far longer; otherwise in as many processes as keep up with that work, `spare_cores()` at most.
+            own work on a batch far longer; otherwise in as many processes as keep up with that work, eight and `spare_cores()` at most.
 
     Raises:
         IndexRangeError: There is no such image.

@@ -127,7 +127,8 @@ class Viewer:
         yield Look(told, shown, doing="holding the map against others", done=0.3)
         other = self.batch.images[(self._place(image) + 1) % len(self.batch)][None]
         nulls = {"where": ("itself, put elsewhere", elsewhere(own.cpu(), index, seed))}
-        nulls["this image"] = ("its map of another image", explainer(self.model, other, target, seed=seed))
+        if not torch.equal(other.cpu(), image.cpu()):  # Where there is one image, the table has no such line.
+            nulls["this image"] = ("its map of another image", explainer(self.model, other, target, seed=seed))
         yield Look(told, shown, doing="holding the map against that of random weights", done=0.6)
         try:
             twin = randomised(self.model, "all", seed)

@@ -216,8 +216,8 @@ def _manipulated(found: Sequence[Found]) -> Table:
         "manipulated",
         "A baseline that is trained to mislead: it answers as before, and its gradients are pushed into a corner (ours).",
         "IoU of each map with the known evidence on the baseline, on the manipulated baseline, and the paired change. The mask is that of "
-        "DiET tuned on each of them anew, first seed. The paper's authors published no code for such a test; this one follows Heo, Joo "
-        "and Moon, NeurIPS 2019.",
+        "DiET tuned on each of them anew, first seed. The authors' public repository has no code for such a test; this one follows Heo, "
+        "Joo and Moon, NeurIPS 2019.",
         pl.DataFrame(rows, infer_schema_length=None),
     )
 

@@ -1,3 +1,6 @@
+from types import SimpleNamespace
+from typing import ClassVar
+
 import numpy as np
 import polars as pl
 import pytest
@@ -77,7 +80,7 @@ def test_a_study_tells_what_maps_and_masks_of_a_manipulated_baseline_come_to(tmp
     assert {"manipulated", "manipulated-tune", "manipulated-maps", "manipulated-masks"} <= set(jobs)
     found = run_diet(settings, tmp_path / "run")
     table = pl.read_csv(tmp_path / "run" / "tables" / "manipulated.csv")
-    assert set(table["attribution"]) == {"Gradient", "GradCAM", "mask"}
+    assert set(table["attribution"]) == {f"{name}{more}" for name in ("Gradient", "GradCAM", "mask") for more in ("", ", refined")}
     truth = pl.read_csv(tmp_path / "run" / "tables" / "truth.csv")
     for name, model in (("Gradient", "f_b"), ("mask", "DiET")):
         before = truth.filter((pl.col("attribution") == name) & (pl.col("model") == model))["IoU"].item()
@@ -86,11 +89,14 @@ def test_a_study_tells_what_maps_and_masks_of_a_manipulated_baseline_come_to(tmp
         assert row["change"].item() == pytest.approx(row["IoU, manipulated"].item() - before)
     assert sum(one.text.startswith("Trained to mislead") for one in found.verdict) == 1
     assert (tmp_path / "run" / "jobs" / "manipulated-tune").is_dir()
+    every = pl.read_parquet(tmp_path / "run" / "values.parquet")
+    gradient = every.filter((pl.col("part") == "manipulated") & (pl.col("attribution") == "Gradient") & (pl.col("measure") == "IoU"))
+    assert gradient["value"].mean() == pytest.approx(table.filter(pl.col("attribution") == "Gradient")["IoU, manipulated"].item())
 
 
-def overlaps(gradient, mask):
-    """Values of Gradient and of the mask, one a scored image."""
-    rows = [("f_b", "Gradient", number, value) for number, value in enumerate(gradient)]
+def overlaps(gradient, mask, name="Gradient"):
+    """Values of a gradient's map and of the mask, one a scored image."""
+    rows = [("f_b", name, number, value) for number, value in enumerate(gradient)]
     rows += [("DiET", "mask", number, value) for number, value in enumerate(mask)]
     return pl.DataFrame(
         [
@@ -106,18 +112,21 @@ def overlaps(gradient, mask):
         (0.3, 0.1, "the masks follow it less, by"),
         (0.1, 0.3, "the masks follow it more, by"),
         (0.2, 0.2, "that the masks follow it less is not shown"),
-        (0.0, -0.1, "the training did not mislead Gradient, so nothing follows for the masks"),
+        (0.0, -0.1, "the training did not mislead {}, so nothing follows for the masks"),
     ],
 )
-def test_the_sentence_says_no_more_than_the_paired_falls_do(gradient, mask, ending):
+@pytest.mark.parametrize("edges", [False, True])
+def test_the_sentence_says_no_more_than_the_paired_falls_do_and_holds_like_against_like(gradient, mask, ending, edges):
+    name = "Gradient, refined" if edges else "Gradient"
 
     noise = np.random.default_rng(0).normal(0, 0.01, (2, 40))
-    before = overlaps([0.8] * 40, [0.9] * 40)
-    after = overlaps(0.8 - gradient - noise[0], 0.9 - mask - noise[1])
+    before = overlaps([0.8] * 40, [0.9] * 40, name)
+    after = overlaps(0.8 - gradient - noise[0], 0.9 - mask - noise[1], name)
 
     class Stand:
         long, manipulated = before, Manipulated(after, np.arange(40) > 0)
+        finals: ClassVar = {"DiET": (SimpleNamespace(diet=assay.DiET(edges=edges)),)}
 
     (said,) = _manipulated(Stand, "DiET")
     assert "97.5%" in said.text
-    assert ending in said.text
+    assert ending.format(name) in said.text

@@ -21,8 +21,8 @@ from reference.nets import plain
 SMALL = dataclasses.replace(PAPER, upsample=2, mask_lr=6.0, model_lr=1e-3, batch_size=5)
 """The recipe on images of 8 pixels: 12 of them are batches of 5, 5 and 2."""
 GRID = (4, 4)
-APART = 2e-3
-"""What rounding may make of an epoch where the network is saturated: 1.2e-3 was measured, 4.1e-3 of the least wrong recipe."""
+APART = {10.0: 1e-5, 300.0: 1e-3}
+"""What rounding may make of an epoch, by the network's sharpness."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,10 @@ def drawn(images, seed, clock, name="DiET epoch {}", background=PAPER.background
 
 
 def steps_apart(images, sharpness, settings=SMALL, seed=3):
-    """For every epoch the larger difference between ours and the script's, of loss, masks and weights, from the same state.
+    """For every epoch the largest difference between ours and the script's, of loss, masks and logits, from the same state.
+
+    Of logits and not of weights: where the network is saturated, a weight's slope can be rounding noise, and Adam makes a step of full
+    size of it, whose sign depends on the processor.
 
     From the same state each time, since a mask at the brink of a class goes one way or the other by rounding noise.
     """
@@ -70,9 +73,9 @@ def steps_apart(images, sharpness, settings=SMALL, seed=3):
         over = {"masks": twin.masks_over, "model": twin.model_over}[phase](losses)
         assert over == (not tuning.losses)
         masks = [(script.masks - tuning.learned.masks).abs().max().item()] if phase == "masks" else [0.0]
-        weights = zip(script.net.state_dict().values(), tuning.net.state_dict().values(), strict=True)
-        apart.append(max(abs(loss / row["loss"] - 1), *masks, *((a - b).abs().max().item() for a, b in weights)))
         with torch.no_grad():
+            theirs, ours = script.net(images), tuning.net(images)
+            apart.append(max(abs(loss / row["loss"] - 1), *masks, ((theirs - ours).abs().max() / theirs.abs().max()).item()))
             if phase == "masks":
                 script.masks.copy_(tuning.learned.masks)
             script.net.load_state_dict(tuning.net.state_dict())
@@ -83,7 +86,7 @@ def steps_apart(images, sharpness, settings=SMALL, seed=3):
 @pytest.mark.parametrize("sharpness", [10.0, 300.0], ids=["plain", "saturated"])
 def test_it_follows_the_authors_script_step_for_step(images, sharpness):
     apart, found = steps_apart(images, sharpness)
-    assert max(apart) < APART
+    assert max(apart) < APART[sharpness]
     assert len(apart) > 40
     assert len(found.rounds) == 2
     assert 0 < (found.rounds[0].masks == 0).float().mean() < 1  # there are cells whose size has no slope
@@ -99,7 +102,7 @@ def test_the_saturated_network_is_one(images):
 )
 def test_with_a_tolerance_or_a_slope_at_0_it_would_not(images, sharpness, changes):
     apart, _ = steps_apart(images, sharpness, dataclasses.replace(SMALL, **changes))
-    assert max(apart) > APART
+    assert max(apart) > 2 * APART[sharpness]
 
 
 def test_what_is_taken_is_the_model_and_the_soft_mask_of_round_1_alone(images):

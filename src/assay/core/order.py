@@ -57,8 +57,8 @@ def membership(values: Tensor, count: int) -> Tensor:
 
 def last_of_top(values: Tensor, count: int) -> Tensor:
     """The smallest (..., 1) of the `count` largest of values (..., P)."""
-    if _on_cpu(values) and values.dtype in (torch.float32, torch.float64):
-        place = values.shape[-1] - count
+    place = values.shape[-1] - count
+    if place >= 0 and _on_cpu(values) and values.dtype in (torch.float32, torch.float64):  # Else `topk` says what is wrong.
         return torch.from_numpy(np.partition(values.numpy(), place, axis=-1)[..., place, None])  # A tenth of `topk`'s time.
     return values.topk(count, dim=-1).values[..., -1:]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,17 +85,12 @@ def trained(
 ) -> PixelNet:
     """The baseline, trained, or gone on with, or as an earlier start left it; its test accuracy is in the card."""
     settings = {"architecture": repr(spec[0]), "recipe": repr(spec[1]), "seed": seed, "data": [repr(one) for one in parts]}
-    with Run.open(paper.place(name), command=f"study diet, {name}", settings=settings, answers=_answers(settings, device)) as run:
-        kept = run.load_state(_KEPT)
-        if kept is None:
-            began = time.perf_counter()
-            made = train(
-                TrainingPlan(spec[0], *parts, spec[1], seed), paper.staged(name), device=device, states=Checkpoints(run, "training")
-            )
-            kept = dict(made.net.state_dict()), {"card": to_json(made.card), "seconds": time.perf_counter() - began}
-            run.save_state(_KEPT, *kept)
-            run.finish([])
-        paper.seconds[name] = kept[1]["seconds"]
+
+    def make(run: Run) -> State:
+        made = train(TrainingPlan(spec[0], *parts, spec[1], seed), paper.staged(name), device=device, states=Checkpoints(run, "training"))
+        return dict(made.net.state_dict()), {"card": to_json(made.card)}
+
+    kept = _once(paper, name, settings, device, make)
     card = from_json(kept[1]["card"], f"the state {name}")
     net = build(card.architecture, Architecture).make()
     net.load_state_dict(kept[0])
@@ -116,23 +111,14 @@ def tuned_pixel_net(
         seed: Decides all randomness.
         about: What else the outcome depends on, for the record.
     """
-    settings = {"method": repr(diet), "seed": seed, **about}
-    device = next(base.parameters()).device
-    with Run.open(paper.place(name), command=f"study diet, {name}", settings=settings, answers=_answers(settings, device)) as run:
-        kept = run.load_state(_KEPT)
-        if kept is None:
-            began = time.perf_counter()
-            found = tune_kept(run, "tuning", diet, base, images, seed=seed, progress=paper.staged(name))
-            kept = _state(found, len(images), time.perf_counter() - began)
-            run.save_state(_KEPT, *kept)
-            for path in (run.folder / "state").glob("tuning-*.safetensors"):
-                path.unlink()
-            run.finish([])
-    tensors, values = kept
+
+    def make(run: Run) -> State:
+        return _state(tune_kept(run, "tuning", diet, base, images, seed=seed, progress=paper.staged(name)), len(images))
+
+    tensors, values = _once(paper, name, {"method": repr(diet), "seed": seed, **about}, next(base.parameters()).device, make)
     net = copy.deepcopy(base)
     net.load_state_dict({key.removeprefix(_WEIGHTS): value for key, value in tensors.items() if key.startswith(_WEIGHTS)})
     masks = tuple(tensors[f"{_MASKS}{number}"] for number in range(len(values["history"])))
-    paper.seconds[name] = values["seconds"]
     return TunedPixelNet(diet, net, masks, tuple(values["history"]), values["chosen"], values["passes"], values["seconds"])
 
 
@@ -141,18 +127,12 @@ def manipulated(
 ) -> PixelNet:
     """The manipulated baseline, trained, or as an earlier start left it; see `tuned_pixel_net`."""
     settings = {"manipulation": repr(manipulation), "seed": seed, **about}
-    device = next(base.parameters()).device
-    with Run.open(paper.place(name), command=f"study diet, {name}", settings=settings, answers=_answers(settings, device)) as run:
-        kept = run.load_state(_KEPT)
-        if kept is None:
-            began = time.perf_counter()
-            made = manipulation(base, images, seed, paper.staged(name))
-            kept = dict(made.state_dict()), {"seconds": time.perf_counter() - began}
-            run.save_state(_KEPT, *kept)
-            run.finish([])
-    paper.seconds[name] = kept[1]["seconds"]
+
+    def make(_run: Run) -> State:
+        return dict(manipulation(base, images, seed, paper.staged(name)).state_dict()), {}
+
     net = copy.deepcopy(base)
-    net.load_state_dict(kept[0])
+    net.load_state_dict(_once(paper, name, settings, next(base.parameters()).device, make)[0])
     return net
 
 
@@ -174,13 +154,29 @@ def passes(diet: DiET, images: int, epochs: Mapping[str, int], rounds: int) -> i
     return images * (1 + 2 * epochs["masks"] + 4 * epochs["model"] + judged * rounds)
 
 
-def _state(found: Tuned, images: int, seconds: float) -> State:
+def _once(paper: Paper, name: str, settings: Mapping[str, Any], device: torch.device, make: Callable[[Run], State]) -> State:
+    """What a job makes, with the seconds that it took, or what an earlier start made; states on the way are dropped in the end."""
+    with Run.open(paper.place(name), command=f"study diet, {name}", settings=settings, answers=_answers(settings, device)) as run:
+        kept = run.load_state(_KEPT)
+        if kept is None:
+            began = time.perf_counter()
+            tensors, values = make(run)
+            kept = tensors, {**values, "seconds": time.perf_counter() - began}
+            run.save_state(_KEPT, *kept)
+            for path in (run.folder / "state").glob("tuning-*.safetensors"):
+                path.unlink()
+            run.finish([])
+    paper.seconds[name] = kept[1]["seconds"]
+    return kept
+
+
+def _state(found: Tuned, images: int) -> State:
     counts = {phase: sum(row["phase"] == phase for row in found.epochs) for phase in ("masks", "model")}
     tensors = {f"{_MASKS}{number}": one.masks.contiguous() for number, one in enumerate(found.rounds)}
     tensors |= {f"{_WEIGHTS}{key}": value for key, value in found.model.state_dict().items()}
     done = passes(found.settings, images, counts, len(found.rounds))
     history: Sequence[Mapping[str, Any]] = [{**one.facts} for one in found.rounds]
-    return tensors, {"history": history, "chosen": found.chosen, "epochs": counts, "passes": done, "seconds": seconds}
+    return tensors, {"history": history, "chosen": found.chosen, "epochs": counts, "passes": done}
 
 
 def _pixel_net(found: FoundNetwork, device: torch.device) -> PixelNet:

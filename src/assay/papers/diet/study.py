@@ -195,7 +195,7 @@ def _write(settings: DietSettings, found: Sequence[Found], seconds: Mapping[str,
     drawings = _drawings(found, long)
     drawn, pictures = write_drawings(drawings, run.folder)
     with replacing(run.folder / "values.parquet") as draft:
-        long.write_parquet(draft)
+        _every_value(found, long).write_parquet(draft)
     files.append(write_results(run.folder, said))
     grids = {table.name: grid(table) for table in made}
     page = Page(
@@ -222,6 +222,16 @@ def _write(settings: DietSettings, found: Sequence[Found], seconds: Mapping[str,
     )
     write(page, run.folder / REPORT)
     return [*files, *drawn, "values.parquet", REPORT]
+
+
+def _every_value(found: Sequence[Found], long: pl.DataFrame) -> pl.DataFrame:
+    """The values of the tables, and those of manipulated baselines as a part of their own."""
+    own = (
+        one.manipulated.long.select(pl.lit(one.variant).alias("variant"), pl.all()).with_columns(part=pl.lit("manipulated"))
+        for one in found
+        if one.manipulated is not None
+    )
+    return pl.concat([long, *own])
 
 
 def _facts(settings: DietSettings, found: Sequence[Found]) -> dict[str, str]:

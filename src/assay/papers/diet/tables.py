@@ -199,11 +199,8 @@ def _manipulated(found: Sequence[Found]) -> Table:
     for one in found:
         if one.manipulated is None:
             continue
-        for (model, name), after in (
-            values(one.manipulated.long, measure=IOU, part="test")
-            .filter(~pl.col("finer"))
-            .group_by("model", "attribution", maintain_order=True)
-        ):
+        overlaps_ = values(one.manipulated.long, measure=IOU, part="test")
+        for (model, name), after in overlaps_.group_by("model", "attribution", maintain_order=True):
             before = values(one.long, measure=IOU, part="test", model=str(model), attribution=str(name)).filter(pl.col("seed") == 0)
             each = images(before), images(after)
             told = zip(("IoU, baseline", "IoU, manipulated", "change"), (*each, each[1] - each[0]), strict=True)

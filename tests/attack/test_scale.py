@@ -1,5 +1,7 @@
 """Outcomes of every attack are the same for a network whose logits are multiplied by any number."""
 
+from functools import cache
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -35,6 +37,7 @@ class Scaled(nn.Module):
         return self.net(x) * self.scale
 
 
+@cache
 def found(attack, scale, head, explainer):
     model, images = assay.Classifier(Scaled(scale), head=head), torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = assay.Classifier(Scaled(1.0), head=head).predict(images)

@@ -1,3 +1,5 @@
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,9 @@ COUNT, SIZE = 5, 8
 TARGETS = torch.tensor([1, 0, 3, 2, 2])
 EVERY = pytest.mark.parametrize("measure", [cheap(cls) for cls in own(assay.Measure)], ids=repr)
 EXPLAINER = assay.SmoothGrad(sigma=0.1, samples=2)
+SEVERAL = [EXPLAINER, assay.Gradient(), assay.RandomMap()]
+SINGLE = assay.KernelShap(20, assay.Grid(2, 2))
+INDEX = torch.tensor([10, 0, 77, 3, 12345678])
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +29,30 @@ def batch():
 @pytest.fixture(scope="module")
 def maps(batch):
     return EXPLAINER(classifier(), batch, TARGETS)
+
+
+@pytest.fixture(scope="module")
+def usual(batch, maps):
+    """`usual(measure)`: its scores of the usual call, made once."""
+    return cache(lambda measure: measure(classifier(), batch, maps, TARGETS, **given(measure)))
+
+
+@pytest.fixture(scope="module")
+def placed(batch, maps):
+    """`placed(measure)`: its scores of the images under the numbers `INDEX`, made once."""
+    return cache(lambda measure: measure(classifier(), batch, maps, TARGETS, index=INDEX, seed=1, **given(measure)))
+
+
+@pytest.fixture(scope="module")
+def several(batch):
+    """Maps of each of `SEVERAL`."""
+    return [explainer(classifier(), batch, TARGETS, seed=2) for explainer in SEVERAL]
+
+
+@pytest.fixture(scope="module")
+def single(batch):
+    """Maps of one channel, of `SINGLE`."""
+    return SINGLE(classifier(), batch, TARGETS)
 
 
 TRUTH = torch.zeros(COUNT, 1, SIZE, SIZE, dtype=torch.bool)
@@ -74,8 +103,8 @@ def test_the_directions_are_those_of_the_papers():
 
 
 @EVERY
-def test_scores_are_one_finite_float32_per_image(measure, batch, maps):
-    scores = measure(classifier(), batch, maps, TARGETS, **given(measure))
+def test_scores_are_one_finite_float32_per_image(measure, batch, usual):
+    scores = usual(measure)
     assert scores.shape == (COUNT,)
     assert scores.dtype == torch.float32
     assert scores.device == batch.device
@@ -84,9 +113,9 @@ def test_scores_are_one_finite_float32_per_image(measure, batch, maps):
 
 
 @EVERY
-def test_a_seed_gives_the_same_bits_again(measure, batch, maps):
-    first, second = (measure(classifier(), batch, maps, TARGETS, seed=7, **given(measure)) for _ in range(2))
-    assert torch.equal(first, second)
+def test_a_seed_gives_the_same_bits_again(measure, batch, maps, placed):
+    again = measure(classifier(), batch, maps, TARGETS, index=INDEX, seed=1, **given(measure))
+    assert torch.equal(again, placed(measure))
 
 
 @EVERY
@@ -98,11 +127,10 @@ def test_scores_do_not_depend_on_the_chunk_size(measure, batch, maps):
 
 @EVERY
 @pytest.mark.parametrize("chosen", [[4, 2, 0, 3, 1], [3], [1, 1, 4]], ids=["reversed", "alone", "repeated"])
-def test_scores_do_not_depend_on_order_subset_or_company(measure, batch, maps, chosen):
-    index = torch.tensor([10, 0, 77, 3, 12345678])
-    whole = measure(classifier(), batch, maps, TARGETS, index=index, seed=1, **given(measure))
+def test_scores_do_not_depend_on_order_subset_or_company(measure, batch, maps, placed, chosen):
     some = {need: TRUTH[chosen] if need in ("truth", "distractor") else value for need, value in given(measure).items()}
-    close(measure(classifier(), batch[chosen], maps[chosen], TARGETS[chosen], index=index[chosen], seed=1, **some), whole[chosen])
+    found = measure(classifier(), batch[chosen], maps[chosen], TARGETS[chosen], index=INDEX[chosen], seed=1, **some)
+    close(found, placed(measure)[chosen])
 
 
 @EVERY
@@ -114,15 +142,14 @@ def test_no_targets_mean_the_predicted_classes(measure, batch, maps):
 
 
 @EVERY
-def test_the_global_generators_are_untouched_and_not_used(measure, batch, maps, untouched):
-    model = classifier()
-    with untouched():
-        first = measure(model, batch, maps, TARGETS, **given(measure))
+def test_the_global_generators_are_untouched_and_not_used(measure, batch, maps, usual, untouched):
+    model, first = classifier(), usual(measure)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(99)
         state = np.random.get_state()
         np.random.seed(99)
-        assert torch.equal(measure(model, batch, maps, TARGETS, **given(measure)), first)
+        with untouched():
+            assert torch.equal(measure(model, batch, maps, TARGETS, **given(measure)), first)
         np.random.set_state(state)
 
 
@@ -137,22 +164,18 @@ def test_the_callers_network_images_and_maps_are_untouched(measure, batch, maps)
 
 
 @EVERY
-def test_maps_with_one_channel_are_taken(measure, batch):
-    explainer = assay.KernelShap(20, assay.Grid(2, 2))
-    single = explainer(classifier(), batch, TARGETS)
+def test_maps_with_one_channel_are_taken(measure, batch, single):
     assert single.shape[1] == 1
-    more = given(measure, explainer=explainer) if "explainer" in measure.needs else given(measure)
+    more = given(measure, explainer=SINGLE) if "explainer" in measure.needs else given(measure)
     assert measure(classifier(), batch, single, TARGETS, **more).isfinite().all()
 
 
 @EVERY
-def test_several_maps_at_once_score_as_they_do_alone(measure, batch, maps):
-    explainers = [EXPLAINER, assay.Gradient(), assay.RandomMap()]
-    several = [explainer(classifier(), batch, TARGETS, seed=2) for explainer in explainers]
+def test_several_maps_at_once_score_as_they_do_alone(measure, batch, several):
     case = with_masks(check_case(classifier(), batch, TARGETS, 2), TRUTH, TRUTH)
-    together = measure.compare(case, several, explainers)
+    together = measure.compare(case, several, SEVERAL)
     assert together.shape == (3, COUNT)
-    for explainer, one, scores in zip(explainers, several, together, strict=True):
+    for explainer, one, scores in zip(SEVERAL, several, together, strict=True):
         more = given(measure, explainer=explainer) if "explainer" in measure.needs else given(measure)
         close(scores, measure(classifier(), batch, one, TARGETS, seed=2, **more))
 

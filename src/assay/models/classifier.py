@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from assay.core import noise
 from assay.core.chunk import Chunks, most_useful, out_of_memory, saved
 from assay.core.inputs import check_finite, check_images, sent
-from assay.core.precision import Precision
+from assay.core.precision import DTYPES, Precision
 from assay.core.surroundings import Alone, undisturbed
 from assay.data.files.reading import Reading
 from assay.errors import AssayError, ModelError, SpecError
@@ -97,7 +97,7 @@ class Classifier:
         self.chunks = Chunks(chunk, memory)
         own = next(module.parameters(), next(module.buffers(), torch.empty(0))).device
         self.device = torch.device(device) if device is not None else own
-        self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        self._dtype = DTYPES[precision]
         self.select = select
         self.head_given = head
         self._head: Head = HEADS[head or "softmax"]

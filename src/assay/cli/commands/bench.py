@@ -40,7 +40,8 @@ def bench(
         list[str] | None, typer.Option(help="Time only this explainer or measure, and check nothing; may be given several times.")
     ] = None,
     page: Annotated[
-        Path | None, typer.Option(help="Markdown page in which the tables are put between its two marks.", show_default=False)
+        Path | None,
+        typer.Option(help="Markdown page in which the tables are put between the two marks of these networks.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides images and all randomness.")] = 0,
 ) -> None:
@@ -54,7 +55,7 @@ def bench(
 
     from assay.bench.checks import checks
     from assay.bench.document import put
-    from assay.bench.pages import BENCH_MARKS, bench_markdown
+    from assay.bench.pages import bench_markdown, bench_marks
     from assay.bench.speed import NETWORKS, TIMED_EXPLAINERS, TIMED_MEASURES, time_all
     from assay.core.environment import code, machine, packages
     from assay.core.files import replacing
@@ -92,7 +93,7 @@ def bench(
         with replacing(out) as draft:
             draft.write_text(json.dumps(content, indent=2) + "\n")
     if page is not None:
-        put(page, bench_markdown(found, judged, command, where), BENCH_MARKS)
+        put(page, bench_markdown(found, judged, command, where), bench_marks([one.network for one in found]))
     _tell(found, judged, out)
 
 

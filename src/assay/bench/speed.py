@@ -144,18 +144,16 @@ def time_all(
     for place, (name, kind, run) in enumerate(jobs):
         progress(f"bench {network}", place, len(jobs))
         sound = []
-        try:
-            run("float32")
-        except AssayError as error:
-            left_out[name] = str(error)
-            continue
         for peer in rivals.get(name, ()):
             failed = _failure(peer)
             if failed:
                 left_out[f"{peer.library}'s {name} in {peer.precision}, {peer.settings} settings"] = failed
             else:
                 sound.append(peer)
-        rows += _time(_Job(name, kind, run, tuple(sound)), models, best, images, repeats)
+        try:
+            rows += _time(_Job(name, kind, run, tuple(sound)), models, best, images, repeats)
+        except AssayError as error:
+            left_out[name] = str(error)
     progress(f"bench {network}", len(jobs), len(jobs))
     return Bench(network, (images.shape[2], images.shape[3]), len(images), tuple(rows), best, left_out)
 

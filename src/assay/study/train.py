@@ -1,4 +1,4 @@
-"""TrainingStudy that survives a kill, and the robust accuracy of what was trained."""
+"""Training that survives a kill, and the robust accuracy of what was trained."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from assay.models.training.training import Trained, TrainingPlan, check_fit, pic
 from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run
 from assay.run.settings import command_line
-from assay.study.study import Report, TrainingStudy
+from assay.study.study import Report, StepwiseStudy
 
 __all__ = ["ATTACKED_IMAGES", "ToTrain", "TrainStudy", "measured_robustness", "usual_attack"]
 
@@ -76,7 +76,7 @@ class ToTrain:
 
 
 @dataclass(frozen=True)
-class TrainStudy(TrainingStudy):
+class TrainStudy(StepwiseStudy):
     """Train a classifier, measure it on the test images, and write a checkpoint with its card.
 
     With the same seed, machine, number of threads and of processes, the weights come out the same bit by bit. A run that
@@ -171,7 +171,7 @@ class TrainStudy(TrainingStudy):
         return replace(self._report(asked, Trained(done.net, card)), groups=(lambda: files,))
 
     def again(self, asked: ToTrain, folder: Path) -> Report:
-        """See `TrainingStudy.again`."""
+        """See `StepwiseStudy.again`."""
         out = self._out(asked)
         return self._report(asked, Trained(*checkpoint.read_checkpoint(folder / out.name if (folder / out.name).exists() else out)))
 

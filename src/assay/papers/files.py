@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
-from assay.core.files import replacing
+from assay.core.whole_files import replacing
 from assay.report.export import Table, cell_texts, headings, write_table
 from assay.report.figures.plots import FIGURE_FORMS, to_bytes
 from assay.report.page import Picture, Sentence, TextTable

@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 
 from assay.core.display import needed_library
-from assay.core.files import replacing
 from assay.core.registry import nearest
+from assay.core.whole_files import replacing
 from assay.errors import SpecError
 
 __all__ = [

@@ -125,8 +125,8 @@ def test_a_public_name_has_one_meaning():
 
 def test_a_files_name_stands_in_several_folders_only_for_the_same_role():
     homes = defaultdict(list)
-    for path in TREES:
-        homes[Path(path).stem].append(path)
+    for path in FILES:
+        homes[path.stem].append(path.relative_to(ROOT).as_posix())
     many = {stem: places for stem, places in homes.items() if len(places) > 1 and not stem.startswith("__")}
     assert {stem: places for stem, places in many.items() if stem not in SAME_ROLE} == {}
     assert many.keys() == SAME_ROLE.keys()

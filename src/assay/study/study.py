@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from assay.core.files import replacing, write_all
 from assay.core.progress import Progress, counting, silent
 from assay.core.ranks import Ranks
 from assay.core.registry import field_values, short
+from assay.core.whole_files import replacing, write_all
 from assay.errors import EmptyBatchError, NotFiniteError, SpecError
 from assay.explain.base import Explainer
 from assay.report.page import Sentence

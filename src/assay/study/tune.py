@@ -23,12 +23,12 @@ from assay.errors import SpecError
 from assay.models.accuracy import Accuracy
 from assay.models.classifier import Classifier
 from assay.models.sources import checkpoint
-from assay.models.sources.card import DataUsed
+from assay.models.sources.model_card import DataUsed
 from assay.models.training.fitting import State
 from assay.report.render import render
 from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run
-from assay.run.settings import command_line
+from assay.run.settings_file import command_line
 from assay.study.study import Report, StepwiseStudy, TerminalTable
 from assay.study.to_tune import ToTune, TuneImages
 from assay.study.tune_page import rounds_table, tuned_page, tuned_sentences

@@ -18,8 +18,8 @@ from assay.core.progress import Progress, silent
 from assay.errors import SpecError
 from assay.models.classifier import Classifier
 from assay.models.training.training import pick_device
+from assay.papers.diet.evaluation import IOU, MASK, refined
 from assay.papers.diet.presets import diet_preset
-from assay.papers.diet.scores import IOU, MASK, refined
 from assay.papers.diet.settings import DietSettings
 from assay.papers.diet.tables import diet_tables, summary
 from assay.papers.diet.verdict import DIET_RULES, diet_verdict

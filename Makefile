@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 LOWEST := .venv-lowest
+# The tests start some two hundred processes, each of which would compile the package anew where the environment forbids to keep that.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q -n auto
 
 .PHONY: demo test lint types unit whole test-lowest format docs clean
 
@@ -21,10 +23,10 @@ types: $(VENV)/.installed-dev
 
 # Rooms from core to report, and the contracts: for while one works.
 unit: $(VENV)/.installed-dev
-	$(BIN)/pytest -q -n auto tests/test_house.py $(addprefix tests/,core stats data models explain attack measure bounds tune report contracts)
+	$(PYTEST) tests/test_house.py $(addprefix tests/,core stats data models explain attack measure bounds tune report contracts)
 
 whole: $(VENV)/.installed-dev
-	$(BIN)/pytest -q -n auto
+	$(PYTEST)
 
 # The same tests with the lowest versions that pyproject.toml allows; what these warn of in each other is not ours.
 test-lowest: $(LOWEST)/.installed

@@ -2,6 +2,7 @@ import ast
 import importlib
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,27 @@ import assay
 
 ROOT = Path(assay.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 ONE_CONCEPT = {
     "FORMS": "the differentiable forms that a module of attack/forms has for explainers",
     "load": "the contract names them: assay.load takes a model, assay.data.load a data set",
 }
 """Public names that stand in several modules, and what they have in common there."""
+SAME_ROLE = {
+    "base": "what every attack, data set, explainer or measure is",
+    "compare": "a command, and what it starts",
+    "doctor": "a command, and what it starts",
+    "findings": "what all blocks of a study come to",
+    "networks": "the networks of a paper's study",
+    "settings": "every choice of a paper's study as one checked value, and what these share",
+    "shown": "the images that a study's report shows",
+    "statistics": "what a study's summary is reckoned with",
+    "study": "a study and how it is run; `assay study`, which starts the papers'",
+    "tables": "the tables of a study",
+    "train": "a study, and what its command is told beside its fields",
+    "tune": "a study, and what its command is told beside its fields",
+    "verdict": "plain words for what a study found, by printed rules",
+}
+"""Names of files that stand in several folders, and their role there; any other names one file."""
 CALLED_BY_USERS = {
     "Classifier.__init__",
     "Measure.__call__",
@@ -29,7 +45,7 @@ CALLED_BY_USERS = {
 """What the contract calls with more than eight parameters, all but the first ones by name."""
 READS_TEXT = {
     "bench/doctor.py": "what an error says before its details",
-    "bench/exam/networks.py": "split of a tensor",
+    "bench/exam/small_networks.py": "split of a tensor",
     "bench/document.py": "marks of a document between which tables go",
     "cli/entry.py": "words of a command line",
     "cli/fields.py": "sections of a docstring, which are the help",
@@ -48,6 +64,12 @@ READS_TEXT = {
     "run/status.py": "files' names",
 }
 """Where rooms that judge, tell and show look into texts, and what these are; nothing else may be decided by what a label begins with."""
+
+
+@cache
+def trees():
+    """Every file's syntax tree; not at import, which is every process's."""
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 
 def functions(tree):
@@ -73,7 +95,7 @@ def imports(path, tree):
             for alias in node.names:
                 whole, file = f"{node.module}.{alias.name}", f"{node.module}".removeprefix("assay").lstrip(".")
                 inner = whole.removeprefix("assay.").replace(".", "/") + ".py"
-                yield inner if inner in TREES else file.replace(".", "/") + ".py"
+                yield inner if inner in trees() else file.replace(".", "/") + ".py"
 
 
 def public(tree):
@@ -94,11 +116,20 @@ def public(tree):
 
 def test_a_public_name_has_one_meaning():
     homes = defaultdict(set)
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for name in public(tree):
             homes[name].add(path)
     assert {name: sorted(places) for name, places in homes.items() if len(places) > 1 and name not in ONE_CONCEPT} == {}
     assert all(len(homes[name]) > 1 for name in ONE_CONCEPT)
+
+
+def test_a_files_name_stands_in_several_folders_only_for_the_same_role():
+    homes = defaultdict(list)
+    for path in FILES:
+        homes[path.stem].append(path.relative_to(ROOT).as_posix())
+    many = {stem: places for stem, places in homes.items() if len(places) > 1 and not stem.startswith("__")}
+    assert {stem: places for stem, places in many.items() if stem not in SAME_ROLE} == {}
+    assert many.keys() == SAME_ROLE.keys()
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -107,7 +138,7 @@ def test_a_folder_has_at_most_fourteen_modules(folder):
 
 
 def test_a_file_has_at_most_four_hundred_lines():
-    lines = {path: (ROOT / path).read_text(encoding="utf-8").count("\n") for path in TREES}
+    lines = {path: (ROOT / path).read_text(encoding="utf-8").count("\n") for path in trees()}
     assert {path: many for path, many in lines.items() if many > 400} == {}
 
 
@@ -119,14 +150,14 @@ def test_no_room_holds_more_than_fifteen_percent_of_the_lines():
 
 
 def test_a_function_takes_at_most_eight_parameters():
-    long = {name for tree in TREES.values() for name, node in functions(tree) if parameters(node) > 8}
+    long = {name for tree in trees().values() for name, node in functions(tree) if parameters(node) > 8}
     assert long == CALLED_BY_USERS
 
 
 def test_nothing_private_is_imported_across_files():
     found = [
         f"{path}: {alias.name}"
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "assay"
         for alias in node.names
@@ -138,7 +169,7 @@ def test_nothing_private_is_imported_across_files():
 def test_commands_of_several_options_are_dataclasses():
     by_hand = [
         f"{path}: {name}"
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         if path.startswith("cli/commands/")
         for name, node in functions(tree)
         if parameters(node) > 8
@@ -147,7 +178,7 @@ def test_commands_of_several_options_are_dataclasses():
 
 
 def test_no_module_imports_itself_through_others_not_even_for_types():
-    waits = {path: {one for one in imports(path, tree) if one in TREES and one != path} for path, tree in TREES.items()}
+    waits = {path: {one for one in imports(path, tree) if one in trees() and one != path} for path, tree in trees().items()}
     assert waits["study/audit/study.py"] > {"study/study.py", "study/audit/findings.py"}
     # What waits for nothing that is left goes; a circle, and what waits for it, stays.
     while free := {path for path, others in waits.items() if not others & waits.keys()}:
@@ -169,7 +200,7 @@ def below(kind):
 
 
 def test_a_method_ignores_an_argument_only_where_the_same_method_of_another_class_takes_it():
-    classes = [(path, node) for path, tree in TREES.items() for node in tree.body if isinstance(node, ast.ClassDef)]
+    classes = [(path, node) for path, tree in trees().items() for node in tree.body if isinstance(node, ast.ClassDef)]
     modules = {path: importlib.import_module(f"assay.{path[:-3].replace('/', '.')}") for path, _ in classes}
     idle = [
         (getattr(modules[path], node.name), one)
@@ -186,7 +217,7 @@ def test_a_method_ignores_an_argument_only_where_the_same_method_of_another_clas
 
 
 def test_images_of_studies_are_read_in_one_place_and_kept_by_one_loop_beside_that_over_a_papers_networks():
-    calls = [(path, node.func) for path, tree in TREES.items() for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    calls = [(path, node.func) for path, tree in trees().items() for node in ast.walk(tree) if isinstance(node, ast.Call)]
     reads = {path for path, one in calls if isinstance(one, ast.Attribute) and ast.unparse(one).endswith("source.read")}
     assert reads == {"study/asked.py"}
     keeps = {path for path, one in calls if isinstance(one, ast.Name) and one.id == "BlockContent"}
@@ -203,7 +234,7 @@ def looks_into_text(node):
 
 def test_what_a_row_means_stands_in_its_columns_and_not_in_its_labels():
     rooms = {"stats", "report", "run", "study", "comparison", "papers", "bench", "cli"}
-    found = {path for path, tree in TREES.items() if path.split("/")[0] in rooms and any(map(looks_into_text, ast.walk(tree)))}
+    found = {path for path, tree in trees().items() if path.split("/")[0] in rooms and any(map(looks_into_text, ast.walk(tree)))}
     assert found == READS_TEXT.keys()
 
 
@@ -220,4 +251,4 @@ def defined(tree):
 def test_the_map_of_the_house_names_what_is_there():
     named = re.findall(r"`([\w/]+\.py):([\w.]+)`", (ROOT.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8"))
     assert len(named) > 20
-    assert [f"{path}:{name}" for path, name in named if name not in set(defined(TREES[path]))] == []
+    assert [f"{path}:{name}" for path, name in named if name not in set(defined(trees()[path]))] == []

@@ -5,8 +5,8 @@ import torch
 
 from assay import Classifier, Deletion, GradCAM, Gradient, IntegratedGradients, KernelShap, MaskIoU, Quickshift
 from assay.bench import speed
+from assay.bench.bench_markdown import bench_markdown, peer_columns
 from assay.bench.checks import Check
-from assay.bench.pages import bench_markdown, peer_columns
 from assay.bench.peers import PeerInput, peers
 from assay.cli import main
 

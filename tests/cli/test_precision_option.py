@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from assay.run import status
-from assay.study import precision
+from assay.study import precision_choice
 
 EXPLAIN = (
     *("explain", "--model", "python:mynets:good", "--images", "pictures", "--block", "1", "--explainer", "Gradient", "--no-overlays"),
@@ -15,9 +15,9 @@ EXPLAIN = (
 @pytest.fixture
 def speed(monkeypatch):
     """`speed(2.0)` makes 16 bits twice as fast on this device, for however few images."""
-    monkeypatch.setattr(precision, "LEAST", 1)
-    monkeypatch.setattr(precision, "settled", lambda *_: "bfloat16")
-    return lambda ratio: monkeypatch.setattr(precision, "_faster", lambda *_: ratio)
+    monkeypatch.setattr(precision_choice, "LEAST", 1)
+    monkeypatch.setattr(precision_choice, "settled", lambda *_: "bfloat16")
+    return lambda ratio: monkeypatch.setattr(precision_choice, "_faster", lambda *_: ratio)
 
 
 def network(folder):

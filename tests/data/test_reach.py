@@ -9,14 +9,28 @@ from assay.data.files.reach import hub_answers, hub_has
 from assay.errors import DataError, WeightsError
 
 hub = pytest.importorskip("huggingface_hub")
+constants = pytest.importorskip("huggingface_hub.constants")
+
+
+class Kept(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.messages = []
+
+    def emit(self, record):
+        self.messages.append(record.getMessage())
 
 
 @pytest.fixture
-def silent_hub(monkeypatch, caplog, tmp_path):
+def silent_hub(monkeypatch):
     """A hub at a port of this machine where nothing listens; what its library logs."""
-    monkeypatch.setattr(hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    caplog.set_level(logging.WARNING)
-    return caplog
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    kept, logger = Kept(), logging.getLogger("huggingface_hub")
+    logger.addHandler(kept)
+    yield kept
+    logger.removeHandler(kept)
 
 
 def tried_again(log):

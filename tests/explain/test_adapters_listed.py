@@ -20,6 +20,7 @@ NEEDED = {
     "captum:InternalInfluence": "layer='net.2'",
     "captum:KernelShap": f"n_samples=12, {GRID}",
     "captum:Lime": f"n_samples=12, {GRID}",
+    "captum:LayerFeatureAblation": "layer='net.2', perturbations_per_eval=512",
     "captum:NoiseTunnel": "captum:LayerGradCam(layer='net.2'), nt_samples=2",
     "captum:Occlusion": "sliding_window_shapes=(3, 4, 4), strides=(3, 4, 4)",
     "captum:ShapleyValueSampling": f"n_samples=2, {GRID}",

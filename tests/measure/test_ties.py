@@ -79,20 +79,14 @@ def test_a_map_without_variation_has_no_score(measure, value, images):
 @pytest.mark.parametrize("sides", [(2,), (3,), (2, 3)], ids=str)
 def test_flipping_everything_changes_nothing(measure, kind, sides, images):
     net, maps = plain(nn.GELU), tied(kind)
-    model, turned = assay.Classifier(net), assay.Classifier(Turned(net, sides))
-
-    def scores(seeds):
-        one = [measure(model, images(), maps, TARGETS, seed=seed, **needed(measure, masks())) for seed in seeds]
-        other = [
-            measure(turned, images().flip(sides), maps.flip(sides), TARGETS, seed=seed, **needed(measure, masks().flip(sides)))
-            for seed in seeds
-        ]
-        return torch.stack(one), torch.stack(other)
-
-    drawn = isinstance(measure, DRAWING)
-    one, other = scores(range(48 if drawn else 1))
+    # Copies of the images under numbers of their own: each has draws of its own.
+    draws = 48 if isinstance(measure, DRAWING) else 1
+    pixels, maps, targets, truth = (one.repeat(draws, *[1] * (one.dim() - 1)) for one in (images(), maps, TARGETS, masks()))
+    one = measure(assay.Classifier(net), pixels, maps, targets, **needed(measure, truth)).view(draws, 3)
+    turned = needed(measure, truth.flip(sides))
+    other = measure(assay.Classifier(Turned(net, sides)), pixels.flip(sides), maps.flip(sides), targets, **turned).view(draws, 3)
     assert one.isfinite().any()
-    error = (one.var(0) + other.var(0)).div(48).sqrt() if drawn else torch.zeros(3)
+    error = (one.var(0) + other.var(0)).div(draws).sqrt() if draws > 1 else torch.zeros(3)
     assert ((one.mean(0) - other.mean(0)).abs() <= 4 * error + 1e-4).logical_or(one.isnan().all(0)).all()
     assert torch.equal(one.isnan(), other.isnan())
 

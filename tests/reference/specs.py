@@ -10,10 +10,10 @@ from assay.data import Dataset
 from assay.errors import DataError, SpecError
 
 SMALL = {
-    "MapAttack": "MapAttack(eps=0.3, norm='l2', steps=4, judge_every=2)",
+    "MapAttack": "MapAttack(eps=0.3, norm='l2', steps=4, judge_every=2, samples=4)",
     "BlackBoxMapAttack": "BlackBoxMapAttack(eps=0.3, norm='l2', steps=4, pairs=1)",
     "NoiseMapAttack": "NoiseMapAttack(eps=0.3, norm='l2', draws=2)",
-    "AttackedSimilarity": "AttackedSimilarity(attack=MapAttack(eps=0.2, norm='l2', steps=3), distance=Cosine(), "
+    "AttackedSimilarity": "AttackedSimilarity(attack=MapAttack(eps=0.2, norm='l2', steps=2, restarts=1, samples=2), distance=Cosine(), "
     "otherwise=BlackBoxMapAttack(eps=0.2, norm='l2', steps=3))",
     "KernelShap": "KernelShap(samples=30, segments=Grid(rows=3, columns=3))",
     "LearnedMask": "LearnedMask(rounds=2, stop=Epochs(3), lr=0.1, lambda_data=30.0, sparsity=Falling())",

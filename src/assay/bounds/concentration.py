@@ -28,9 +28,10 @@ def mean_lower(mean: Tensor, count: Tensor | float, alpha: float) -> Tensor:
     """
     budget = math.log(1 / alpha) / torch.as_tensor(count, dtype=mean.dtype, device=mean.device)
     low, high = torch.zeros_like(mean * budget), mean.expand_as(mean * budget)
+    own, rest = _own(mean), 1 - mean
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        out = _kl(mean, middle) > budget
+        out = own - torch.xlogy(mean, middle) - torch.special.xlog1py(rest, -middle) > budget
         low, high = torch.where(out, middle, low), torch.where(out, high, middle)
     return low
 
@@ -82,6 +83,10 @@ def growth(values: Tensor, mean: Tensor) -> Tensor:
 
 def _kl(a: Tensor, p: Tensor) -> Tensor:
     """Relative entropy of a coin of bias a to one of bias p."""
-    own = torch.xlogy(a, a) + torch.xlogy(1 - a, 1 - a)
-    entropy: Tensor = own - torch.xlogy(a, p) - torch.special.xlog1py(1 - a, -p)
+    entropy: Tensor = _own(a) - torch.xlogy(a, p) - torch.special.xlog1py(1 - a, -p)
     return entropy
+
+
+def _own(a: Tensor) -> Tensor:
+    """The part of `_kl` that is of `a` alone."""
+    return torch.xlogy(a, a) + torch.xlogy(1 - a, 1 - a)

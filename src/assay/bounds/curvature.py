@@ -48,8 +48,9 @@ def drift(low: Tensor, high: Tensor, eps: Tensor, sigma: float) -> Tensor:
         (E, N) or (N,).
     """
     total = torch.zeros_like(low * eps)
-    for step in range(1, _STEPS + 1):
-        total += _curvature(*reach(low, high, eps * step / _STEPS, sigma))
+    steps = torch.arange(1, _STEPS + 1, dtype=eps.dtype, device=eps.device).view(-1, *[1] * eps.dim())
+    for bend in _curvature(*reach(low, high, eps * steps / _STEPS, sigma)):
+        total += bend
     return total / _STEPS * eps / sigma**2
 
 

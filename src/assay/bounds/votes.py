@@ -77,13 +77,16 @@ def certify_votes(case: Case, smoothing: Smoothed, radii: tuple[float, ...], con
 
 
 def _gaps(inside: Tensor, outside: Tensor, draws: Tensor | float, alpha: float) -> Tensor:
-    """(N, K) by how much, in standard deviations, the i-th best of the top is ahead of the (K - i + 1)-th best outside it."""
+    """By how much, in standard deviations, the i-th best of the top is ahead of the (K - i + 1)-th best outside it.
+
+    (N, K), or (E, N, K) for draws (E, N, 1).
+    """
     best = torch.special.ndtri(mean_lower(inside, draws, alpha))
     others = torch.special.ndtri(mean_upper(outside, draws, alpha))
     # Where fewer pixels are outside, nothing is left to push that many out.
-    missing = inside.shape[1] - outside.shape[1]
+    missing = inside.shape[-1] - outside.shape[-1]
     others = torch.nn.functional.pad(others, (0, missing), value=-torch.inf)
-    gaps: Tensor = (best - others.flip(1)).nan_to_num(-torch.inf, torch.inf, -torch.inf)
+    gaps: Tensor = (best - others.flip(-1)).nan_to_num(-torch.inf, torch.inf, -torch.inf)
     return gaps
 
 
@@ -105,8 +108,7 @@ def _needed_overlap(inside: Tensor, outside: Tensor, shift: Tensor, alpha: float
     reached = torch.zeros_like(low, dtype=torch.bool)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        gap = torch.stack([_gaps(best, last, (2**row)[:, None], alpha)[:, 0] for row in middle])
-        enough = gap > 2 * shift
+        enough = _gaps(best, last, (2**middle)[..., None], alpha)[..., 0] > 2 * shift
         reached |= enough
         low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
     return torch.where(reached, (2**high).ceil(), torch.inf)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.cli.app import app
-from assay.cli.progress import bar
+from assay.cli.progress_bar import bar
 
 if TYPE_CHECKING:
     from assay.bench.checks import Check
@@ -55,13 +55,13 @@ def bench(
         return
     import torch
 
+    from assay.bench.bench_markdown import bench_markdown, bench_marks
     from assay.bench.checks import checks
     from assay.bench.document import put
-    from assay.bench.pages import bench_markdown, bench_marks
     from assay.bench.speed import NETWORKS, TIMED_EXPLAINERS, TIMED_MEASURES, time_all
     from assay.core.environment import code, machine, packages
-    from assay.core.files import replacing
     from assay.core.registry import nearest
+    from assay.core.whole_files import replacing
     from assay.errors import SpecError
 
     known = {type(one).__name__: one for one in (*TIMED_EXPLAINERS, *TIMED_MEASURES)}
@@ -113,11 +113,11 @@ def examine_verdict(
     """Examine the verdict on maps of which it is known beforehand whether they are to be trusted (docs/verdict.md)."""
     from assay.bench.document import put
     from assay.bench.exam.exam import HALVES, examined, judge, lines, sweep
-    from assay.bench.exam.page import EXAM_MARKS, exam_markdown
+    from assay.bench.exam.exam_markdown import EXAM_MARKS, exam_markdown
     from assay.bench.exam.pairs import PAIRS
     from assay.core.environment import code
-    from assay.core.files import replacing
     from assay.core.registry import nearest
+    from assay.core.whole_files import replacing
     from assay.errors import SpecError
 
     known = {one.name: one for one in PAIRS}
@@ -147,7 +147,7 @@ def _examined(table: list[ExamLine], swept: list[ExamLine], cases: list[ExamCase
     from rich.console import Console
     from rich.table import Table
 
-    from assay.bench.exam.page import every_subset
+    from assay.bench.exam.exam_markdown import every_subset
 
     console = Console(highlight=False)
     shown = Table(title="cases of which the answer is known beforehand: shares trusted, with 95% intervals", title_justify="left")
@@ -178,7 +178,7 @@ def _tell(found: list[Bench], judged: list[Check], out: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from assay.bench.pages import peer_columns
+    from assay.bench.bench_markdown import peer_columns
 
     console = Console(highlight=False)
     for one in found:

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from assay.core.noise import derive
 from assay.models.classifier import Classifier
 from assay.models.nets.architectures import SmallResNet
-from assay.tune.backgrounds import RandomColour
+from assay.tune.drawn_backgrounds import RandomColour
 from assay.tune.masks import Learned, MaskImages, MaskRule, batch_sizes, learn
 from assay.tune.predictions import probabilities
-from assay.tune.simplify import grid_cells, enlarge_masks, upsampling
+from assay.tune.simplify import enlarge_masks, grid_cells, upsampling
 
 BATCH, LR, WEIGHT, SEED = 128, 2000.0, 1.0, 0
 

@@ -28,7 +28,7 @@ from assay.data.files.tar_index import index_tars
 from assay.errors import AssayError
 from assay.run.blocks import ArrayPart
 from assay.run.log import read_log
-from assay.run.settings import read_settings
+from assay.run.settings_file import read_settings
 
 LONGEST = 10.0
 WORDS = (

@@ -13,7 +13,7 @@ from assay.attack.predictions.prediction import PredictionAttack
 from assay.core.registry import build
 from assay.data import load
 from assay.models.sources import checkpoint
-from assay.models.sources.card import to_json
+from assay.models.sources.model_card import to_json
 from assay.models.training.training import Trained
 from assay.study.train import ATTACKED_IMAGES, measured_robustness
 

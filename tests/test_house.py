@@ -16,6 +16,22 @@ ONE_CONCEPT = {
     "load": "the contract names them: assay.load takes a model, assay.data.load a data set",
 }
 """Public names that stand in several modules, and what they have in common there."""
+SAME_ROLE = {
+    "base": "what every attack, data set, explainer or measure is",
+    "compare": "a command, and what it starts",
+    "doctor": "a command, and what it starts",
+    "findings": "what all blocks of a study come to",
+    "networks": "the networks of a paper's study",
+    "settings": "every choice of a paper's study as one checked value, and what these share",
+    "shown": "the images that a study's report shows",
+    "statistics": "what a study's summary is reckoned with",
+    "study": "a study and how it is run; `assay study`, which starts the papers'",
+    "tables": "the tables of a study",
+    "train": "a study, and what its command is told beside its fields",
+    "tune": "a study, and what its command is told beside its fields",
+    "verdict": "plain words for what a study found, by printed rules",
+}
+"""Names of files that stand in several folders, and their role there; any other names one file."""
 CALLED_BY_USERS = {
     "Classifier.__init__",
     "Measure.__call__",
@@ -29,7 +45,7 @@ CALLED_BY_USERS = {
 """What the contract calls with more than eight parameters, all but the first ones by name."""
 READS_TEXT = {
     "bench/doctor.py": "what an error says before its details",
-    "bench/exam/networks.py": "split of a tensor",
+    "bench/exam/small_networks.py": "split of a tensor",
     "bench/document.py": "marks of a document between which tables go",
     "cli/entry.py": "words of a command line",
     "cli/fields.py": "sections of a docstring, which are the help",
@@ -105,6 +121,15 @@ def test_a_public_name_has_one_meaning():
             homes[name].add(path)
     assert {name: sorted(places) for name, places in homes.items() if len(places) > 1 and name not in ONE_CONCEPT} == {}
     assert all(len(homes[name]) > 1 for name in ONE_CONCEPT)
+
+
+def test_a_files_name_stands_in_several_folders_only_for_the_same_role():
+    homes = defaultdict(list)
+    for path in FILES:
+        homes[path.stem].append(path.relative_to(ROOT).as_posix())
+    many = {stem: places for stem, places in homes.items() if len(places) > 1 and not stem.startswith("__")}
+    assert {stem: places for stem, places in many.items() if stem not in SAME_ROLE} == {}
+    assert many.keys() == SAME_ROLE.keys()
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=lambda path: path.relative_to(ROOT).as_posix())

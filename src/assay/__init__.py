@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay import errors as errors
     from assay.attack.base import Attack as Attack
     from assay.attack.base import AttackResult as AttackResult
-    from assay.attack.black_box import BlackBoxMapAttack as BlackBoxMapAttack
+    from assay.attack.black_box_attack import BlackBoxMapAttack as BlackBoxMapAttack
     from assay.attack.distances import L2 as L2
     from assay.attack.distances import SSIM as SSIM
     from assay.attack.distances import CentreShift as CentreShift
@@ -130,16 +130,16 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time each name i
     from assay.study.frontier.study import frontier as frontier
     from assay.study.frontier.tables import Knee as Knee
     from assay.tune.amortised import MaskTraining as MaskTraining
-    from assay.tune.backgrounds import DatasetMean as DatasetMean
-    from assay.tune.backgrounds import GaussianNoise as GaussianNoise
-    from assay.tune.backgrounds import OneOf as OneOf
-    from assay.tune.backgrounds import OtherImages as OtherImages
-    from assay.tune.backgrounds import RandomColour as RandomColour
     from assay.tune.choice import LastRound as LastRound
     from assay.tune.choice import LastSound as LastSound
     from assay.tune.choice import RoundK as RoundK
     from assay.tune.diet import DiET as DiET
     from assay.tune.diet import Tuned as Tuned
+    from assay.tune.drawn_backgrounds import DatasetMean as DatasetMean
+    from assay.tune.drawn_backgrounds import GaussianNoise as GaussianNoise
+    from assay.tune.drawn_backgrounds import OneOf as OneOf
+    from assay.tune.drawn_backgrounds import OtherImages as OtherImages
+    from assay.tune.drawn_backgrounds import RandomColour as RandomColour
     from assay.tune.explainer import LearnedMask as LearnedMask
     from assay.tune.schedules import Carried as Carried
     from assay.tune.schedules import Converged as Converged
@@ -159,11 +159,11 @@ _HOMES = {
     "LastSound": "assay.tune.choice",
     "RoundK": "assay.tune.choice",
     "MaskTraining": "assay.tune.amortised",
-    "DatasetMean": "assay.tune.backgrounds",
-    "GaussianNoise": "assay.tune.backgrounds",
-    "OneOf": "assay.tune.backgrounds",
-    "OtherImages": "assay.tune.backgrounds",
-    "RandomColour": "assay.tune.backgrounds",
+    "DatasetMean": "assay.tune.drawn_backgrounds",
+    "GaussianNoise": "assay.tune.drawn_backgrounds",
+    "OneOf": "assay.tune.drawn_backgrounds",
+    "OtherImages": "assay.tune.drawn_backgrounds",
+    "RandomColour": "assay.tune.drawn_backgrounds",
     "APGD": "assay.attack.predictions.apgd",
     "L2": "assay.attack.distances",
     "PGD": "assay.attack.predictions.pgd",
@@ -177,7 +177,7 @@ _HOMES = {
     "AttackedSimilarity": "assay.measure.attacked",
     "Audit": "assay.study.audit.audit",
     "Background": "assay.explain.backgrounds",
-    "BlackBoxMapAttack": "assay.attack.black_box",
+    "BlackBoxMapAttack": "assay.attack.black_box_attack",
     "Blur": "assay.explain.backgrounds",
     "Centre": "assay.explain.controls",
     "CentreShift": "assay.attack.distances",

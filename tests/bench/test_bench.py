@@ -5,8 +5,8 @@ import torch
 
 from assay import Classifier, Deletion, GradCAM, Gradient, IntegratedGradients, KernelShap, MaskIoU, Quickshift
 from assay.bench import speed
+from assay.bench.bench_markdown import bench_markdown, peer_columns
 from assay.bench.checks import Check
-from assay.bench.pages import bench_markdown, peer_columns
 from assay.bench.peers import PeerInput, peers
 from assay.cli import main
 
@@ -15,6 +15,7 @@ from assay.cli import main
 def tiny(monkeypatch):
     monkeypatch.setattr(speed, "_CHUNKS", (4,))
     monkeypatch.setattr(speed, "_SHARE", 4)
+    monkeypatch.setattr(speed, "settled", lambda *_: "bfloat16")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2, 1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 64, 3)).eval()
@@ -48,6 +49,15 @@ def test_every_explainer_and_measure_is_timed_in_both_precisions_with_its_passes
     if importlib.util.find_spec("captum"):
         ran = [(gain.library, gain.settings, gain.precision) for gain in gradient.gains]
         assert ran == [("Captum", "default", "float32"), ("Captum", "best", "float32"), ("Captum", "best", "bfloat16")]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_where_bfloat16_would_be_emulated_nothing_is_timed_in_it_and_the_bench_says_so(tiny, images, monkeypatch):
+    monkeypatch.setattr(speed, "settled", lambda *_: "float32")
+    found = speed.time_all("tiny", tiny, images(2, 3, 16), (Gradient(),), (), repeats=1)
+    assert {row.precision for row in found.rows} == {"float32"}
+    assert {gain.precision for row in found.rows for gain in row.gains} <= {"float32"}
+    assert "emulates" in found.left_out["bfloat16"]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -8,11 +8,11 @@ import torch
 
 import assay
 from assay.bench.document import put
+from assay.bench.exam.candidates import CELLS, Call, blind, flawed, foreign, worth
 from assay.bench.exam.exam import COUNTS, EVERY_SUBSET, EXAM_MEASURES, SUBSETS, ExamLine, SeatScores, judge, lines, sweep
-from assay.bench.exam.maps import CELLS, Call, blind, flawed, foreign, worth
-from assay.bench.exam.networks import Cells, Colours, Linear, cell_values, coloured, exact_pixel_values, textures
-from assay.bench.exam.page import EXAM_MARKS, every_subset, exam_markdown
+from assay.bench.exam.exam_markdown import EXAM_MARKS, every_subset, exam_markdown
 from assay.bench.exam.pairs import PAIRS
+from assay.bench.exam.small_networks import Cells, Colours, Linear, cell_values, coloured, exact_pixel_values, textures
 from assay.errors import DataError
 from assay.explain.superpixels.segments import Grid
 from assay.explain.superpixels.surrogate import KernelShap

@@ -9,7 +9,7 @@ from scipy.stats import binom, kstest
 
 import assay
 from assay.bounds import concentration, curvature
-from assay.bounds.gradient import _aligned
+from assay.bounds.gradient_certificate import _aligned
 from reference import certificates as twin
 from reference.nets import linear, plain
 from reference.smoothable import Bump, Probit, Sine

@@ -6,7 +6,7 @@ import zarr
 
 import assay
 from assay.attack.ball import ball
-from assay.report.attack import Attacks
+from assay.report.attack_views import Attacks
 from assay.study.attack.findings import attack_summary
 
 MODEL = ("--model", "python:mynets:good", "--images", "pictures")

@@ -56,6 +56,16 @@ def test_top_pixels_are_certified_of_logits_and_need_no_attack(place, run):
     assert (place / "out" / "certificates.parquet").read_bytes() == before
 
 
+def test_rounded_maps_change_nothing_that_is_certified(place, run):
+    options = ("certify", *MODEL[:-2], "--smoothing", VOTES, "--eps", "0.01", "--attack", "none")
+    assert run(*options, "--out", "out").code == 0
+    assert run(*options, "--keep-maps", "rounded", "--out", "less").code == 0
+    whole, rounded = (np.asarray(open_maps(place / one)["maps"]) for one in ("out", "less"))
+    assert (np.abs(whole - rounded) <= 2**-11 * np.abs(whole)).all()
+    assert not (rounded.view(np.uint32) & 0x1FFF).any()
+    assert pl.read_parquet("out/certificates.parquet").equals(pl.read_parquet("less/certificates.parquet"), null_equal=True)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -2,9 +2,10 @@ import json
 import tomllib
 
 import pytest
+import torch
 
 from assay.run import status
-from assay.study import precision
+from assay.study import precision_choice
 
 EXPLAIN = (
     *("explain", "--model", "python:mynets:good", "--images", "pictures", "--block", "1", "--explainer", "Gradient", "--no-overlays"),
@@ -14,9 +15,9 @@ EXPLAIN = (
 @pytest.fixture
 def speed(monkeypatch):
     """`speed(2.0)` makes 16 bits twice as fast on this device, for however few images."""
-    monkeypatch.setattr(precision, "LEAST", 1)
-    monkeypatch.setattr(precision, "settled", lambda *_: "bfloat16")
-    return lambda ratio: monkeypatch.setattr(precision, "_faster", lambda *_: ratio)
+    monkeypatch.setattr(precision_choice, "LEAST", 1)
+    monkeypatch.setattr(precision_choice, "settled", lambda *_: "bfloat16")
+    return lambda ratio: monkeypatch.setattr(precision_choice, "_faster", lambda *_: ratio)
 
 
 def network(folder):
@@ -68,3 +69,31 @@ def test_a_precision_that_is_asked_for_is_taken_without_a_try(place, run, speed)
 def test_few_images_stay_in_thirty_two_bits(place, run):
     assert run(*EXPLAIN, "--out", "out").code == 0
     assert network(place / "out")["precision"] == "float32"
+
+
+@pytest.fixture
+def products():
+    """How float32 matrices are multiplied, put back at the end."""
+    usual = torch.get_float32_matmul_precision()
+    yield torch.get_float32_matmul_precision
+    torch.set_float32_matmul_precision(usual)
+
+
+def test_how_float32_matrices_are_multiplied_is_set_recorded_and_part_of_what_a_run_is(place, run, products):
+    assert run(*EXPLAIN, "--out", "out", "--matmul-precision", "high").code == 0
+    assert products() == "high"
+    record = json.loads((place / "out" / "environment.json").read_text())
+    assert record["machine"]["float32 products"] == "high"
+    assert tomllib.loads((place / "out" / "run.toml").read_text())["settings"]["matmul_precision"] == "high"
+    other = run(*EXPLAIN, "--out", "out")
+    assert other.code == 2
+    assert "matmul" in other.err
+    assert run(*EXPLAIN, "--out", "usual").code == 0
+    assert products() == "highest"
+
+
+def test_a_product_that_there_is_not_is_refused_by_name(place, run, products):
+    found = run(*EXPLAIN, "--out", "out", "--matmul-precision", "higher")
+    assert found.code == 2
+    assert "--matmul-precision" in found.err
+    assert not (place / "out").exists()

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import assay
-from assay.comparison.maps import map_changes
-from assay.comparison.scores import paired, predictions
+from assay.comparison.map_changes import map_changes
+from assay.comparison.paired_scores import paired, predictions
 from assay.errors import AssayError, DataError, ImageTypeError
 from assay.stats.intervals import means
 from reference.nets import plain

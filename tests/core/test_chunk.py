@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import assay
-from assay.core.chunk import Chunks, free_memory, out_of_memory
+from assay.core.chunk import Chunks, free_memory, most_useful, out_of_memory
 from reference.nets import plain
 
 CPU = torch.device("cpu")
@@ -128,3 +128,20 @@ def test_maps_are_whole_after_memory_ran_out_in_the_middle(explainer, error, ima
     model = assay.Classifier(Small(), chunk=64)
     torch.testing.assert_close(explainer(model, batch), expected, rtol=1e-5, atol=1e-5)
     assert model.chunks.ceiling == 2
+
+
+@pytest.mark.parametrize(
+    ("device", "each", "most"),
+    [
+        ("cpu", 1 << 20, 64),
+        ("cpu", (1 << 20) + 1, 32),
+        ("cpu", 1 << 18, 256),
+        ("cpu", 16, 512),
+        ("cpu", 1 << 30, 32),
+        ("cpu", None, 64),
+        ("cuda", 1 << 20, 1024),
+        ("mps", 1 << 20, 256),
+    ],
+)
+def test_small_layers_take_many_images_at_once_and_large_ones_thirty_two(device, each, most):
+    assert most_useful(torch.device(device), each) == most

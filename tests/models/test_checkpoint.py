@@ -9,7 +9,7 @@ from assay.errors import WeightsError
 from assay.models.accuracy import Accuracy
 from assay.models.nets.architectures import SmallResNet
 from assay.models.sources import checkpoint
-from assay.models.sources.card import Card, DataUsed, from_json, to_json
+from assay.models.sources.model_card import Card, DataUsed, from_json, to_json
 from assay.models.training.recipe import Recipe
 
 TINY = SmallResNet(classes=2, widths=(4,), blocks=(1,), strides=(2,), stem=4)

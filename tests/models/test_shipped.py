@@ -11,7 +11,7 @@ from assay.core.registry import build
 from assay.models.nets.architecture import Architecture
 from assay.models.nets.named import named_architecture
 from assay.models.sources import checkpoint
-from assay.models.sources.card import from_json
+from assay.models.sources.model_card import from_json
 from assay.models.sources.trainings import FIRST, ROBUST, TRAININGS, TWINS, is_robust
 from assay.models.training.adversary import Adversary
 from assay.models.training.recipe import Recipe

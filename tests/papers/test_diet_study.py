@@ -13,9 +13,9 @@ from assay.core.precision import settled
 from assay.errors import DataError, SpecError
 from assay.explain.base import check_case
 from assay.measure.base import with_masks
-from assay.models.sources.card import from_json
+from assay.models.sources.model_card import from_json
+from assay.papers.diet.evaluation import IOU, MASK, Attribution
 from assay.papers.diet.networks import tuned_pixel_net
-from assay.papers.diet.scores import IOU, MASK, Attribution
 from assay.papers.diet.study import plan, publish_diet, run_diet
 from assay.papers.diet.work import DataForm
 from assay.papers.paper import Paper
@@ -233,7 +233,7 @@ def test_data_without_known_evidence_have_every_table_but_those_of_the_evidence(
 
 
 def test_overlaps_with_the_white_pixels_stand_beside_those_with_the_ink():
-    from assay.papers.diet.scores import WHITE, MapsStudy
+    from assay.papers.diet.evaluation import WHITE, MapsStudy
 
     images = torch.zeros(1, 3, 16, 16)
     images[..., 4:8, 4:8] = 1.0

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import assay
-from assay.papers.diet.scores import BASELINE, IOU, MASK, PLAIN_MASK, WIDE, refined
+from assay.papers.diet.evaluation import BASELINE, IOU, MASK, PLAIN_MASK, WIDE, refined
 from assay.papers.diet.tables import _costs, interval, values
 from assay.papers.diet.verdict import DIET_RULES, compared, diet_verdict
 from assay.papers.diet.work import Found

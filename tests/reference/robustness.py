@@ -5,7 +5,7 @@ from assay.data import Dataset
 from assay.models.accuracy import Accuracy
 from assay.models.nets.resnet import SmallResNet
 from assay.models.sources import checkpoint
-from assay.models.sources.card import Card, DataUsed
+from assay.models.sources.model_card import Card, DataUsed
 from assay.papers.robustness.settings import robustness_preset
 from assay.papers.settings import merged
 

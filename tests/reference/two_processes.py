@@ -9,7 +9,7 @@ import torch
 from torch import distributed, nn
 
 import assay.cli.commands.data  # noqa: F401  (two commands, for one alone takes no name)
-from assay.attack.predictions.adversary import PGDTraining
+from assay.attack.predictions.pgd_training import PGDTraining
 from assay.cli.app import app
 from assay.cli.studies import add_studies
 from assay.core import ranks as core_ranks

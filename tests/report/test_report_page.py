@@ -8,7 +8,7 @@ import torch
 
 from assay.errors import DataError, EmptyBatchError, ImageTypeError, PixelRangeError, ShapeError
 from assay.report import Gallery, Sentence
-from assay.report.attack import Attacks
+from assay.report.attack_views import Attacks
 
 
 def test_unknown_tone_is_refused():

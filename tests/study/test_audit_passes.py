@@ -12,7 +12,7 @@ from assay.study.asked import Asked
 from assay.study.audit.nulls import scored_with_nulls
 from assay.study.audit.scores import block_scores
 from assay.study.audit.study import AuditStudy
-from assay.study.gallery import pack, unpack
+from assay.study.gallery_images import pack, unpack
 from reference.nets import plain
 
 IMAGES = 4

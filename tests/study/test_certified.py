@@ -6,7 +6,7 @@ import torch
 
 import assay
 from assay.models.case import Case
-from assay.study.certify import CertifyStudy, certified_figure, certified_summary, certified_table
+from assay.study.certify_study import CertifyStudy, certified_figure, certified_summary, certified_table
 from reference.nets import plain
 
 IMAGES = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))

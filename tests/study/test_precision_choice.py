@@ -5,11 +5,11 @@ from torch import nn
 import assay
 from assay.explain.base import check_case
 from assay.models.formats import exact, in_precision
-from assay.study import precision
+from assay.study import precision_choice
 from assay.study.asked import Asked
 from assay.study.explain import ExplainStudy
 from assay.study.frontier.study import FrontierStudy
-from assay.study.precision import LEAST, Chosen, choose_precision, with_precision
+from assay.study.precision_choice import LEAST, Chosen, choose_precision, with_precision
 from reference.nets import normed, plain
 
 EXPLAINERS = (assay.Gradient(), assay.KernelShap(samples=20, segments=assay.Grid(rows=2, columns=2)))
@@ -18,8 +18,8 @@ EXPLAINERS = (assay.Gradient(), assay.KernelShap(samples=20, segments=assay.Grid
 @pytest.fixture
 def ready(monkeypatch):
     """A device on which 16 bits are twice as fast."""
-    monkeypatch.setattr(precision, "settled", lambda *_: "bfloat16")
-    monkeypatch.setattr(precision, "_faster", lambda *_: 2.0)
+    monkeypatch.setattr(precision_choice, "settled", lambda *_: "bfloat16")
+    monkeypatch.setattr(precision_choice, "_faster", lambda *_: 2.0)
 
 
 def asked(net=None, count=LEAST):
@@ -50,7 +50,7 @@ def test_few_images_are_not_worth_a_try(ready):
 
 
 def test_a_device_without_sixteen_bits_is_not_tried(monkeypatch):
-    monkeypatch.setattr(precision, "settled", lambda *_: "float32")
+    monkeypatch.setattr(precision_choice, "settled", lambda *_: "float32")
     assert choose_precision(asked(), EXPLAINERS) == Chosen("float32")
 
 
@@ -60,7 +60,7 @@ def test_a_function_that_is_known_by_its_scores_stays_as_it_is(ready):
 
 
 def test_what_is_hardly_faster_stays_in_thirty_two_bits_and_says_so(ready, monkeypatch):
-    monkeypatch.setattr(precision, "_faster", lambda *_: 1.1)
+    monkeypatch.setattr(precision_choice, "_faster", lambda *_: 1.1)
     found = choose_precision(asked(), EXPLAINERS)
     assert found.precision == "float32"
     assert "hardly faster" in found.why

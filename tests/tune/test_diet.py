@@ -6,9 +6,9 @@ from torch import nn
 
 import assay
 from assay.errors import DataError, EmptyBatchError, ImageTypeError, ModelError, NotFiniteError, ShapeError, SpecError
-from assay.tune.backgrounds import RandomColour
 from assay.tune.choice import RoundK
 from assay.tune.diet import PAPER, DiET, Tuned
+from assay.tune.drawn_backgrounds import RandomColour
 from assay.tune.network import PixelNet
 from assay.tune.schedules import Epochs, Falling
 from assay.tune.tuning import Round

@@ -9,9 +9,9 @@ import torch
 import assay
 from assay.core.noise import derive
 from assay.errors import SpecError
-from assay.tune.backgrounds import RandomColour
 from assay.tune.choice import RoundK
 from assay.tune.diet import PAPER, DiET
+from assay.tune.drawn_backgrounds import RandomColour
 from assay.tune.masks import batch_sizes, learn
 from assay.tune.model import shuffled
 from assay.tune.schedules import Converged, Epochs

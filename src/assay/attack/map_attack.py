@@ -10,9 +10,7 @@ from torch import Tensor
 from assay.attack.ascent import Climb, ascend
 from assay.attack.ball import Norm
 from assay.attack.base import Attack, check_common
-from assay.attack.forms import gradient as gradient_forms
-from assay.attack.forms import layer as layer_forms
-from assay.attack.forms import surrogate as surrogate_forms
+from assay.attack.forms import gradient_forms, layer_forms, surrogate_forms
 from assay.attack.forms.form import Form, Step, form
 from assay.attack.forms.softened import Softened, faithful
 from assay.attack.goals import Goal, PushOutTopK

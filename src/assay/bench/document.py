@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from assay.core.files import replacing
+from assay.core.whole_files import replacing
 from assay.errors import DataError
 
 __all__ = ["pipe_table", "put"]

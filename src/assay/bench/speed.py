@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from assay.bench.peers import Peer, PeerInput, peers
 from assay.bench.timings import Bench, Gain, Ratio, Seconds, Timing
+from assay.core.precision import DTYPES, Precision, settled
 from assay.core.progress import Progress, silent
 from assay.errors import AssayError
 from assay.explain.base import Explainer
@@ -60,7 +61,7 @@ class _Job:
 
     name: str
     kind: str
-    run: Callable[[str], Any]
+    run: Callable[[Precision], Any]
     peers: tuple[Peer, ...]
 
 
@@ -106,6 +107,7 @@ def time_all(
     """Time everything side by side: the bare passes, ours in float32 and bfloat16, and peers, in turn, `repeats` times.
 
     Peers run the network as it is: with their defaults, and with the arguments that make them fastest, these also in bfloat16.
+    Where the device has no instructions for bfloat16, nothing is timed in it.
 
     Args:
         network: What it is called.
@@ -117,7 +119,7 @@ def time_all(
         seed: Decides all randomness.
         progress: Called as work goes on.
     """
-    models = {"float32": Classifier(net), "bfloat16": Classifier(net, precision="bfloat16")}
+    models = {precision: Classifier(net, precision=precision) for precision in _precisions(images)}
     best = {name: best_chunks(model, images) for name, model in models.items()}
     targets = models["float32"].predict(images)
     index = torch.arange(len(images))
@@ -129,33 +131,36 @@ def time_all(
         net, PeerInput(net, images, targets, Quickshift().labels(images), maps, _layer(models["float32"], images), "float32", None), best
     )
 
-    def explained(one: Explainer, precision: str) -> object:
+    def explained(one: Explainer, precision: Precision) -> object:
         return one(models[precision], images, targets, seed=seed)
 
-    def scored(one: Measure, precision: str) -> object:
+    def scored(one: Measure, precision: Precision) -> object:
         return one.compare(_fresh(cases[precision]), [maps], [Gradient()])
 
     jobs = [(type(one).__name__, "explainer", partial(explained, one)) for one in explainers]
     jobs += [(type(one).__name__, "measure", partial(scored, one)) for one in measures]
     rows: list[Timing] = []
-    left_out: dict[str, str] = {}
+    left_out = {} if "bfloat16" in models else {"bfloat16": "this processor has no instructions for it, and emulates it many times slower"}
     for place, (name, kind, run) in enumerate(jobs):
         progress(f"bench {network}", place, len(jobs))
         sound = []
-        try:
-            run("float32")
-        except AssayError as error:
-            left_out[name] = str(error)
-            continue
         for peer in rivals.get(name, ()):
             failed = _failure(peer)
             if failed:
                 left_out[f"{peer.library}'s {name} in {peer.precision}, {peer.settings} settings"] = failed
             else:
                 sound.append(peer)
-        rows += _time(_Job(name, kind, run, tuple(sound)), models, best, images, repeats)
+        try:
+            rows += _time(_Job(name, kind, run, tuple(sound)), models, best, images, repeats)
+        except AssayError as error:
+            left_out[name] = str(error)
     progress(f"bench {network}", len(jobs), len(jobs))
     return Bench(network, (images.shape[2], images.shape[3]), len(images), tuple(rows), best, left_out)
+
+
+def _precisions(images: Tensor) -> tuple[Precision, ...]:
+    """Those that the images' device computes in by itself."""
+    return ("float32", "bfloat16") if settled("auto", images.device) == "bfloat16" else ("float32",)
 
 
 def _layer(model: Classifier, images: Tensor) -> str:
@@ -166,12 +171,12 @@ def _layer(model: Classifier, images: Tensor) -> str:
         return ""
 
 
-def _rivals(net: nn.Module, given: PeerInput, best: Mapping[str, tuple[int, int]]) -> dict[str, list[Peer]]:
+def _rivals(net: nn.Module, given: PeerInput, best: Mapping[Precision, tuple[int, int]]) -> dict[str, list[Peer]]:
     """Peers with their defaults, and at their best in both precisions."""
     found: dict[str, list[Peer]] = {}
     inputs = [given]
-    for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        chunk = best[precision][0]
+    for precision in best:
+        dtype, chunk = DTYPES[precision], best[precision][0]
         layout = min((torch.contiguous_format, torch.channels_last), key=lambda one: _plain_seconds(net, given.images, chunk, dtype, one))
         inputs.append(
             replace(
@@ -226,16 +231,18 @@ def best_chunks(model: Classifier, images: Tensor) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def _time(job: _Job, models: Mapping[str, Classifier], best: Mapping[str, tuple[int, int]], images: Tensor, repeats: int) -> list[Timing]:
-    used: dict[str, Passes] = {}
-    peaks: dict[str, float] = {}
+def _time(
+    job: _Job, models: Mapping[Precision, Classifier], best: Mapping[Precision, tuple[int, int]], images: Tensor, repeats: int
+) -> list[Timing]:
+    used: dict[Precision, Passes] = {}
+    peaks: dict[Precision, float] = {}
     for precision, model in models.items():
         before = model.passes.copy()
         low, high = resident(partial(job.run, precision))
         peaks[precision] = high - low
         used[precision] = model.passes - before
-    ours: dict[str, list[Seconds]] = {precision: [] for precision in models}
-    limits: dict[str, list[Seconds]] = {precision: [] for precision in models}
+    ours: dict[Precision, list[Seconds]] = {precision: [] for precision in models}
+    limits: dict[Precision, list[Seconds]] = {precision: [] for precision in models}
     theirs: list[list[Seconds]] = [[] for _ in job.peers]
     for _ in range(repeats):
         for precision, model in models.items():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from assay.bench.peers import PeerSettings
+from assay.core.precision import Precision
 
 __all__ = ["Bench", "Gain", "Ratio", "Seconds", "Spread", "Timing", "gains"]
 
@@ -99,7 +100,7 @@ class Bench:
     pixels: tuple[int, int]
     count: int
     rows: tuple[Timing, ...]
-    chunks: Mapping[str, tuple[int, int]]
+    chunks: Mapping[Precision, tuple[int, int]]
     left_out: Mapping[str, str]
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from assay.bounds.certificate import Certificate
-from assay.bounds.gradient import certify_gradient
+from assay.bounds.gradient_certificate import certify_gradient
 from assay.bounds.votes import certify_votes
 from assay.core.registry import build, short
 from assay.core.surroundings import undisturbed

@@ -16,7 +16,7 @@ from typer.models import OptionInfo
 __all__ = ["GROUPS", "BriefCommand", "grouped"]
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "The model": ("random_weights", "mean", "std", "classes", "precision", "output", "head", "device"),
+    "The model": ("random_weights", "mean", "std", "classes", "precision", "matmul_precision", "output", "head", "device"),
     "Pictures, and what is known of them": (
         *("resize", "crop", "interpolation", "letterbox", "channels", "range", "window", "separator", "boxes", "split", "mosaic"),
     ),

@@ -12,7 +12,7 @@ from rich.console import Console
 from assay.cli.app import EVERYWHERE, app
 from assay.cli.heap import keep_freed_memory
 from assay.cli.told import MANNER, Manner
-from assay.core.files import printable
+from assay.core.whole_files import printable
 from assay.errors import AssayError, AssayWarning
 
 __all__ = ["main"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from assay.cli.app import app
 from assay.cli.fields import from_options, parameters, register_command
-from assay.cli.progress import bar
+from assay.cli.progress_bar import bar
 from assay.cli.tasks.images import Task, part_of_run
 from assay.cli.tasks.train import TrainTask
 from assay.cli.tasks.tune import TuneTask
@@ -29,8 +29,8 @@ __all__ = ["STUDIES", "TASKS", "add_studies", "tell_report"]
 STUDIES = {
     "audit": ("assay.study.audit.study", "AuditStudy"),
     "explain": ("assay.study.explain", "ExplainStudy"),
-    "attack": ("assay.study.attack.attack", "AttackStudy"),
-    "certify": ("assay.study.certify", "CertifyStudy"),
+    "attack": ("assay.study.attack.study", "AttackStudy"),
+    "certify": ("assay.study.certify_study", "CertifyStudy"),
     "frontier": ("assay.study.frontier.study", "FrontierStudy"),
     "train": ("assay.study.train", "TrainStudy"),
     "tune": ("assay.study.tune", "TuneStudy"),

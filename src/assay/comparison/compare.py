@@ -12,9 +12,9 @@ from typing import Any
 import polars as pl
 from torch import Tensor
 
-from assay.comparison.maps import Changes, map_changes
-from assay.comparison.page import comparison_page, comparison_sentences, map_grid, score_grid
-from assay.comparison.scores import paired, predictions
+from assay.comparison.comparison_page import comparison_page, comparison_sentences, map_grid, score_grid
+from assay.comparison.map_changes import Changes, map_changes
+from assay.comparison.paired_scores import paired, predictions
 from assay.core.inputs import check_images
 from assay.core.listed import built
 from assay.core.progress import Progress, silent
@@ -31,7 +31,7 @@ from assay.report.faces import Face, fragment
 from assay.report.page import Page, Sentence
 from assay.report.render import write
 from assay.run.paths import ENVIRONMENT
-from assay.run.settings import differences
+from assay.run.settings_file import differences
 from assay.run.status import read_document
 from assay.study.asked import Asked
 from assay.study.audit.audit import Audit
@@ -52,9 +52,9 @@ class Comparison:
 
     Attributes:
         names: What the two are called.
-        table: Scores: a row for each explainer and measure; see `assay.comparison.scores.paired`.
-        maps: Map changes: a row for each explainer; see `assay.comparison.maps.Changes`; empty where there were no models.
-        counts: How the predictions go together; see `assay.comparison.scores.predictions`.
+        table: Scores: a row for each explainer and measure; see `assay.comparison.paired_scores.paired`.
+        maps: Map changes: a row for each explainer; see `assay.comparison.map_changes.Changes`; empty where there were no models.
+        counts: How the predictions go together; see `assay.comparison.paired_scores.predictions`.
         settings: What the two runs were asked differently: name, first, second.
         page: The report, ready to be written.
     """

@@ -12,7 +12,7 @@ import polars as pl
 
 from assay.errors import DataError
 from assay.run.arrays import MAPS, open_maps
-from assay.run.settings import differences
+from assay.run.settings_file import differences
 from assay.run.status import Wrong, read_document, written
 from assay.stats.intervals import Interval, means
 

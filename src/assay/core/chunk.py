@@ -14,6 +14,10 @@ from torch import Tensor
 __all__ = ["Chunks", "free_memory", "most_useful", "out_of_memory", "saved"]
 
 
+_USEFUL = 1 << 26
+"""Bytes of activations that are enough for a CPU."""
+
+
 @dataclass
 class Chunks:
     """How many images go through a model at once.
@@ -80,11 +84,20 @@ def saved(weights: Iterable[Tensor]) -> Iterator[dict[int, int]]:
         yield found
 
 
-def most_useful(device: torch.device, dtype: torch.dtype, backward: bool) -> int:
-    """Images above which a chunk gains nothing on the device and only costs cache or memory; found by `assay bench`."""
-    if device.type == "cpu":
-        return 128 if dtype == torch.bfloat16 and not backward else 64
-    return 1024 if device.type == "cuda" else 256
+def most_useful(device: torch.device, bytes_per_image: int | None) -> int:
+    """Images above which a chunk gains nothing on the device and only costs cache or memory.
+
+    Where other work shares the processors, threads wait for each other at every layer, so small layers want many images.
+
+    Args:
+        device: Where the network runs.
+        bytes_per_image: Activation memory of an image that only goes forward; None where it is not known.
+    """
+    if device.type != "cpu":
+        return 1024 if device.type == "cuda" else 256
+    if bytes_per_image is None:
+        return 64
+    return min(max(1 << max(0, (_USEFUL // bytes_per_image).bit_length() - 1), 32), 512)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -34,6 +34,7 @@ def machine(device: torch.device) -> dict[str, str]:
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.machine()}",
         "device": device.type,
+        "float32 products": torch.get_float32_matmul_precision(),
     }
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)

@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 from types import ModuleType
 
-from assay.core.files import expanded
+from assay.core.whole_files import expanded
 from assay.errors import AssayWarning, SpecError
 
 __all__ = ["GROUP", "import_code", "import_plugins"]

@@ -6,11 +6,12 @@ from typing import Literal
 
 import torch
 
-__all__ = ["AnyPrecision", "Precision", "settled"]
+__all__ = ["DTYPES", "AnyPrecision", "Precision", "settled"]
 
 Precision = Literal["float32", "bfloat16"]
 AnyPrecision = Literal["auto", "float32", "bfloat16"]
 """A precision, or "auto" for the faster one on the device."""
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def settled(precision: AnyPrecision, device: torch.device | str) -> Precision:

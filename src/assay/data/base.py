@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from assay.core.display import Shown
-from assay.core.files import printable
 from assay.core.noise import derive
 from assay.core.progress import Progress, silent
+from assay.core.whole_files import printable
 from assay.errors import DataError
 
 __all__ = ["Batch", "Corrupt", "CorruptFileError", "Dataset", "Item", "batches", "choose", "read", "stack", "stack_known"]

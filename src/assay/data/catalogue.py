@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from assay.core.files import expanded
 from assay.core.registry import build, nearest, registered
+from assay.core.whole_files import expanded
 from assay.data.base import Dataset
 from assay.data.files.hub import HubImages, is_saved
 from assay.data.files.image_folder import ImageFolder

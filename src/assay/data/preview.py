@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from assay.core.files import replacing
+from assay.core.whole_files import replacing
 from assay.data.base import Batch, Dataset
 from assay.errors import DataError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from assay.core.files import expanded
+from assay.core.whole_files import expanded
 from assay.errors import DataError
 
 __all__ = ["VARIABLE", "data_root"]

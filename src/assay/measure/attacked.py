@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from assay.attack.base import Attack
-from assay.attack.black_box import BlackBoxMapAttack
+from assay.attack.black_box_attack import BlackBoxMapAttack
 from assay.attack.distances import Distance, TopK
 from assay.attack.map_attack import MapAttack
 from assay.attack.noise_attack import NoiseMapAttack

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from assay.core import noise
 from assay.core.chunk import Chunks, most_useful, out_of_memory, saved
 from assay.core.inputs import check_finite, check_images, sent
-from assay.core.precision import Precision
+from assay.core.precision import DTYPES, Precision
 from assay.core.surroundings import Alone, undisturbed
 from assay.data.files.reading import Reading
 from assay.errors import AssayError, ModelError, SpecError
@@ -93,13 +93,11 @@ class Classifier:
         self.name = module.name if isinstance(module, BlackBox) else getattr(module, "original_name", type(module).__name__)
         self.precision: Precision = precision
         self.output: Output = output
-        self.passes = Passes()
-        self.chunks = Chunks(chunk, memory)
+        self.passes, self.chunks = Passes(), Chunks(chunk, memory)
         own = next(module.parameters(), next(module.buffers(), torch.empty(0))).device
         self.device = torch.device(device) if device is not None else own
-        self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        self.select = select
-        self.head_given = head
+        self._dtype = DTYPES[precision]
+        self.select, self.head_given = select, head
         self._head: Head = HEADS[head or "softmax"]
         self._classes = tuple(classes) if classes is not None else None
         self._width: int | None = len(self._classes) if self._classes is not None else None
@@ -107,8 +105,7 @@ class Classifier:
         self._shift, self._scale = normalisation(mean, std, self.device)
 
         self.alone = Alone()
-        self._foreign = Foreign(module)
-        self._form = NetworkForm()
+        self._foreign, self._form = Foreign(module), NetworkForm()
         self._own: tuple[int, str] | None = None
         self._held = {one.dtype for one in module.parameters() if one.is_floating_point()}
         self.module = module if isinstance(module, BlackBox) else converted(frozen_copy(module), self.device, torch.float32)
@@ -349,7 +346,7 @@ class Classifier:
 
     def run(self, total: int, shape: Sequence[int], backward: bool, step: Callable[[int, int], None]) -> None:
         """Call `step(start, stop)` over 0..total in chunks that fit (see `Chunks.run`)."""
-        most = max(1, most_useful(self.device, self._dtype, backward) // self.each)
+        most = max(1, self.most_useful(shape) // self.each)
 
         def alone(start: int, stop: int) -> None:
             with self.alone:
@@ -361,6 +358,10 @@ class Classifier:
         """Images per chunk that `run` would start with."""
         return max(1, self._fitting(total * self.each, shape, backward) // self.each)
 
+    def most_useful(self, shape: Sequence[int]) -> int:
+        """Passes of images of `shape` (C, H, W) above which a chunk gains nothing."""
+        return most_useful(self.device, self._bytes_per_image(tuple(shape), False) if self.differentiable else None)
+
     @property
     def each(self) -> int:
         """Passes of the network per image."""
@@ -368,8 +369,7 @@ class Classifier:
 
     def _fitting(self, total: int, shape: Sequence[int], backward: bool) -> int:
         """Of `total` passes of the network, how many go at once."""
-        most = most_useful(self.device, self._dtype, backward)
-        return self.chunks.size(total, self._bytes_per_image(tuple(shape), backward), self.device, most)
+        return self.chunks.size(total, self._bytes_per_image(tuple(shape), backward), self.device, self.most_useful(shape))
 
     def _bytes_per_image(self, shape: tuple[int, ...], backward: bool) -> int:
         """Activation memory of one pass of the network, measured by one uncounted pass per image size."""

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from assay.core.chunk import Chunks
-from assay.core.precision import Precision
+from assay.core.precision import DTYPES, Precision
 from assay.core.surroundings import Alone
 from assay.models.classifier import Classifier
 from assay.models.preparation.prepare import converted
@@ -32,7 +32,7 @@ def in_precision(model: Classifier, precision: Precision) -> Classifier:
     other._own = model._own
     with model.plain():
         other.module = converted(copy.deepcopy(model.module), model.device, torch.float32)
-    other.precision, other._dtype = precision, torch.bfloat16 if precision == "bfloat16" else torch.float32
+    other.precision, other._dtype = precision, DTYPES[precision]
     other._form, other._bytes, other.alone = NetworkForm(), {}, Alone()
     other.chunks = Chunks(model.chunks.fixed, model.chunks.memory)
     other._run = other.module if model._run is model.module else torch.compile(other.module, dynamic=True)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, final
 
 from matplotlib.figure import Figure
 
-from assay.core.files import replacing
-from assay.report.export import Table, cell_texts, headings, write_table
+from assay.papers.settings import Strict, texts
+from assay.report.export import Table, cell_texts, headings, table_files
 from assay.report.figures.plots import FIGURE_FORMS, to_bytes
-from assay.report.page import Picture, Sentence, TextTable
+from assay.report.page import Page, Picture, Section, Sentence, TextTable
+from assay.report.render import render
 from assay.run.folder import Run
+from assay.study.study import Report, StepwiseStudy
 
-__all__ = ["REPORT", "RESULTS", "Drawing", "PaperResult", "grid", "write_drawings", "write_results", "write_tables"]
+__all__ = ["REPORT", "RESULTS", "Drawing", "PaperResult", "PaperStudy", "drawn", "grid"]
 
 REPORT, RESULTS = "report.html", "results.json"
 """The page and the verdict of a finished study, in its run folder."""
@@ -37,10 +39,9 @@ class PaperResult:
     over: bool
 
     @classmethod
-    def of(cls, run: Run) -> PaperResult:
-        """What a finished run's `results.json` says."""
-        said = json.loads((run.folder / RESULTS).read_text("utf-8"))
-        return cls(run.folder, tuple(Sentence(**one) for one in said["verdict"]), run.over)
+    def of(cls, report: Report, folder: str | Path) -> PaperResult:
+        """What a study in a run folder came to."""
+        return cls(Path(folder), report.sentences, report.over)
 
     @property
     def report(self) -> Path:
@@ -67,43 +68,77 @@ class Drawing:
     section: str = ""
 
 
-def write_tables(tables: Sequence[Table], folder: Path) -> list[str]:
-    """Write `tables/`; returns the files' paths within the folder.
+class PaperStudy(StepwiseStudy):
+    """Base of the papers' studies, whose results are one page, its tables and figures, and a verdict.
 
-    Raises:
-        OSError: The folder cannot be written.
+    Attributes:
+        settings: What is done.
+        file: The study file that the settings come from.
     """
-    (folder / "tables").mkdir(exist_ok=True)
-    return [str(path.relative_to(folder)) for table in tables for path in write_table(table, folder / "tables")]
+
+    settings: Strict
+    file: Path | None
+    title: ClassVar[str]
+    lead: ClassVar[str]
+    rules: ClassVar[str]
+    headings: ClassVar[Mapping[str, tuple[str, ...]]]
+    """Headings of the report's parts, with the sections, or names, of the tables under each; a figure names one of these."""
+
+    def reported(
+        self,
+        run: Run,
+        facts: Mapping[str, str],
+        verdict: Sequence[Sentence],
+        tables: Sequence[Table],
+        drawings: Sequence[Drawing],
+        more: Mapping[str, bytes],
+        **told: Any,
+    ) -> Report:
+        """What the study comes to: `report.html`, `tables/`, `figures/`, `results.json` with the verdict and what is told, and more."""
+        figures, pictures = drawn(drawings)
+        sections = []
+        for heading, names in self.headings.items():
+            grids = [grid(one) for name in names for one in tables if (one.section or one.name) == name]
+            shown = (*grids, *(pictures[one.name] for one in drawings if one.section in names))
+            sections += [Section(heading, "", shown)] if grids else []
+        page = Page(
+            title=self.title,
+            kind="study",
+            lead=self.lead,
+            facts=facts,
+            verdict=tuple(verdict),
+            rules=self.rules,
+            sections=tuple(sections),
+            settings=texts(self.settings),
+            record=run.answers,
+        )
+        files = {f"tables/{name}": content for table in tables for name, content in table_files(table).items()}
+        results = json.dumps({"verdict": [asdict(one) for one in verdict], **told}, indent=2) + "\n"
+        files |= {**figures, RESULTS: results.encode(), REPORT: render(page).encode(), **more}
+        return replace(_ended(verdict), groups=(lambda: files,))
+
+    @final
+    def again(self, asked: Any, folder: Path) -> Report:
+        """See `StepwiseStudy.again`."""
+        said = json.loads((folder / RESULTS).read_text("utf-8"))
+        return _ended([Sentence(**one) for one in said["verdict"]])
 
 
-def write_drawings(drawings: Sequence[Drawing], folder: Path) -> tuple[list[str], dict[str, Picture]]:
-    """Write `figures/`; returns the files' paths within the folder, and the pictures by name.
+def _ended(verdict: Sequence[Sentence]) -> Report:
+    return Report(found=lambda: tuple(verdict), sentences=tuple(verdict), main=("report", REPORT))
 
-    Raises:
-        OSError: The folder cannot be written.
-    """
-    (folder / "figures").mkdir(exist_ok=True)
-    files, pictures = [], {}
+
+def drawn(drawings: Sequence[Drawing]) -> tuple[dict[str, bytes], dict[str, Picture]]:
+    """`figures/`: each figure in every form; and the pictures of the page by name."""
+    files: dict[str, bytes] = {}
+    pictures = {}
     for drawing in drawings:
-        drawn = {form: to_bytes(drawing.draw, form) for form in FIGURE_FORMS}
-        files += [_put(folder, f"figures/{drawing.name}.{form}", content) for form, content in drawn.items()]
+        forms = {form: to_bytes(drawing.draw, form) for form in FIGURE_FORMS}
+        files |= {f"figures/{drawing.name}.{form}": content for form, content in forms.items()}
         # Photographs as SVG are several times as large.
         chosen: Literal["png", "svg"] = "png" if drawing.has_images else "svg"
-        pictures[drawing.name] = Picture(drawing.caption, drawn[chosen], chosen)
+        pictures[drawing.name] = Picture(drawing.caption, forms[chosen], chosen)
     return files, pictures
-
-
-def write_results(folder: Path, verdict: Sequence[Sentence], **more: Any) -> str:
-    """Write `results.json`, the verdict and what else is given; returns its path within the folder."""
-    told = {"verdict": [asdict(one) for one in verdict], **more}
-    return _put(folder, RESULTS, (json.dumps(told, indent=2) + "\n").encode())
-
-
-def _put(folder: Path, name: str, content: bytes) -> str:
-    with replacing(folder / name) as draft:
-        draft.write_bytes(content)
-    return name
 
 
 def grid(table: Table) -> TextTable:

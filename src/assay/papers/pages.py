@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assay.core.files import replacing
+from assay.core.whole_files import replacing
 from assay.errors import DataError
 from assay.papers.files import RESULTS
-from assay.report.answers import CHECKLIST
+from assay.report.record_answers import CHECKLIST
 from assay.run.paths import ENVIRONMENT
 
 __all__ = ["publish_study"]

@@ -1,4 +1,4 @@
-"""A paper's experiment as a table of jobs: each has a folder of its own, is done once, and its price is known before."""
+"""A paper's experiment as a table of jobs: each is done once, and its price is known before."""
 
 from __future__ import annotations
 

@@ -5,33 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from assay.core.display import needed_library
-from assay.core.files import replacing
 from assay.core.registry import nearest
 from assay.errors import SpecError
 
 __all__ = [
-    "TABLE_FORMS",
     "Table",
     "cell_texts",
     "headings",
     "latex",
     "markdown",
+    "table_files",
     "text_latex",
     "text_markdown",
     "to_pandas",
     "wide",
-    "write_table",
 ]
 
 LOW, HIGH = " low", " high"
 """What the names of an interval's two columns add to the name of the value's."""
-TABLE_FORMS = ("csv", "md", "tex")
 _MATHS = {"−": "$-$", "–": "--", "≥": r"$\geq$", "≤": r"$\leq$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 _ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {mark: f"\\{mark}" for mark in "&%$#_{}"}
 
@@ -146,20 +142,10 @@ def text_latex(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], n
     )
 
 
-def write_table(table: Table, folder: Path) -> list[Path]:
-    """Write NAME.csv (every digit), NAME.md and NAME.tex into a folder that exists; returns their paths.
-
-    Raises:
-        OSError: The folder cannot be written.
-    """
+def table_files(table: Table) -> dict[str, bytes]:
+    """NAME.csv (every digit), NAME.md and NAME.tex."""
     texts = {"csv": table.frame.write_csv(), "md": markdown(table), "tex": latex(table)}
-    made = []
-    for form in TABLE_FORMS:
-        path = folder / f"{table.name}.{form}"
-        with replacing(path) as draft:
-            draft.write_text(texts[form], encoding="utf-8")
-        made.append(path)
-    return made
+    return {f"{table.name}.{form}": text.encode() for form, text in texts.items()}
 
 
 def _is_end(frame: pl.DataFrame, name: str) -> bool:

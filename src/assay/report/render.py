@@ -14,10 +14,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from assay.core.files import replacing
+from assay.core.whole_files import replacing
 from assay.errors import DataError
-from assay.report.answers import answers
-from assay.report.attack import Attacks, shots
+from assay.report.attack_views import Attacks, shots
 from assay.report.evidence import Standings, TradeOffs
 from assay.report.figures.colour import colour_bar
 from assay.report.figures.picture import data_uri
@@ -26,8 +25,9 @@ from assay.report.figures.strip import standing_strips, strips
 from assay.report.figures.tiles import wall
 from assay.report.gallery import Gallery
 from assay.report.page import Page, Part
+from assay.report.record_answers import answers
 from assay.report.summary import MeasureNotes, ScoreStrips, ScoreTable
-from assay.report.table import by_measure, summary_table
+from assay.report.summary_table import by_measure, summary_table
 from assay.report.text import breakable, measure_names, plain_names, plural
 
 __all__ = ["environment", "render", "write"]

@@ -12,13 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from assay.core.files import check_destination, is_draft, remove_drafts, write_all
 from assay.core.ranks import Ranks
+from assay.core.whole_files import check_destination, is_draft, remove_drafts, write_all
 from assay.errors import DataError
 from assay.run.blocks import ArrayPart, Blocks
 from assay.run.lock import Lock, held_parts, is_part_lock
 from assay.run.paths import ENVIRONMENT, LOCK, LOGS, SETTINGS, read_environment
-from assay.run.settings import differences, plain, read_settings, settings_text
+from assay.run.settings_file import differences, plain, read_settings, settings_text
 
 __all__ = ["begin", "check_folder", "claimed", "document_of", "is_moved", "mark_moved"]
 

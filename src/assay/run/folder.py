@@ -15,8 +15,8 @@ from typing import Any
 import polars as pl
 from torch import Tensor
 
-from assay.core.files import contained, is_full, replacing, sha256, write_all
 from assay.core.ranks import Ranks
+from assay.core.whole_files import contained, is_full, replacing, sha256, write_all
 from assay.errors import DataError
 from assay.models.training.fitting import State
 from assay.report.text import plural

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.core.files import sync
+from assay.core.whole_files import sync
 from assay.stats.intervals import means
 
 __all__ = ["FINISH", "Entry", "Pace", "append", "mend", "read_log"]

@@ -11,14 +11,14 @@ from typing import Any
 
 import polars as pl
 
-from assay.core.files import contained, sha256
+from assay.core.whole_files import contained, sha256
 from assay.errors import DataError
 from assay.run.begin import is_moved
 from assay.run.blocks import Blocks
 from assay.run.lock import Lock, held_parts
 from assay.run.log import FINISH, Entry, Pace
 from assay.run.paths import ENVIRONMENT, LOCK, SETTINGS, entries, finished_blocks, is_file, part, read_starts
-from assay.run.settings import read_settings
+from assay.run.settings_file import read_settings
 
 __all__ = ["Status", "Wrong", "first_start", "network_of", "read_document", "status", "verify", "written"]
 

@@ -65,7 +65,7 @@ class Asked:
         facts: What else is known beforehand, for a report.
         several: Whether an image may have several labels, as findings that do not exclude each other.
         mixed: Whether each image shows several classes on purpose, so that a model that is unsure of one is not to blame.
-        chosen: Why the model computes in the precision that it does, where that was found out (`assay.study.precision`).
+        chosen: Why the model computes in the precision that it does, where that was found out (`assay.study.precision_choice`).
     """
 
     model: Classifier

@@ -19,7 +19,7 @@ from assay.report.figures.picture import certified, magnified, overlay, photo, p
 from assay.report.page import Page, Picture, Section, Sentence, TextTable
 from assay.run.arrays import open_maps
 from assay.run.blocks import Blocks
-from assay.study.gallery import places
+from assay.study.gallery_images import places
 from assay.study.study import Asked, Done, TerminalTable
 
 __all__ = ["Certified", "certified_page", "unrelated"]

@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from assay.core.files import replacing, write_all
 from assay.core.progress import Progress, counting, silent
 from assay.core.ranks import Ranks
 from assay.core.registry import field_values, short
+from assay.core.whole_files import replacing, write_all
 from assay.errors import EmptyBatchError, NotFiniteError, SpecError
 from assay.explain.base import Explainer
 from assay.report.page import Sentence
@@ -32,10 +32,10 @@ __all__ = [
     "Experiment",
     "Kept",
     "Report",
+    "StepwiseStudy",
     "Study",
     "Tell",
     "TerminalTable",
-    "TrainingStudy",
     "check_distinct",
     "result",
     "run",
@@ -243,20 +243,19 @@ class Study(Experiment):
             progress(self.command, done, total)
 
 
-class TrainingStudy(Experiment):
-    """Base of what is done step by step, by all processes together, from the last state that was kept."""
+class StepwiseStudy(Experiment):
+    """Base of what is no study of one source of images: done step by step, from what was kept last."""
 
     @abstractmethod
     def fit(self, asked: Any, run: Run, progress: Progress) -> Any:
-        """Do all steps that are left; called in every process, also where nothing is left."""
+        """Do all steps that are left; called in every process of a run that no earlier start ended."""
 
     @abstractmethod
     def again(self, asked: Any, folder: Path) -> Report:
         """What a run came to that an earlier start ended, from its files: the states are gone."""
 
-    @final
     def cut(self, asked: Any, block: int | None) -> Blocks:
-        """None: steps are remembered in place of blocks."""
+        """None, where states are kept in place of blocks."""
         return Blocks(0, 1)
 
     @final

@@ -1,4 +1,4 @@
-"""TrainingStudy that survives a kill, and the robust accuracy of what was trained."""
+"""Training that survives a kill, and the robust accuracy of what was trained."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from assay.attack.predictions.adversary import PGDTraining
 from assay.attack.predictions.ensemble import AttackEnsemble, withstood
 from assay.attack.predictions.pgd import PGD
+from assay.attack.predictions.pgd_training import PGDTraining
 from assay.attack.predictions.prediction import PredictionAttack
 from assay.core.environment import code, machine, packages
 from assay.core.precision import AnyPrecision, settled
@@ -24,14 +24,14 @@ from assay.models.nets.architecture import Architecture
 from assay.models.nets.defaults import default_architecture, default_recipe
 from assay.models.nets.named import named_architecture
 from assay.models.sources import checkpoint
-from assay.models.sources.card import Robust
+from assay.models.sources.model_card import Robust
 from assay.models.training.adversary import Adversary
 from assay.models.training.recipe import Recipe
 from assay.models.training.training import Trained, TrainingPlan, check_fit, pick_device, train
 from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run
-from assay.run.settings import command_line
-from assay.study.study import Report, TrainingStudy
+from assay.run.settings_file import command_line
+from assay.study.study import Report, StepwiseStudy
 
 __all__ = ["ATTACKED_IMAGES", "ToTrain", "TrainStudy", "measured_robustness", "usual_attack"]
 
@@ -76,7 +76,7 @@ class ToTrain:
 
 
 @dataclass(frozen=True)
-class TrainStudy(TrainingStudy):
+class TrainStudy(StepwiseStudy):
     """Train a classifier, measure it on the test images, and write a checkpoint with its card.
 
     With the same seed, machine, number of threads and of processes, the weights come out the same bit by bit. A run that
@@ -171,7 +171,7 @@ class TrainStudy(TrainingStudy):
         return replace(self._report(asked, Trained(done.net, card)), groups=(lambda: files,))
 
     def again(self, asked: ToTrain, folder: Path) -> Report:
-        """See `TrainingStudy.again`."""
+        """See `StepwiseStudy.again`."""
         out = self._out(asked)
         return self._report(asked, Trained(*checkpoint.read_checkpoint(folder / out.name if (folder / out.name).exists() else out)))
 

@@ -23,13 +23,13 @@ from assay.errors import SpecError
 from assay.models.accuracy import Accuracy
 from assay.models.classifier import Classifier
 from assay.models.sources import checkpoint
-from assay.models.sources.card import DataUsed
+from assay.models.sources.model_card import DataUsed
 from assay.models.training.fitting import State
 from assay.report.render import render
 from assay.run.checkpoints import Checkpoints
 from assay.run.folder import Run
-from assay.run.settings import command_line
-from assay.study.study import Report, TerminalTable, TrainingStudy
+from assay.run.settings_file import command_line
+from assay.study.study import Report, StepwiseStudy, TerminalTable
 from assay.study.to_tune import ToTune, TuneImages
 from assay.study.tune_page import rounds_table, tuned_page, tuned_sentences
 from assay.tune.diet import PAPER, DiET, Tuned
@@ -46,7 +46,7 @@ _REPORT = "report.html"
 
 
 @dataclass(frozen=True)
-class TuneStudy(TrainingStudy):
+class TuneStudy(StepwiseStudy):
     """Tune a network with DiET: report.html, masks.zarr, rounds.csv, epochs.csv and the tuned network, in a run folder that can be resumed.
 
     Labels are not used. The network given is not changed.
@@ -108,7 +108,7 @@ class TuneStudy(TrainingStudy):
         )
 
     def again(self, asked: ToTune, folder: Path) -> Report:
-        """See `TrainingStudy.again`."""
+        """See `StepwiseStudy.again`."""
         return _report(pl.read_csv(folder / "rounds.csv").to_dicts())
 
     def record(self, asked: ToTune) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from assay.report.figures.picture import photo, visible
 from assay.report.figures.plots import DrawnCurve, curves, sheet, to_bytes
 from assay.report.page import Page, Picture, Section, Sentence, TextTable
 from assay.report.text import plural
-from assay.study.gallery import places
+from assay.study.gallery_images import places
 from assay.study.to_tune import ToTune
 from assay.tune.diet import Tuned
 

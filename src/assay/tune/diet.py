@@ -20,8 +20,8 @@ from assay.errors import EmptyBatchError, ImageTypeError, ShapeError
 from assay.explain.backgrounds import Background, Blur
 from assay.models.classifier import Classifier
 from assay.tune.amortised import MaskTraining, PredictedMask
-from assay.tune.backgrounds import Backdrop, GaussianNoise, RandomColour, fit_background, keep_background
 from assay.tune.choice import Choice, LastSound, RoundK
+from assay.tune.drawn_backgrounds import Backdrop, GaussianNoise, RandomColour, fit_background, keep_background
 from assay.tune.explainer import LearnedMask
 from assay.tune.masks import MaskRule
 from assay.tune.model import ModelRule

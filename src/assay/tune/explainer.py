@@ -14,7 +14,7 @@ from assay.errors import NotFiniteError, SpecError
 from assay.explain.backgrounds import Background
 from assay.explain.base import Cost, Explainer
 from assay.models.classifier import Classifier
-from assay.tune.backgrounds import Backdrop, RandomColour, fit_background, keep_background
+from assay.tune.drawn_backgrounds import Backdrop, RandomColour, fit_background, keep_background
 from assay.tune.masks import Learned, MaskImages, MaskRule, batch_sizes, learn
 from assay.tune.model import shuffled
 from assay.tune.predictions import probabilities

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assay.errors import ModelError
 from assay.models.classifier import Classifier
-from assay.tune.backgrounds import Backdrop, fill
+from assay.tune.drawn_backgrounds import Backdrop, fill
 from assay.tune.simplify import TOLERANCE, enlarge_masks, gap, pixels, roughness, simplify
 
 __all__ = ["Learned", "MaskImages", "MaskRule", "Sums", "batch_sizes", "learn"]

@@ -14,7 +14,7 @@ from assay.core.precision import Precision
 from assay.core.ranks import Ranks
 from assay.models.seeded import seeded
 from assay.models.training.fitting import memory_format
-from assay.tune.backgrounds import Backdrop, fill
+from assay.tune.drawn_backgrounds import Backdrop, fill
 from assay.tune.masks import Sums
 from assay.tune.network import logits_of
 from assay.tune.simplify import gap, pixels, simplify

@@ -10,7 +10,7 @@ from torch import Tensor
 from assay.core.inputs import check_finite
 from assay.core.noise import derive
 from assay.models.classifier import Classifier
-from assay.tune.backgrounds import Backdrop, fill
+from assay.tune.drawn_backgrounds import Backdrop, fill
 from assay.tune.simplify import pixels, simplify
 
 __all__ = ["agreement", "probabilities", "simplified_probabilities"]
@@ -39,7 +39,7 @@ def simplified_probabilities(model: Classifier, images: Tensor, masks: Tensor, b
         model: The model.
         images: (N, C, H, W), bytes or floats.
         masks: (N, 1, rows, columns) in [0, 1], of any grid.
-        background: What q is; see `assay.tune.backgrounds`.
+        background: What q is; see `assay.tune.drawn_backgrounds`.
         index: (N,) the images' global numbers.
         seed: Decides the backgrounds, together with `index`.
     """

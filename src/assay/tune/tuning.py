@@ -15,7 +15,7 @@ from assay.core.progress import Progress
 from assay.core.ranks import Ranks
 from assay.errors import DataError, ModelError, NotFiniteError
 from assay.models.classifier import Classifier
-from assay.tune.backgrounds import Backdrop
+from assay.tune.drawn_backgrounds import Backdrop
 from assay.tune.masks import Learned, MaskImages, MaskRule, Sums, batch_sizes, learn
 from assay.tune.model import ModelImages, ModelRule, parallel, shuffled, tune
 from assay.tune.network import wrapped

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from assay.core.chunk import Chunks, most_useful
+from assay.core.chunk import Chunks
 from assay.errors import DerivativeError
 from assay.models.classifier import Classifier
 from assay.models.heads import of_class
@@ -137,7 +137,7 @@ class Softened(Classifier):
     def run_groups(self, total: int, samples: int, shape: Sequence[int], step: Callable[[int, int], None]) -> None:
         """`run` over images that send `samples` inputs each through the network, all inputs of an image in one chunk."""
         samples *= self.each
-        most = max(1, most_useful(self.device, self._dtype, True) // samples)
+        most = max(1, self.most_useful(shape) // samples)
         fixed = self.chunks.fixed
         chunks = self._groups.setdefault(samples, Chunks(None if fixed is None else max(1, fixed // samples), self.chunks.memory))
         chunks.run(total, samples * self._bytes_per_image(tuple(shape), True), self.device, step, most)

@@ -15,8 +15,8 @@ import torch
 
 from assay.bench.exam.pairs import IMAGES, ExamPair, Seat
 from assay.core import noise
-from assay.core.files import replacing
 from assay.core.progress import Progress, counting, silent
+from assay.core.whole_files import replacing
 from assay.errors import DataError
 from assay.measure.base import Measure
 from assay.measure.contribution import MarginalContribution, SingleDeletion
@@ -29,7 +29,7 @@ from assay.study.asked import Asked
 from assay.study.audit.answers import SMALLEST
 from assay.study.audit.looks import model_looks, model_sentences
 from assay.study.audit.nulls import NULL_STEPS
-from assay.study.audit.questions.claims import questioned
+from assay.study.audit.questions.corrected_tests import questioned
 from assay.study.audit.questions.held import HeldScores, Rated
 from assay.study.audit.scores import block_scores
 from assay.study.audit.study import AuditStudy

@@ -9,8 +9,8 @@ from functools import cache
 import torch
 from torch import nn
 
-from assay.bench.exam.maps import CELLS, PATH, Candidate, blind, flawed, foreign, worth
-from assay.bench.exam.networks import Cells, Colours, Linear, cell_values, coloured, exact_pixel_values, fitted_network, textures
+from assay.bench.exam.candidates import CELLS, PATH, Candidate, blind, flawed, foreign, worth
+from assay.bench.exam.small_networks import Cells, Colours, Linear, cell_values, coloured, exact_pixel_values, fitted_network, textures
 from assay.data import choose, load, read
 from assay.data.base import Batch, Dataset
 from assay.data.truth.plant import plant

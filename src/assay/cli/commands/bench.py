@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.cli.app import app
-from assay.cli.progress import bar
+from assay.cli.progress_bar import bar
 
 if TYPE_CHECKING:
     from assay.bench.checks import Check
@@ -37,14 +37,17 @@ def bench(
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 16,
     repeats: Annotated[int, typer.Option(min=1, help="Times that everything is timed, in turn.")] = 3,
     only: Annotated[
-        list[str] | None, typer.Option(help="Time only this explainer or measure, and check nothing; may be given several times.")
+        list[str] | None, typer.Option(help="Time only this explainer or measure, and check nothing else; may be given several times.")
     ] = None,
     page: Annotated[
-        Path | None, typer.Option(help="Markdown page in which the tables are put between its two marks.", show_default=False)
+        Path | None,
+        typer.Option(help="Markdown page in which the tables are put between the two marks of these networks.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides images and all randomness.")] = 0,
 ) -> None:
     """Time explainers and measures beside Captum, pytorch-grad-cam and Quantus, where these are installed.
+
+    With hard-digits among the networks, what the faster ways cost in truth is checked on it too.
 
     `assay bench verdict` examines the verdict instead.
     """
@@ -52,13 +55,13 @@ def bench(
         return
     import torch
 
+    from assay.bench.bench_markdown import bench_markdown, bench_marks
     from assay.bench.checks import checks
     from assay.bench.document import put
-    from assay.bench.pages import BENCH_MARKS, bench_markdown
     from assay.bench.speed import NETWORKS, TIMED_EXPLAINERS, TIMED_MEASURES, time_all
     from assay.core.environment import code, machine, packages
-    from assay.core.files import replacing
     from assay.core.registry import nearest
+    from assay.core.whole_files import replacing
     from assay.errors import SpecError
 
     known = {type(one).__name__: one for one in (*TIMED_EXPLAINERS, *TIMED_MEASURES)}
@@ -75,7 +78,7 @@ def bench(
             explainers = [one for one in TIMED_EXPLAINERS if type(one).__name__ in wanted]
             measures = [one for one in TIMED_MEASURES if type(one).__name__ in wanted]
             found.append(time_all(name, make(seed), images, explainers, measures, repeats, seed, progress))
-        judged = checks(seed=seed, progress=progress) if not only else []
+        judged = checks(seed=seed, progress=progress) if not only and "hard-digits" in (network or ()) else []
     where = machine(torch.device("cpu"))
     asked = [*(f"--network {name}" for name in network or ()), *(f"--only {name}" for name in only or ())]
     command = " ".join(["assay bench", *asked, f"--count {count} --repeats {repeats} --seed {seed}"])
@@ -92,7 +95,7 @@ def bench(
         with replacing(out) as draft:
             draft.write_text(json.dumps(content, indent=2) + "\n")
     if page is not None:
-        put(page, bench_markdown(found, judged, command, where), BENCH_MARKS)
+        put(page, bench_markdown(found, judged, command, where), bench_marks([one.network for one in found]))
     _tell(found, judged, out)
 
 
@@ -110,11 +113,11 @@ def examine_verdict(
     """Examine the verdict on maps of which it is known beforehand whether they are to be trusted (docs/verdict.md)."""
     from assay.bench.document import put
     from assay.bench.exam.exam import HALVES, examined, judge, lines, sweep
-    from assay.bench.exam.page import EXAM_MARKS, exam_markdown
+    from assay.bench.exam.exam_markdown import EXAM_MARKS, exam_markdown
     from assay.bench.exam.pairs import PAIRS
     from assay.core.environment import code
-    from assay.core.files import replacing
     from assay.core.registry import nearest
+    from assay.core.whole_files import replacing
     from assay.errors import SpecError
 
     known = {one.name: one for one in PAIRS}
@@ -144,7 +147,7 @@ def _examined(table: list[ExamLine], swept: list[ExamLine], cases: list[ExamCase
     from rich.console import Console
     from rich.table import Table
 
-    from assay.bench.exam.page import every_subset
+    from assay.bench.exam.exam_markdown import every_subset
 
     console = Console(highlight=False)
     shown = Table(title="cases of which the answer is known beforehand: shares trusted, with 95% intervals", title_justify="left")
@@ -175,7 +178,7 @@ def _tell(found: list[Bench], judged: list[Check], out: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from assay.bench.pages import peer_columns
+    from assay.bench.bench_markdown import peer_columns
 
     console = Console(highlight=False)
     for one in found:

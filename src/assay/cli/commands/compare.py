@@ -10,7 +10,7 @@ import typer
 
 from assay.cli.app import app
 from assay.cli.fields import command
-from assay.cli.progress import bar
+from assay.cli.progress_bar import bar
 from assay.cli.tasks import options
 from assay.cli.told import Told, tell
 
@@ -51,7 +51,7 @@ class Compare:
         """
         from assay.comparison.compare import COMPARED_EXPLAINERS, COMPARED_MEASURES
         from assay.comparison.compare import compare as put
-        from assay.comparison.page import map_grid, score_grid
+        from assay.comparison.comparison_page import map_grid, score_grid
         from assay.errors import SpecError
         from assay.study.study import TerminalTable
 

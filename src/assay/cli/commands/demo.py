@@ -11,7 +11,7 @@ import typer
 
 from assay.cli.app import app
 from assay.cli.commands.study import tell_paper as tell_study
-from assay.cli.progress import bar
+from assay.cli.progress_bar import bar
 from assay.cli.studies import tell_report
 from assay.cli.tasks import options
 
@@ -58,7 +58,7 @@ def _check_own(out: Path, seed: int) -> None:
     Raises:
         DataError: It is not.
     """
-    from assay.core.files import check_destination
+    from assay.core.whole_files import check_destination
     from assay.errors import DataError
     from assay.run.status import read_document
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from assay.cli.app import app
-from assay.cli.progress import bar
+from assay.cli.progress_bar import bar
 from assay.cli.tasks import options
 from assay.cli.told import Told, tell
 

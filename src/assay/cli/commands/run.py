@@ -11,7 +11,7 @@ import typer
 
 from assay.cli.app import app
 from assay.cli.told import Told, tell
-from assay.core.files import printable
+from assay.core.whole_files import printable
 
 if TYPE_CHECKING:
     from assay.stats.intervals import Interval
@@ -181,8 +181,8 @@ def file_card(
     out: Annotated[Path | None, typer.Option(help="File to write; standard output by default.", show_default=False)] = None,
 ) -> None:
     """Print the card of a finished run: purpose, model and data with hashes, results with intervals, limits, how to verify."""
-    from assay.core.files import replacing
-    from assay.run.card import card
+    from assay.core.whole_files import replacing
+    from assay.run.run_card import card
 
     found = card(folder, headings)
     text = {"md": found.markdown, "json": found.json, "html": found.html}[form]()

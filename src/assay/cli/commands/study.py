@@ -11,7 +11,7 @@ import typer
 
 from assay.cli.app import app
 from assay.cli.fields import command
-from assay.cli.progress import bar
+from assay.cli.progress_bar import bar
 from assay.cli.tasks import options
 from assay.cli.tasks.images import PartOption, part_of_run
 from assay.cli.told import Told

@@ -67,7 +67,7 @@ class View(options.NetworkOptions, options.PictureOptions):
         from assay.errors import SpecError
         from assay.explain.base import Explainer
         from assay.run.status import read_document
-        from assay.study.gallery import places
+        from assay.study.gallery_images import places
 
         asked = self if self.folder is None else self._of_run(self.folder)
         if not asked.model or asked.images is None:

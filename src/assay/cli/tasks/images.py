@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from assay.cli.tasks import options
-from assay.core.files import expanded
+from assay.core.whole_files import expanded
 
 if TYPE_CHECKING:
     from assay.core.progress import Progress
@@ -149,7 +149,7 @@ class Task(options.NetworkOptions, options.PictureOptions):
     def decided(self, study: Any, asked: Asked, ranks: Ranks) -> Asked:
         """The same in the precision that "auto" stands for: as in the folder's run, where there is one, else found out now."""
         from assay.run.status import network_of
-        from assay.study.precision import Chosen, choose_precision, with_precision
+        from assay.study.precision_choice import Chosen, choose_precision, with_precision
 
         tried = study.tried(asked) if self.precision == "auto" else None
         if tried is None:

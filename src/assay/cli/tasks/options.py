@@ -78,6 +78,13 @@ class NetworkOptions:
             "are, else float32."
         ),
     ] = "auto"
+    matmul_precision: Annotated[
+        Literal["highest", "high", "medium"],
+        typer.Option(
+            help="How float32 matrices are multiplied: highest in float32, high in TF32 on a GPU, medium in bfloat16 where the device can; "
+            "as torch.set_float32_matmul_precision."
+        ),
+    ] = "highest"
     output: Annotated[Literal["logit", "probability", "log_probability"], typer.Option(help="What is explained.")] = "logit"
     head: Annotated[
         Literal["softmax", "sigmoid", "binary", "scalar"] | None,
@@ -107,6 +114,7 @@ class NetworkOptions:
             place = "cuda"
         if place is not None:
             _check_device(place)
+        torch.set_float32_matmul_precision(self.matmul_precision)  # Of the whole process, which is the command's own.
         precision: Precision = "float32" if self.precision == "auto" else self.precision
         built = network(
             self.model,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay.core.files import expanded
+from assay.core.whole_files import expanded
 
 if TYPE_CHECKING:
     from assay.core.ranks import Ranks

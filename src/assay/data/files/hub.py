@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from assay.core.files import expanded
 from assay.core.progress import Progress
 from assay.core.registry import check_at_least, nearest, register
+from assay.core.whole_files import expanded
 from assay.data.base import CorruptFileError
 from assay.data.files.encoded import Encoded
 from assay.data.files.reach import hub_answers

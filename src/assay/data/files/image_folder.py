@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from assay.core.files import expanded
 from assay.core.progress import Progress
 from assay.core.registry import check_at_least, register
+from assay.core.whole_files import expanded
 from assay.data.files.dicom import is_dicom
 from assay.data.files.encoded import Encoded
 from assay.data.files.reading import AS_IT_IS, Reading

@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from assay.core.files import contained, expanded
 from assay.core.progress import Progress
 from assay.core.registry import check_at_least, nearest, register
+from assay.core.whole_files import contained, expanded
 from assay.data.base import CorruptFileError
 from assay.data.files.encoded import Encoded
 from assay.data.files.reading import AS_IT_IS, Reading

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.core.files import expanded
 from assay.core.progress import Progress
+from assay.core.whole_files import expanded
 from assay.errors import DataError
 
 __all__ = ["digest", "find_shards", "is_pattern", "name_classes"]

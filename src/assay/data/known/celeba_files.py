@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.core.files import expanded
+from assay.core.whole_files import expanded
 from assay.data.base import CorruptFileError
 from assay.errors import DataError
 

@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.core.files import expanded
 from assay.core.progress import Progress
 from assay.core.registry import nearest, register
+from assay.core.whole_files import expanded
 from assay.data.base import Dataset, Item
 from assay.data.files.decode import decode
 from assay.data.files.encoded import Encoded
 from assay.data.files.reading import Reading
 from assay.data.files.store import FILES
 from assay.data.over import OverDataset
-from assay.data.truth.table import LabelTable, labels_of, match_names, table_file
+from assay.data.truth.label_table import LabelTable, labels_of, match_names, table_file
 from assay.errors import DataError, SpecError
 
 __all__ = ["Annotated"]

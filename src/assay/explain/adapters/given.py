@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from assay.core.files import expanded
 from assay.core.registry import build, stand_in
+from assay.core.whole_files import expanded
 from assay.errors import AssayError, DataError, ImageTypeError, ShapeError, SpecError
 from assay.explain.base import Explainer
 from assay.models.classifier import Classifier

@@ -9,7 +9,7 @@ from torch import nn
 from assay.core.registry import check_at_least, register
 from assay.errors import SpecError
 from assay.models.nets.architecture import Architecture
-from assay.models.nets.layers import convolution, he_start
+from assay.models.nets.building_blocks import convolution, he_start
 
 __all__ = ["VGG"]
 

@@ -13,15 +13,15 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from assay.core.files import check_destination as check_folder
-from assay.core.files import write_all
 from assay.core.precision import Precision
 from assay.core.registry import build, nearest
+from assay.core.whole_files import check_destination as check_folder
+from assay.core.whole_files import write_all
 from assay.errors import DataError, SpecError, WeightsError
 from assay.models.classifier import Classifier, Output
 from assay.models.nets.architectures import Architecture
 from assay.models.sources import statedict
-from assay.models.sources.card import Card, from_json, to_json
+from assay.models.sources.model_card import Card, from_json, to_json
 from assay.models.sources.trainings import TRAININGS, lineage, training_command
 
 __all__ = ["SUFFIX", "card_path", "check_checkpoint_path", "content", "load", "looks_like_path", "read_checkpoint", "save", "shipped"]

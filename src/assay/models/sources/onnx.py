@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.core.files import expanded
+from assay.core.whole_files import expanded
 from assay.errors import ModelError, ShapeError, SpecError, WeightsError
 from assay.models.black_box import BlackBox
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from assay.core.files import expanded
+from assay.core.whole_files import expanded
 from assay.data.files.reach import hub_answers
 from assay.errors import SpecError, WeightsError
 from assay.models.sources.preparation import of_processor

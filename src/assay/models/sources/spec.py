@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from assay.core.files import expanded
 from assay.core.precision import Precision
 from assay.core.registry import build, nearest, registered
+from assay.core.whole_files import expanded
 from assay.data.files.reading import Reading
 from assay.errors import SpecError
 from assay.models.classifier import Classifier
 from assay.models.heads import HeadName, Output
 from assay.models.nets.architectures import Architecture
 from assay.models.sources import checkpoint, statedict
-from assay.models.sources.card import Card
 from assay.models.sources.factory import from_factory
+from assay.models.sources.model_card import Card
 from assay.models.sources.onnx import OnnxNetwork, is_onnx
 from assay.models.sources.preparation import Preparation, preparation
 from assay.models.sources.saved import exported, hugging_face, is_exported, is_hugging_face, is_torchscript, own_preparation, torchscript

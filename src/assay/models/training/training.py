@@ -19,7 +19,7 @@ from assay.errors import DataError, ModelError
 from assay.models.accuracy import Accuracy
 from assay.models.classifier import Classifier
 from assay.models.nets.architecture import Architecture
-from assay.models.sources.card import Card, DataUsed
+from assay.models.sources.model_card import Card, DataUsed
 from assay.models.sources.statedict import fit, round_to_half
 from assay.models.training.fitting import Epoch, Examples, Fitting, State, batch_size, memory_format
 from assay.models.training.recipe import Recipe

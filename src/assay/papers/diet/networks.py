@@ -17,7 +17,7 @@ from assay.data import Dataset
 from assay.errors import SpecError
 from assay.models.classifier import Classifier
 from assay.models.nets.architecture import Architecture
-from assay.models.sources.card import from_json, to_json
+from assay.models.sources.model_card import from_json, to_json
 from assay.models.sources.spec import FoundNetwork, source
 from assay.models.training.fitting import State
 from assay.models.training.manipulation import Manipulation

@@ -12,8 +12,8 @@ from assay.models.nets.resnet import SmallResNet
 from assay.models.training.recipe import Flip, PixelDropout, Recipe, Shift
 from assay.papers.diet.settings import DIET, PAPER_RECIPE, DatasetName, DietSettings, Variant
 from assay.papers.settings import Preset, merged
-from assay.tune.backgrounds import Backdrop, DatasetMean, OneOf
 from assay.tune.diet import PAPER, DiET
+from assay.tune.drawn_backgrounds import Backdrop, DatasetMean, OneOf
 from assay.tune.schedules import Epochs, Falling
 
 __all__ = ["demo_settings", "diet_preset", "diet_settings"]

@@ -2,59 +2,42 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 import torch
 from matplotlib.figure import Figure
 
 from assay.core.environment import code, machine, packages
-from assay.core.files import replacing
 from assay.core.progress import Progress, silent
 from assay.errors import SpecError
 from assay.models.classifier import Classifier
 from assay.models.training.training import pick_device
+from assay.papers.diet.evaluation import IOU, MASK, refined
 from assay.papers.diet.presets import diet_preset
-from assay.papers.diet.scores import IOU, MASK, refined
 from assay.papers.diet.settings import DietSettings
 from assay.papers.diet.tables import diet_tables, summary
 from assay.papers.diet.verdict import DIET_RULES, diet_verdict
 from assay.papers.diet.work import DataForm, Found
-from assay.papers.files import REPORT, Drawing, PaperResult, grid, write_drawings, write_results, write_tables
+from assay.papers.files import Drawing, PaperResult, PaperStudy
 from assay.papers.pages import publish_study
 from assay.papers.paper import Paper, price, speed
-from assay.papers.settings import source_of, texts
+from assay.papers.settings import source_of
 from assay.report.figures.colour import robust_limit
 from assay.report.figures.picture import magnified, outlined, overlay, photo
 from assay.report.figures.plots import Dot, dots, sheet
-from assay.report.page import Page, Section
-from assay.report.render import write
 from assay.run.folder import Run
+from assay.study.study import Report, run
 
-__all__ = ["DIET_COMMAND", "plan", "publish_diet", "run_diet"]
+__all__ = ["DIET_COMMAND", "DietStudy", "plan", "publish_diet", "run_diet"]
 
 DIET_COMMAND = "study diet"
 _SIDE = 128
-_TITLE = "Do masks that a model was tuned for tell what it uses?"
-_LEAD = (
-    "DiET tunes a copy f_v of a classifier f_b until erasing what its masks leave out changes nothing, and learns one mask per image. "
-    "This study asks whether f_v still is f_b, whether the masks find evidence whose place is known, how the explainers of f_b do "
-    "beside them, at what price, and what holds beyond the setting that was tuned for."
-)
-_SECTIONS = {
-    "Which settings?": ("choice",),
-    "Is the tuned model still the baseline?": ("faithfulness",),
-    "Do the masks find the evidence?": ("truth",),
-    "Is the class still seen in the top pixels?": ("pixels",),
-    "What if the background is another one?": ("backgrounds",),
-    "What is lost when only the evidence is left?": ("evidence",),
-    "Do maps follow a baseline that is trained to mislead?": ("manipulated",),
-    "How the tuning went, and what it cost": ("rounds", "costs"),
-}
-"""Heading and tables of each part of the report; figures name the first table of theirs."""
 
 
 def plan(settings: DietSettings, device: torch.device | str | None = None) -> pl.DataFrame:
@@ -64,6 +47,7 @@ def plan(settings: DietSettings, device: torch.device | str | None = None) -> pl
         AssayError: A setting or the data is wrong.
     """
     forms = _forms(settings, device)
+    DietStudy(settings).check(forms)
     net = forms[0].given or forms[0].training[0].make(settings.seed)
     a_second = speed(Classifier(net, device=forms[0].device), forms[0].shape)
     return price([job for form in forms for job in form.jobs()], a_second)
@@ -92,17 +76,97 @@ def run_diet(
     Raises:
         AssayError: A setting, the data or the folder is wrong; said before the work starts.
     """
+    study = DietStudy(settings, file)
     forms = _forms(settings, device)
-    with Run.open(folder, command=DIET_COMMAND, settings=_flat(settings, file), answers=lambda: _answers(forms)) as run:
-        if not run.over:
-            run.save_state("begun", {}, {})  # What jobs leave in the folder is worth keeping also when this start fails.
-            paper = Paper(run.folder, progress)
-            found = [form.work(paper) for form in forms]
-            with run.writing():
-                files = _write(settings, found, paper.seconds, run)
-            run.finish(files)
-            run.drop_states()
-        return PaperResult.of(run)
+    study.check(forms)
+    report = run(study, forms, Path(folder), progress=progress)
+    assert report is not None
+    return PaperResult.of(report, folder)
+
+
+@dataclass(frozen=True)
+class DietStudy(PaperStudy):
+    """The study; what is asked is the forms of the data that it is done on.
+
+    Attributes:
+        settings: What is done.
+        file: The study file that the settings come from.
+    """
+
+    settings: DietSettings
+    file: Path | None = None
+
+    command: ClassVar[str] = DIET_COMMAND
+    title: ClassVar[str] = "Do masks that a model was tuned for tell what it uses?"
+    lead: ClassVar[str] = (
+        "DiET tunes a copy f_v of a classifier f_b until erasing what its masks leave out changes nothing, and learns one mask per image. "
+        "This study asks whether f_v still is f_b, whether the masks find evidence whose place is known, how the explainers of f_b do "
+        "beside them, at what price, and what holds beyond the setting that was tuned for."
+    )
+    rules: ClassVar[str] = DIET_RULES
+    headings: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "Which settings?": ("choice",),
+        "Is the tuned model still the baseline?": ("faithfulness",),
+        "Do the masks find the evidence?": ("truth",),
+        "Is the class still seen in the top pixels?": ("pixels",),
+        "What if the background is another one?": ("backgrounds",),
+        "What is lost when only the evidence is left?": ("evidence",),
+        "Do maps follow a baseline that is trained to mislead?": ("manipulated",),
+        "How the tuning went, and what it cost": ("rounds", "costs"),
+    }
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """See `Experiment.fields`: plain values, one level of mappings."""
+        own = self.settings
+        forms = {f"variant {name}": one.model_dump(mode="json", exclude_none=True) for name, one in own.variants.items()}
+        return source_of(self.file) | own.model_dump(mode="json", exclude={"variants"}) | forms
+
+    def check(self, asked: Sequence[DataForm]) -> None:
+        """See `Experiment.check`.
+
+        Raises:
+            SpecError: More images are asked for than there are; what the preset takes is cut down to them.
+            AssayError: See `DataForm.check`.
+        """
+        for form in asked:
+            form.check()
+        own = self.settings
+        usual = diet_preset(own.dataset, own.preset, own.seed)
+        for name, part in (("tune_images", "tune"), ("scored_images", "test"), ("counted_images", "test")):
+            count, least = getattr(own, name), min((form.data[part] for form in asked), key=len)
+            if count > len(least) and count != getattr(usual, name):
+                raise SpecError(f"{name.replace('_', '-')} {count} is more than the {len(least)} images of {least.name} {least.split}")
+
+    def record(self, asked: Sequence[DataForm]) -> dict[str, Any]:
+        """The seven answers, as far as they are known before the work."""
+        first = asked[0]
+        methods = [diet for tried in first.methods.values() for diet in tried]
+        data = {form.name: {part: {"spec": repr(one), "sha256": one.content_hash()} for part, one in form.data.items()} for form in asked}
+        return {
+            "algorithm": {repr(one): one.reference for one in methods} | {repr(one): one.reference for one in first.explainers},
+            "code": code(),
+            "data": data,
+            "splits": {form.name: form.splits for form in asked},
+            "machine": machine(first.device),
+            "packages": packages(),
+            "setup": first.settings.model_dump(mode="json"),
+        }
+
+    def fit(self, asked: Sequence[DataForm], run: Run, progress: Progress) -> tuple[Run, Paper, list[Found]]:
+        """Do the jobs that no earlier start did."""
+        run.save_state("begun", {}, {})  # What jobs leave in the folder is worth keeping also when this start fails.
+        paper = Paper(run.folder, progress)
+        return run, paper, [form.work(paper) for form in asked]
+
+    def conclude(self, asked: Sequence[DataForm], done: tuple[Run, Paper, list[Found]]) -> Report:
+        """See `run_diet`."""
+        run, paper, found = done
+        long = pl.concat(one.long.select(pl.lit(one.variant).alias("variant"), pl.all()) for one in found)
+        values = io.BytesIO()
+        _every_value(found, long).write_parquet(values)
+        facts, tables = _facts(self.settings, found), diet_tables(found, long, paper.seconds)
+        return self.reported(run, facts, diet_verdict(found), tables, _drawings(found, long), {"values.parquet": values.getvalue()})
 
 
 def publish_diet(run: Path, docs: Path, settings: DietSettings) -> Path:
@@ -112,7 +176,7 @@ def publish_diet(run: Path, docs: Path, settings: DietSettings) -> Path:
         DataError: A file cannot be read or written.
     """
     stem = f"diet-{settings.dataset}" + ("" if settings.preset == "small" else f"-{settings.preset}")
-    shown: dict[str, Sequence[str]] = {name: () for names in _SECTIONS.values() for name in names}
+    shown: dict[str, Sequence[str]] = {name: () for names in DietStudy.headings.values() for name in names}
     shown["truth"] = ("overlap",)  # The other figures have images of the data in them.
     return publish_study(run, docs, stem, lambda said: _head(said, settings), shown, ("variants", "methods"))
 
@@ -146,82 +210,7 @@ def _head(said: Mapping[str, Any], settings: DietSettings) -> list[str]:
 
 
 def _forms(settings: DietSettings, device: torch.device | str | None) -> list[DataForm]:
-    forms = [DataForm(settings, name, pick_device(device)) for name in settings.variants]
-    for form in forms:
-        form.check()
-    _check_counts(settings, forms)
-    return forms
-
-
-def _check_counts(settings: DietSettings, forms: Sequence[DataForm]) -> None:
-    """Raise SpecError where more images are asked for than there are; what the preset takes is cut down to them."""
-    usual = diet_preset(settings.dataset, settings.preset, settings.seed)
-    for name, part in (("tune_images", "tune"), ("scored_images", "test"), ("counted_images", "test")):
-        asked, least = getattr(settings, name), min((form.data[part] for form in forms), key=len)
-        if asked > len(least) and asked != getattr(usual, name):
-            raise SpecError(f"{name.replace('_', '-')} {asked} is more than the {len(least)} images of {least.name} {least.split}")
-
-
-def _flat(settings: DietSettings, file: Path | None) -> dict[str, Any]:
-    """The settings as a run keeps them: plain values, one level of mappings."""
-    plain = settings.model_dump(mode="json", exclude={"variants"})
-    return (
-        source_of(file)
-        | plain
-        | {f"variant {name}": one.model_dump(mode="json", exclude_none=True) for name, one in settings.variants.items()}
-    )
-
-
-def _answers(forms: Sequence[DataForm]) -> dict[str, Any]:
-    """The seven answers, as far as they are known before the work."""
-    first = forms[0]
-    methods = [diet for tried in first.methods.values() for diet in tried]
-    return {
-        "algorithm": {repr(one): one.reference for one in methods} | {repr(one): one.reference for one in first.explainers},
-        "code": code(),
-        "data": {form.name: {part: {"spec": repr(one), "sha256": one.content_hash()} for part, one in form.data.items()} for form in forms},
-        "splits": {form.name: form.splits for form in forms},
-        "machine": machine(first.device),
-        "packages": packages(),
-        "setup": first.settings.model_dump(mode="json"),
-    }
-
-
-def _write(settings: DietSettings, found: Sequence[Found], seconds: Mapping[str, float], run: Run) -> list[str]:
-    """Write everything; each file appears whole or not at all. Returns the files' paths within the folder."""
-    long = pl.concat(one.long.select(pl.lit(one.variant).alias("variant"), pl.all()) for one in found)
-    made, said = diet_tables(found, long, seconds), diet_verdict(found)
-    files = write_tables(made, run.folder)
-    drawings = _drawings(found, long)
-    drawn, pictures = write_drawings(drawings, run.folder)
-    with replacing(run.folder / "values.parquet") as draft:
-        _every_value(found, long).write_parquet(draft)
-    files.append(write_results(run.folder, said))
-    grids = {table.name: grid(table) for table in made}
-    page = Page(
-        title=_TITLE,
-        kind="study",
-        lead=_LEAD,
-        facts=_facts(settings, found),
-        verdict=said,
-        rules=DIET_RULES,
-        sections=tuple(
-            Section(
-                heading,
-                "",
-                (
-                    *(grids[name] for name in names if name in grids),
-                    *(pictures[one.name] for one in drawings if one.section in names),
-                ),
-            )
-            for heading, names in _SECTIONS.items()
-            if any(name in grids for name in names)
-        ),
-        settings=texts(settings),
-        record=run.answers,
-    )
-    write(page, run.folder / REPORT)
-    return [*files, *drawn, "values.parquet", REPORT]
+    return [DataForm(settings, name, pick_device(device)) for name in settings.variants]
 
 
 def _every_value(found: Sequence[Found], long: pl.DataFrame) -> pl.DataFrame:

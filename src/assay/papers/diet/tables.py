@@ -11,7 +11,7 @@ import polars as pl
 from assay.core.registry import short
 from assay.measure.localisation import overlaps
 from assay.papers.diet.choose import agreement_low
-from assay.papers.diet.scores import BASELINE, EVIDENCE_ALONE, IOU, MASK, PLAIN_MASK, PROPORTIONS, WHITE
+from assay.papers.diet.evaluation import BASELINE, EVIDENCE_ALONE, IOU, MASK, PLAIN_MASK, PROPORTIONS, WHITE
 from assay.papers.diet.work import Found
 from assay.report.export import Table, wide
 from assay.stats.intervals import Interval, means, share

@@ -9,14 +9,14 @@ import numpy as np
 import polars as pl
 
 from assay.papers.diet.choose import LEAST_AGREEMENT
-from assay.papers.diet.scores import ANOTHER_MASK, BASELINE, BASES_MASK, IOU, MASK, PLAIN_MASK, SHAPE_ALONE, WIDE, refined
+from assay.papers.diet.evaluation import ANOTHER_MASK, BASELINE, BASES_MASK, IOU, MASK, PLAIN_MASK, SHAPE_ALONE, WIDE, refined
 from assay.papers.diet.tables import images, interval, values
 from assay.papers.diet.work import Found
 from assay.report.page import Sentence
 from assay.report.text import plural, worded
 from assay.stats.intervals import LEVEL, Interval, Moments, listed, means, share
 from assay.stats.tests import holm, holm_levels
-from assay.tune.backgrounds import OneOf
+from assay.tune.drawn_backgrounds import OneOf
 
 __all__ = ["DIET_RULES", "AgainstRival", "compared", "diet_verdict"]
 

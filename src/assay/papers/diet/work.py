@@ -26,14 +26,14 @@ from assay.models.nets.architecture import Architecture
 from assay.models.training.manipulation import Manipulation
 from assay.models.training.recipe import Recipe
 from assay.papers.diet.choose import choose_setting as taken
+from assay.papers.diet.evaluation import BASELINE, ClassesStudy, MapsStudy, MasksStudy, ScoredStudy
 from assay.papers.diet.manipulated import Manipulated
 from assay.papers.diet.networks import TunedPixelNet, classifier, given, manipulated, passes, trained, tuned_pixel_net
-from assay.papers.diet.scores import BASELINE, ClassesStudy, MapsStudy, MasksStudy, ScoredStudy
 from assay.papers.diet.settings import DietSettings, Variant
 from assay.papers.paper import Job, Paper
 from assay.study.study import Asked, run
-from assay.tune.backgrounds import fit_background
 from assay.tune.diet import DiET
+from assay.tune.drawn_backgrounds import fit_background
 from assay.tune.explainer import LearnedMask
 from assay.tune.network import PixelNet
 from assay.tune.schedules import Converged, Stop
@@ -57,7 +57,7 @@ class Found:
         tried: For each recipe what its settings came to, on the first seed.
         best: For each recipe the number of the one taken.
         finals: For each recipe what that one came to, seed by seed.
-        long: Every value: part, model, seed, and the columns of `assay.papers.diet.scores.rows`.
+        long: Every value: part, model, seed, and the columns of `assay.papers.diet.evaluation.rows`.
         costs: Of maps of test images: model, seed, attribution, images, seconds, passes.
         most_frequent: Share of the scored images in the class that the baseline gives most.
         maps: Maps (G, 1, H, W) of the first scored images, by name: the recipes' masks, then the baseline's explainers.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from assay.attack.predictions.adversary import PGDTraining
+from assay.attack.predictions.pgd_training import PGDTraining
 from assay.core.progress import Progress, silent
 from assay.core.registry import build
 from assay.data import Dataset, choose

@@ -33,7 +33,7 @@ from assay.papers.robustness.settings import NOTIONS, RobustnessSettings
 from assay.run.blocks import Blocks
 from assay.study.asked import Asked
 from assay.study.audit.standard import PAPER_EXPLAINERS
-from assay.study.certify import CertifyStudy
+from assay.study.certify_study import CertifyStudy
 from assay.study.study import Study
 
 __all__ = ["Jobs", "NetworkStudy", "StudyStep"]

@@ -10,7 +10,7 @@ from torch import nn
 
 from assay.errors import SpecError, WeightsError
 from assay.models.sources import checkpoint
-from assay.models.sources.card import Card
+from assay.models.sources.model_card import Card
 from assay.models.sources.trainings import TRAININGS, TWINS, backbone, is_robust, lineage, training_command
 from assay.papers.settings import Preset
 

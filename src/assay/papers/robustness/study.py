@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import polars as pl
 import torch
@@ -14,7 +14,7 @@ import torch
 from assay.core.progress import Progress, counting, silent
 from assay.core.ranks import Ranks
 from assay.models.training.training import pick_device
-from assay.papers.files import REPORT, PaperResult, grid, write_drawings, write_results, write_tables
+from assay.papers.files import PaperResult, PaperStudy
 from assay.papers.paper import price, speed
 from assay.papers.robustness.cells import distinct_cells
 from assay.papers.robustness.claims import CLAIM_RULES, Claim, claims
@@ -23,32 +23,18 @@ from assay.papers.robustness.jobs import Jobs, NetworkStudy
 from assay.papers.robustness.measured import ANSWERS, VALUES
 from assay.papers.robustness.settings import RobustnessSettings
 from assay.papers.robustness.tables import robustness_tables
-from assay.papers.settings import source_of, texts
-from assay.report.page import Page, Section, Sentence, Tone
-from assay.report.render import write
+from assay.papers.settings import source_of
+from assay.report.page import Sentence, Tone
 from assay.run.blocks import ArrayPart, BlockContent, Blocks
 from assay.run.folder import Run
 from assay.run.memory import Memory
 from assay.study.asked import Asked
+from assay.study.study import Report, run
 
-__all__ = ["ROBUSTNESS_COMMAND", "do_steps", "foreseen", "run_robustness", "share_steps"]
+__all__ = ["ROBUSTNESS_COMMAND", "RobustnessStudy", "do_steps", "foreseen", "run_robustness", "share_steps"]
 
 ROBUSTNESS_COMMAND = "study robustness"
 _COSTS, _CERTIFICATES = "costs", "certificates"
-_TITLE = "Robust explanation: for free, or at the cost of faithfulness?"
-_LEAD = (
-    "Tan and Tian (ICML 2023) say that an explanation is as robust as the network that it explains, that smoothing makes explanations more "
-    "robust, and that their faithfulness first rises and then falls with the smoothing. Their figures and tables are made again here, by "
-    "their definitions, on smaller networks; what is ours stands apart."
-)
-_SECTIONS = {
-    "claims": "Printed in the paper, measured here",
-    "constants": "Table 1: local Lipschitz constants",
-    "figures": "Figures 3, 4, 5 and 6",
-    "ours": "Ours: attacks, other notions of faithfulness, certificates",
-    "steps": "What it took",
-}
-"""Headings of the parts of the report."""
 _TONES: dict[str, Tone] = {"yes": "good", "no": "bad", "undecided": "caution", "not run": "note"}
 
 
@@ -87,28 +73,83 @@ def run_robustness(
     with ranks.together():
         jobs = Jobs(settings, pick_device(device, ranks))
         jobs.check()
-    hashed = ranks.once(lambda: jobs.data.hashed(progress))
-    with Run.open(
-        folder,
-        command=ROBUSTNESS_COMMAND,
-        settings=_flat(jobs, file, hashed),
-        answers=lambda: jobs.answers(hashed),
-        blocks=Blocks(len(jobs.steps), 1, "step"),
-        ranks=ranks,
-        part=part if isinstance(part, ArrayPart) else None,
-    ) as run:
-        if part == "merge":
-            run.require_whole()
-        with ranks.together():
-            do_steps(jobs, run, share_steps(jobs, run), progress)
-        if run.part is not None:
-            return run.part_done()
-        with ranks.together():
-            if not ranks.first:
-                return None
-            if not run.over:
-                _finish(jobs, run)
-            return PaperResult.of(run)
+    study = RobustnessStudy(settings, file, ranks.once(lambda: jobs.data.hashed(progress)))
+    known = {"weights SHA-256": jobs.weights, "data SHA-256": study.hashed, "device": jobs.device.type}
+    report = run(study, jobs, Path(folder), settings=known, ranks=ranks, part=part, progress=progress)
+    if report is None:
+        return None
+    return report.said[0] if isinstance(part, ArrayPart) else PaperResult.of(report, folder)
+
+
+@dataclass(frozen=True)
+class RobustnessStudy(PaperStudy):
+    """The study; what is asked is its jobs.
+
+    Attributes:
+        settings: What is done.
+        file: The study file that the settings come from.
+        hashed: The data's content hash.
+    """
+
+    settings: RobustnessSettings
+    file: Path | None = None
+    hashed: str = ""
+
+    command: ClassVar[str] = ROBUSTNESS_COMMAND
+    title: ClassVar[str] = "Robust explanation: for free, or at the cost of faithfulness?"
+    lead: ClassVar[str] = (
+        "Tan and Tian (ICML 2023) say that an explanation is as robust as the network that it explains, that smoothing makes explanations "
+        "more robust, and that their faithfulness first rises and then falls with the smoothing. Their figures and tables are made again "
+        "here, by their definitions, on smaller networks; what is ours stands apart."
+    )
+    rules: ClassVar[str] = CLAIM_RULES
+    headings: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "Printed in the paper, measured here": ("claims",),
+        "Table 1: local Lipschitz constants": ("constants",),
+        "Figures 3, 4, 5 and 6": ("figures",),
+        "Ours: attacks, other notions of faithfulness, certificates": ("ours",),
+        "What it took": ("steps",),
+    }
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """See `Experiment.fields`: plain values, one level of mappings."""
+        own = self.settings
+        plain = own.model_dump(mode="json", exclude={"parts"}, exclude_none=True)
+        parts = {f"part {name}": one.model_dump(mode="json", exclude_none=True) for name, one in own.parts.items()}
+        return source_of(self.file) | plain | parts
+
+    def check(self, asked: Jobs) -> None:
+        """See `Jobs.check`."""
+        asked.check()
+
+    def record(self, asked: Jobs) -> dict[str, Any]:
+        """The seven answers, as far as they are known before the work."""
+        return asked.answers(self.hashed)
+
+    def cut(self, asked: Jobs, block: int | None) -> Blocks:
+        """Each step by itself."""
+        return Blocks(len(asked.steps), 1, "step")
+
+    def fit(self, asked: Jobs, run: Run, progress: Progress) -> Run:
+        """Do this process's share of the steps that are left."""
+        with run.ranks.together():
+            do_steps(asked, run, share_steps(asked, run), progress)
+        return run
+
+    def conclude(self, asked: Jobs, done: Run) -> Report:
+        """Put the steps together and hold them against the paper; see `run_robustness`."""
+        own, graded = self.settings, [name for name, one in asked.networks.items() if one.graded]
+        values, costs = distinct_cells(_whole(done, VALUES), graded), _whole(done, _COSTS)
+        certified = _whole(done, _CERTIFICATES) if own.certified else None
+        held = _whole(done, ANSWERS) if own.audited else None
+        found = claims(values)
+        tables = list(robustness_tables(asked.networks, values, found, costs, held, certified))
+        drawings = list(figures(values.filter(pl.col("output") == "probability")))
+        told = [asdict(one) for one in found]
+        report = self.reported(done, _facts(asked, costs), list(map(_sentence, found)), tables, drawings, {}, claims=told)
+        kept = [VALUES, *([] if held is None else [ANSWERS]), *([] if certified is None else [_CERTIFICATES])]
+        return replace(report, merged={f"{name}.parquet": name for name in kept})
 
 
 def foreseen(settings: RobustnessSettings, device: torch.device | str | None = None) -> pl.DataFrame:
@@ -167,49 +208,6 @@ def do_steps(jobs: Jobs, store: Run | Memory, share: Iterable[int], progress: Pr
         store.write(number, BlockContent({name: table.select(*told, pl.all()) for name, table in tables.items()}))
         done += len(rows)
         progress(stage, done, total)
-
-
-def _flat(jobs: Jobs, file: Path | None, hashed: str) -> dict[str, Any]:
-    """The settings as a run keeps them: plain values, one level of mappings."""
-    plain = jobs.settings.model_dump(mode="json", exclude={"parts"}, exclude_none=True)
-    parts = {f"part {name}": one.model_dump(mode="json", exclude_none=True) for name, one in jobs.settings.parts.items()}
-    return source_of(file) | plain | parts | {"weights SHA-256": jobs.weights, "data SHA-256": hashed, "device": jobs.device.type}
-
-
-def _finish(jobs: Jobs, run: Run) -> None:
-    """Put the steps together, hold them against the paper and write the results."""
-    graded = [name for name, one in jobs.networks.items() if one.graded]
-    values, costs = distinct_cells(_whole(run, VALUES), graded), _whole(run, _COSTS)
-    certified = _whole(run, _CERTIFICATES) if jobs.settings.certified else None
-    held = _whole(run, ANSWERS) if jobs.settings.audited else None
-    found = claims(values)
-    said = [_sentence(one) for one in found]
-    made = list(robustness_tables(jobs.networks, values, found, costs, held, certified))
-    kept = [VALUES, *([] if held is None else [ANSWERS]), *([] if certified is None else [_CERTIFICATES])]
-    for name in kept:
-        run.merge(name, f"{name}.parquet")
-    with run.writing():
-        files = write_tables(made, run.folder)
-        drawings = list(figures(values.filter(pl.col("output") == "probability")))
-        drawn, pictures = write_drawings(drawings, run.folder)
-        sections = []
-        for section, heading in _SECTIONS.items():
-            grids = (grid(one) for one in made if one.section == section)
-            sections.append(Section(heading, "", (*grids, *(pictures[one.name] for one in drawings if one.section == section))))
-        page = Page(
-            title=_TITLE,
-            kind="study",
-            lead=_LEAD,
-            facts=_facts(jobs, costs),
-            verdict=tuple(said),
-            rules=CLAIM_RULES,
-            sections=tuple(one for one in sections if one.parts),
-            settings=texts(jobs.settings),
-            record=run.answers,
-        )
-        write(page, run.folder / REPORT)
-        files.append(write_results(run.folder, said, claims=[asdict(one) for one in found]))
-    run.finish([*files, *drawn, REPORT, *(f"{name}.parquet" for name in kept)])
 
 
 def _whole(run: Run, name: str) -> pl.DataFrame:

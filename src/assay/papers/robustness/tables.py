@@ -15,7 +15,7 @@ from assay.papers.robustness.printed import PRINTED_EXPLAINERS, TABLE_1
 from assay.report.export import HIGH, LOW, Table, wide
 from assay.report.text import plain_names
 from assay.stats.intervals import means
-from assay.study.certify import certified_summary
+from assay.study.certify_study import certified_summary
 
 __all__ = ["robustness_tables"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from assay.report.evidence import Ends, Standings
 from assay.report.summary import Summary
-from assay.report.table import Column, Line, by_measure, cue_of
+from assay.report.summary_table import Column, Line, by_measure, cue_of
 from assay.report.text import number
 
 __all__ = ["Axis", "Strip", "StripMark", "axis_of", "standing_strips", "strips"]

@@ -12,7 +12,7 @@ import polars as pl
 from assay.attack.base import Attack
 from assay.attack.distances import Distance
 from assay.core.registry import short
-from assay.report.attack import Attacks, AttackView
+from assay.report.attack_views import Attacks, AttackView
 from assay.report.page import Page, Section, Sentence, TextTable
 from assay.report.text import between, plural
 from assay.stats.intervals import LEVEL, Moments, means

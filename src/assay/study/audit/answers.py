@@ -14,7 +14,7 @@ from assay.stats.intervals import LEVEL, Interval, ratio
 from assay.stats.shape import even_rows
 from assay.stats.tests import holm, not_worse
 from assay.study.audit.nulls import ELSEWHERE, OWN, POSITIVE_NAME, TRUTH
-from assay.study.audit.questions.claims import Claims, Test, questioned
+from assay.study.audit.questions.corrected_tests import Claims, Test, questioned
 from assay.study.audit.questions.held import QUESTIONS, WAYS, HeldScores, Rated
 from assay.study.audit.questions.strength import Strength
 

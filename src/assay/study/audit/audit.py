@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from assay.core.files import replacing
+from assay.core.whole_files import replacing
 from assay.errors import DataError
 from assay.report import Page, write
 from assay.study.audit.answers import Answers

@@ -13,14 +13,14 @@ from assay.core.registry import short
 from assay.measure.attacked import AttackedSimilarity
 from assay.models.classifier import Classifier
 from assay.models.labels import Labels
-from assay.report.attack import Attacks, AttackView
+from assay.report.attack_views import Attacks, AttackView
 from assay.report.page import Page, Section, Sentence
 from assay.report.questions import QuestionCell, QuestionRow, Questions
 from assay.report.summary import MeasureNote, MeasureNotes, ScoreStrips, ScoreTable, Summary
 from assay.report.text import plural
-from assay.study.attack.views import shown_attacks
+from assay.study.attack.shown import shown_attacks
 from assay.study.audit.answers import Answers, answer
-from assay.study.audit.evidence import agreement_part, standings_part, trade_offs_part
+from assay.study.audit.evidence_parts import agreement_part, standings_part, trade_offs_part
 from assay.study.audit.looks import model_looks, model_sentences
 from assay.study.audit.questions.held import QUESTIONS
 from assay.study.audit.scores import AuditPlan
@@ -28,7 +28,7 @@ from assay.study.audit.screen import Judged, screen
 from assay.study.audit.shown import shown
 from assay.study.audit.statistics import summarise
 from assay.study.audit.verdict import VERDICT_RULES, verdict
-from assay.study.gallery import gallery, places
+from assay.study.gallery_images import gallery, places
 from assay.study.study import Asked, Done
 from assay.study.tally import Tally
 

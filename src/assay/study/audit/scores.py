@@ -19,7 +19,7 @@ from assay.study.audit.looks import classes_table
 from assay.study.audit.nulls import Nulls, agreements, scored_with_nulls
 from assay.study.audit.questions.held import Rated
 from assay.study.audit.standard import FLOOR
-from assay.study.gallery import GalleryImage, gallery_image
+from assay.study.gallery_images import GalleryImage, gallery_image
 from assay.study.study import Tell
 
 __all__ = ["AuditPlan", "BlockScores", "block_scores"]

@@ -11,7 +11,7 @@ from assay.core.registry import plain_name
 from assay.models.labels import Labels
 from assay.study.audit.answers import Answers
 from assay.study.audit.scores import AuditPlan, block_scores
-from assay.study.gallery import GalleryImage, places, unpack
+from assay.study.gallery_images import GalleryImage, places, unpack
 from assay.study.study import Asked, Done
 
 __all__ = ["DISAGREE", "TYPICAL", "WRONG", "shown"]

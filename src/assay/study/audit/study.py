@@ -34,7 +34,7 @@ from assay.study.audit.nulls import Null, Nulls, judges
 from assay.study.audit.scores import AuditPlan, block_scores
 from assay.study.audit.standard import EXPLAINERS, FLOOR, MEASURES, PAPER_EXPLAINERS
 from assay.study.audit.views import scores_grid
-from assay.study.gallery import pack, places
+from assay.study.gallery_images import pack, places
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, result
 
 __all__ = ["AuditStudy", "audit"]

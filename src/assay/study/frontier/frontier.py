@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 from matplotlib.figure import Figure
 
-from assay.core.files import replacing
 from assay.core.registry import short
+from assay.core.whole_files import replacing
 from assay.errors import DataError, ShapeError
 from assay.report.export import to_pandas
 from assay.report.faces import Face, figure_picture, fragment
@@ -20,7 +20,7 @@ from assay.report.figures.frontier_plot import plot_trade_offs
 from assay.report.figures.plots import FIGURE_FORMS, to_bytes
 from assay.report.render import write
 from assay.study.frontier.findings import frontier_summary, frontier_trends
-from assay.study.frontier.page import frontier_page, lines_of_plot
+from assay.study.frontier.frontier_page import frontier_page, lines_of_plot
 from assay.study.frontier.sweep import Sweep, name_of_width
 from assay.study.frontier.tables import FrontierTables
 

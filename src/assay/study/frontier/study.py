@@ -29,9 +29,9 @@ from assay.models.targets import Targets
 from assay.report.figures.plots import FIGURE_FORMS, to_bytes
 from assay.report.render import render
 from assay.report.text import between, number, plural
-from assay.study.attack.asked import STEPS, asked_attack
+from assay.study.attack.attack_options import STEPS, asked_attack
 from assay.study.frontier.frontier import Frontier, frontiers_of, plot_frontiers
-from assay.study.frontier.page import frontier_page
+from assay.study.frontier.frontier_page import frontier_page
 from assay.study.frontier.plan import FAITHFULNESS, check_sweep, ordered_kernels
 from assay.study.frontier.sweep import Sweep, sweep_block
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, TerminalTable, result

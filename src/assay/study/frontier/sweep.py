@@ -30,7 +30,7 @@ from assay.measure.robustness import changes
 from assay.models.case import Case
 from assay.models.classifier import Classifier
 from assay.models.targeting import PREDICTED, Targeting
-from assay.study.gallery import places
+from assay.study.gallery_images import places
 from assay.study.study import Block, Kept, Tell
 
 __all__ = [

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from assay.explain.backgrounds import Blur
-from assay.papers.diet.scores import faint
-from assay.tune.backgrounds import RandomColour
+from assay.papers.diet.evaluation import faint
+from assay.tune.drawn_backgrounds import RandomColour
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from assay.errors import ShapeError
-from assay.report.attack import AttackView, shots
+from assay.report.attack_views import AttackView, shots
 
 
 def view(**more):

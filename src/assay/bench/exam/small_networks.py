@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from assay.bench.exam.maps import Call, Candidate
+from assay.bench.exam.candidates import Call, Candidate
 from assay.core import noise
 from assay.data import choose, read
 from assay.data.base import Batch, Dataset

@@ -10,8 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from assay.core.files import expanded
 from assay.core.registry import nearest
+from assay.core.whole_files import expanded
 from assay.errors import DataError
 
 __all__ = ["LabelTable", "labels_of", "match_names", "table_file"]

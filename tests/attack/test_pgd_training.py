@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from assay.attack.ball import ball
-from assay.attack.predictions.adversary import PGDTraining
+from assay.attack.predictions.pgd_training import PGDTraining
 from assay.core.registry import build
 from assay.errors import SpecError
 from assay.models.nets.architectures import SmallResNet

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 from torch import Tensor
 
-from assay.comparison.scores import IMPROVED, UNCHANGED, WORSENED
+from assay.comparison.paired_scores import IMPROVED, UNCHANGED, WORSENED
 from assay.report.figures.colour import colourise, robust_limit
 from assay.report.figures.picture import photo, visible
 from assay.report.figures.plots import sheet, to_bytes
@@ -37,9 +37,9 @@ def comparison_sentences(
     """The verdict.
 
     Args:
-        table: As `assay.comparison.scores.paired` makes it.
-        maps: As `assay.comparison.maps.map_changes` makes it, or empty.
-        counts: As `assay.comparison.scores.predictions` makes it.
+        table: As `assay.comparison.paired_scores.paired` makes it.
+        maps: As `assay.comparison.map_changes.map_changes` makes it, or empty.
+        counts: As `assay.comparison.paired_scores.predictions` makes it.
         names: What the two are called.
     """
     first, second = names

@@ -3,7 +3,7 @@ import torch
 
 import assay
 from assay.errors import NotFiniteError, SpecError
-from assay.tune.backgrounds import (
+from assay.tune.drawn_backgrounds import (
     DatasetMean,
     FromImages,
     GaussianNoise,

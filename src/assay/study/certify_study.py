@@ -30,6 +30,7 @@ from assay.report.figures.plots import FIGURE_FORMS, DrawnCurve, FigureForm, cur
 from assay.report.page import Sentence
 from assay.report.render import render
 from assay.report.text import plural
+from assay.run.arrays import Keeping, as_kept
 from assay.stats.intervals import means
 from assay.study.certify_page import Certified, certified_page, unrelated
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, TerminalTable
@@ -55,6 +56,7 @@ class CertifyStudy(Study):
         samples: Passes per image for a gradient's certificate; 1000 by default.
         attack: Spec of an attack to compare with, its eps replaced, or none.
         gallery: Images shown in the report.
+        keep_maps: How exactly maps are kept: whole, or rounded to 11 bits; what is certified is the whole map either way.
     """
 
     smoothing: Explainer
@@ -63,6 +65,7 @@ class CertifyStudy(Study):
     samples: int | None = None
     attack: Attack | Literal["none"] = _USUAL
     gallery: int = 4
+    keep_maps: Keeping = "whole"
 
     command: ClassVar[str] = "certify"
     keeps_arrays: ClassVar[bool] = True
@@ -109,11 +112,12 @@ class CertifyStudy(Study):
         case = block.case.part(torch.tensor(fine, dtype=torch.int64))
         found = _certified(self, case)
         tell(len(block.batch) // 2)
-        arrays = {"maps": block.spread(found.maps.cpu().numpy(), fine)}
+        arrays = {"maps": block.spread(as_kept(found.maps.cpu().numpy(), self.keep_maps, None), fine)}
         if isinstance(found.smoothing.explainer, Sparsified):
             # Half floats, so that what there is not can be NaN.
             arrays["pixels"] = block.spread(found.pixels.transpose(0, 1).cpu().numpy().astype(np.float16), fine)
-        return Kept({"certificates": certified_table(self, case, found)}, arrays=arrays)
+        rounded = frozenset({"maps"} if self.keep_maps == "rounded" else ())
+        return Kept({"certificates": certified_table(self, case, found)}, arrays=arrays, rounded=rounded)
 
     def conclude(self, asked: Asked, done: Done) -> Report:
         """`certificates.parquet` and `.csv` (a row per image and radius), `summary.csv`, `status.csv`, the figure and `report.html`."""
@@ -145,6 +149,7 @@ class CertifyStudy(Study):
     def record(self, asked: Asked) -> dict[str, Any]:
         """The seven reproducibility answers."""
         told: dict[str, Any] = {"eps": list(self.radii), "confidence": self.confidence, "samples": self.samples}
+        told["keep_maps"] = self.keep_maps
         told["attack"] = repr(None if self.attack == "none" else self.attack)
         return asked.record([self.smoothing], (), told)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.distributed.run import get_args_parser
 
 from assay.errors import DataError
-from assay.run.settings import command_line, differences, plain, read_settings, settings_text
+from assay.run.settings_file import command_line, differences, plain, read_settings, settings_text
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 LEAVES = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXTS

@@ -9,14 +9,19 @@ from assay.bench.document import pipe_table
 from assay.bench.peers import PeerSettings
 from assay.bench.timings import Bench, Spread, Timing, gains
 
-__all__ = ["BENCH_MARKS", "bench_markdown", "middle_and_range", "passes_of", "peer_columns"]
+__all__ = ["bench_markdown", "bench_marks", "middle_and_range", "passes_of", "peer_columns"]
 
-BENCH_MARKS = ("<!-- the bench's figures: written by assay bench --page -->", "<!-- end of the bench's figures -->")
 _PEERS: dict[str, tuple[PeerSettings, str]] = {
     "peer's defaults, float32": ("default", "float32"),
     "peer's best, float32": ("best", "float32"),
     "peer's best, bfloat16": ("best", "bfloat16"),
 }
+
+
+def bench_marks(networks: Sequence[str]) -> tuple[str, str]:
+    """The marks of a page between which the figures of these networks stand."""
+    told = ", ".join(sorted(networks))
+    return f"<!-- figures of {told}: written by assay bench --page -->", f"<!-- end of the figures of {told} -->"
 
 
 def peer_columns(found: Bench) -> dict[str, tuple[PeerSettings, str]]:

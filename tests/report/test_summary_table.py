@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from assay.report.summary import Summary
-from assay.report.table import summary_table
+from assay.report.summary_table import summary_table
 
 
 def test_measures_of_one_category_stand_together(summary_of, notes):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.core.files import is_full, printable, remove_drafts, replacing, write_all
+from assay.core.whole_files import is_full, printable, remove_drafts, replacing, write_all
 
 
 def test_a_file_takes_its_place_when_the_block_ends_well(tmp_path):
@@ -88,7 +88,9 @@ def test_a_full_disk_is_known_by_number_or_words(error, full):
 
 def test_one_file_is_on_the_disk_before_it_takes_its_place_and_its_name_after(tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr("assay.core.files.os.fsync", lambda opened: synced.append((os.fstat(opened).st_ino, (tmp_path / "x").exists())))
+    monkeypatch.setattr(
+        "assay.core.whole_files.os.fsync", lambda opened: synced.append((os.fstat(opened).st_ino, (tmp_path / "x").exists()))
+    )
     with replacing(tmp_path / "x") as draft:
         draft.write_text("a")
         inode = draft.stat().st_ino

@@ -26,7 +26,7 @@ from assay.models.classifier import Classifier
 from assay.papers.paper import value_rows
 from assay.run.record import record
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell
-from assay.tune.backgrounds import DatasetMean, RandomColour
+from assay.tune.drawn_backgrounds import DatasetMean, RandomColour
 from assay.tune.explainer import LearnedMask
 from assay.tune.predictions import probabilities
 from assay.tune.simplify import drawn_masks

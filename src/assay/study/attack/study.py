@@ -18,14 +18,14 @@ from assay.errors import SpecError
 from assay.explain.base import Explainer, check_explains, check_serves
 from assay.measure.attacked import blind_like, noise_like
 from assay.models.case import Case
-from assay.report.attack import AttackView
+from assay.report.attack_views import AttackView
 from assay.report.render import render
 from assay.report.text import plural
 from assay.run.arrays import Keeping, as_kept, check_keeping
-from assay.study.attack.asked import STEPS, asked_attack
+from assay.study.attack.attack_options import STEPS, asked_attack
 from assay.study.attack.findings import Attacking, attack_grid, attack_page, attack_sentences, attack_summary
-from assay.study.attack.views import shown_attacks
-from assay.study.gallery import places
+from assay.study.attack.shown import shown_attacks
+from assay.study.gallery_images import places
 from assay.study.study import Asked, Block, Done, Kept, Report, Study, Tell, check_distinct
 
 __all__ = ["AttackStudy"]

@@ -10,7 +10,7 @@ from assay.core.registry import short
 from assay.errors import DerivativeError
 from assay.explain.base import Explainer
 from assay.models.labels import Labels
-from assay.report.attack import AttackView
+from assay.report.attack_views import AttackView
 from assay.report.figures.picture import visible
 from assay.study.asked import Asked, Block
 

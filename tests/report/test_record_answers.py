@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.report.answers import CHECKLIST, answers, compact, node
+from assay.report.record_answers import CHECKLIST, answers, compact, node
 
 STEADY = settings(deadline=None, derandomize=True)
 

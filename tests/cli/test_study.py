@@ -30,14 +30,14 @@ def file(tmp_path):
 @pytest.fixture
 def done(monkeypatch):
     """The study replaced by one that keeps its settings and is over at once."""
-    from assay.papers.files import PaperResult
     from assay.report.page import Sentence
+    from assay.study.study import Report
 
     seen = []
 
     def study(settings, out, progress, device, file):
         seen.append((settings, out))
-        return PaperResult(out, (Sentence("good", "All is well."),), False)
+        return Report(found=lambda: None, sentences=(Sentence("good", "All is well."),))
 
     monkeypatch.setattr("assay.papers.diet.study.run_diet", study)
     return seen
@@ -50,7 +50,7 @@ def test_a_study_runs_from_a_file_and_goes_to_the_documents(run, file, tmp_path)
     assert (tmp_path / "docs" / "diet-celeba.md").exists()
     again = run("run", "resume", tmp_path / "run", "--trust")
     assert again.code == 0, again.err
-    assert "holds the finished study" in again.out
+    assert "nothing was left to do" in again.out
     assert [line for line in again.out.splitlines() if line.startswith("-")] == [
         line for line in found.out.splitlines() if line.startswith("-")
     ]
@@ -139,7 +139,7 @@ def test_the_robustness_study_runs_from_a_file_and_is_resumed(run, tmp_path, mon
     monkeypatch.chdir("/")
     again = run("run", "resume", tmp_path / "run", "--trust")
     assert again.code == 0, again.err
-    assert "holds the finished study" in again.out
+    assert "nothing was left to do" in again.out
     told = run("run", "status", tmp_path / "run")
     assert re.search(r"\b(\d+) of \1 steps, \1 of \1 blocks are done", told.out)
 

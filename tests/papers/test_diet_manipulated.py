@@ -87,7 +87,7 @@ def test_a_study_tells_what_maps_and_masks_of_a_manipulated_baseline_come_to(tmp
         row = table.filter(pl.col("attribution") == name)
         assert row["IoU, baseline"].item() == pytest.approx(before)
         assert row["change"].item() == pytest.approx(row["IoU, manipulated"].item() - before)
-    assert sum(one.text.startswith("Trained to mislead") for one in found.verdict) == 1
+    assert sum(one.text.startswith("Trained to mislead") for one in found.sentences) == 1
     assert (tmp_path / "run" / "jobs" / "manipulated-tune").is_dir()
     every = pl.read_parquet(tmp_path / "run" / "values.parquet")
     gradient = every.filter((pl.col("part") == "manipulated") & (pl.col("attribution") == "Gradient") & (pl.col("measure") == "IoU"))

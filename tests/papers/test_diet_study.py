@@ -27,8 +27,9 @@ TABLES = {"choice", "faithfulness", "truth", "pixels", "backgrounds", "evidence"
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The study of a run that nothing interrupted."""
-    return run_diet(tiny(), tmp_path_factory.mktemp("study") / "run")
+    """The folder of a run that nothing interrupted, and what it comes to."""
+    folder = tmp_path_factory.mktemp("study") / "run"
+    return SimpleNamespace(folder=folder, report=run_diet(tiny(), folder))
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +49,9 @@ class Killed(BaseException):
 
 def test_a_study_writes_report_tables_figures_values_and_record(finished):
     folder = finished.folder
-    assert finished.verdict
-    assert not finished.over
-    assert "<h1>" in finished.report.read_text()
+    assert finished.report.sentences
+    assert not finished.report.over
+    assert "<h1>" in (folder / finished.report.main[1]).read_text()
     for name in TABLES:
         for form in ("csv", "md", "tex"):
             assert (folder / "tables" / f"{name}.{form}").stat().st_size
@@ -112,7 +113,7 @@ def test_a_finished_study_is_not_done_again(finished, monkeypatch):
     monkeypatch.setattr("assay.papers.diet.work.DataForm.work", None)
     again = run_diet(tiny(), finished.folder)
     assert again.over
-    assert again.verdict == finished.verdict
+    assert again.sentences == finished.report.sentences
 
 
 @pytest.mark.parametrize("stage", ["training", "tune-theirs-1-seed0", "masks-diet-seed1"])
@@ -129,8 +130,10 @@ def test_a_study_that_is_killed_goes_on_to_the_same_values(stage, values, finish
         run_diet(tiny(), tmp_path / "run", kill)
     first, seen[:] = list(seen), []
     resumed = run_diet(tiny(), tmp_path / "run", lambda name, *_: seen.append(name))
-    assert pl.read_parquet(resumed.folder / "values.parquet").equals(values)
-    assert [one for one in resumed.verdict if "passes" not in one.text] == [one for one in finished.verdict if "passes" not in one.text]
+    assert pl.read_parquet(tmp_path / "run" / "values.parquet").equals(values)
+    assert [one for one in resumed.sentences if "passes" not in one.text] == [
+        one for one in finished.report.sentences if "passes" not in one.text
+    ]
     over = {name.partition(":")[0] for name in first} - {first[-1].partition(":")[0]}
     assert not over & {name.partition(":")[0] for name in seen}
 
@@ -174,9 +177,9 @@ def test_a_model_that_is_given_is_taken_instead_of_training(tmp_path, plain):
     digits = {name: f"HardDigits(split='{part}', count=20)" for name, part in (("train", "train"), ("tune", "val"), ("test", "test"))}
     few = {"model": "hard-digits", "variants": {"hard-digits": digits}, "explainers": ["Gradient"], "scored_images": 2, "seeds": 1}
     short = ["DiET(rounds=1, mask_stop=Epochs(1), model_stop=Epochs(1))"]
-    found = run_diet(tiny(**few, methods={"DiET": short}, tune_images=8, counted_images=8), tmp_path / "run")
-    assert not (found.folder / "jobs" / "train").exists()
-    table = pl.read_csv(found.folder / "tables" / "faithfulness.csv")
+    run_diet(tiny(**few, methods={"DiET": short}, tune_images=8, counted_images=8), tmp_path / "run")
+    assert not (tmp_path / "run" / "jobs" / "train").exists()
+    table = pl.read_csv(tmp_path / "run" / "tables" / "faithfulness.csv")
     assert table.filter(pl.col("model") == "f_b")["accuracy, test, %"].item() == 1.0
 
 
@@ -208,7 +211,7 @@ def test_a_wrong_setting_is_told_before_the_work_and_leaves_nothing(changes, err
 def test_the_document_has_numbers_and_plots_and_no_image_of_the_data(finished, tmp_path):
     page = publish_diet(finished.folder, tmp_path / "docs", tiny())
     text = page.read_text()
-    assert finished.verdict[0].text in text
+    assert finished.report.sentences[0].text in text
     assert (finished.folder / "tables" / "truth.md").read_text() in text
     assert "Hardware specification" in text
     names = {path.name for path in (tmp_path / "docs").iterdir()}
@@ -227,9 +230,9 @@ def test_data_without_known_evidence_have_every_table_but_those_of_the_evidence(
     net = "SmallResNet(classes=2, widths=(4,), blocks=(1,), strides=(2,), stem=4, stem_stride=2)"
     variants = {"folder": {"train": folder, "tune": folder, "test": folder, "reversed": folder}}
     settings = tiny(variants=variants, architecture=net, recipe="Recipe(epochs=6, batch_size=10, lr=0.1)", seeds=1, counted_images=20)
-    found = run_diet(settings, tmp_path / "run")
-    assert {path.stem for path in (found.folder / "tables").glob("*.csv")} == TABLES - {"truth", "evidence"}
-    assert IOU not in pl.read_parquet(found.folder / "values.parquet")["measure"].unique().to_list()
+    run_diet(settings, tmp_path / "run")
+    assert {path.stem for path in (tmp_path / "run" / "tables").glob("*.csv")} == TABLES - {"truth", "evidence"}
+    assert IOU not in pl.read_parquet(tmp_path / "run" / "values.parquet")["measure"].unique().to_list()
 
 
 def test_overlaps_with_the_white_pixels_stand_beside_those_with_the_ink():

@@ -19,7 +19,7 @@ from assay.papers.robustness.jobs import Jobs
 from assay.papers.robustness.measured import Measured
 from assay.papers.robustness.networks import default_models, networks
 from assay.papers.robustness.settings import RobustnessSettings, robustness_preset, robustness_settings
-from assay.papers.robustness.study import share_steps
+from assay.run.folder import Run
 from assay.study.audit.standard import PAPER_EXPLAINERS
 
 BOTH = pytest.mark.parametrize("name", ["small", "paper"])
@@ -141,7 +141,7 @@ def test_settings_survive_their_own_text():
 def test_two_processes_take_as_many_steps_of_each_part():
     plan = jobs(robustness_preset("small"))
     pending = list(range(3, len(plan.steps)))
-    shares = [share_steps(plan, SimpleNamespace(pending=lambda: pending, ranks=Ranks(rank, 2), part=None)) for rank in (0, 1)]
+    shares = [Run.share(SimpleNamespace(pending=lambda: pending, ranks=Ranks(rank, 2), part=None), plan.kind) for rank in (0, 1)]
     assert sorted(shares[0] + shares[1]) == pending
     one, other = (Counter(plan.steps[number].job.part for number in share) for share in shares)
     assert all(abs(one[part] - other[part]) <= 1 for part in one | other)

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import polars as pl
@@ -26,8 +27,9 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(weights, tmp_path_factory):
-    """The study of a run that nothing interrupted."""
-    return run_robustness(tiny(weights), tmp_path_factory.mktemp("study") / "run")
+    """The folder of a run that nothing interrupted, and what it comes to."""
+    folder = tmp_path_factory.mktemp("study") / "run"
+    return SimpleNamespace(folder=folder, report=run_robustness(tiny(weights), folder))
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +53,9 @@ def of(values, **wanted):
 
 def test_a_study_writes_report_tables_figures_values_and_record(finished):
     folder = finished.folder
-    assert not finished.over
-    assert [one.text.split(",")[0] for one in finished.verdict[:3]] == ["Table 1"] * 3
-    assert "<h1>" in finished.report.read_text()
+    assert not finished.report.over
+    assert [one.text.split(",")[0] for one in finished.report.sentences[:3]] == ["Table 1"] * 3
+    assert "<h1>" in (folder / finished.report.main[1]).read_text()
     for name in ("claims", "networks", "faithfulness-pearson-probability", "ours", "nulls", "certified", "steps"):
         for form in ("csv", "md", "tex"):
             assert (folder / "tables" / f"{name}.{form}").stat().st_size
@@ -107,14 +109,14 @@ def test_parts_of_standard_networks_and_of_logits_are_measured_as_they_say(value
 
 def test_a_folder_of_graded_networks_is_studied_in_its_own_part_and_no_other(weights, tmp_path):
     folder = make_weights(tmp_path, [f"tiny-eps{eps}" for eps in (0, 2, 10)])
-    found = run_robustness(tiny(weights, graded=str(folder), audited=0), tmp_path / "run")
-    rows = pl.read_parquet(found.folder / "values.parquet")
+    run_robustness(tiny(weights, graded=str(folder), audited=0), tmp_path / "run")
+    rows = pl.read_parquet(tmp_path / "run" / "values.parquet")
     graded = rows.filter(pl.col("model").str.contains("-eps"))
     assert graded["model"].unique(maintain_order=True).to_list() == ["tiny-eps0", "tiny-eps2", "tiny-eps10"]
     assert set(graded["part"]) == set(rows.filter(pl.col("part") == "graded")["part"]) == {"graded"}
-    assert (found.folder / "tables" / "fig3-probability.csv").exists()
-    assert (found.folder / "figures" / "fig3.svg").exists()
-    assert "-eps" not in (found.folder / "tables" / "faithfulness-pearson-probability.csv").read_text()
+    assert (tmp_path / "run" / "tables" / "fig3-probability.csv").exists()
+    assert (tmp_path / "run" / "figures" / "fig3.svg").exists()
+    assert "-eps" not in (tmp_path / "run" / "tables" / "faithfulness-pearson-probability.csv").read_text()
 
 
 def test_too_few_graded_networks_are_told_with_the_command_that_makes_them(weights, tmp_path):
@@ -169,7 +171,7 @@ def test_a_finished_study_is_not_done_again(finished, weights, monkeypatch):
     monkeypatch.setattr("assay.papers.robustness.measured.Measured.block", None)
     again = run_robustness(tiny(weights), finished.folder)
     assert again.over
-    assert again.verdict == finished.verdict
+    assert again.sentences == finished.report.sentences
 
 
 def test_a_study_that_is_killed_goes_on_to_the_same_values(finished, values, weights, tmp_path, plain):
@@ -183,8 +185,8 @@ def test_a_study_that_is_killed_goes_on_to_the_same_values(finished, values, wei
     assert 0 < before.done < len(before.blocks)
     assert before.blocks.unit == "step"
     resumed = run_robustness(tiny(weights), tmp_path / "run")
-    assert pl.read_parquet(resumed.folder / "values.parquet").equals(values)
-    assert resumed.verdict == finished.verdict
+    assert pl.read_parquet(tmp_path / "run" / "values.parquet").equals(values)
+    assert resumed.sentences == finished.report.sentences
 
 
 def test_steps_that_two_processes_share_come_to_the_same_values(values, weights):
@@ -196,16 +198,17 @@ def test_steps_that_two_processes_share_come_to_the_same_values(values, weights)
 
 def test_parts_of_a_study_are_merged_to_the_same_values_and_not_before_all_are_done(finished, values, weights, tmp_path, plain):
     folder, said = tmp_path / "run", "part 2 of 2 is done: "
-    told = run_robustness(tiny(weights), folder, part=ArrayPart(2, 2))
+    (told,) = run_robustness(tiny(weights), folder, part=ArrayPart(2, 2)).said
     assert told.startswith(said)
     assert "blocks are missing" in told
     with pytest.raises(DataError, match=r"cannot be merged: \d of \d+ blocks are missing"):
         run_robustness(tiny(weights), folder, part="merge")
-    assert "all are done; end the run by `assay run merge" in run_robustness(tiny(weights), folder, part=ArrayPart(1, 2))
-    assert run_robustness(tiny(weights), folder, part=ArrayPart(2, 2)) == f"{said}all are done; end the run by `assay run merge {folder}`"
+    assert "all are done; end the run by `assay run merge" in run_robustness(tiny(weights), folder, part=ArrayPart(1, 2)).said[0]
+    (told,) = run_robustness(tiny(weights), folder, part=ArrayPart(2, 2)).said
+    assert told == f"{said}all are done; end the run by `assay run merge {folder}`"
     merged = run_robustness(tiny(weights), folder, part="merge")
     assert pl.read_parquet(folder / "values.parquet").equals(values)
-    assert merged.verdict == finished.verdict
+    assert merged.sentences == finished.report.sentences
     assert list(verify(folder)) == []
 
 

@@ -128,6 +128,19 @@ def test_ranks_and_the_same_part_twice_and_a_run_of_all_are_kept_apart(tmp_path)
         assert whole.ranks == Ranks()
 
 
+def test_processes_and_parts_have_as_many_blocks_of_each_kind_whatever_was_done_before(tmp_path):
+    kinds = "aabaabaaba"
+    with opened(tmp_path, ArrayPart(1, 2)) as one, opened(tmp_path, ArrayPart(2, 2)) as two:
+        shares = [one.share(kinds.__getitem__), two.share(kinds.__getitem__)]
+        assert shares == [[0, 3, 5, 6, 9], [1, 2, 4, 7, 8]]
+        one.done = frozenset({0, 1, 5})
+        assert one.share(kinds.__getitem__) == [3, 6, 9]
+    with opened(tmp_path) as whole:
+        whole.ranks = Ranks(1, 2)
+        assert whole.share(kinds.__getitem__) == shares[1]
+        assert whole.share() == [1, 3, 5, 7, 9]
+
+
 def test_a_part_is_refused_beside_a_run_of_all(tmp_path, monkeypatch):
     monkeypatch.setattr("assay.run.lock._GRACE", 0.0)
     with opened(tmp_path), pytest.raises(DataError, match="in use by process"), opened(tmp_path, ArrayPart(1, 2)):

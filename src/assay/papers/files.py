@@ -18,35 +18,10 @@ from assay.report.render import render
 from assay.run.folder import Run
 from assay.study.study import Report, StepwiseStudy
 
-__all__ = ["REPORT", "RESULTS", "Drawing", "PaperResult", "PaperStudy", "drawn", "grid"]
+__all__ = ["REPORT", "RESULTS", "Drawing", "PaperStudy", "drawn", "grid"]
 
 REPORT, RESULTS = "report.html", "results.json"
 """The page and the verdict of a finished study, in its run folder."""
-
-
-@dataclass(frozen=True)
-class PaperResult:
-    """How a paper's study ended.
-
-    Attributes:
-        folder: The run folder.
-        verdict: Plain words, most important first.
-        over: Whether an earlier start had finished it, so that nothing was left to do.
-    """
-
-    folder: Path
-    verdict: tuple[Sentence, ...]
-    over: bool
-
-    @classmethod
-    def of(cls, report: Report, folder: str | Path) -> PaperResult:
-        """What a study in a run folder came to."""
-        return cls(Path(folder), report.sentences, report.over)
-
-    @property
-    def report(self) -> Path:
-        """The report."""
-        return self.folder / REPORT
 
 
 @dataclass(frozen=True)

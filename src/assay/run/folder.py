@@ -128,9 +128,15 @@ class Run:
         """The blocks that no process had finished when this run started."""
         return [block for block in range(len(self.blocks)) if block not in self.done]
 
-    def share(self) -> list[int]:
-        """This process's share of the pending blocks."""
-        return list(self.ranks.share(self.pending())) if self.part is None else self.part.share(self.pending())
+    def share(self, kind: Callable[[int], str] = lambda _: "") -> list[int]:
+        """This process's share of the pending blocks, in order: as many as any other's of each kind, the blocks of which cost the same."""
+        pending = self.pending()
+        if self.part is None:
+            return sorted(self.ranks.share(sorted(pending, key=kind)))
+        # By their place among all blocks, so that parts that are begun again, or later than others, do not change what each has.
+        alike = sorted(range(len(self.blocks)), key=kind)
+        own = {alike[place] for place in self.part.share(range(len(alike)))}
+        return [block for block in pending if block in own]
 
     def missing(self) -> list[int]:
         """The blocks that nobody has finished until now."""

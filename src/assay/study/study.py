@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, final
 
@@ -36,13 +37,17 @@ __all__ = [
     "Study",
     "Tell",
     "TerminalTable",
+    "Unit",
     "check_distinct",
+    "keep_each",
     "result",
     "run",
 ]
 
 Tell = Callable[[int], None]
 """Called with the images of a block done so far, where one half done counts by halves."""
+Unit = tuple[int, str, int, Callable[[Tell], BlockContent]]
+"""What is done, kept and resumed at once: the number of its block, its stage, its images, and what does it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,25 +227,19 @@ class Study(Experiment):
             NotFiniteError: The model gives NaN or infinity for every image.
         """
         with kept.ranks.together():
-            self._blocks(asked, kept, progress)
+            rows, share = kept.blocks.rows, kept.share()
+            blocks = zip(share, asked.read(map(rows, share)), strict=True)
+            units = ((number, self.command, len(block.rows), partial(self._content, asked, block)) for number, block in blocks)
+            keep_each(kept, units, sum(len(rows(one)) for one in share), progress)
         return lambda: self.conclude(asked, _done(kept))
 
-    def _blocks(self, asked: Asked, kept: Run | Memory, progress: Progress) -> None:
-        blocks, share = kept.blocks, kept.share()
-        total, done = sum(len(blocks.rows(one)) for one in share), 0
+    def _content(self, asked: Asked, block: Block, tell: Tell) -> BlockContent:
         before = asked.model.passes.copy()
-        for number, block in zip(share, asked.read(map(blocks.rows, share)), strict=True):
-            found = Kept()
-            if block.at:
-                found = self.block(asked, block, counting(progress, self.command, done, total))
-            arrays = (
-                {"index": np.array([int(asked.source.indices[row]) for row in block.rows]), **found.arrays} if self.keeps_arrays else {}
-            )
-            passes, before = asked.model.passes - before, asked.model.passes.copy()
-            tables = {**found.tables, "status": block.status(found.maps)}
-            kept.write(number, BlockContent(tables, arrays, found.files, passes.forward + passes.backward, found.rounded))
-            done += len(block.rows)
-            progress(self.command, done, total)
+        found = self.block(asked, block, tell) if block.at else Kept()
+        arrays = {"index": np.array([int(asked.source.indices[row]) for row in block.rows]), **found.arrays} if self.keeps_arrays else {}
+        tables = {**found.tables, "status": block.status(found.maps)}
+        passes = asked.model.passes - before
+        return BlockContent(tables, arrays, found.files, passes.forward + passes.backward, found.rounded)
 
 
 class StepwiseStudy(Experiment):
@@ -267,6 +266,15 @@ class StepwiseStudy(Experiment):
         found = self.fit(asked, kept, progress)
         kept.ranks.wait()  # The first process removes the states, which all must have kept.
         return lambda: self.conclude(asked, found)
+
+
+def keep_each(kept: Run | Memory, units: Iterable[Unit], total: int, progress: Progress) -> None:
+    """Do this process's units, one after the other, each kept when it is done; `total` are the images of all."""
+    done = 0
+    for number, stage, images, content in units:
+        kept.write(number, content(counting(progress, stage, done, total)))
+        done += images
+        progress(stage, done, total)
 
 
 def check_distinct(explainers: Sequence[Explainer]) -> None:

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from assay.cli.app import app
-from assay.cli.commands.study import tell_paper as tell_study
 from assay.cli.progress_bar import bar
 from assay.cli.studies import tell_report
 from assay.cli.tasks import options
@@ -49,7 +48,7 @@ def demo(
         replace(audit, page=replace(audit.page, further=(link,))).save(out)
         tuned = run_diet(settings(seed), out / _DIET, progress)
     tell_report(report, out)
-    tell_study(tuned)
+    tell_report(tuned, out / _DIET)
 
 
 def _check_own(out: Path, seed: int) -> None:

@@ -12,6 +12,7 @@ import typer
 from assay.cli.app import app
 from assay.cli.fields import command
 from assay.cli.progress_bar import bar
+from assay.cli.studies import tell_report
 from assay.cli.tasks import options
 from assay.cli.tasks.images import PartOption, part_of_run
 from assay.cli.told import Told
@@ -20,9 +21,7 @@ from assay.cli.told import tell as say
 if TYPE_CHECKING:
     import polars as pl
 
-    from assay.papers.files import PaperResult
-
-__all__ = ["study", "tell_paper"]
+__all__ = ["study"]
 
 study = typer.Typer(help="The experiments of the two papers, and what they do not ask.", no_args_is_help=True)
 app.add_typer(study, name="study")
@@ -103,7 +102,7 @@ class Diet(PaperTask):
             found = run(settings, self.out, progress, device=self.device, file=self.study)
         if self.docs is not None:
             publish_diet(self.out, self.docs, settings)
-        tell_paper(found)
+        tell_report(found, self.out)
 
 
 @command(study, "robustness")
@@ -146,12 +145,10 @@ class Robustness(PaperTask):
                     _tell_price(foreseen(settings, self.device))
                 return
             found = run(settings, self.out, progress, device=self.device, file=self.study, ranks=ranks, part=mine)
-        if isinstance(found, str):
-            say(Told((), said=(found,), main=("run folder", str(self.out))))
-        elif found is not None:
+        if found is not None:
             if self.docs is not None:
                 publish_robustness(self.out, self.docs, settings, self.study)
-            tell_paper(found)
+            tell_report(found, self.out)
 
 
 @study.command()
@@ -184,9 +181,3 @@ def _tell_price(table: pl.DataFrame) -> None:
     for job, passes, minutes, size in table.iter_rows():
         shown.add_row(job, f"{passes:,}", f"{minutes:.1f}", f"{size:.0f}")
     Console(highlight=False).print(shown)
-
-
-def tell_paper(found: PaperResult) -> None:
-    """Print the verdict and the report's place."""
-    before = [f"{found.folder} holds the finished study; this is what it found"] if found.over else []
-    say(Told(found.verdict, said=tuple(before), main=("report", str(found.report))))

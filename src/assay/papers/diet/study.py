@@ -24,7 +24,7 @@ from assay.papers.diet.settings import DietSettings
 from assay.papers.diet.tables import diet_tables, summary
 from assay.papers.diet.verdict import DIET_RULES, diet_verdict
 from assay.papers.diet.work import DataForm, Found
-from assay.papers.files import Drawing, PaperResult, PaperStudy
+from assay.papers.files import Drawing, PaperStudy
 from assay.papers.pages import publish_study
 from assay.papers.paper import Paper, price, speed
 from assay.papers.settings import source_of
@@ -60,7 +60,7 @@ def run_diet(
     *,
     device: torch.device | str | None = None,
     file: Path | None = None,
-) -> PaperResult:
+) -> Report:
     """Run the study, or go on with it: jobs that an earlier start finished are taken as they are, a tuning goes on from its last state.
 
     The folder gets `report.html`, `tables/` (CSV, Markdown, LaTeX), `figures/` (PNG, SVG, PDF), `values.parquet` (every value, a row per
@@ -81,7 +81,7 @@ def run_diet(
     study.check(forms)
     report = run(study, forms, Path(folder), progress=progress)
     assert report is not None
-    return PaperResult.of(report, folder)
+    return report
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,10 @@ class Jobs:
         """All steps, in order."""
         return tuple(StudyStep(job, rows) for job in self.table for rows in job.cut(self.settings.block))
 
+    def kind(self, step: int) -> str:
+        """The part of a step, by its number; steps of a part cost about the same."""
+        return self.steps[step].job.part
+
     def asked(self, job: NetworkStudy) -> Asked:
         """What a job's study is about; the classifier is made anew."""
         one = self.networks[job.network]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import polars as pl
 import torch
 
-from assay.core.progress import Progress, counting, silent
+from assay.core.progress import Progress, silent
 from assay.core.ranks import Ranks
 from assay.models.training.training import pick_device
-from assay.papers.files import PaperResult, PaperStudy
+from assay.papers.files import PaperStudy
 from assay.papers.paper import price, speed
 from assay.papers.robustness.cells import distinct_cells
 from assay.papers.robustness.claims import CLAIM_RULES, Claim, claims
@@ -28,10 +30,9 @@ from assay.report.page import Sentence, Tone
 from assay.run.blocks import ArrayPart, BlockContent, Blocks
 from assay.run.folder import Run
 from assay.run.memory import Memory
-from assay.study.asked import Asked
-from assay.study.study import Report, run
+from assay.study.study import Block, Report, Tell, Unit, keep_each, run
 
-__all__ = ["ROBUSTNESS_COMMAND", "RobustnessStudy", "do_steps", "foreseen", "run_robustness", "share_steps"]
+__all__ = ["ROBUSTNESS_COMMAND", "RobustnessStudy", "do_steps", "foreseen", "run_robustness"]
 
 ROBUSTNESS_COMMAND = "study robustness"
 _COSTS, _CERTIFICATES = "costs", "certificates"
@@ -47,7 +48,7 @@ def run_robustness(
     file: Path | None = None,
     ranks: Ranks | None = None,
     part: ArrayPart | Literal["merge"] | None = None,
-) -> PaperResult | str | None:
+) -> Report | None:
     """Run the study, or go on with it: steps that an earlier start finished are not done again.
 
     The folder gets `report.html`, `tables/` (CSV, Markdown, LaTeX), `figures/` (PNG, SVG, PDF), `values.parquet` (every value, a row per
@@ -63,7 +64,7 @@ def run_robustness(
         part: The part of the steps to do beside other jobs; "merge" to put finished parts together.
 
     Returns:
-        The outcome in the first process, None in the others; of a part, what it has to say.
+        What it comes to, or of a part what it has to say, in the first process; None in the others.
 
     Raises:
         AssayError: A setting, the data, the weights or the folder is wrong, or parts are to be merged and steps are missing; said
@@ -75,10 +76,7 @@ def run_robustness(
         jobs.check()
     study = RobustnessStudy(settings, file, ranks.once(lambda: jobs.data.hashed(progress)))
     known = {"weights SHA-256": jobs.weights, "data SHA-256": study.hashed, "device": jobs.device.type}
-    report = run(study, jobs, Path(folder), settings=known, ranks=ranks, part=part, progress=progress)
-    if report is None:
-        return None
-    return report.said[0] if isinstance(part, ArrayPart) else PaperResult.of(report, folder)
+    return run(study, jobs, Path(folder), settings=known, ranks=ranks, part=part, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ class RobustnessStudy(PaperStudy):
     def fit(self, asked: Jobs, run: Run, progress: Progress) -> Run:
         """Do this process's share of the steps that are left."""
         with run.ranks.together():
-            do_steps(asked, run, share_steps(asked, run), progress)
+            do_steps(asked, run, run.share(asked.kind), progress)
         return run
 
     def conclude(self, asked: Jobs, done: Run) -> Report:
@@ -169,45 +167,28 @@ def foreseen(settings: RobustnessSettings, device: torch.device | str | None = N
     return pl.concat([found, found.sum().with_columns(pl.lit("all together").alias("job"))])
 
 
-def share_steps(jobs: Jobs, run: Run) -> list[int]:
-    """This process's part of the pending steps, in order: as many as any other's of each part, whose steps cost about the same."""
-    if run.part is not None:
-        # By their place among all steps, so that parts that are begun again, or later than others, do not change what each has.
-        alike = sorted(range(len(jobs.steps)), key=lambda number: jobs.steps[number].job.part)
-        own = {alike[place] for place in run.part.share(range(len(alike)))}
-        return [number for number in run.pending() if number in own]
-    alike = sorted(run.pending(), key=lambda number: jobs.steps[number].job.part)
-    return sorted(run.ranks.share(alike))
+def do_steps(jobs: Jobs, store: Run | Memory, share: Sequence[int], progress: Progress = silent) -> None:
+    """Do the steps in `share`, by their numbers, each kept by the store when it is finished."""
+    keep_each(store, _units(jobs, share), sum(len(jobs.steps[number].rows) for number in share), progress)
 
 
-def do_steps(jobs: Jobs, store: Run | Memory, share: Iterable[int], progress: Progress = silent) -> None:
-    """Do the steps in `share`, by their numbers, each kept by the store when it is finished.
+def _units(jobs: Jobs, share: Sequence[int]) -> Iterator[Unit]:
+    for job, own in groupby(share, lambda number: jobs.steps[number].job):
+        numbers, asked = list(own), jobs.asked(job)
+        for number, block in zip(numbers, asked.read(jobs.steps[number].rows for number in numbers), strict=True):
+            yield number, f"{job.network}, {job.part}", len(block.rows), partial(_content, job, block)
 
-    Args:
-        jobs: What to do.
-        store: What keeps the results.
-        share: The steps to do.
-        progress: Called as work goes on.
-    """
-    todo = [(number, jobs.steps[number]) for number in share]
-    total, done = sum(len(step.rows) for _, step in todo), 0
-    held: tuple[NetworkStudy, Asked] | None = None
-    for number, step in todo:
-        job, rows = step.job, step.rows
-        if held is None or held[0] is not job:
-            held = (job, jobs.asked(job))
-        asked, stage = held[1], f"{job.network}, {job.part}"
-        progress(stage, done, total)
-        began, before = time.perf_counter(), asked.model.passes.copy()
-        (block,) = asked.read([rows])
-        kept = job.study.block(asked, block, counting(progress, stage, done, total))
-        spent = asked.model.passes - before
-        cost = {"images": len(rows), "seconds": round(time.perf_counter() - began, 3), "forward": spent.forward, "backward": spent.backward}
-        told = [pl.lit(value).alias(name) for name, value in job.facts.items()]
-        tables = {**kept.tables, _COSTS: pl.DataFrame([cost])}
-        store.write(number, BlockContent({name: table.select(*told, pl.all()) for name, table in tables.items()}))
-        done += len(rows)
-        progress(stage, done, total)
+
+def _content(job: NetworkStudy, block: Block, tell: Tell) -> BlockContent:
+    """What a step gives, and what it cost; the log has no passes, by which the time left is told, since steps take unlike ones."""
+    tell(0)  # So that the stage is seen from its beginning.
+    began, before = time.perf_counter(), block.asked.model.passes.copy()
+    kept = job.study.block(block.asked, block, tell)
+    spent, seconds = block.asked.model.passes - before, round(time.perf_counter() - began, 3)
+    cost = {"images": len(block.rows), "seconds": seconds, "forward": spent.forward, "backward": spent.backward}
+    told = [pl.lit(value).alias(name) for name, value in job.facts.items()]
+    tables = {**kept.tables, _COSTS: pl.DataFrame([cost])}
+    return BlockContent({name: table.select(*told, pl.all()) for name, table in tables.items()})
 
 
 def _whole(run: Run, name: str) -> pl.DataFrame:

@@ -124,12 +124,13 @@ def main() -> None:
     parser.add_argument("--segments", type=int, choices=list(GRIDS), default=12)
     parser.add_argument("--count", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--chosen", type=int, default=0, help="Decides which images.")
     parser.add_argument("--orders", type=int, default=400)
     parser.add_argument("--passes", type=int, nargs="+", default=[26, 50, 100, 200, 400])
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     model, data, grid = assay.load(args.network), load(args.data), GRIDS[args.segments]
-    images = read(data, choose(data, args.count, 0)).images
+    images = read(data, choose(data, args.count, args.chosen)).images
     targets, labels = model.predict(images), grid.labels(images)
     if args.segments == 12:
         truth = by_segment(assay.KernelShap(2**12, grid)(model, images, targets), labels, 12)

@@ -26,7 +26,7 @@ from assay.explain.features.cam import GradCAM, GradCAMpp, LayerCAM, layer_for
 from assay.explain.features.guided import GuidedBackprop
 from assay.explain.gradient import Gradient
 from assay.explain.occlusion import Occlusion
-from assay.explain.superpixels.segments import Quickshift
+from assay.explain.superpixels.segments import Superpixels
 from assay.measure.base import Measure
 from assay.measure.contribution import MarginalContribution
 from assay.measure.road import Road
@@ -128,7 +128,7 @@ def time_all(
     truth[:, :, : images.shape[2] // 2] = True
     cases = {name: Case(model, images, targets, index, seed, truth) for name, model in models.items()}
     rivals = _rivals(
-        net, PeerInput(net, images, targets, Quickshift().labels(images), maps, _layer(models["float32"], images), "float32", None), best
+        net, PeerInput(net, images, targets, Superpixels().labels(images), maps, _layer(models["float32"], images), "float32", None), best
     )
 
     def explained(one: Explainer, precision: Precision) -> object:

@@ -62,6 +62,7 @@ def bench(
     from assay.core.environment import code, machine, packages
     from assay.core.registry import nearest
     from assay.core.whole_files import replacing
+    from assay.data import HardDigits, choose, read
     from assay.errors import SpecError
 
     known = {type(one).__name__: one for one in (*TIMED_EXPLAINERS, *TIMED_MEASURES)}
@@ -74,7 +75,9 @@ def bench(
     with bar() as progress:
         for name in network or ("resnet18",):
             side, make = NETWORKS[name]
-            images = torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+            # Pictures of things: noise has no superpixels at larger sizes.
+            data = HardDigits(size=side)
+            images = read(data, choose(data, count, seed)).images
             explainers = [one for one in TIMED_EXPLAINERS if type(one).__name__ in wanted]
             measures = [one for one in TIMED_MEASURES if type(one).__name__ in wanted]
             found.append(time_all(name, make(seed), images, explainers, measures, repeats, seed, progress))

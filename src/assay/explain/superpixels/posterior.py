@@ -164,9 +164,11 @@ def _halve(drawn: Coalitions, values: Tensor, empty: Tensor, full: Tensor, count
 
 
 def _process(halves: _Halves, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Means and deviations (N, n) under the process, averaged over rho by its likelihood, and errors (N, M - 1) at pairs left out.
+    """Means and deviations (N, n) under the process, averaged over rho, and errors (N, M - 1) at pairs left out.
 
-    The prior covariance of scores is `prod_j (1 + rho s_j t_j)` times an unknown scale, about an unknown constant.
+    The prior covariance of scores is `prod_j (1 + rho s_j t_j)` times an unknown scale, about an unknown constant. A rho weighs by the
+    geometric mean of its likelihood and of how likely it makes pairs left out, each by its weight in a fit: the likelihood alone trusts
+    the prior, and where scores are not of its kind goes wrong the more, the more of them there are.
     """
     n = counts[:, None, None].double()
     signs = (2.0 * halves.members - 1) * own(halves.members, counts)[:, None]
@@ -198,12 +200,14 @@ def _process(halves: _Halves, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         variance = (prior[:, None] - ((cross @ odd.inverse) * cross).sum(2)).clamp_min(0)
         precision = torch.where(halves.used, odd.inverse.diagonal(dim1=1, dim2=2), 1.0)
         left_out = solved[:, :, 0] / precision
+        held = (halves.weights * left_out**2).sum(1).clamp_min(1e-200)
+        evidence = (likelihood - (points - 1) / 2 * held.log()) / 2
         # Where pairs left out are missed by more than the scale says, the scale gives way.
         missed = (left_out**2 * precision)[:, 1:].sum(1) / (points - 1).clamp_min(1)
         variance = variance * torch.maximum(scale, missed)[:, None] * own(halves.members, counts)
-        found.append((likelihood, mean, variance, left_out[:, 1:]))
-    likelihoods, means, variances, errors = (torch.stack(part) for part in zip(*found, strict=True))
-    share = likelihoods.softmax(0)[:, :, None]
+        found.append((evidence, mean, variance, left_out[:, 1:]))
+    evidences, means, variances, errors = (torch.stack(part) for part in zip(*found, strict=True))
+    share = evidences.softmax(0)[:, :, None]
     mean = (share * means).sum(0)
     deviation = (share * (variances + (means - mean) ** 2)).sum(0).sqrt()
     return mean, deviation, (share * errors).sum(0)

@@ -202,3 +202,29 @@ def test_the_standard_error_is_the_spread_over_seeds(scaled, relative, images):
         found.append(float(linearity._score(products.mean(0), scaled, relative)))
         told.append(float(linearity._standard_error(products, True, scaled, relative)))
     assert sum(told) / len(told) == pytest.approx(torch.tensor(found).std().item(), rel=0.35)
+
+
+def test_small_changes_are_multiplied_in_full_whatever_the_process_is_set_to():
+    seen = []
+
+    class Noting(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = torch.nn.Linear(12, 2)
+
+        def forward(self, x):
+            seen.append(torch.get_float32_matmul_precision())
+            return self.last(x.flatten(1))
+
+    model, images = assay.Classifier(Noting()), torch.rand(2, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    maps, usual = assay.Gradient()(model, images), torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        for measure, wanted in ((assay.LocalLinearError(samples=4), "highest"), (assay.Infidelity(samples=4), "high")):
+            case = assay.measure.base.Case(model, images, model.predict(images), torch.arange(2), 0)
+            seen.clear()
+            measure.evaluate(case, [maps], [])
+            assert set(seen) == {wanted}
+            assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(usual)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
 
-__all__ = ["DTYPES", "AnyPrecision", "Precision", "settled"]
+__all__ = ["DTYPES", "AnyPrecision", "Precision", "full_products", "settled"]
 
 Precision = Literal["float32", "bfloat16"]
 AnyPrecision = Literal["auto", "float32", "bfloat16"]
@@ -28,6 +30,17 @@ def settled(precision: AnyPrecision, device: torch.device | str) -> Precision:
     kind = torch.device(device).type
     fast = torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else kind == "cpu" and _cpu_has_bfloat16()
     return "bfloat16" if fast else "float32"
+
+
+@contextmanager
+def full_products() -> Iterator[None]:
+    """Within, float32 matrices are multiplied in float32, whatever the process is set to; a decorator too."""
+    usual = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(usual)
 
 
 def _cpu_has_bfloat16() -> bool:

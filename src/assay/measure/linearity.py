@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from assay.core.order import positive
+from assay.core.precision import full_products
 from assay.core.registry import check_at_least, check_positive, register
 from assay.explain.base import Explainer
 from assay.explain.kernels import Gaussian, Kernel, draw
@@ -74,7 +75,8 @@ class LocalLinearError(Measure):
         scaled: See `Infidelity`.
         relative: See `Infidelity`: the share of the score's variation that the map leaves unexplained.
 
-    Such small changes drown in the rounding of 16 bits: passes are made in 32, in whichever precision the model is.
+    Such small changes drown in the rounding of 16 bits: passes are made in 32, and float32 matrices multiplied in full, in whichever
+    precision the model is.
 
     Source: ours; it is `Infidelity` (Yeh et al. 2019) with small changes, of which a gradient is the best linear account.
     """
@@ -94,6 +96,7 @@ class LocalLinearError(Measure):
         check_positive(self, "radius")
         check_at_least(self, 1, "samples")
 
+    @full_products()
     def evaluate(self, case: Case, maps: list[Tensor], explainers: list[Explainer]) -> Tensor:
         """See `Measure.evaluate`."""
         return _error(case.exact, maps, _Draws(Gaussian(self.radius), "LocalLinearError", 1.0), self)

@@ -37,7 +37,7 @@ def bench(
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 16,
     repeats: Annotated[int, typer.Option(min=1, help="Times that everything is timed, in turn.")] = 3,
     only: Annotated[
-        list[str] | None, typer.Option(help="Time only this explainer or measure, and check nothing else; may be given several times.")
+        list[str] | None, typer.Option(help="Time only this explainer or measure, and check nothing; may be given several times.")
     ] = None,
     page: Annotated[
         Path | None,

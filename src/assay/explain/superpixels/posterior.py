@@ -167,8 +167,8 @@ def _process(halves: _Halves, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Means and deviations (N, n) under the process, averaged over rho, and errors (N, M - 1) at pairs left out.
 
     The prior covariance of scores is `prod_j (1 + rho s_j t_j)` times an unknown scale, about an unknown constant. A rho weighs by the
-    geometric mean of its likelihood and of how likely it makes pairs left out, each by its weight in a fit: the likelihood alone trusts
-    the prior, and where scores are not of its kind goes wrong the more, the more of them there are.
+    geometric mean of its likelihood and of how likely it makes pairs left out, each by its weight in a fit: by the likelihood alone
+    more passes made errors larger on the Hard Digits network, whose scores are not of the prior's kind.
     """
     n = counts[:, None, None].double()
     signs = (2.0 * halves.members - 1) * own(halves.members, counts)[:, None]

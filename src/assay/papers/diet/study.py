@@ -31,6 +31,7 @@ from assay.papers.settings import source_of
 from assay.report.figures.colour import robust_limit
 from assay.report.figures.picture import magnified, outlined, overlay, photo
 from assay.report.figures.plots import Dot, dots, sheet
+from assay.report.text import plural
 from assay.run.folder import Run
 from assay.study.study import Report, run
 
@@ -227,7 +228,7 @@ def _facts(settings: DietSettings, found: Sequence[Found]) -> dict[str, str]:
     return {
         "Data": ", ".join(dict.fromkeys(one.data["test"].name for one in found)),
         "Preset": settings.preset,
-        "Tuned on": f"{len(found[0].tune[0])} images, {settings.seeds} seeds",
+        "Tuned on": f"{len(found[0].tune[0])} images, {plural(settings.seeds, 'seed')}",
         "Maps of": f"{len(found[0].test)} test images",
     }
 
@@ -236,7 +237,7 @@ def _drawings(found: Sequence[Found], long: pl.DataFrame) -> Sequence[Drawing]:
     made = []
     overlaps = long.filter((pl.col("measure") == IOU) & (pl.col("part") == "test"))
     if overlaps.height:
-        words = "Overlap (IoU) of each map's top pixels with the known evidence, test images; 95 % intervals. Masks as diamonds."
+        words = "Overlap (IoU) of each map's top pixels with the known evidence, test images; 95% intervals. Masks as diamonds."
         made.append(Drawing("overlap", words, partial(_overlap, summary(overlaps)), False, "truth"))
     for one in found:
         end, of = (f"-{one.variant.replace(' ', '-')}", f" ({one.variant})") if len(found) > 1 else ("", "")

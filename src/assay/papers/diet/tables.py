@@ -96,8 +96,8 @@ def _choice(found: Sequence[Found]) -> Table:
     return Table(
         "choice",
         "Settings tried, as many for each recipe, on the tune images.",
-        "Taken is the setting that keeps least among those whose model gives the baseline's class for at least 97 % of what the rounded "
-        "masks leave, by the lower end of Wilson's interval; where none does, the one that agrees most. Settings that keep more than 90 % "
+        "Taken is the setting that keeps least among those whose model gives the baseline's class for at least 97% of what the rounded "
+        "masks leave, by the lower end of Wilson's interval; where none does, the one that agrees most. Settings that keep more than 90% "
         "are passed over while there are others. Ground truth plays no part.",
         pl.DataFrame(rows),
         frozenset({"kept, %", "agreement, %", "agreement at least, %"}),

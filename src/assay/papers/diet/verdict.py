@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from assay.papers.diet.choose import LEAST_AGREEMENT
+from assay.papers.diet.choose import LEAST_AGREEMENT, MOST_KEPT
 from assay.papers.diet.evaluation import ANOTHER_MASK, BASELINE, BASES_MASK, IOU, MASK, PLAIN_MASK, SHAPE_ALONE, WIDE, refined
 from assay.papers.diet.tables import images, interval, values
 from assay.papers.diet.work import Found
@@ -25,13 +25,14 @@ DIET_RULES = (
     f"Faithful: on every seed the tuned model's class is the baseline's on at least {LEAST_AGREEMENT:.0%} of what its rounded masks leave "
     "of test images, before colours as the authors evaluate (a tenth as wide as tuned with), by the lower end of Wilson's interval, and "
     f"its accuracy is within {100 * CLOSE:.0f} points of the baseline's; the agreement before colours as wide as tuned with is told beside "
-    "it. Better located "
+    f"it; nothing is said of masks that keep more than {MOST_KEPT:.0%}. Better located "
     "than a rival: the paired difference of the overlaps with the known evidence, test image by test image, masks averaged over seeds, "
     "has its whole interval above zero, at Holm's level over all rivals; better than every map is said only where that holds for each. "
     "Masks as they are learned are held against maps as they are made; masks drawn along the images' edges, by the recipe itself or by "
     "the filter of the refined maps, against all of these and all refined maps too. "
     f"Robust to erasure: no background lowers the agreement by more than {100 * MOVED:.0f} points below that of the background tuned with, "
-    "by the upper end of the paired interval; not robust, by the lower end; else it is left open; "
+    "by the upper end of the paired interval, and the baseline, given the same masks, agrees less before the worst of them, by the lower "
+    "end; not robust, by the lower end of what is lost; else it is left open; "
     "other images as background are left out, since they bring evidence for other classes. A spurious signal is relied on when moving "
     f"it to the other class costs at least {100 * RELIES:.0f} points of accuracy. A control is failed when the tuned model gives the "
     "baseline's class more often than the baseline's most frequent class is frequent, by the interval's lower end; it is passed when "
@@ -112,6 +113,8 @@ def _faithful(found: Found, method: str) -> list[Sentence]:
         f"leave of test images{_on_the_worst(seeds)}, which keep {kept:.1%} of them, and for {wide.mean:.1%} before colours as wide as it "
         f"was tuned with; its accuracy is {min(right):.1%}, the baseline's {base:.1%}"
     )
+    if kept > MOST_KEPT:
+        return [Sentence("caution", f"{text}: masks that keep so much leave next to nothing out, so this tells nothing of them.")]
     if least.low >= LEAST_AGREEMENT and min(right) >= base - CLOSE:
         return [Sentence("good", f"{text}: it can stand in for the baseline, as the authors judge it.")]
     if least.mean >= LEAST_AGREEMENT and min(right) >= base - CLOSE:
@@ -194,7 +197,9 @@ def _robust(found: Found, method: str) -> list[Sentence]:
     if not others[MASK]:
         return []
     worst = min(others[MASK], key=lambda name: float(others[MASK][name].mean()))
-    lost = means((kept - others[MASK][worst])[:, None])[0]
+    lost, gained = (
+        means((one - other)[:, None])[0] for one, other in ((kept, others[MASK][worst]), (others[MASK][worst], others[BASES_MASK][worst]))
+    )
     text = (
         f"With everything outside the mask erased, {method}'s model keeps the class of {kept.mean():.1%} of test images before the "
         f"background it was tuned with, and of {others[MASK][worst].mean():.1%} before {worst}, the worst of the others: a "
@@ -202,7 +207,9 @@ def _robust(found: Found, method: str) -> list[Sentence]:
         f"the baseline of {others[BASES_MASK][worst].mean():.1%} there"
     )
     if lost.high <= MOVED:
-        return [Sentence("good", f"{text}. The robustness carries over to backgrounds that it was not tuned with.")]
+        if gained.low <= 0:
+            return [Sentence("note", f"{text}, which is not shown to be less. So it may hold there without the tuning.")]
+        return [Sentence("good", f"{text}, which is less. The robustness carries over to backgrounds that it was not tuned with.")]
     if lost.low > MOVED:
         return [Sentence("caution", f"{text}. The robustness does not carry over to every background.")]
     return [Sentence("caution", f"{text}. Whether the robustness carries over is not shown by so many images.")]

@@ -37,12 +37,12 @@ def figures(values: pl.DataFrame) -> Iterator[Drawing]:
         yield Drawing("fig3", caption, partial(curves, {"local Lipschitz constant": doses}, axis, "log"), False, "figures")
     falling = {"local Lipschitz constant": _over_widths(values.filter(statistic="lipschitz"))}
     if falling["local Lipschitz constant"]:
-        caption = "After the paper's Fig. 4: the local Lipschitz constant of SmoothGrad over sigma; bands are 95 % intervals."
+        caption = "After the paper's Fig. 4: the local Lipschitz constant of SmoothGrad over sigma; bands are 95% intervals."
         yield Drawing("fig4", caption, partial(curves, falling, "sigma"), False, "figures")
     faithful = {one: _over_widths(values.filter(is_faithful(one))) for one in _SIMILARITIES}
     if all(faithful.values()):
         caption = (
-            "After the paper's Fig. 5: faithfulness of SmoothGrad over sigma, each network's divided by its largest mean; bands are 95 % "
+            "After the paper's Fig. 5: faithfulness of SmoothGrad over sigma, each network's divided by its largest mean; bands are 95% "
             "intervals of the means."
         )
         divided = {name: list(map(_divided, group)) for name, group in faithful.items()}

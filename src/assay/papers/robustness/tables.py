@@ -21,7 +21,7 @@ __all__ = ["robustness_tables"]
 
 
 _TABLE_1 = (
-    'Means over the images with 95 % intervals, of 50 draws; "printed" are the paper\'s networks, standard or robust. Orders are to be '
+    'Means over the images with 95% intervals, of 50 draws; "printed" are the paper\'s networks, standard or robust. Orders are to be '
     "compared: absolute values depend on the network, and those of LIME and SHAP on how a segment's value is spread; here every pixel has "
     "its segment's coefficient, once for all channels, and segments are found anew on every noisy image. Model: the constant of the "
     "network's own output."
@@ -61,7 +61,7 @@ def robustness_tables(
                 f"table1-{output}", f"Local Lipschitz constants, of the {output}.", _TABLE_1, _with_printed(rows), section="constants"
             )
     if doses.height:
-        note = "Means over the images with 95 % intervals. One backbone, fine-tuned for a short time against Linf balls of so many 255ths."
+        note = "Means over the images with 95% intervals. One backbone, fine-tuned for a short time against Linf balls of so many 255ths."
         yield Table("fig3-probability", "Networks of graded robustness (Fig. 3), of the probability.", note, doses, section="figures")
     for similarity in ("inverse_l2", "pearson", "spearman"):
         for output in values["output"].unique(maintain_order=True):
@@ -69,7 +69,7 @@ def robustness_tables(
             if rows.height:
                 title = f"Marginal contributions, likeness by {similarity}, of the {output}."
                 yield Table(
-                    f"faithfulness-{similarity}-{output}", title, "Means with 95 % intervals; higher is better.", rows, section="figures"
+                    f"faithfulness-{similarity}-{output}", title, "Means with 95% intervals; higher is better.", rows, section="figures"
                 )
     condition, shares = _condition(values)
     if condition.height:
@@ -86,7 +86,7 @@ def robustness_tables(
         plain = [pl.col(name).replace(plain_names(ours[name].unique(maintain_order=True).to_list())) for name in ("explainer", "measure")]
         grouped = wide(_summary(ours.with_columns(plain), ["network", "explainer", "measure"]), ["network", "explainer"], "measure")
         note = (
-            "Not in the paper. Means with 95 % intervals beside those of a random map (RandomMap), which a telling measure must tell apart."
+            "Not in the paper. Means with 95% intervals beside those of a random map (RandomMap), which a telling measure must tell apart."
         )
         yield Table("ours", "Ours: attacks and other notions of faithfulness.", note, grouped, section="ours")
     if held is not None and held.height:

@@ -9,11 +9,18 @@ from assay.errors import ModelError
 from assay.explain import kernels
 from assay.models import passes
 from assay.models.classifier import Classifier
-from assay.models.passes import gradients, scores, segment_sum
+from assay.models.passes import each_image, gradients, mixed, scores, segment_sum
 from reference.nets import Function, plain
 
 ROWS = torch.tensor([0, 0, 0, 1, 2, 2])
 TARGETS = torch.tensor([3, 0, 1])
+PARTS = {
+    "many of each": [0, 0, 0, 2, 2, 2, 2],
+    "one of each": [0, 1, 2, 3],
+    "some alone": [0, 1, 1, 1, 1, 3],
+    "one": [2],
+    "none": [],
+}
 
 
 def pairs(seed=0):
@@ -177,7 +184,8 @@ def test_a_call_waits_for_the_device_as_often_for_many_chunks_as_for_one(explain
 
 
 @pytest.mark.parametrize("measure", [assay.Deletion(8), assay.Infidelity(samples=8), assay.LocalLinearError(samples=8)], ids=repr)
-def test_a_measure_waits_for_the_device_as_often_for_many_chunks_as_for_one(measure):
+def test_a_measure_waits_for_the_device_as_often_for_many_chunks_as_for_one(measure, monkeypatch):
+    monkeypatch.setattr(passes, "_on_cpu", lambda _: False)
     images, targets = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
     maps = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1)).round(decimals=1)
 
@@ -189,3 +197,36 @@ def test_a_measure_waits_for_the_device_as_often_for_many_chunks_as_for_one(meas
         return waiting.found
 
     assert waits(2) == waits(64)
+
+
+@pytest.mark.parametrize("rows", PARTS.values(), ids=PARTS)
+def test_parts_cover_all_pairs_in_order_and_find_their_images(rows):
+    rows = torch.tensor(rows, dtype=torch.int64)
+    own = torch.arange(4)[:, None]
+    parts = [(torch.arange(len(rows))[pairs], own[at].expand(pairs.stop - pairs.start, 1)[:, 0]) for at, pairs in each_image(rows)]
+    assert torch.equal(torch.cat([pairs for pairs, _ in parts] or [rows]), torch.arange(len(rows)))
+    assert torch.equal(torch.cat([found for _, found in parts] or [rows]), rows)
+
+
+def test_an_image_of_many_pairs_is_taken_once_and_not_copied():
+    images = torch.rand(3, 1, 2, 2)
+    parts = list(each_image(torch.tensor([0, 0, 0, 1, 1, 1])))
+    assert len(parts) == 2
+    assert all(images[at].data_ptr() == images[image].data_ptr() for image, (at, _) in enumerate(parts))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("rows", PARTS.values(), ids=PARTS)
+def test_a_mixture_by_a_mask_is_torch_where_to_the_bit(rows, channels):
+    rows = torch.tensor(rows, dtype=torch.int64)
+    generator = torch.Generator().manual_seed(0)
+    one, other = (torch.rand(4, 3, 5, 7, generator=generator) for _ in range(2))
+    mask = torch.rand(len(rows), channels, 5, 7, generator=generator) < 0.5
+    assert torch.equal(mixed(rows, mask, one, other), torch.where(mask, one[rows], other[rows]))
+
+
+def test_between_0_and_1_a_mixture_lies_between_its_images():
+    rows = torch.tensor([0, 0, 0])
+    one, other = torch.full((1, 1, 2, 2), 0.8), torch.full((1, 1, 2, 2), 0.4)
+    shares = torch.tensor([0.0, 0.25, 1.0]).view(3, 1, 1, 1).expand(3, 1, 2, 2)
+    assert torch.allclose(mixed(rows, shares, one, other)[:, 0, 0, 0], torch.tensor([0.4, 0.5, 0.8]))

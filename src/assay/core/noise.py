@@ -45,7 +45,7 @@ def uniform(seed: int, stream: str, index: Tensor, sample: Tensor, shape: tuple[
     count = math.prod(shape)
     out = torch.empty(index.shape[0], count, device=index.device)
     for rows, run, bits in _runs(seed, stream, index, sample, count, whole=False):
-        _unit(bits >> 41, out[rows, run])
+        out[rows, run] = _units(bits, 41)[0]
     return out.view(-1, *shape)
 
 
@@ -55,11 +55,11 @@ def normal(seed: int, stream: str, index: Tensor, sample: Tensor, shape: tuple[i
     half = (count + 1) // 2
     out = torch.empty(index.shape[0], 2, half, device=index.device)
     for rows, run, bits in _runs(seed, stream, index, sample, half):
-        cosine, sine = out[rows, 0, run], out[rows, 1, run]
-        radius = _unit(bits >> 41, torch.empty(bits.shape, device=bits.device)).log_().mul_(-2.0).sqrt_()
-        angle = _unit(bits.bitwise_right_shift_(9), torch.empty_like(radius)).mul_(2.0 * math.pi)
-        torch.mul(angle.cos(), radius, out=cosine)
-        torch.mul(angle.sin_(), radius, out=sine)
+        radius, angle = _units(bits, 41, 9)
+        radius.log_().mul_(-2.0).sqrt_()
+        angle.mul_(2.0 * math.pi)
+        torch.mul(angle.cos(), radius, out=out[rows, 0, run])
+        torch.mul(angle.sin_(), radius, out=out[rows, 1, run])
     return out.flatten(1)[:, :count].reshape(-1, *shape)
 
 
@@ -143,9 +143,20 @@ def _swap(x: Tensor, out: Tensor, room: Tensor) -> Tensor:
     return torch.bitwise_right_shift(x, 32, out=out).bitwise_and_(_LOW).bitwise_or_(room)
 
 
-def _unit(bits: Tensor, out: Tensor) -> Tensor:
-    """The low 23 bits of each number, which are changed, as float32 in (0, 1): these and half a step, which float32 holds exactly."""
-    return out.copy_(bits.bitwise_and_(0x7FFFFF)).add_(0.5).mul_(2.0**-23)
+def _units(bits: Tensor, *lowest: int) -> Tensor:
+    """Of each number 23 bits k from `lowest` upwards, 9 or 41, as `(k + 1/2) / 2^23`: one (len(lowest), *bits.shape) float32 in (0, 1)."""
+    made = torch.empty(len(lowest), *bits.shape, device=bits.device)
+    if bits.device.type == "cpu":
+        # The upper bits of a half, behind the exponent of numbers in [1, 2).
+        halves, floats = bits.numpy().view(np.uint32).reshape(*bits.shape, 2), made.numpy()
+        for low, out in zip(lowest, floats.view(np.uint32), strict=True):
+            np.right_shift(halves[..., low // 32], np.uint32(9), out=out)
+        np.bitwise_or(floats.view(np.uint32), np.uint32(0x3F800000), out=floats.view(np.uint32))
+        np.subtract(floats, np.float32(1 - 2.0**-24), out=floats)
+    else:
+        for low, part in zip(lowest, made, strict=True):
+            part.copy_((bits >> low).bitwise_and_(0x7FFFFF)).add_(0.5).mul_(2.0**-23)
+    return made
 
 
 def _shift(x: Tensor, by: int) -> Tensor:

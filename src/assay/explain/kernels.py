@@ -144,15 +144,20 @@ def draw(kernel: Kernel, seed: int, stream: str, index: Tensor, sample: Tensor, 
     """Draws (P, *shape); antithetic ones come in pairs, sample 2j + 1 being minus sample 2j, each pair made once."""
     if not antithetic:
         return kernel.sample(seed, stream, index, sample, shape)
-    half = sample // 2
-    sign = (1 - 2 * (sample % 2)).to(torch.float32).view(-1, *[1] * len(shape))
+    half, mirrored = sample // 2, sample % 2
     if not _on_cpu(index):
         # To know which pairs are whole would wait for the device; there noise is cheaper than that.
-        return kernel.sample(seed, stream, index, half, shape) * sign
+        return kernel.sample(seed, stream, index, half, shape) * (1 - 2 * mirrored).float().view(-1, *[1] * len(shape))
     new = torch.ones_like(half, dtype=torch.bool)
     new[1:] = (half[1:] != half[:-1]) | (index[1:] != index[:-1])
     made = kernel.sample(seed, stream, index[new], half[new], shape)
-    return made.index_select(0, new.cumsum(0) - 1).mul_(sign)
+    pairs = made.new_empty(len(made), 2, *shape)
+    pairs[:, 0] = made
+    torch.neg(made, out=pairs[:, 1])
+    pairs = pairs.flatten(0, 1)
+    places = 2 * (new.cumsum(0) - 1) + mirrored
+    inner = bool((places.diff() == 1).all())
+    return pairs[int(places[0]) : int(places[0]) + len(places)] if inner and len(places) else pairs[places]
 
 
 def _on_cpu(tensor: Tensor) -> bool:

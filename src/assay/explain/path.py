@@ -14,7 +14,7 @@ from assay.core.registry import check_at_least, check_at_most, register
 from assay.explain.backgrounds import Background, Constant, background_scores
 from assay.explain.base import Cost, Explainer, check_call
 from assay.models.classifier import Classifier
-from assay.models.passes import gradients, segment_sum
+from assay.models.passes import each_image, gradients, segment_sum
 from assay.models.targets import Targets
 
 __all__ = ["IntegratedGradients", "quadrature"]
@@ -86,14 +86,17 @@ class IntegratedGradients(Explainer):
         def make(start: int, stop: int) -> Tensor:
             pairs = torch.arange(start, stop, device=images.device)
             here, share = pairs // steps, points[pairs % steps].view(-1, 1, 1, 1)
-            return way.index_select(0, here).mul_(share).add_(base.index_select(0, here))
+            made = torch.empty(stop - start, *images.shape[1:], device=images.device)
+            for at, own in each_image(here):
+                torch.mul(way[at], share[own], out=made[own]).add_(base[at])
+            return made
 
         def take(start: int, stop: int, _scores: Tensor, found: Tensor) -> None:
             pairs = torch.arange(start, stop, device=images.device)
             here = pairs // steps
             segment_sum(plain, here, weights[pairs % steps], found)
             if self.complete:
-                slope = way.index_select(0, here).mul_(found).flatten(1).sum(1)
+                slope = torch.cat([(way[at] * found[own]).flatten(1).sum(1) for at, own in each_image(here)])
                 segment_sum(slopes, here, slope, found)
                 segment_sum(squares, here, slope, slope[:, None])
 

@@ -14,7 +14,7 @@ from assay.explain.base import Cost, Explainer, check_explains
 from assay.explain.gradient import Gradient
 from assay.explain.kernels import Gaussian, Kernel, draw
 from assay.models.classifier import Classifier
-from assay.models.passes import segment_sum
+from assay.models.passes import each_image, segment_sum
 
 __all__ = ["SmoothGrad", "Smoothed", "samples_for", "with_copies"]
 
@@ -84,7 +84,9 @@ class Smoothed(Explainer):
             stop = start + model.chunk_size(total - start, shape, "gradient" in self.needs)
             pairs = torch.arange(start, min(stop, total), device=images.device)
             rows, sample = pairs // count, pairs % count
-            noisy = images.index_select(0, rows).add_(draw(self.kernel, seed, "Smoothed", index[rows], sample, shape, self.antithetic))
+            noisy = draw(self.kernel, seed, "Smoothed", index[rows], sample, shape, self.antithetic)
+            for at, own in each_image(rows):
+                noisy[own] += images[at]
             maps = self.explainer.attribute(model, noisy, targets[rows], index[rows] * count + sample, inner)
             if sums is None:
                 sums = maps.new_zeros(len(images), *maps.shape[1:])

@@ -15,6 +15,7 @@ from assay.explain.base import Explainer
 from assay.measure.base import Measure, Order, orders
 from assay.measure.erasure import kept
 from assay.models.case import Case
+from assay.models.passes import mixed
 
 __all__ = ["KeepTop"]
 
@@ -60,7 +61,7 @@ class KeepTop(Measure):
             def make(start: int, stop: int) -> Tensor:
                 each = torch.arange(start, stop, device=rows.device)
                 stays, here = inside(each).view(-1, 1, *images.shape[2:]), rows[each]
-                return torch.where(stays, images.index_select(0, here), filled.index_select(0, here))
+                return mixed(here, stays, images, filled)
 
             return kept(case.model, case.targets, rows, images.shape[1:], make, lambda: case.logits)
 

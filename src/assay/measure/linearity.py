@@ -15,7 +15,7 @@ from assay.explain.base import Explainer
 from assay.explain.kernels import Gaussian, Kernel, draw
 from assay.measure.base import Measure, pairs_of
 from assay.models.case import Case
-from assay.models.passes import scores
+from assay.models.passes import each_image, scores
 
 __all__ = ["Infidelity", "LocalLinearError"]
 
@@ -125,10 +125,12 @@ def _products(case: Case, maps: list[Tensor], draws: _Draws, active: Tensor, sam
     def make(start: int, stop: int) -> Tensor:
         here = active[rows[start:stop]]
         step = draw(draws.kernel, case.seed, draws.stream, case.index[here], numbers[start:stop], shape, draws.mirrored)
-        for kind, one in enumerate(maps):
-            own = one.index_select(0, here).expand_as(step)
-            guess[kind, start:stop] = torch.linalg.vecdot(own.flatten(1), step.flatten(1))
-        return images.index_select(0, here).add_(step, alpha=draws.sign)
+        made = torch.empty_like(step)
+        for at, pairs in each_image(here):
+            for kind, one in enumerate(maps):
+                guess[kind, start:stop][pairs] = (one[at] * step[pairs]).flatten(1).sum(1)
+            torch.add(images[at], step[pairs], alpha=draws.sign, out=made[pairs])
+        return made
 
     moved = scores(case.model, case.targets, active[rows], images.shape[1:], make).view(-1, many)
     change = draws.sign * (moved - case.model.score(case.logits, case.targets)[active, None]).double()

@@ -18,7 +18,7 @@ from assay.measure.base import Measure, Order, orders
 from assay.measure.curves import Curve, Placing, placed
 from assay.models.case import Case
 from assay.models.classifier import Classifier
-from assay.models.passes import scores
+from assay.models.passes import mixed, scores
 from assay.models.targets import Targets
 
 __all__ = ["Deletion", "Insertion"]
@@ -128,7 +128,7 @@ def _curves(case: Case, maps: Sequence[Tensor], measure: _PixelCurve) -> tuple[C
         def make(start: int, stop: int) -> Tensor:
             each = inner[start:stop]
             new, here = inside(each).view(-1, 1, *images.shape[2:]), rows[each]
-            return torch.where(new, after.index_select(0, here), before.index_select(0, here))
+            return mixed(here, new, after, before)
 
         found[inner] = scores(case.model, case.targets, rows[inner], images.shape[1:], make, "probability")
         return found

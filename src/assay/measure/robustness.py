@@ -13,6 +13,7 @@ from assay.explain.base import Explainer
 from assay.explain.kernels import Gaussian, Uniform
 from assay.measure.base import Measure
 from assay.models.case import Case
+from assay.models.passes import each_image
 
 __all__ = ["LocalLipschitz", "MaxSensitivity", "changes"]
 
@@ -117,8 +118,12 @@ def changes(
         pairs = torch.arange(start, stop, device=images.device)
         rows = pairs // samples
         delta = move(rows, pairs % samples)
-        moved = explainer.attribute(case.model, images.index_select(0, rows).add_(delta), case.targets[rows], case.index[rows], case.seed)
-        found[0, start:stop] = clean.index_select(0, rows).sub(moved).flatten(1).norm(dim=1)
+        shifted = torch.empty_like(delta)
+        for at, own in each_image(rows):
+            torch.add(images[at], delta[own], out=shifted[own])
+        moved = explainer.attribute(case.model, shifted, case.targets[rows], case.index[rows], case.seed)
+        for at, own in each_image(rows):
+            found[0, start:stop][own] = (clean[at] - moved[own]).flatten(1).norm(dim=1)
         found[1, start:stop] = delta.flatten(1).norm(dim=1)
         start = stop
     one, other = found.view(2, len(images), samples)

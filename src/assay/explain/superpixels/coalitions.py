@@ -12,7 +12,7 @@ from torch import Tensor
 
 from assay.core import noise
 from assay.models.classifier import Classifier
-from assay.models.passes import scores
+from assay.models.passes import each_image, mixed, scores
 
 __all__ = [
     "Coalitions",
@@ -152,8 +152,11 @@ def run_coalitions(model: Classifier, images: Tensor, targets: Tensor, labels: T
 
     def make(start: int, stop: int) -> Tensor:
         here = rows[start:stop]
-        stays = coalitions.members[here, columns[start:stop]].gather(1, flat.index_select(0, here)).view(-1, 1, height, width)
-        return torch.where(stays, images.index_select(0, here), filled.index_select(0, here))
+        members = coalitions.members[here, columns[start:stop]].float()
+        stays = members.new_empty(len(here), height * width)
+        for at, pairs in each_image(here):
+            torch.gather(members[pairs], 1, flat[at].expand_as(stays[pairs]), out=stays[pairs])
+        return mixed(here, stays.view(-1, 1, height, width), images, filled)
 
     out = torch.zeros(coalitions.weights.shape, device=images.device)
     out[rows, columns] = scores(model, targets, rows, images.shape[1:], make)

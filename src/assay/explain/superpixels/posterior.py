@@ -7,7 +7,7 @@ one: two small Cholesky factors take the place of a large one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
@@ -232,6 +232,12 @@ def _inverse(covariance: Tensor, both: Tensor) -> _Inverse:
     return _Inverse(inverse, factor.diagonal(dim1=1, dim2=2).log().sum(1))
 
 
+@lru_cache(maxsize=64)
+def _nodes(widest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places in (-1, 1) and weights of a quadrature that is exact for polynomials of degree `widest` - 1."""
+    return np.polynomial.legendre.leggauss(widest // 2 + 1)
+
+
 def _functional(members: Tensor, counts: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
     """Prior covariances (N, n, M) of Shapley values with scores, and prior variance (N,) of one, over the variance of a score.
 
@@ -239,8 +245,7 @@ def _functional(members: Tensor, counts: Tensor, rho: Tensor) -> tuple[Tensor, T
     `var phi_i = 4 sum over odd k of C(n - 1, k - 1) rho^k / k^2`.
     """
     widest = members.shape[2]
-    # Exact for polynomials of degree n - 1.
-    places, shares = (torch.from_numpy(part).to(members.device) for part in np.polynomial.legendre.leggauss(widest // 2 + 1))
+    places, shares = (torch.from_numpy(part).to(members.device) for part in _nodes(widest))
     present, n, by = members.sum(2)[:, :, None].double(), counts[:, None, None].double(), rho[:, None, None].double()
     plus, minus = (torch.log1p(sign * by * (places + 1) / 2) for sign in (1, -1))
     norm = n * torch.log1p(by)

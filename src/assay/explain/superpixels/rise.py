@@ -15,7 +15,7 @@ from assay.errors import SpecError
 from assay.explain.backgrounds import Background, Constant
 from assay.explain.base import Cost, Explainer
 from assay.models.classifier import Classifier
-from assay.models.passes import scores, segment_sum
+from assay.models.passes import mixed, scores, segment_sum
 
 __all__ = ["Rise"]
 
@@ -70,7 +70,7 @@ class Rise(Explainer):
 
         def make(start: int, stop: int) -> Tensor:
             here = rows[start:stop]
-            return torch.lerp(filled.index_select(0, here), images.index_select(0, here), masks(start, stop))
+            return mixed(here, masks(start, stop), images, filled)
 
         found = scores(model, targets, rows, shape, make).view(-1, samples)
         weights = ((found - found.mean(1, keepdim=True)) if self.centred else found).flatten() / (samples * self.keep)

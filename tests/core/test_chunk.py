@@ -137,11 +137,11 @@ def test_maps_are_whole_after_memory_ran_out_in_the_middle(explainer, error, ima
         ("cpu", (1 << 20) + 1, 32),
         ("cpu", 1 << 18, 256),
         ("cpu", 16, 512),
-        ("cpu", 1 << 30, 32),
+        ("cpu", 1 << 30, 16),
         ("cpu", None, 64),
         ("cuda", 1 << 20, 1024),
         ("mps", 1 << 20, 256),
     ],
 )
-def test_small_layers_take_many_images_at_once_and_large_ones_thirty_two(device, each, most):
+def test_small_layers_take_many_images_at_once_and_large_ones_sixteen(device, each, most):
     assert most_useful(torch.device(device), each) == most

@@ -1,5 +1,7 @@
 """Guided backpropagation: Captum's where ReLUs are modules, and the same however they are called."""
 
+from functools import partial
+
 import captum.attr
 import pytest
 import torch
@@ -28,6 +30,29 @@ def test_ways_of_calling_a_relu_make_no_difference(kind, batch):
     expected = assay.GuidedBackprop()(assay.Classifier(seeded(lambda: Relus("modules")).eval()), batch, TARGETS)
     torch.testing.assert_close(assay.GuidedBackprop()(assay.Classifier(seeded(lambda: Relus(kind)).eval()), batch, TARGETS), expected)
     assert expected.abs().max() > 0
+
+
+class HalfPassed(nn.Module):
+    """A ReLU on half of the channels, in place on that part of them, or put together anew."""
+
+    def __init__(self, in_place):
+        super().__init__()
+        self.conv, self.head, self.in_place = nn.Conv2d(3, 4, 3), nn.Linear(4, 3), in_place
+
+    def forward(self, x):
+        x = self.conv(x)
+        if self.in_place:
+            x[:, :2].relu_()
+        else:
+            x = torch.cat([x[:, :2].relu(), x[:, 2:]], 1)
+        return self.head(x.square().mean((2, 3)))
+
+
+def test_a_relu_in_place_on_part_of_a_tensor_is_guided_too(batch):
+    models = [assay.Classifier(seeded(partial(HalfPassed, in_place)).eval()) for in_place in (False, True)]
+    one, other = (assay.GuidedBackprop()(model, batch, TARGETS) for model in models)
+    torch.testing.assert_close(other, one)
+    assert not torch.allclose(one, assay.Gradient()(models[0], batch, TARGETS))
 
 
 def test_an_image_known_by_hand():

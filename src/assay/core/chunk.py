@@ -97,7 +97,7 @@ def most_useful(device: torch.device, bytes_per_image: int | None) -> int:
         return 1024 if device.type == "cuda" else 256
     if bytes_per_image is None:
         return 64
-    return min(max(1 << max(0, (_USEFUL // bytes_per_image).bit_length() - 1), 32), 512)
+    return min(max(1 << max(0, (_USEFUL // bytes_per_image).bit_length() - 1), 16), 512)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -54,18 +54,20 @@ class _Positive(torch.autograd.Function):
     """A ReLU whose gradient is kept only where it is positive."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
+    def forward(ctx: Any, values: Tensor, in_place: bool) -> Tensor:
         """The ReLU; NaN stays."""
-        passed = torch.relu(values)
+        if in_place:
+            ctx.mark_dirty(values)
+        passed = torch.relu_(values) if in_place else torch.relu(values)
         ctx.save_for_backward(passed)
         return passed
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
         """The positive part of the gradient, where the value was positive."""
         (passed,) = ctx.saved_tensors
         kept: Tensor = torch.ops.aten.threshold_backward(slopes[0], passed, 0.0)
-        return kept.clamp_min_(0.0)
+        return kept.clamp_min_(0.0), None
 
 
 class _Guide(TorchFunctionMode):
@@ -82,5 +84,4 @@ class _Guide(TorchFunctionMode):
         self.relus += 1
         values: Tensor = args[0] if args else kwargs["input"]
         in_place = func in _IN_PLACE or (func is F.relu and bool(args[1] if len(args) > 1 else kwargs.get("inplace", False)))
-        made: Tensor = _Positive.apply(values)
-        return values.copy_(made) if in_place else made
+        return _Positive.apply(values, in_place)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -52,14 +54,15 @@ def test_every_explainer_with_a_gradient_or_a_surrogate_can_be_attacked_through(
 
 @EXPLAINERS
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.03), ("l2", 0.4), ("l1", 4.0)])
-def test_every_differentiable_explainer_is_attacked_better_than_by_noise(explainer, norm, eps, batch):
+def test_every_differentiable_explainer_is_attacked_better_than_by_noise_and_better_by_more_steps(explainer, norm, eps, batch):
     model, goal = classifier(), assay.MaximiseDistance(assay.Cosine())
     attack = assay.MapAttack(eps=eps, norm=norm, steps=8, goal=goal, samples=4, restarts=1)
     found = attack(model, explainer, batch)
     noise = assay.NoiseMapAttack(eps=eps, norm=norm, goal=goal)(model, explainer, batch)
     assert found.kept.all()
-    assert found.distance.mean() > 1.2 * noise.distance.mean()
-    assert found.distance.mean() > 0
+    assert found.distance.mean() > 1.2 * noise.distance.mean() > 0
+    # The start alone is better than noise; only an ascent that climbs leaves it behind.
+    assert found.distance.mean() > 1.1 * replace(attack, steps=1)(model, explainer, batch).distance.mean()
 
 
 @ATTACKS
@@ -126,9 +129,7 @@ def test_the_global_generators_are_not_used(attack, batch):
 
 @ATTACKS
 def test_no_room_gives_the_clean_image_at_distance_zero(attack, batch):
-    import dataclasses
-
-    found = dataclasses.replace(attack, eps=0)(classifier(), assay.Gradient(), batch)
+    found = replace(attack, eps=0)(classifier(), assay.Gradient(), batch)
     assert torch.equal(found.images, batch)
     assert torch.equal(found.attacked_maps, found.maps)
     assert torch.equal(found.distance, torch.zeros(COUNT))

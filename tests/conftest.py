@@ -25,3 +25,13 @@ def untouched():
     from reference.guards import generators_untouched
 
     return generators_untouched
+
+
+@pytest.fixture
+def products():
+    """What float32 matrices and images of a GPU are multiplied in; what a test sets is put back at its end."""
+    from assay.core import precision
+
+    usual = precision._formats()
+    yield lambda: precision.product_formats(torch.device("cuda"))
+    precision._set_formats(usual)

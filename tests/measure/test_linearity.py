@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import assay
+from assay.core.precision import set_products
 from assay.explain.base import check_case
 from assay.measure import linearity
 from reference import measures
@@ -204,8 +205,8 @@ def test_the_standard_error_is_the_spread_over_seeds(scaled, relative, images):
     assert sum(told) / len(told) == pytest.approx(torch.tensor(found).std().item(), rel=0.35)
 
 
-def test_small_changes_are_multiplied_in_full_whatever_the_process_is_set_to():
-    seen = []
+def test_small_changes_are_multiplied_in_full_whatever_the_process_is_set_to(products):
+    seen, short = [], {"float32 products": "TF32", "float32 convolutions": "TF32"}
 
     class Noting(torch.nn.Module):
         def __init__(self):
@@ -213,18 +214,16 @@ def test_small_changes_are_multiplied_in_full_whatever_the_process_is_set_to():
             self.last = torch.nn.Linear(12, 2)
 
         def forward(self, x):
-            seen.append(torch.get_float32_matmul_precision())
+            seen.append(products())
             return self.last(x.flatten(1))
 
     model, images = assay.Classifier(Noting()), torch.rand(2, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-    maps, usual = assay.Gradient()(model, images), torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        for measure, wanted in ((assay.LocalLinearError(samples=4), "highest"), (assay.Infidelity(samples=4), "high")):
-            case = assay.measure.base.Case(model, images, model.predict(images), torch.arange(2), 0)
-            seen.clear()
-            measure.evaluate(case, [maps], [])
-            assert set(seen) == {wanted}
-            assert torch.get_float32_matmul_precision() == "high"
-    finally:
-        torch.set_float32_matmul_precision(usual)
+    maps = assay.Gradient()(model, images)
+    set_products("high")
+    for measure, wanted in ((assay.LocalLinearError(samples=4), dict.fromkeys(short, "float32")), (assay.Infidelity(samples=4), short)):
+        case = assay.measure.base.Case(model, images, model.predict(images), torch.arange(2), 0)
+        seen.clear()
+        measure.evaluate(case, [maps], [])
+        assert seen
+        assert all(one == wanted for one in seen)
+        assert products() == short

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch.utils import checkpoint
 
+from assay.core.precision import product_formats
+
 
 @contextlib.contextmanager
 def generators_untouched():
@@ -35,7 +37,7 @@ def surroundings():
         "autocast": (torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cpu")),
         "anomalies": torch.is_anomaly_enabled(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "matmul": torch.get_float32_matmul_precision(),
+        "products": [product_formats(torch.device(kind)) for kind in ("cpu", "cuda")],
         "cudnn": (torch.backends.cudnn.enabled, torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
         "onednn": torch.backends.mkldnn.enabled,
         "device": torch.get_default_device(),

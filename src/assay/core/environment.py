@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from assay.core.precision import product_formats
+
 __all__ = ["code", "machine", "packages"]
 
 
@@ -34,7 +36,7 @@ def machine(device: torch.device) -> dict[str, str]:
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.machine()}",
         "device": device.type,
-        "float32 products": torch.get_float32_matmul_precision(),
+        **product_formats(device),
     }
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)

@@ -81,8 +81,8 @@ class NetworkOptions:
     matmul_precision: Annotated[
         Literal["highest", "high", "medium"],
         typer.Option(
-            help="How float32 matrices are multiplied: highest in float32, high in TF32 on a GPU, medium in bfloat16 where the device can; "
-            "as torch.set_float32_matmul_precision."
+            help="How float32 matrices are multiplied, and convolutions made: highest in float32, high in TF32 on a GPU, medium in "
+            "bfloat16 where the device can."
         ),
     ] = "highest"
     output: Annotated[Literal["logit", "probability", "log_probability"], typer.Option(help="What is explained.")] = "logit"
@@ -105,6 +105,7 @@ class NetworkOptions:
         """
         import torch
 
+        from assay.core.precision import set_products
         from assay.errors import SpecError
         from assay.models.sources.spec import network
 
@@ -114,7 +115,7 @@ class NetworkOptions:
             place = "cuda"
         if place is not None:
             _check_device(place)
-        torch.set_float32_matmul_precision(self.matmul_precision)  # Of the whole process, which is the command's own.
+        set_products(self.matmul_precision)  # Of the whole process, which is the command's own.
         precision: Precision = "float32" if self.precision == "auto" else self.precision
         built = network(
             self.model,

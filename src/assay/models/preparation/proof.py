@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from assay.core.chunk import out_of_memory
+from assay.core.precision import full_products
 from assay.errors import AssayError, ModelError
 from assay.models.heads import Head
 from assay.models.preparation.fold import Fold, find_folds, function_name
@@ -309,11 +310,8 @@ class _Draws(TorchFunctionMode):
 
 
 def _steady(device: torch.device) -> ExitStack:
-    """The global generators put back at the end, and on GPUs full float32, so that forms differ by rounding alone."""
+    """The global generators put back at the end, and full float32, so that forms differ by rounding alone."""
     stack = ExitStack()
-    cuda = device.type == "cuda"
-    stack.enter_context(torch.random.fork_rng([device] if cuda else []))
-    if cuda:
-        stack.callback(setattr, torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)
-        torch.backends.cudnn.allow_tf32 = False
+    stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
+    stack.enter_context(full_products())
     return stack

@@ -65,7 +65,7 @@ def main() -> None:
         truth = (half + other) / 2
         print(f"The truth's own error is about {relative_error(half, other) / 2:.3f}.\n", flush=True)  # noqa: T201
     at = (model, images, targets)
-    ways = ours(*at, grid, labels) | captum_shapley(*at, labels) | shapiq_shapley(*at, labels)
+    ways = ours(*at, grid, labels) | captum_shapley(*at, labels) | {f"shapiq {name}": way for name, way in shapiq_shapley(*at, labels).items()}
     print("| passes | " + " | ".join(ways) + " | inside 95 % |\n|---|---" + "|---" * len(ways) + "|", flush=True)  # noqa: T201
     for passes in args.passes:
         cells = []

@@ -59,12 +59,12 @@ def shapiq_shapley(model: Classifier, images: Tensor, targets: Tensor, labels: T
     segments = int(labels.max()) + 1
     level = np.ones(segments + 1)
     made = {
-        "shapiq KernelSHAP": lambda seed: peers.KernelSHAP(segments, pairing_trick=True, random_state=seed),
-        "shapiq leverage": lambda seed: peers.KernelSHAP(segments, pairing_trick=True, sampling_weights=level, random_state=seed),
-        "shapiq kADDSHAP": lambda seed: peers.kADDSHAP(segments, max_order=2, pairing_trick=True, random_state=seed),
+        "KernelSHAP": lambda seed: peers.KernelSHAP(segments, pairing_trick=True, random_state=seed),
+        "KernelSHAP by leverage": lambda seed: peers.KernelSHAP(segments, pairing_trick=True, sampling_weights=level, random_state=seed),
+        "kADDSHAP": lambda seed: peers.kADDSHAP(segments, max_order=2, pairing_trick=True, random_state=seed),
     }
     if importlib.util.find_spec("lightgbm") is not None:
-        made["shapiq ProxySPEX"] = lambda seed: peers.ProxySPEX(n=segments, index="SV", max_order=1, random_state=seed)
+        made["ProxySPEX"] = lambda seed: peers.ProxySPEX(n=segments, index="SV", max_order=1, random_state=seed)
 
     def way(make: Callable[[int], object]) -> Way:
         def run(passes: int, seed: int) -> Tensor:

@@ -84,7 +84,6 @@ def _game(model: Classifier, image: Tensor, target: int, labels: Tensor) -> Call
 
     def play(coalitions: np.ndarray) -> np.ndarray:
         kept = torch.from_numpy(np.asarray(coalitions, bool))[:, labels]
-        found = torch.cat([model.forward(image * part[:, None]).detach() for part in torch.split(kept, 256)])
-        return found[:, target].double().numpy()
+        return model.unchecked_logits(image * kept[:, None])[:, target].double().numpy()
 
     return play

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 __all__ = ["LEVEL", "Interval", "Moments", "listed", "means", "ratio", "share"]
 
@@ -92,7 +92,7 @@ class Moments:
         """
         share = np.asarray(level, float)
         with np.errstate(invalid="ignore", divide="ignore"):
-            away = stats.t.isf(share / 2, np.maximum(self.count - 1, 1))
+            away = -scipy.special.stdtrit(np.maximum(self.count - 1, 1), share / 2)
             error, bend = self.spread / np.sqrt(self.count), self._bend()
             up, down = np.clip(_unbent(away, bend), away, _WIDEST * away), np.clip(_unbent(-away, bend), -_WIDEST * away, -away)
             return self.mean - error * up, self.mean - error * down
@@ -109,7 +109,7 @@ class Moments:
             bent = t + bend / 3 * t**2 + bend**2 / 27 * t**3 + bend / 6
             # As the interval's end is never further than so many times Student's.
             bent = np.where(t > 0, np.maximum(bent, t / _WIDEST), bent)
-            p = stats.t.sf(np.minimum(t, bent), np.maximum(self.count - 1, 1))
+            p = scipy.special.stdtr(np.maximum(self.count - 1, 1), -np.minimum(t, bent))
         equal = np.where(self.mean > than, 0.0, 1.0)
         p = np.where(self.spread == 0, equal, p)
         return np.where(self.count > 1, np.maximum(p, 0.5**self.count), np.nan)
@@ -149,7 +149,7 @@ def share(hits: int, count: int, level: float = LEVEL) -> Interval:
     """
     if not count:
         return Interval(np.nan, np.nan, np.nan)
-    ends: Any = stats.binomtest(hits, count).proportion_ci(1 - level, "wilson")
+    ends: Any = scipy.stats.binomtest(hits, count).proportion_ci(1 - level, "wilson")
     return Interval(hits / count, float(ends.low), float(ends.high))
 
 

@@ -6,8 +6,8 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from assay.stats.intervals import Floats, Moments
 from assay.stats.tests import holm
@@ -32,7 +32,7 @@ def rank_correlation(one: ArrayLike, other: ArrayLike) -> tuple[float, float]:
         one: (n,) values.
         other: (n,) values paired with them.
     """
-    ranks = [stats.rankdata(np.asarray(values, float)) for values in (one, other)]
+    ranks = [scipy.stats.rankdata(np.asarray(values, float)) for values in (one, other)]
     count = len(ranks[0])
     if count < 3 or min(np.ptp(rank) for rank in ranks) == 0:
         return float("nan"), float("nan")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from assay.stats.intervals import LEVEL, Floats, Moments
 
@@ -156,4 +156,4 @@ def images_needed(effect: float, level: float = LEVEL, power: float = POWER) -> 
 def _power(effect: float, level: float, images: int) -> float:
     if math.isinf(effect):
         return 1.0
-    return float(stats.nct.sf(stats.t.isf(level, images - 1), images - 1, effect * math.sqrt(images)))
+    return float(scipy.stats.nct.sf(-scipy.special.stdtrit(images - 1, level), images - 1, effect * math.sqrt(images)))

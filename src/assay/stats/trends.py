@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 __all__ = ["ROUNDING", "Trend", "trend"]
 
@@ -53,13 +53,13 @@ def trend(values: np.ndarray) -> Trend:
     if images < 2 or widths < 2:
         return Trend(np.nan, np.nan, np.nan, np.nan, images)
     grid = ROUNDING * np.abs(known).max(1, keepdims=True)
-    ranks = stats.rankdata(np.round(known / np.where(grid == 0, 1.0, grid)), axis=1)
+    ranks = scipy.stats.rankdata(np.round(known / np.where(grid == 0, 1.0, grid)), axis=1)
     centred, order = ranks - ranks.mean(1, keepdims=True), np.arange(widths) - (widths - 1) / 2
     sizes = np.sqrt((centred**2).sum(1) * (order**2).sum())
     own = (centred @ order) / np.where(sizes == 0, 1.0, sizes)
     page = _page(ranks)
     spread = own.std(ddof=1)
-    between = page if spread == 0 else max(page, 2 * float(stats.t.sf(abs(own.mean()) / (spread / np.sqrt(images)), images - 1)))
+    between = page if spread == 0 else max(page, 2 * float(scipy.special.stdtr(images - 1, -abs(own.mean()) / (spread / np.sqrt(images)))))
     return Trend(float(own.mean()), page, between, max(between, _together(known)), images)
 
 
@@ -70,13 +70,13 @@ def _together(values: np.ndarray) -> float:
     mean = steps.mean(0)
     if many < 2 or mean.var(ddof=1) <= (steps.var(0, ddof=1) / images).mean():
         return 0.0
-    return float(stats.ttest_1samp(mean, 0.0).pvalue)
+    return float(scipy.stats.ttest_1samp(mean, 0.0).pvalue)
 
 
 def _page(ranks: np.ndarray) -> float:
     """Two-sided p-value of Page's test, of the sign test for two widths."""
     if ranks.shape[1] == 2:
         up, down = int((ranks[:, 1] > ranks[:, 0]).sum()), int((ranks[:, 1] < ranks[:, 0]).sum())
-        return float(stats.binomtest(up, up + down).pvalue) if up + down else 1.0
-    sides = (float(stats.page_trend_test(one).pvalue) for one in (ranks, -ranks))
+        return float(scipy.stats.binomtest(up, up + down).pvalue) if up + down else 1.0
+    sides = (float(scipy.stats.page_trend_test(one).pvalue) for one in (ranks, -ranks))
     return min(1.0, 2 * min(sides))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from assay.core.noise import derive
 from assay.stats.intervals import LEVEL
@@ -57,7 +57,9 @@ def resampled(values: np.ndarray, seed: int, resamples: int = _RESAMPLES) -> np.
     counts = known.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = filled.sum(0) / counts
-        wider = np.sqrt(counts / (counts - 1)) * stats.t.isf(LEVEL / 2, np.maximum(counts - 1, 1)) / stats.norm.isf(LEVEL / 2)
+        wider = (
+            np.sqrt(counts / (counts - 1)) * scipy.special.stdtrit(np.maximum(counts - 1, 1), LEVEL / 2) / scipy.special.ndtri(LEVEL / 2)
+        )
         spread: np.ndarray = mean + np.where(counts > 1, wider, 1.0) * (found - mean)
     return spread
 

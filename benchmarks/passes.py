@@ -106,6 +106,11 @@ def main() -> None:
                 print(f"{network}, {what}, {name}: {told}", flush=True)  # noqa: T201
             axis.set_title(f"{what}, {network}", fontsize=9)
             axis.set_xlabel("passes", fontsize=8)
+            # What was run stands at the axis, and plain numbers, where a logarithmic axis has powers of ten that run into each other.
+            axis.set_xticks([passes for passes, _ in points], labels=[str(passes) for passes, _ in points], fontsize=8)
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.minorticks_off()
+            axis.tick_params(axis="y", labelsize=8)
             axis.legend(fontsize=7, frameon=False)
         row[0].set_ylabel("relative error", fontsize=8)
     figure.savefig(args.out, metadata={"Date": None})

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 LOWEST := .venv-lowest
 # The tests start some two hundred processes, each of which would compile the package anew where the environment forbids to keep that.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q -n auto
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q -n auto --dist worksteal
 
 .PHONY: demo test lint types unit whole test-lowest format docs clean
 

@@ -32,6 +32,6 @@ def products():
     """What float32 matrices and images of a GPU are multiplied in; what a test sets is put back at its end."""
     from assay.core import precision
 
-    usual = precision._formats()
+    usual = precision._products()
     yield lambda: precision.product_formats(torch.device("cuda"))
-    precision._set_formats(usual)
+    precision._set_products(usual)

@@ -84,5 +84,17 @@ def test_what_was_set_part_by_part_is_told_and_put_back_where_the_older_names_ra
     assert set(product_formats(torch.device("cpu"))) <= set(machine(torch.device("cpu")))
 
 
+def test_torchs_own_code_can_ask_in_the_older_way_within_and_afterwards(products):
+    before = precision._products()
+    assert before.all is not None
+    with full_products():
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert not torch.backends.cudnn.allow_tf32
+    assert precision._products().all == before.all
+    assert {kind: precision._word(one) for kind, one in precision._products().parts.items()} == {
+        kind: precision._word(one) for kind, one in before.parts.items()
+    }
+
+
 def test_of_other_devices_nothing_is_said():
     assert product_formats(torch.device("mps")) == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -43,42 +43,64 @@ def set_products(precision: Literal["highest", "high", "medium"]) -> None:
 
 def product_formats(device: torch.device) -> dict[str, str]:
     """What float32 matrices are multiplied in, and float32 images convolved in, by a CPU or a CUDA device; empty for others."""
-    words = {"none": "float32", "ieee": "float32", "tf32": "TF32", "bf16": "bfloat16"}
-    found = {kind.partition(" "): words[value] for kind, value in _formats().items()}
-    return {f"float32 {of}": word for (on, _, of), word in found.items() if on == device.type}
+    parts, whole = _products()
+    if not parts and whole is not None:
+        words = {"highest": "float32", "high": "TF32", "medium": "bfloat16"}
+        found = {"cpu products": words[whole[0]], "cuda products": words[whole[0]], "cuda convolutions": "TF32" if whole[1] else "float32"}
+    else:
+        found = {kind: _word(format) for kind, format in parts.items()}
+    told = {of: found.get(f"{device.type} {of}") for of in ("products", "convolutions")}
+    return {f"float32 {of}": word for of, word in told.items() if word is not None}
 
 
 @contextmanager
 def full_products() -> Iterator[None]:
     """Within, float32 matrices and images are multiplied in float32, whatever the process is set to; a decorator too."""
-    usual = _formats()
-    _set_formats(dict.fromkeys(usual, "ieee"))
+    usual = _products()
+    _set_products(_Products(dict.fromkeys(usual.parts, "ieee"), usual.all and ("highest", False)))
     try:
         yield
     finally:
-        _set_formats(usual)
+        _set_products(usual)
 
 
-def _formats() -> dict[str, str]:
-    """How the process is set to multiply, by device and operation, in the names of torch 2.9."""
-    parts = _parts()
-    if parts:
-        return {kind: part.fp32_precision for kind, part in parts.items()}
-    products = {"highest": "ieee", "high": "tf32", "medium": "bf16"}[torch.get_float32_matmul_precision()]
-    return {"cpu products": products, "cuda products": products, "cuda convolutions": "tf32" if torch.backends.cudnn.allow_tf32 else "ieee"}
+class _Products(NamedTuple):
+    """How the process is set to multiply float32.
+
+    Attributes:
+        parts: By device and operation, in torch's names; since version 2.9.
+        all: `torch.get_float32_matmul_precision()` and `torch.backends.cudnn.allow_tf32`; None where parts were set to what these have no
+            words for, so that torch raises an error for whoever asks.
+    """
+
+    parts: dict[str, str]
+    all: tuple[str, bool] | None
 
 
-def _set_formats(formats: dict[str, str]) -> None:
-    parts = _parts()
-    for kind, part in parts.items():
-        part.fp32_precision = formats[kind]
-    if not parts:
-        torch.set_float32_matmul_precision({"ieee": "highest", "tf32": "high", "bf16": "medium"}[formats["cpu products"]])
-        torch.backends.cudnn.allow_tf32 = formats["cuda convolutions"] == "tf32"
+def _products() -> _Products:
+    try:
+        whole = (torch.get_float32_matmul_precision(), bool(torch.backends.cudnn.allow_tf32))
+    except RuntimeError:
+        whole = None
+    return _Products({kind: part.fp32_precision for kind, part in _parts().items()}, whole)
+
+
+def _set_products(products: _Products) -> None:
+    # The older way first, and alone where it says the same: torch's own code, such as its export, stands on its answers.
+    if products.all is not None:
+        torch.set_float32_matmul_precision(products.all[0])
+        torch.backends.cudnn.allow_tf32 = products.all[1]
+    for kind, part in _parts().items():
+        if _word(part.fp32_precision) != _word(products.parts[kind]):
+            part.fp32_precision = products.parts[kind]
+
+
+def _word(format: str) -> str:
+    return {"none": "float32", "ieee": "float32", "tf32": "TF32", "bf16": "bfloat16"}[format]
 
 
 def _parts() -> dict[str, Any]:
-    """Where torch keeps it since version 2.9, after which the older names raise an error for whoever used these; empty before."""
+    """Where torch keeps it since version 2.9; empty before."""
     backends: Any = torch.backends
     if not hasattr(backends.cuda.matmul, "fp32_precision"):
         return {}
@@ -87,6 +109,7 @@ def _parts() -> dict[str, Any]:
         "cpu convolutions": backends.mkldnn.conv,
         "cuda products": backends.cuda.matmul,
         "cuda convolutions": backends.cudnn.conv,
+        "cuda recurrences": backends.cudnn.rnn,
     }
 
 

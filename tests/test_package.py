@@ -98,3 +98,9 @@ def test_knowing_all_classes_imports_no_library_that_few_of_them_use(cold):
 
 def test_a_users_class_stands_before_the_packages_of_its_name(cold):
     assert cold["mine"] == ["Lime(mine=3)", "Gradient(mine=4)"]
+
+
+def test_what_comes_before_the_first_image_loads_no_plots_and_no_statistics():
+    slow = "[name for name in ('matplotlib', 'scipy.stats') if name in sys.modules]"
+    code = f"import sys, assay.study.explain, assay.study.audit.study; print({slow})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -6,9 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, final
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 from assay.papers.settings import Strict, texts
 from assay.report.export import Table, cell_texts, headings, table_files
@@ -17,6 +15,9 @@ from assay.report.page import Page, Picture, Section, Sentence, TextTable
 from assay.report.render import render
 from assay.run.folder import Run
 from assay.study.study import Report, StepwiseStudy
+
+if TYPE_CHECKING:  # Loaded where a figure is drawn: it takes a third of a second.
+    from matplotlib.figure import Figure
 
 __all__ = ["REPORT", "RESULTS", "Drawing", "PaperStudy", "drawn", "grid"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -19,6 +19,9 @@ from assay.report.page import Picture, Sentence, TextTable
 from assay.report.render import environment
 from assay.report.text import number, plural
 from assay.tune.diet import Tuned
+
+if TYPE_CHECKING:  # Loaded where a figure is drawn: it takes a third of a second.
+    from matplotlib.figure import Figure
 
 __all__ = ["Face", "attack", "batch", "certificate", "figure_picture", "fragment", "tuned_face"]
 

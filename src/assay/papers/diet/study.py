@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 import torch
-from matplotlib.figure import Figure
 
 from assay.core.environment import code, machine, packages
 from assay.core.progress import Progress, silent
@@ -34,6 +33,9 @@ from assay.report.figures.plots import Dot, dots, sheet
 from assay.report.text import plural
 from assay.run.folder import Run
 from assay.study.study import Report, run
+
+if TYPE_CHECKING:  # Loaded where a figure is drawn: it takes a third of a second.
+    from matplotlib.figure import Figure
 
 __all__ = ["DIET_COMMAND", "DietStudy", "plan", "publish_diet", "run_diet"]
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from matplotlib.figure import Figure
 
 from assay.papers.files import Drawing
 from assay.papers.robustness.cells import PAPERS, images_by, is_faithful, widths
 from assay.papers.robustness.printed import PRINTED_EXPLAINERS
 from assay.report.figures.plots import DrawnCurve, curves
 from assay.stats.intervals import means
+
+if TYPE_CHECKING:  # Loaded where a figure is drawn: it takes a third of a second.
+    from matplotlib.figure import Figure
 
 __all__ = ["figures"]
 

@@ -6,14 +6,14 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
+
+if TYPE_CHECKING:  # Loaded where a figure is drawn: it takes a third of a second.
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["COLOURS", "Dot", "DrawnCurve", "bare_frame", "blank", "curves", "dots", "sheet", "to_bytes"]
 
@@ -175,24 +175,19 @@ def sheet(rows: Sequence[Sequence[Image.Image]], columns: Sequence[str], names: 
 
 def to_bytes(draw: Callable[[], Figure], form: FigureForm) -> bytes:
     """A figure as the bytes of a file, without the time at which it was made."""
+    import matplotlib
+
     with matplotlib.rc_context({"svg.hashsalt": "assay", "svg.fonttype": "path", "font.size": 9}):
         page = io.BytesIO()
         draw().savefig(page, format=form, dpi=_DPI, metadata=_TIMELESS[form])
     return page.getvalue()
 
 
-class Drawn(Figure):
-    """A figure that notebooks show by itself, without pyplot."""
-
-    def _repr_png_(self) -> bytes:
-        return to_bytes(lambda: self, "png")
-
-
 def blank(width: float, height: float) -> Figure:
     """An empty white figure of so many inches, drawn without a screen."""
-    figure = Drawn(figsize=(width, height), facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    from assay.report.figures.drawn import Drawn
+
+    return Drawn(width, height)
 
 
 def bare_frame(panel: Axes) -> None:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, ListedColormap, Normalize
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from assay.core.inputs import check_images
@@ -19,6 +15,11 @@ from assay.report.figures.colour import NOT_FINITE, robust_limit, signed_palette
 from assay.report.figures.picture import photo, visible
 from assay.report.figures.plots import blank
 from assay.report.text import number
+
+if TYPE_CHECKING:  # Loaded where a figure is drawn: it takes a third of a second.
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
 
 __all__ = ["show", "signed_colours"]
 
@@ -48,6 +49,9 @@ def show(images: Maps, maps: Maps | Mapping[str, Maps] | Sequence[Maps], names: 
     Raises:
         AssayError: A wrong input, named in the message.
     """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
     images = check_images(images)
     kinds, names = _by_name(maps, names)
     _check(images, kinds, names)
@@ -78,6 +82,8 @@ def show(images: Maps, maps: Maps | Mapping[str, Maps] | Sequence[Maps], names: 
 
 def signed_colours() -> Colormap:
     """The package's signed scale for matplotlib: 255 colours, the middle one for zero."""
+    from matplotlib.colors import ListedColormap
+
     palette = signed_palette() / 255
     colours = ListedColormap(palette[:NOT_FINITE].tolist(), "assay signed")
     return colours.with_extremes(bad=palette[NOT_FINITE].tolist())

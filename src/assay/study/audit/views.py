@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from matplotlib.figure import Figure
 
 from assay.core.display import needed_library
 from assay.core.registry import plain_name
@@ -20,6 +19,9 @@ from assay.report.text import between
 from assay.study.audit.answers import Answers
 from assay.study.audit.questions.held import QUESTIONS
 from assay.study.study import TerminalTable
+
+if TYPE_CHECKING:  # Loaded where a figure is drawn: it takes a third of a second.
+    from matplotlib.figure import Figure
 
 __all__ = ["AuditViews", "scores_grid"]
 

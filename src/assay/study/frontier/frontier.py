@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from matplotlib.figure import Figure
 
 from assay.core.registry import short
 from assay.core.whole_files import replacing
@@ -23,6 +22,9 @@ from assay.study.frontier.findings import frontier_summary, frontier_trends
 from assay.study.frontier.frontier_page import frontier_page, lines_of_plot
 from assay.study.frontier.sweep import Sweep, name_of_width
 from assay.study.frontier.tables import FrontierTables
+
+if TYPE_CHECKING:  # Loaded where a figure is drawn: it takes a third of a second.
+    from matplotlib.figure import Figure
 
 __all__ = ["Frontier", "frontiers_of", "plot_frontiers"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 import assay
-from assay.bench.shapley_peers import Way, by_segment, captum_shapley, relative_error, shapiq_shapley
+from assay.bench.shapley_peers import Way, by_segment, captum_shapley, missing, relative_error, shapiq_shapley
 from assay.data import choose, load, read
 
 GRIDS = {12: assay.Grid(3, 4), 25: assay.Grid(5, 5), 49: assay.Grid(7, 7)}
@@ -53,6 +53,8 @@ def main() -> None:
     parser.add_argument("--passes", type=int, nargs="+", default=[26, 50, 100, 200, 400])
     args = parser.parse_args()
     warnings.simplefilter("ignore")
+    for name in missing():
+        print(f"{name} is not installed: left out\n", flush=True)  # noqa: T201
     model, data, grid = assay.load(args.network), load(args.data), GRIDS[args.segments]
     images = read(data, choose(data, args.count, args.chosen)).images
     targets, labels = model.predict(images), grid.labels(images)

@@ -29,9 +29,10 @@ def untouched():
 
 @pytest.fixture
 def products():
-    """What float32 matrices and images of a GPU are multiplied in; what a test sets is put back at its end."""
-    from assay.core import precision
+    """How float32 matrices and images of a GPU are multiplied; torch starts each such test, and is left, as it comes."""
+    from assay.core.precision import product_settings
+    from reference.guards import usual_products
 
-    usual = precision._products()
-    yield lambda: precision.product_formats(torch.device("cuda"))
-    precision._set_products(usual)
+    usual_products()
+    yield lambda: product_settings(torch.device("cuda"))
+    usual_products()

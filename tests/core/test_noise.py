@@ -192,3 +192,16 @@ def test_a_kernels_spread_is_its_standard_deviation():
         assert abs(drawn.std().item() - kernel.spread) < 0.003
         assert abs(drawn.mean().item()) < 0.005
     assert drawn.abs().max() <= 0.3
+
+
+@pytest.mark.parametrize("make", [noise.uniform, noise.normal, noise.laplace])
+def test_numbers_are_the_same_whatever_torchs_default_format_is(make):
+    index, usual = torch.arange(3), torch.get_default_dtype()
+    expected = make(0, "a", index, index, (5,))
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = make(0, "a", index, index, (5,))
+    finally:
+        torch.set_default_dtype(usual)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import assay
+from assay.explain.kernels import Kernel
 from assay.explain.smooth import samples_for
 from reference.nets import Function, plain
 from reference.smooth import smoothgrad
@@ -119,3 +120,31 @@ def test_smoothing_composes_with_surrogates_whose_inputs_leave_the_pixel_range(i
     maps = assay.Smoothed(assay.KernelShap(12, assay.Quickshift()), assay.Gaussian(0.5), samples=3)(assay.Classifier(plain()), images())
     assert maps.shape == (3, 1, 8, 8)
     assert maps.isfinite().all()
+
+
+class Kept(Kernel):
+    """A kernel of the user's, which gives one tensor of its own again and again, in another format, the same for all channels."""
+
+    def __init__(self, format):
+        self.mine = torch.full((1, 1, 8, 8), 0.25, dtype=format)
+
+    def sample(self, seed, stream, index, sample, shape):
+        return self.mine.expand(len(index), *shape)
+
+    @property
+    def spread(self):
+        return 0.25
+
+    def gamma(self, values):
+        return 1.0
+
+
+@pytest.mark.parametrize("antithetic", [True, False])
+@pytest.mark.parametrize("format", [torch.float32, torch.float64])
+def test_what_a_kernel_gives_is_only_read(format, antithetic):
+    kernel, images = Kept(format), torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    model = assay.Classifier(plain())
+    found = assay.Smoothed(assay.Gradient(), kernel, samples=2, antithetic=antithetic)(model, images)
+    assert found.dtype == torch.float32
+    assert found.isfinite().all()
+    assert torch.equal(kernel.mine, torch.full((1, 1, 8, 8), 0.25, dtype=format))

@@ -225,6 +225,14 @@ def test_a_mixture_by_a_mask_is_torch_where_to_the_bit(rows, channels):
     assert torch.equal(mixed(rows, mask, one, other), torch.where(mask, one[rows], other[rows]))
 
 
+def test_a_mixture_of_other_number_formats_or_of_what_is_learned_is_float32_and_has_no_graph():
+    rows, one = torch.tensor([0, 0, 1]), torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    found = mixed(rows, torch.ones(3, 1, 4, 4), one.double().requires_grad_(), torch.zeros(2, 3, 4, 4))
+    assert found.dtype == torch.float32
+    assert not found.requires_grad
+    assert torch.equal(found, one[rows])
+
+
 def test_between_0_and_1_a_mixture_lies_between_its_images():
     rows = torch.tensor([0, 0, 0])
     one, other = torch.full((1, 1, 2, 2), 0.8), torch.full((1, 1, 2, 2), 0.4)

@@ -10,7 +10,23 @@ import numpy as np
 import torch
 from torch.utils import checkpoint
 
-from assay.core.precision import product_formats
+
+def product_switches():
+    """All that decides how torch multiplies float32, as it is kept: "none" takes over what is set for all parts."""
+    backends = torch.backends
+    parts = (backends.mkldnn.matmul, backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+    if hasattr(backends.cuda.matmul, "fp32_precision"):
+        return [backends.fp32_precision, *(part.fp32_precision for part in parts)]
+    return [torch.get_float32_matmul_precision(), backends.cudnn.allow_tf32]
+
+
+def usual_products():
+    """Put that back as torch comes."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = True
+    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        torch.backends.fp32_precision = "none"
+        torch.backends.mkldnn.matmul.fp32_precision = torch.backends.cuda.matmul.fp32_precision = "none"
 
 
 @contextlib.contextmanager
@@ -37,7 +53,7 @@ def surroundings():
         "autocast": (torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cpu")),
         "anomalies": torch.is_anomaly_enabled(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "products": [product_formats(torch.device(kind)) for kind in ("cpu", "cuda")],
+        "products": product_switches(),
         "cudnn": (torch.backends.cudnn.enabled, torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
         "onednn": torch.backends.mkldnn.enabled,
         "device": torch.get_default_device(),

@@ -131,3 +131,9 @@ def test_a_ratio_leaves_out_broken_pairs_and_is_nan_without_any():
     assert (found.mean, found.low, found.high) == (0.5, 0.5, 0.5)
     assert math.isnan(ratio([math.nan], [1.0]).mean)
     assert math.isnan(ratio([1.0], [0.0]).mean)
+
+
+def test_an_interval_that_is_to_cover_always_is_everything_and_its_ends_are_in_order():
+    low, high = Moments.of(np.array([[1.0], [2.0], [4.0]])).interval(0.0)
+    assert low == -np.inf
+    assert high == np.inf

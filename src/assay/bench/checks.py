@@ -11,7 +11,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from assay.bench.shapley_peers import by_segment, captum_shapley, relative_error, shapiq_shapley
+from assay.bench.shapley_peers import by_segment, captum_shapley, missing, relative_error, shapiq_shapley
 from assay.bench.speed import resident
 from assay.core.progress import Progress, silent
 from assay.data import choose, load, read
@@ -103,9 +103,8 @@ def _shapley(images: Tensor, seed: int) -> list[Check]:
     if found:
         best = min(found, key=found.__getitem__)
         held[f"ours against the best of shapiq's at 100 ({best})"] = found[best]
-    return [
-        Check(f"KernelShap error at 100 samples: {name}", ours, bound, False, "12 superpixels, relative L2") for name, bound in held.items()
-    ]
+    detail = ", ".join(["12 superpixels, relative L2", *(f"{name} is not installed" for name in missing())])
+    return [Check(f"KernelShap error at 100 samples: {name}", ours, bound, False, detail) for name, bound in held.items()]
 
 
 def _completeness(images: Tensor, seed: int) -> list[Check]:

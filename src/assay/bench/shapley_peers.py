@@ -11,10 +11,16 @@ from torch import Tensor
 
 from assay.models.classifier import Classifier
 
-__all__ = ["Way", "by_segment", "captum_shapley", "relative_error", "shapiq_shapley"]
+__all__ = ["Way", "by_segment", "captum_shapley", "missing", "relative_error", "shapiq_shapley"]
 
 Way = Callable[[int, int], Tensor]
 """From passes and a seed to Shapley values (N, segments)."""
+
+
+def missing() -> list[str]:
+    """Which of the libraries that these peers need are not installed."""
+    needed = {"Captum": "captum", "shapiq": "shapiq", "LightGBM, for ProxySPEX": "lightgbm"}
+    return [name for name, module in needed.items() if importlib.util.find_spec(module) is None]
 
 
 def relative_error(found: Tensor, truth: Tensor) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from assay.core.precision import product_formats
+from assay.core.precision import product_settings
 
 __all__ = ["code", "machine", "packages"]
 
@@ -36,7 +36,7 @@ def machine(device: torch.device) -> dict[str, str]:
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.machine()}",
         "device": device.type,
-        **product_formats(device),
+        **product_settings(device),
     }
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)

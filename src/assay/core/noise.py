@@ -43,7 +43,7 @@ def uniform(seed: int, stream: str, index: Tensor, sample: Tensor, shape: tuple[
         (P, *shape) float32 on the device of `index`.
     """
     count = math.prod(shape)
-    out = torch.empty(index.shape[0], count, device=index.device)
+    out = torch.empty(index.shape[0], count, dtype=torch.float32, device=index.device)
     for rows, run, bits in _runs(seed, stream, index, sample, count, whole=False):
         out[rows, run] = _units(bits, 41)[0]
     return out.view(-1, *shape)
@@ -53,7 +53,7 @@ def normal(seed: int, stream: str, index: Tensor, sample: Tensor, shape: tuple[i
     """Standard normal numbers (Box-Muller), one block of `shape` for each pair of image and sample; see `uniform`."""
     count = math.prod(shape)
     half = (count + 1) // 2
-    out = torch.empty(index.shape[0], 2, half, device=index.device)
+    out = torch.empty(index.shape[0], 2, half, dtype=torch.float32, device=index.device)
     for rows, run, bits in _runs(seed, stream, index, sample, half):
         radius, angle = _units(bits, 41, 9)
         radius.log_().mul_(-2.0).sqrt_()
@@ -145,7 +145,7 @@ def _swap(x: Tensor, out: Tensor, room: Tensor) -> Tensor:
 
 def _units(bits: Tensor, *lowest: int) -> Tensor:
     """Of each number 23 bits k from `lowest` upwards, 9 or 41, as `(k + 1/2) / 2^23`: one (len(lowest), *bits.shape) float32 in (0, 1)."""
-    made = torch.empty(len(lowest), *bits.shape, device=bits.device)
+    made = torch.empty(len(lowest), *bits.shape, dtype=torch.float32, device=bits.device)
     if bits.device.type == "cpu":
         # The upper bits of a half, behind the exponent of numbers in [1, 2).
         halves, floats = bits.numpy().view(np.uint32).reshape(*bits.shape, 2), made.numpy()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+import threading
+import warnings
+from collections.abc import Callable
+from contextlib import ContextDecorator, ExitStack
+from typing import Any, Literal
 
 import torch
 
-__all__ = ["DTYPES", "AnyPrecision", "Precision", "full_products", "product_formats", "set_products", "settled"]
+__all__ = ["DTYPES", "AnyPrecision", "Precision", "full_products", "product_settings", "set_products", "settled"]
 
 Precision = Literal["float32", "bfloat16"]
 AnyPrecision = Literal["auto", "float32", "bfloat16"]
@@ -33,84 +35,108 @@ def settled(precision: AnyPrecision, device: torch.device | str) -> Precision:
 
 
 def set_products(precision: Literal["highest", "high", "medium"]) -> None:
-    """Set how the process multiplies float32 matrices, as `torch.set_float32_matmul_precision` does, and images in convolutions too.
+    """Set how the process multiplies float32 matrices, as `torch.set_float32_matmul_precision` does, and a GPU's convolutions too.
 
-    Torch by itself leaves a GPU's convolutions in TF32, which keeps 10 bits of 23, also where matrices are multiplied in float32.
+    Torch by itself leaves these in TF32, which keeps 10 bits of 23, also where matrices are multiplied in float32.
     """
-    torch.set_float32_matmul_precision(precision)
-    torch.backends.cudnn.allow_tf32 = precision != "highest"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of newer names, which older versions of torch lack.
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.allow_tf32 = precision != "highest"
 
 
-def product_formats(device: torch.device) -> dict[str, str]:
-    """What float32 matrices are multiplied in, and float32 images convolved in, by a CPU or a CUDA device; empty for others."""
-    parts, whole = _products()
-    if not parts and whole is not None:
-        words = {"highest": "float32", "high": "TF32", "medium": "bfloat16"}
-        found = {"cpu products": words[whole[0]], "cuda products": words[whole[0]], "cuda convolutions": "TF32" if whole[1] else "float32"}
-    else:
-        found = {kind: _word(format) for kind, format in parts.items()}
-    told = {of: found.get(f"{device.type} {of}") for of in ("products", "convolutions")}
-    return {f"float32 {of}": word for of, word in told.items() if word is not None}
-
-
-@contextmanager
-def full_products() -> Iterator[None]:
-    """Within, float32 matrices and images are multiplied in float32, whatever the process is set to; a decorator too."""
-    usual = _products()
-    _set_products(_Products(dict.fromkeys(usual.parts, "ieee"), usual.all and ("highest", False)))
-    try:
-        yield
-    finally:
-        _set_products(usual)
-
-
-class _Products(NamedTuple):
-    """How the process is set to multiply float32.
-
-    Attributes:
-        parts: By device and operation, in torch's names; since version 2.9.
-        all: `torch.get_float32_matmul_precision()` and `torch.backends.cudnn.allow_tf32`; None where parts were set to what these have no
-            words for, so that torch raises an error for whoever asks.
-    """
-
-    parts: dict[str, str]
-    all: tuple[str, bool] | None
-
-
-def _products() -> _Products:
-    try:
-        whole = (torch.get_float32_matmul_precision(), bool(torch.backends.cudnn.allow_tf32))
-    except RuntimeError:
-        whole = None
-    return _Products({kind: part.fp32_precision for kind, part in _parts().items()}, whole)
-
-
-def _set_products(products: _Products) -> None:
-    # The older way first, and alone where it says the same: torch's own code, such as its export, stands on its answers.
-    if products.all is not None:
-        torch.set_float32_matmul_precision(products.all[0])
-        torch.backends.cudnn.allow_tf32 = products.all[1]
-    for kind, part in _parts().items():
-        if _word(part.fp32_precision) != _word(products.parts[kind]):
-            part.fp32_precision = products.parts[kind]
-
-
-def _word(format: str) -> str:
-    return {"none": "float32", "ieee": "float32", "tf32": "TF32", "bf16": "bfloat16"}[format]
-
-
-def _parts() -> dict[str, Any]:
-    """Where torch keeps it since version 2.9; empty before."""
-    backends: Any = torch.backends
-    if not hasattr(backends.cuda.matmul, "fp32_precision"):
-        return {}
-    return {
-        "cpu products": backends.mkldnn.matmul,
-        "cpu convolutions": backends.mkldnn.conv,
-        "cuda products": backends.cuda.matmul,
-        "cuda convolutions": backends.cudnn.conv,
-        "cuda recurrences": backends.cudnn.rnn,
+def product_settings(device: torch.device) -> dict[str, str]:
+    """What the process is set to: how float32 matrices are multiplied, in torch's words, and on a GPU how images are convolved."""
+    products = _tried(torch.get_float32_matmul_precision)
+    # Where the older way has no word for it, torch keeps one for each kind of device.
+    told = {
+        "float32 products": products if products is not None else _part("cuda" if device.type == "cuda" else "cpu", "matmul").fp32_precision
     }
+    if device.type == "cuda":
+        short = _tried(lambda: torch.backends.cudnn.allow_tf32)
+        told["float32 convolutions"] = ("TF32" if short else "float32") if short is not None else _part("cuda", "conv").fp32_precision
+    return told
+
+
+class _FullProducts(ContextDecorator):
+    """Sets for the first that comes in what is not so already, and puts it back when the last goes out."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.stack = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                _multiply_in_full(self.stack)
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.stack.close()
+
+
+_FULL = _FullProducts()
+
+
+def full_products() -> _FullProducts:
+    """Within, float32 matrices and images are multiplied in float32, whatever the process is set to; a decorator too.
+
+    Threads may be within at the same time. Settings that say so already are not touched.
+    """
+    return _FULL
+
+
+def _multiply_in_full(stack: ExitStack) -> None:
+    backends: Any = torch.backends
+    cudnn = backends.cudnn
+    # In the older way wherever it answers, since torch's own code, such as its export, asks in it.
+    products = _tried(torch.get_float32_matmul_precision)
+    if products is None:
+        _fill(stack, "cpu", "matmul")
+        _fill(stack, "cuda", "matmul")
+    elif products != "highest":
+        torch.set_float32_matmul_precision("highest")
+        stack.callback(torch.set_float32_matmul_precision, products)
+    if torch.cuda.is_available():
+        short = _tried(lambda: cudnn.allow_tf32)
+        # What is set for all parts holds also where the older way says no.
+        if short is None or getattr(backends, "fp32_precision", "none") != "none":
+            _fill(stack, "cuda", "conv")
+            _fill(stack, "cuda", "rnn")
+        elif short:
+            kept = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "benchmark_limit", "deterministic")}
+            stack.enter_context(cudnn.flags(**kept, allow_tf32=False))
+
+
+def _fill(stack: ExitStack, device: str, operation: str) -> None:
+    part = _part(device, operation)
+    usual = part.fp32_precision
+    if usual not in ("none", "ieee"):
+        part.fp32_precision = "ieee"
+        stack.callback(_put_back, part, usual)
+
+
+def _put_back(part: Any, usual: str) -> None:
+    part.fp32_precision = "none"  # Which takes over what is set for all parts, now and later.
+    if part.fp32_precision != usual:
+        part.fp32_precision = usual
+
+
+def _part(device: str, operation: str) -> Any:
+    """Where torch keeps the format of an operation since version 2.9; before, the older way always answers."""
+    backends: Any = torch.backends
+    home = {"cpu": backends.mkldnn, "cuda": backends.cuda if operation == "matmul" else backends.cudnn}[device]
+    return getattr(home, operation)
+
+
+def _tried(ask: Callable[[], Any]) -> Any:
+    """What torch answers in the older way, or None where parts were set to what it has no word for there, and it raises an error."""
+    try:
+        return ask()
+    except RuntimeError:
+        return None
 
 
 def _cpu_has_bfloat16() -> bool:

@@ -76,7 +76,7 @@ class IntegratedGradients(Explainer):
     def attribute(self, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
         """See `Explainer.attribute`."""
         assert targets is not None
-        base = self.baseline.fill(images, index, seed)
+        base = self.baseline.fill(images, index, seed).detach().to(images.dtype)
         way = images - base
         steps = self.steps
         points, weights = (torch.tensor(values, dtype=torch.float32, device=images.device) for values in quadrature(self.rule, steps))

@@ -84,9 +84,10 @@ class Smoothed(Explainer):
             stop = start + model.chunk_size(total - start, shape, "gradient" in self.needs)
             pairs = torch.arange(start, min(stop, total), device=images.device)
             rows, sample = pairs // count, pairs % count
-            noisy = draw(self.kernel, seed, "Smoothed", index[rows], sample, shape, self.antithetic)
+            noise = draw(self.kernel, seed, "Smoothed", index[rows], sample, shape, self.antithetic)
+            noisy = images.new_empty(len(rows), *shape)
             for at, own in each_image(rows):
-                noisy[own] += images[at]
+                torch.add(images[at], noise[own], out=noisy[own])
             maps = self.explainer.attribute(model, noisy, targets[rows], index[rows] * count + sample, inner)
             if sums is None:
                 sums = maps.new_zeros(len(images), *maps.shape[1:])

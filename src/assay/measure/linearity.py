@@ -125,7 +125,7 @@ def _products(case: Case, maps: list[Tensor], draws: _Draws, active: Tensor, sam
     def make(start: int, stop: int) -> Tensor:
         here = active[rows[start:stop]]
         step = draw(draws.kernel, case.seed, draws.stream, case.index[here], numbers[start:stop], shape, draws.mirrored)
-        made = torch.empty_like(step)
+        made = images.new_empty(step.shape)
         for at, pairs in each_image(here):
             for kind, one in enumerate(maps):
                 guess[kind, start:stop][pairs] = (one[at] * step[pairs]).flatten(1).sum(1)

@@ -118,7 +118,7 @@ def changes(
         pairs = torch.arange(start, stop, device=images.device)
         rows = pairs // samples
         delta = move(rows, pairs % samples)
-        shifted = torch.empty_like(delta)
+        shifted = images.new_empty(delta.shape)
         for at, own in each_image(rows):
             torch.add(images[at], delta[own], out=shifted[own])
         moved = explainer.attribute(case.model, shifted, case.targets[rows], case.index[rows], case.seed)

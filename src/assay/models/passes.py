@@ -125,8 +125,8 @@ def mixed(rows: Tensor, shares: Tensor, one: Tensor, other: Tensor) -> Tensor:
         one: (N, C, H, W), finite.
         other: (N, C, H, W), finite.
     """
-    out = torch.empty(len(rows), *one.shape[1:], dtype=one.dtype, device=one.device)
-    shares = shares.to(one.dtype)
+    one, other, shares = (part.detach().to(torch.float32) for part in (one, other, shares))
+    out = torch.empty(len(rows), *one.shape[1:], dtype=torch.float32, device=one.device)
     for at, pairs in each_image(rows):
         # At 0 and at 1 lerp gives its ends to the bit, and on a CPU it takes a tenth of the time of `torch.where`.
         torch.lerp(other[at], one[at], shares[pairs], out=out[pairs])

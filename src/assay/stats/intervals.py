@@ -92,7 +92,7 @@ class Moments:
         """
         share = np.asarray(level, float)
         with np.errstate(invalid="ignore", divide="ignore"):
-            away = -scipy.special.stdtrit(np.maximum(self.count - 1, 1), share / 2)
+            away = np.abs(scipy.special.stdtrit(np.maximum(self.count - 1, 1), share / 2))
             error, bend = self.spread / np.sqrt(self.count), self._bend()
             up, down = np.clip(_unbent(away, bend), away, _WIDEST * away), np.clip(_unbent(-away, bend), -_WIDEST * away, -away)
             return self.mean - error * up, self.mean - error * down

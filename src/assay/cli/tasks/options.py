@@ -81,8 +81,8 @@ class NetworkOptions:
     matmul_precision: Annotated[
         Literal["highest", "high", "medium"],
         typer.Option(
-            help="How float32 matrices are multiplied, and convolutions made: highest in float32, high in TF32 on a GPU, medium in "
-            "bfloat16 where the device can."
+            help="How float32 matrices are multiplied, and a GPU's convolutions made: highest in float32, high in TF32 on a GPU, medium "
+            "as high there, and on a CPU in bfloat16 where it can."
         ),
     ] = "highest"
     output: Annotated[Literal["logit", "probability", "log_probability"], typer.Option(help="What is explained.")] = "logit"

@@ -310,8 +310,10 @@ class _Draws(TorchFunctionMode):
 
 
 def _steady(device: torch.device) -> ExitStack:
-    """The global generators put back at the end, and full float32, so that forms differ by rounding alone."""
+    """The global generators put back at the end, and on GPUs full float32, so that forms differ by rounding alone."""
     stack = ExitStack()
-    stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
-    stack.enter_context(full_products())
+    cuda = device.type == "cuda"
+    stack.enter_context(torch.random.fork_rng([device] if cuda else []))
+    if cuda:
+        stack.enter_context(full_products())
     return stack

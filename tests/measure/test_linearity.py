@@ -226,3 +226,17 @@ def test_small_changes_are_multiplied_in_full_whatever_the_process_is_set_to(pro
         measure.evaluate(case, [maps], [])
         assert set(seen) == {wanted}
         assert products()["float32 products"] == "high"
+
+
+def test_bits_do_not_depend_on_chunks_that_cut_an_image_s_changes_to_one_where_threads_share_a_row():
+    images = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    net = torch.nn.Sequential(torch.nn.AvgPool2d(56), torch.nn.Flatten(), torch.nn.Linear(48, 2)).eval()
+    maps, usual = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(1)), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        one, other = (
+            assay.Infidelity(samples=11)(assay.Classifier(net, chunk=chunk), images, maps, torch.tensor([0, 1])) for chunk in (4, 22)
+        )
+    finally:
+        torch.set_num_threads(usual)
+    assert torch.equal(one, other)

@@ -96,7 +96,11 @@ class IntegratedGradients(Explainer):
             here = pairs // steps
             segment_sum(plain, here, weights[pairs % steps], found)
             if self.complete:
-                slope = torch.cat([(way[at] * found[own]).flatten(1).sum(1) for at, own in each_image(here)])
+                products = torch.empty_like(found)
+                for at, own in each_image(here):
+                    torch.mul(way[at], found[own], out=products[own])
+                # All rows at once: threads would share out the sum of one row alone, to other bits.
+                slope = products.flatten(1).sum(1)
                 segment_sum(slopes, here, slope, found)
                 segment_sum(squares, here, slope, slope[:, None])
 

@@ -125,10 +125,13 @@ def _products(case: Case, maps: list[Tensor], draws: _Draws, active: Tensor, sam
     def make(start: int, stop: int) -> Tensor:
         here = active[rows[start:stop]]
         step = draw(draws.kernel, case.seed, draws.stream, case.index[here], numbers[start:stop], shape, draws.mirrored)
-        made = images.new_empty(step.shape)
-        for at, pairs in each_image(here):
-            for kind, one in enumerate(maps):
-                guess[kind, start:stop][pairs] = (one[at] * step[pairs]).flatten(1).sum(1)
+        made, parts = images.new_empty(step.shape), list(each_image(here))
+        for kind, one in enumerate(maps):
+            for at, pairs in parts:
+                torch.mul(one[at], step[pairs], out=made[pairs])
+            # All rows at once: threads would share out the sum of one row alone, to other bits.
+            guess[kind, start:stop] = made.flatten(1).sum(1)
+        for at, pairs in parts:
             torch.add(images[at], step[pairs], alpha=draws.sign, out=made[pairs])
         return made
 

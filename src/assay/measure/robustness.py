@@ -122,8 +122,10 @@ def changes(
         for at, own in each_image(rows):
             torch.add(images[at], delta[own], out=shifted[own])
         moved = explainer.attribute(case.model, shifted, case.targets[rows], case.index[rows], case.seed)
+        change = torch.empty_like(moved)
         for at, own in each_image(rows):
-            found[0, start:stop][own] = (clean[at] - moved[own]).flatten(1).norm(dim=1)
+            torch.sub(clean[at], moved[own], out=change[own])
+        found[0, start:stop] = change.flatten(1).norm(dim=1)
         found[1, start:stop] = delta.flatten(1).norm(dim=1)
         start = stop
     one, other = found.view(2, len(images), samples)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ def shapiq_shapley(model: Classifier, images: Tensor, targets: Tensor, labels: T
 
     segments = int(labels.max()) + 1
     level = np.ones(segments + 1)
-    made = {
+    made: dict[str, Callable[[int], Any]] = {
         "KernelSHAP": lambda seed: peers.KernelSHAP(segments, pairing_trick=True, random_state=seed),
         "KernelSHAP by leverage": lambda seed: peers.KernelSHAP(segments, pairing_trick=True, sampling_weights=level, random_state=seed),
         "kADDSHAP": lambda seed: peers.kADDSHAP(segments, max_order=2, pairing_trick=True, random_state=seed),
@@ -72,11 +73,11 @@ def shapiq_shapley(model: Classifier, images: Tensor, targets: Tensor, labels: T
     if importlib.util.find_spec("lightgbm") is not None:
         made["ProxySPEX"] = lambda seed: peers.ProxySPEX(n=segments, index="SV", max_order=1, random_state=seed)
 
-    def way(make: Callable[[int], object]) -> Way:
+    def way(make: Callable[[int], Any]) -> Way:
         def run(passes: int, seed: int) -> Tensor:
             rows = []
             for one, target, label in zip(images, targets, labels, strict=True):
-                found = make(seed).approximate(budget=passes, game=_game(model, one, int(target), label))  # type: ignore[attr-defined]
+                found = make(seed).approximate(budget=passes, game=_game(model, one, int(target), label))
                 rows.append([float(found[(player,)]) for player in range(segments)])
             return torch.tensor(rows)
 

@@ -13,7 +13,7 @@ from assay.explain.base import Cost, Explainer
 from assay.explain.superpixels.coalitions import Coalitions
 from assay.explain.superpixels.segments import Grid, Segments
 from assay.models.classifier import Classifier, Output
-from assay.models.passes import each_image, mixed, scores
+from assay.models.passes import combined, mixed, scores
 
 __all__ = ["Occlusion", "all_but_one", "losses"]
 
@@ -70,9 +70,7 @@ def losses(
 
     def make(start: int, stop: int) -> Tensor:
         here = rows[start:stop]
-        inside = torch.empty(len(here), *labels.shape[1:], device=images.device)
-        for at, pairs in each_image(here):
-            torch.eq(labels[at], segments[start:stop][pairs, None, None], out=inside[pairs])
+        inside = combined(torch.eq, labels, here, segments[start:stop, None, None])
         return mixed(here, inside[:, None], filled, images)
 
     lost = torch.zeros(own.shape, device=images.device)

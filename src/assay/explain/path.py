@@ -14,7 +14,7 @@ from assay.core.registry import check_at_least, check_at_most, register
 from assay.explain.backgrounds import Background, Constant, background_scores
 from assay.explain.base import Cost, Explainer, check_call
 from assay.models.classifier import Classifier
-from assay.models.passes import each_image, gradients, segment_sum
+from assay.models.passes import combined, gradients, segment_sum
 from assay.models.targets import Targets
 
 __all__ = ["IntegratedGradients", "quadrature"]
@@ -86,21 +86,14 @@ class IntegratedGradients(Explainer):
         def make(start: int, stop: int) -> Tensor:
             pairs = torch.arange(start, stop, device=images.device)
             here, share = pairs // steps, points[pairs % steps].view(-1, 1, 1, 1)
-            made = torch.empty(stop - start, *images.shape[1:], device=images.device)
-            for at, own in each_image(here):
-                torch.mul(way[at], share[own], out=made[own]).add_(base[at])
-            return made
+            return combined(torch.add, base, here, combined(torch.mul, way, here, share))
 
         def take(start: int, stop: int, _scores: Tensor, found: Tensor) -> None:
             pairs = torch.arange(start, stop, device=images.device)
             here = pairs // steps
             segment_sum(plain, here, weights[pairs % steps], found)
             if self.complete:
-                products = torch.empty_like(found)
-                for at, own in each_image(here):
-                    torch.mul(way[at], found[own], out=products[own])
-                # All rows at once: threads would share out the sum of one row alone, to other bits.
-                slope = products.flatten(1).sum(1)
+                slope = combined(torch.mul, way, here, found).flatten(1).sum(1)
                 segment_sum(slopes, here, slope, found)
                 segment_sum(squares, here, slope, slope[:, None])
 

@@ -14,7 +14,7 @@ from assay.explain.base import Cost, Explainer, check_explains
 from assay.explain.gradient import Gradient
 from assay.explain.kernels import Gaussian, Kernel, draw
 from assay.models.classifier import Classifier
-from assay.models.passes import each_image, segment_sum
+from assay.models.passes import combined, segment_sum
 
 __all__ = ["SmoothGrad", "Smoothed", "samples_for", "with_copies"]
 
@@ -85,9 +85,7 @@ class Smoothed(Explainer):
             pairs = torch.arange(start, min(stop, total), device=images.device)
             rows, sample = pairs // count, pairs % count
             noise = draw(self.kernel, seed, "Smoothed", index[rows], sample, shape, self.antithetic)
-            noisy = images.new_empty(len(rows), *shape)
-            for at, own in each_image(rows):
-                torch.add(images[at], noise[own], out=noisy[own])
+            noisy = combined(torch.add, images, rows, noise)
             maps = self.explainer.attribute(model, noisy, targets[rows], index[rows] * count + sample, inner)
             if sums is None:
                 sums = maps.new_zeros(len(images), *maps.shape[1:])

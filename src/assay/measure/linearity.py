@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from assay.explain.base import Explainer
 from assay.explain.kernels import Gaussian, Kernel, draw
 from assay.measure.base import Measure, pairs_of
 from assay.models.case import Case
-from assay.models.passes import each_image, scores
+from assay.models.passes import combined, scores
 
 __all__ = ["Infidelity", "LocalLinearError"]
 
@@ -125,15 +126,9 @@ def _products(case: Case, maps: list[Tensor], draws: _Draws, active: Tensor, sam
     def make(start: int, stop: int) -> Tensor:
         here = active[rows[start:stop]]
         step = draw(draws.kernel, case.seed, draws.stream, case.index[here], numbers[start:stop], shape, draws.mirrored)
-        made, parts = images.new_empty(step.shape), list(each_image(here))
         for kind, one in enumerate(maps):
-            for at, pairs in parts:
-                torch.mul(one[at], step[pairs], out=made[pairs])
-            # All rows at once: threads would share out the sum of one row alone, to other bits.
-            guess[kind, start:stop] = made.flatten(1).sum(1)
-        for at, pairs in parts:
-            torch.add(images[at], step[pairs], alpha=draws.sign, out=made[pairs])
-        return made
+            guess[kind, start:stop] = combined(torch.mul, one, here, step).flatten(1).sum(1)
+        return combined(partial(torch.add, alpha=draws.sign), images, here, step)
 
     moved = scores(case.model, case.targets, active[rows], images.shape[1:], make).view(-1, many)
     change = draws.sign * (moved - case.model.score(case.logits, case.targets)[active, None]).double()

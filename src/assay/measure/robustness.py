@@ -13,7 +13,7 @@ from assay.explain.base import Explainer
 from assay.explain.kernels import Gaussian, Uniform
 from assay.measure.base import Measure
 from assay.models.case import Case
-from assay.models.passes import each_image
+from assay.models.passes import combined
 
 __all__ = ["LocalLipschitz", "MaxSensitivity", "changes"]
 
@@ -118,14 +118,9 @@ def changes(
         pairs = torch.arange(start, stop, device=images.device)
         rows = pairs // samples
         delta = move(rows, pairs % samples)
-        shifted = images.new_empty(delta.shape)
-        for at, own in each_image(rows):
-            torch.add(images[at], delta[own], out=shifted[own])
+        shifted = combined(torch.add, images, rows, delta)
         moved = explainer.attribute(case.model, shifted, case.targets[rows], case.index[rows], case.seed)
-        change = torch.empty_like(moved)
-        for at, own in each_image(rows):
-            torch.sub(clean[at], moved[own], out=change[own])
-        found[0, start:stop] = change.flatten(1).norm(dim=1)
+        found[0, start:stop] = combined(torch.sub, clean, rows, moved).flatten(1).norm(dim=1)
         found[1, start:stop] = delta.flatten(1).norm(dim=1)
         start = stop
     one, other = found.view(2, len(images), samples)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from assay.models.classifier import Classifier
 from assay.models.heads import Output
 from assay.models.preparation.proof import first_line
 
-__all__ = ["Make", "Own", "Take", "each_image", "gradients", "mixed", "scores", "segment_sum", "slope_of"]
+__all__ = ["Make", "Own", "Take", "combined", "each_image", "gradients", "mixed", "scores", "segment_sum", "slope_of"]
 
 Make = Callable[[int, int], Tensor]
 Take = Callable[[int, int, Tensor, Tensor], None]
@@ -98,7 +99,8 @@ def slope_of(model: Classifier, values: Tensor, pixels: Tensor) -> Tensor:
 def each_image(rows: Tensor) -> Iterator[tuple[Own, slice]]:
     """Parts of the pairs, and where each part finds what is its images' own; on a CPU a part is the pairs of one image.
 
-    So nothing of an image is copied for each of its pairs. Elsewhere, where to know the parts would be to wait for the device, and
+    So nothing of an image is copied for each of its pairs. Reductions belong outside: threads would share out the sum of one row alone, to
+    other bits than among others. Elsewhere, where to know the parts would be to wait for the device, and
     where most images have one pair, all pairs are one part.
 
     Args:
@@ -114,6 +116,22 @@ def each_image(rows: Tensor) -> Iterator[tuple[Own, slice]]:
     stops = counts.cumsum(0).tolist()
     for image, (start, stop) in zip(images.tolist(), itertools.pairwise([0, *stops]), strict=True):
         yield slice(image, image + 1), slice(start, stop)
+
+
+def combined(operation: Callable[..., Any], own: Tensor, rows: Tensor, each: Tensor) -> Tensor:
+    """`operation(own[rows], each)`, float32, without a copy of what is an image's own for each of its pairs.
+
+    Args:
+        operation: Of two tensors, element by element; takes `out=`, as `torch.add`.
+        own: (N, ...) of each image.
+        rows: See `each_image`.
+        each: (P, ...) of each pair; both broadcast.
+    """
+    shape = torch.broadcast_shapes(own[:1].shape, each.shape)
+    out = torch.empty(len(rows), *shape[1:], dtype=torch.float32, device=each.device)
+    for at, pairs in each_image(rows):
+        operation(own[at], each[pairs], out=out[pairs])
+    return out
 
 
 def mixed(rows: Tensor, shares: Tensor, one: Tensor, other: Tensor) -> Tensor:

@@ -146,7 +146,7 @@ def mixed(rows: Tensor, shares: Tensor, one: Tensor, other: Tensor) -> Tensor:
     one, other, shares = (part.detach().to(torch.float32) for part in (one, other, shares))
     out = torch.empty(len(rows), *one.shape[1:], dtype=torch.float32, device=one.device)
     for at, pairs in each_image(rows):
-        # At 0 and at 1 lerp gives its ends to the bit, and on a CPU it takes a tenth of the time of `torch.where`.
+        # At 0 and at 1 lerp gives its ends to the bit, and unlike `torch.where` it uses a CPU's vectors.
         torch.lerp(other[at], one[at], shares[pairs], out=out[pairs])
     return out
 

@@ -70,13 +70,19 @@ def solve(value, n, explainer):
     return explainer.posterior(assay.Classifier(Game(value)), torch.ones(1, 1, 1, n), torch.tensor([0]))
 
 
-def test_the_process_is_dense_regression_on_all_coalitions_with_a_constant_mean(monkeypatch):
+def correlation(prior, n):
+    """(2^n, 2^n) of the scores of all coalitions, under shares of kernels."""
+    signs = 2.0 * every(n).numpy() - 1
+    rhos = [(share, step / (n + step)) for share, step in prior]
+    return sum(share * np.prod((1 + rho * signs[:, None] * signs[None]) / (1 + rho), 2) for share, rho in rhos)
+
+
+@pytest.mark.parametrize("mixed", [((1.0, 2.0),), ((0.3, 0.4), (0.7, 12.0))], ids=["one kernel", "two kernels"])
+def test_the_process_is_dense_regression_on_all_coalitions_with_a_constant_mean(mixed, monkeypatch):
     n, samples, scores = 6, 36, interacting(3, 6)
-    monkeypatch.setattr(posterior, "_GRID", (2.0,))
+    monkeypatch.setattr(posterior, "_PRIORS", (mixed,))
     mean, deviation = play(scores, n, samples, "process")
-    rho, members, map_of = 2.0 / (n + 2.0), every(n).numpy(), functional(n)
-    signs = 2.0 * members - 1
-    prior = np.prod(1 + rho * signs[:, None] * signs[None], 2)
+    map_of, prior = functional(n), correlation(mixed, n)
     drawn = coalitions.distinct(coalitions.shapley(0, torch.arange(3), torch.full((3,), n), samples - 2, True))
     for game in range(3):
         run = drawn.members[game][drawn.weights[game] > 0].numpy()
@@ -96,16 +102,16 @@ def test_the_process_is_dense_regression_on_all_coalitions_with_a_constant_mean(
         np.testing.assert_allclose(ratio, ratio[0], rtol=2e-3)
 
 
-def test_a_rho_weighs_by_its_likelihood_and_by_what_it_makes_of_pairs_left_out(monkeypatch):
-    n, samples, grid, scores = 6, 36, (0.5, 1.5, 6.0), interacting(3, 6, orders=(1.0, 0.6, 0.6))
+def test_a_prior_weighs_by_its_likelihood_and_by_what_it_makes_of_pairs_left_out(monkeypatch):
+    n, samples, scores = 6, 36, interacting(3, 6, orders=(1.0, 0.6, 0.6))
+    priors = (((1.0, 0.5),), ((1.0, 1.5),), ((0.5, 0.5), (0.5, 6.0)))
     means = []
-    for step in grid:
-        monkeypatch.setattr(posterior, "_GRID", (step,))
+    for one in priors:
+        monkeypatch.setattr(posterior, "_PRIORS", (one,))
         means.append(play(scores, n, samples, "process")[0])
-    monkeypatch.setattr(posterior, "_GRID", grid)
+    monkeypatch.setattr(posterior, "_PRIORS", priors)
     found = play(scores, n, samples, "process")[0]
     drawn = coalitions.distinct(coalitions.shapley(0, torch.arange(3), torch.full((3,), n), samples - 2, True))
-    signs = 2.0 * every(n).numpy() - 1
     for game in range(3):
         run = drawn.weights[game] > 0
         chosen, weights = drawn.members[game][run].numpy(), drawn.weights[game][run].numpy()
@@ -114,8 +120,8 @@ def test_a_rho_weighs_by_its_likelihood_and_by_what_it_makes_of_pairs_left_out(m
         halves = [0, *(2 + np.flatnonzero(chosen[:, 0]))]
         odd = (scores[game].numpy() - scores[game].numpy()[::-1])[rows[halves]] / 2
         evidence = []
-        for step in grid:
-            prior = np.prod(1 + step / (n + step) * signs[:, None] * signs[None], 2)
+        for one in priors:
+            prior = correlation(one, n)
             known = prior[np.ix_(rows, rows)] + 1e-9 * np.eye(len(rows))
             inverse = np.linalg.inv(known)
             level = ones @ inverse @ ones
@@ -147,10 +153,10 @@ def test_where_scores_are_not_of_the_priors_kind_pairs_left_out_have_a_say():
 @pytest.mark.parametrize("rho", [0.02, 0.5])
 def test_prior_variance_of_a_value_is_the_covariances_functional(n, rho):
     """Both closed forms meet: the values' sum is full minus empty, so their covariances with that sum to its variance."""
-    own = torch.ones(1, 1, n, dtype=torch.bool)
-    cross, variance = posterior._functional(own, torch.tensor([n]), torch.tensor([rho], dtype=torch.float64))
+    values, variance = posterior._functional(torch.tensor([n]), torch.tensor([[rho]], dtype=torch.float64), torch.tensor([n]), n)
+    cross = n * values[0, 0, 0, 0]
     odd = (1 - ((1 - rho) / (1 + rho)) ** n) / 2
-    assert float(cross.sum()) == pytest.approx(2 * odd)
+    assert float(cross) == pytest.approx(2 * odd)
     if n <= 7:
         signs = 2.0 * every(n).numpy() - 1
         prior = np.prod(1 + rho * signs[:, None] * signs[None], 2) / (1 + rho) ** n
@@ -208,6 +214,28 @@ def test_95_percent_intervals_hold_the_exact_values_about_that_often(n, samples,
     exact = scores @ torch.from_numpy(functional(n)).T
     inside = (mean - exact).abs() <= 1.96 * deviation
     assert 0.9 <= float(inside.double().mean()) <= 0.995
+
+
+@pytest.mark.parametrize("noise", [0.6, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("samples", [60, 150, 400])
+def test_intervals_hold_where_strong_single_effects_and_interactions_of_many_come_together(noise, samples):
+    """By one kernel at a time 77 to 93 % of the values were inside."""
+    n, generator, signs = 10, np.random.default_rng(0), 2.0 * every(10).numpy() - 1
+    scores = generator.normal(size=(60, n)) @ signs.T / np.sqrt(n)
+    for _ in range(200):
+        group = generator.choice(n, generator.integers(3, 8), replace=False)
+        scores += noise * generator.normal(size=(60, 1)) * signs[:, group].prod(1) / np.sqrt(200)
+    mean, deviation = play(torch.from_numpy(scores), n, samples, "process")
+    inside = (mean - torch.from_numpy(scores @ functional(n).T)).abs() <= 1.96 * deviation
+    assert 0.88 <= float(inside.double().mean()) <= 0.99
+
+
+def test_groups_of_priors_change_nothing(monkeypatch):
+    scores = interacting(3, 8)
+    whole = play(scores, 8, 60)
+    monkeypatch.setattr(posterior, "_ELEMENTS", 3000)
+    for one, other in zip(play(scores, 8, 60), whole, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
 
 
 def test_errors_fall_with_passes_and_are_no_larger_than_the_regressions():

@@ -23,9 +23,14 @@ __all__ = ["Estimator", "Posterior", "infer", "spread"]
 Estimator = Literal["auto", "process", "regression"]
 
 _GRID = (0.05, 0.15, 0.4, 0.8, 1.5, 3.0, 6.0, 12.0, 30.0)
-"""rho n / (1 - rho) of the priors that are weighed: about twice the variance of pairwise over that of single effects."""
+"""rho n / (1 - rho) of the kernels: about twice the variance of pairwise over that of single effects."""
+_PRIORS = (
+    *(((1.0, step),) for step in _GRID),
+    *(((1 - share, few), (share, many)) for share in (0.2, 0.5, 0.8) for few in (0.15, 0.8, 3.0) for many in (12.0, 30.0)),
+)
+"""The priors that are weighed, as shares of kernels: each alone, and ones of few interactions beside ones of many."""
 _NUGGET = 1e-6
-_ELEMENTS = 1 << 24
+_ELEMENTS = 1 << 20
 """Numbers in one batch of covariance matrices."""
 
 
@@ -130,7 +135,7 @@ def infer(
     exact = (drawn.weights > 0).sum(1) >= torch.pow(2.0, counts.double()) - 2
     smoothed = (~exact).nonzero().flatten()
     if paired and estimator != "regression" and len(smoothed):
-        size = max(1, _ELEMENTS // halves.odd.shape[1] ** 2)
+        size = max(1, _ELEMENTS * len(counts) // len(_PRIORS) // _numbers(halves))
         parts = [_process(_Halves(*(part[rows] for part in halves)), counts[rows]) for rows in smoothed.split(size)]
         smooth, far, held = (torch.cat(part) for part in zip(*parts, strict=True))
         if estimator == "auto":
@@ -163,73 +168,108 @@ def _halve(drawn: Coalitions, values: Tensor, empty: Tensor, full: Tensor, count
     return _Halves(torch.cat([whole, rows], 1), (a - b) / 2, (a + b) / 2, ahead(weights, (1, 0)), ahead(used, (1, 0), value=True))
 
 
+def _numbers(halves: _Halves) -> int:
+    """Numbers in the largest matrices of one prior."""
+    return halves.used.numel() * max(halves.members.shape[1:])
+
+
 def _process(halves: _Halves, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Means and deviations (N, n) under the process, averaged over rho, and errors (N, M - 1) at pairs left out.
+    """Means and deviations (N, n) under the process, averaged over its priors, and errors (N, M - 1) at pairs left out.
 
-    The prior covariance of scores is `prod_j (1 + rho s_j t_j)` times an unknown scale, about an unknown constant. A rho weighs by the
-    geometric mean of its likelihood and of how likely it makes pairs left out, each by its weight in a fit: by the likelihood alone
-    more passes made errors larger on the Hard Digits network, whose scores are not of the prior's kind.
+    The prior covariance of scores is a mean of kernels `prod_j (1 + rho s_j t_j)` times an unknown scale, about an unknown constant. By
+    one kernel at a time intervals are too narrow where strong single effects and interactions of many superpixels come together.
+    A prior weighs by the geometric mean of its likelihood and of how likely it makes pairs left out, each by its weight in a fit: by the
+    likelihood alone more passes made errors larger on the Hard Digits network, whose scores are not of the prior's kind.
     """
-    n = counts[:, None, None].double()
-    signs = (2.0 * halves.members - 1) * own(halves.members, counts)[:, None]
-    apart = (n - signs @ signs.transpose(1, 2)) / 2
-    both = halves.used[:, :, None] & halves.used[:, None, :]
-    ones = halves.used.double()[:, :, None]
-    points = ones.sum((1, 2))
+    sizes, place = halves.members.sum(2).unique(return_inverse=True)
+    priors = _priors(counts, sizes, halves.members.shape[2])
+    group = max(1, _ELEMENTS // _numbers(halves))
+    parts = [_condition(halves, counts, place, _Priors(*part)) for part in zip(*(each.split(group) for each in priors), strict=True)]
+    evidence, mean, variance, errors = (torch.cat(part) for part in zip(*parts, strict=True))
+    share = evidence.softmax(0)[:, :, None]
+    middle = (share * mean).sum(0)
+    deviation = (share * (variance + (mean - middle) ** 2)).sum(0).sqrt()
+    return middle, deviation, (share * errors).sum(0)
+
+
+class _Priors(NamedTuple):
+    """K prior covariances for each of N images, over the variance of a score.
+
+    Attributes:
+        odd: (K, N, n + 1) of the odd halves of coalitions, by the superpixels in which these differ.
+        even: (K, N, n + 1) of the even halves.
+        value: (K, N, 2, S) of a Shapley value with the score of a coalition that holds the superpixel, and that does not, by its size.
+        variance: (K, N) of one Shapley value.
+    """
+
+    odd: Tensor
+    even: Tensor
+    value: Tensor
+    variance: Tensor
+
+
+def _priors(counts: Tensor, sizes: Tensor, widest: int) -> _Priors:
+    """All priors, for images with `counts` (N,) superpixels, at most `widest`, and coalitions of `sizes` (S,)."""
+    steps = sorted({step for prior in _PRIORS for _, step in prior})
+    shares = counts.new_tensor(
+        [[{of: share for share, of in prior}.get(step, 0.0) for step in steps] for prior in _PRIORS], dtype=torch.float64
+    )
+    n = counts.double()
+    rho = counts.new_tensor(steps, dtype=torch.float64)[:, None]
+    rho = rho / (n + rho)
+    differ = torch.arange(widest + 1, device=counts.device)
+    slope = torch.log1p(-2 * rho / (1 + rho))[:, :, None]
+    near, far = (torch.exp(by * slope) for by in (differ, (n[:, None] - differ).clamp_min(0)))
+    kernels = _Priors((near - far) / 2, (near + far) / 2, *_functional(counts, rho, sizes, widest))
+    return _Priors(*(torch.tensordot(shares, part, 1) for part in kernels))
+
+
+def _condition(halves: _Halves, counts: Tensor, place: Tensor, priors: _Priors) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Under each of K priors: evidence (K, N), means and variances (K, N, n), and errors (K, N, M - 1) at pairs left out.
+
+    `place` (N, M) says where in `priors.value` each coalition's size is.
+    """
+    members, used, n = halves.members, halves.used, counts.double()
+    mine = own(members, counts)
+    signs = (2.0 * members - 1) * mine[:, None]
+    apart = ((n[:, None, None] - signs @ signs.transpose(1, 2)) / 2).long().flatten(1)
+    odd, even = (_factor(part.gather(2, apart.expand(len(part), -1, -1)).unflatten(2, (used.shape[1], -1)), used) for part in priors[:2])
+    ones = used.double()
+    points = ones.sum(1)
+    level, e = torch.linalg.solve_triangular(even, torch.stack([ones, halves.even], 2).expand(len(even), -1, -1, -1), upper=False).unbind(3)
+    weight = level.square().sum(2)
+    shift = (level * e).sum(2) / weight
+    inverse = torch.linalg.solve_triangular(odd, torch.diag_embed(ones).expand_as(odd), upper=False)
+    y = inverse @ halves.odd[:, :, None]
+    solved = (inverse.transpose(2, 3) @ y)[..., 0]
+    squares = (y.square().sum((2, 3)) + (e - shift[:, :, None] * level).square().sum(2)).clamp_min(1e-200)
+    roots = sum(part.diagonal(dim1=2, dim2=3).log().sum(2) for part in (odd, even))
     free = 2 * points - 1
-    gap = 2 * halves.odd[:, :1]
-    found = []
-    for step in _GRID:
-        rho = step / (counts.double() + step)
-        slope = torch.log1p(-2 * rho / (1 + rho))[:, None, None]
-        near, far = torch.exp(apart * slope), torch.exp((n - apart) * slope)
-        odd, even = (_inverse((near + sign * far) / 2, both) for sign in (-1, 1))
-        level = even.inverse @ ones
-        weight = level.sum((1, 2))
-        y, e = halves.odd[:, :, None], halves.even[:, :, None]
-        solved = odd.inverse @ y
-        shift = (level * e).sum((1, 2)) / weight
-        e = e - shift[:, None, None] * ones
-        squares = ((y * solved).sum((1, 2)) + (e * (even.inverse @ e)).sum((1, 2))).clamp_min(1e-200)
-        likelihood = -free / 2 * squares.log() - odd.half - even.half - weight.log() / 2
-        scale = squares / (free - 2).clamp_min(1)
-        cross, prior = _functional(halves.members, counts, rho)
-        mean = (cross @ solved)[:, :, 0]
-        spare = (gap - mean.sum(1, keepdim=True)) / counts[:, None]
-        mean = (mean + spare) * own(halves.members, counts)
-        variance = (prior[:, None] - ((cross @ odd.inverse) * cross).sum(2)).clamp_min(0)
-        precision = torch.where(halves.used, odd.inverse.diagonal(dim1=1, dim2=2), 1.0)
-        left_out = solved[:, :, 0] / precision
-        held = (halves.weights * left_out**2).sum(1).clamp_min(1e-200)
-        evidence = (likelihood - (points - 1) / 2 * held.log()) / 2
-        # Where pairs left out are missed by more than the scale says, the scale gives way.
-        missed = (left_out**2 * precision)[:, 1:].sum(1) / (points - 1).clamp_min(1)
-        variance = variance * torch.maximum(scale, missed)[:, None] * own(halves.members, counts)
-        found.append((evidence, mean, variance, left_out[:, 1:]))
-    evidences, means, variances, errors = (torch.stack(part) for part in zip(*found, strict=True))
-    share = evidences.softmax(0)[:, :, None]
-    mean = (share * means).sum(0)
-    deviation = (share * (variances + (means - mean) ** 2)).sum(0).sqrt()
-    return mean, deviation, (share * errors).sum(0)
+    likelihood = -free / 2 * squares.log() - roots - weight.log() / 2
+    inside, outside = (priors.value[:, :, at].gather(2, place.expand(len(odd), -1, -1)) for at in (0, 1))
+    cross = torch.where(members, inside[..., None], outside[..., None])
+    mean = (solved[:, :, None] @ cross)[:, :, 0]
+    mean = (mean + (2 * halves.odd[:, :1] - mean.sum(2, keepdim=True)) / n[:, None]) * mine
+    precision = torch.where(used, inverse.square().sum(2), 1.0)
+    left_out = solved / precision
+    held = (halves.weights * left_out**2).sum(2).clamp_min(1e-200)
+    evidence = (likelihood - (points - 1) / 2 * held.log()) / 2
+    # Where pairs left out are missed by more than the scale says, the scale gives way.
+    missed = (left_out**2 * precision)[..., 1:].sum(2) / (points - 1).clamp_min(1)
+    scale = torch.maximum(squares / (free - 2).clamp_min(1), missed)
+    variance = (priors.variance[:, :, None] - (inverse @ cross).square().sum(2)).clamp_min(0) * mine * scale[:, :, None]
+    return evidence, mean, variance, left_out[..., 1:]
 
 
-class _Inverse(NamedTuple):
-    """The inverses (N, M, M) of covariances, and the logarithms (N,) of the roots of their determinants."""
-
-    inverse: Tensor
-    half: Tensor
-
-
-def _inverse(covariance: Tensor, both: Tensor) -> _Inverse:
-    """Inverse of each covariance with a nugget on all points but the first; points that are not used are cut off."""
-    diagonal = covariance.diagonal(dim1=1, dim2=2)
+def _factor(covariance: Tensor, used: Tensor) -> Tensor:
+    """Cholesky factors of covariances (K, N, M, M), a nugget on all points but the first, points that are not `used` (N, M) cut off."""
+    diagonal = covariance.diagonal(dim1=2, dim2=3)
     nugget = _NUGGET * diagonal
-    nugget[:, 0] *= 1e-6
-    kept = both.diagonal(dim1=1, dim2=2)
-    matrix = torch.where(both, covariance, 0.0) + torch.diag_embed(torch.where(kept, nugget, 1.0))
-    factor = torch.linalg.cholesky(matrix)
-    inverse = torch.where(both, torch.cholesky_inverse(factor), 0.0)
-    return _Inverse(inverse, factor.diagonal(dim1=1, dim2=2).log().sum(1))
+    nugget[..., 0] *= 1e-6
+    matrix = torch.where(used[:, :, None] & used[:, None], covariance, 0.0)
+    matrix.diagonal(dim1=2, dim2=3).add_(torch.where(used, nugget, 1.0))
+    factor: Tensor = torch.linalg.cholesky(matrix)
+    return factor
 
 
 @lru_cache(maxsize=64)
@@ -238,26 +278,26 @@ def _nodes(widest: int) -> tuple[np.ndarray, np.ndarray]:
     return np.polynomial.legendre.leggauss(widest // 2 + 1)
 
 
-def _functional(members: Tensor, counts: Tensor, rho: Tensor) -> tuple[Tensor, Tensor]:
-    """Prior covariances (N, n, M) of Shapley values with scores, and prior variance (N,) of one, over the variance of a score.
+def _functional(counts: Tensor, rho: Tensor, sizes: Tensor, widest: int) -> tuple[Tensor, Tensor]:
+    """Under the kernels of `rho` (K, N), `_Priors.value` at coalitions of `sizes` (S,), and `_Priors.variance`.
 
     `cov(phi_i, f(t)) = rho t_i int_0^1 prod_{j != i} (1 + rho u t_j) + prod_{j != i} (1 - rho u t_j) du`,
     `var phi_i = 4 sum over odd k of C(n - 1, k - 1) rho^k / k^2`.
     """
-    widest = members.shape[2]
-    places, shares = (torch.from_numpy(part).to(members.device) for part in _nodes(widest))
-    present, n, by = members.sum(2)[:, :, None].double(), counts[:, None, None].double(), rho[:, None, None].double()
+    places, shares = (torch.from_numpy(part).to(rho.device) for part in _nodes(widest))
+    present, n, by = sizes[:, None], counts[:, None, None].double(), rho[:, :, None, None]
     plus, minus = (torch.log1p(sign * by * (places + 1) / 2) for sign in (1, -1))
     norm = n * torch.log1p(by)
 
     def integral(inside: Tensor, outside: Tensor) -> Tensor:
+        # Sizes that an image's coalitions do not have are never read.
+        inside, outside = inside.clamp_min(0), outside.clamp_min(0)
         one, other = (torch.exp(inside * a + outside * b - norm) for a, b in ((plus, minus), (minus, plus)))
-        return ((one + other) * shares / 2).sum(2) * rho[:, None]
+        return ((one + other) * shares / 2).sum(3) * rho[:, :, None]
 
-    with_it, without = integral(present - 1, n - present), integral(present, n - present - 1)
-    covariance = torch.where(members, with_it[:, :, None], -without[:, :, None]).transpose(1, 2)
-    sizes = torch.arange(1, widest + 1, 2, dtype=torch.float64, device=members.device)
-    n = counts[:, None].double()
-    terms = torch.lgamma(n) - torch.lgamma(sizes) - torch.lgamma((n - sizes + 1).clamp_min(1))
-    terms = terms + sizes * rho.double().log()[:, None] - 2 * sizes.log() - n * torch.log1p(rho)[:, None]
-    return covariance * own(members, counts)[:, :, None], 4 * torch.where(sizes <= n, terms.exp(), 0.0).sum(1)
+    value = torch.stack([integral(present - 1, n - present), -integral(present, n - present - 1)], 2)
+    order = torch.arange(1, widest + 1, 2, dtype=torch.float64, device=rho.device)
+    n, by = counts[:, None].double(), rho[:, :, None]
+    terms = torch.lgamma(n) - torch.lgamma(order) - torch.lgamma((n - order + 1).clamp_min(1))
+    terms = terms + order * by.log() - 2 * order.log() - n * torch.log1p(by)
+    return value, 4 * torch.where(order <= n, terms.exp(), 0.0).sum(2)

@@ -69,8 +69,8 @@ def shapley(seed: int, index: Tensor, counts: Tensor, samples: int, paired: bool
         counts: (N,) numbers of superpixels.
         samples: Coalitions per image at the most.
         paired: Take sizes 1 and n - 1 exactly where they fit into the budget, further sizes while half of it is left for
-            the others, and draw those as pairs of a coalition and its complement, sizes stratified. False draws all
-            independently, as Captum does.
+            the others, and draw those as pairs of a coalition and its complement, sizes stratified. Where sizes 1 and n - 1 do not fit,
+            take groups of superpixels, no two with one in common, and their complements. False draws all independently, as Captum does.
 
     Source: Lundberg, Lee 2017; Covert, Lee 2021 (pairs).
     """
@@ -88,7 +88,8 @@ def shapley(seed: int, index: Tensor, counts: Tensor, samples: int, paired: bool
         draws = (samples - fixed) // 2 if paired else samples - fixed
         if draws == 0 or not sizes:
             continue
-        drawn = _draw(seed, index[which], n, draws, sizes, paired)
+        few = paired and not fixed
+        drawn = _groups(seed, index[which], n, draws) if few else _draw(seed, index[which], n, draws, sizes, paired)
         if paired:
             drawn = torch.stack([drawn, ~drawn], 2).flatten(1, 2)
         members[which, fixed : fixed + drawn.shape[1], :n] = drawn
@@ -246,6 +247,14 @@ def _plan(n: int, samples: int, paired: bool) -> tuple[np.ndarray, np.ndarray, l
                     shares.append(kernel[size] / whole / math.comb(n, size))
                 sizes.remove(size)
     return np.array(rows, dtype=bool).reshape(-1, n), np.array(shares), sizes
+
+
+def _groups(seed: int, index: Tensor, n: int, groups: int) -> Tensor:
+    """Disjoint coalitions (N, groups, n) of one size, which hold as many of the superpixels as they can; no two of them hold all."""
+    rows = torch.zeros_like(index)
+    ranks = noise.uniform(seed, "coalitions", index, rows, (n,)).view(len(index), 1, n).argsort(2).argsort(2)
+    size = max(1, min((n - 1) // 2, n // groups))
+    return torch.eq(ranks // size, torch.arange(groups, device=index.device)[:, None])
 
 
 def _draw(seed: int, index: Tensor, n: int, draws: int, sizes: list[int], paired: bool) -> Tensor:

@@ -200,6 +200,13 @@ def test_values_sum_to_the_change_of_the_score_under_every_estimator():
             torch.testing.assert_close(mean.sum(1).double(), scores[:, -1] - scores[:, 0], rtol=1e-5, atol=1e-5)
 
 
+def test_auto_is_the_regression_only_where_that_predicts_pairs_left_out_clearly_better():
+    n = 9
+    scores = torch.cat([interacting(4, n, orders=(1.0,)), interacting(20, n, orders=(1.0, 0.0, 0.05))])
+    found, process, plain = (play(scores, n, 24, which)[0] for which in ("auto", "process", "regression"))
+    assert torch.equal(found, torch.cat([plain[:4], process[4:]]))
+
+
 def test_a_score_that_never_moves_gives_zeros_without_error():
     mean, deviation = play(torch.full((2, 2**9), 4.0, dtype=torch.float64), 9, 60)
     assert not mean.any()

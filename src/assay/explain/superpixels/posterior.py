@@ -110,8 +110,8 @@ def infer(
     """Means and deviations (N, n) of Shapley values; the means sum to `full - empty` and are differentiable in the scores.
 
     Args:
-        estimator: "process", "regression", or "auto" for the one of smaller held-out error, image by image. An image all of whose
-            coalitions were run gets exact values whichever it is.
+        estimator: "process", "regression", or "auto" for the process but where the regression's squared held-out error is less than half
+            of its own, image by image. An image all of whose coalitions were run gets exact values whichever it is.
         paired: Whether the coalitions come in complementary pairs, which everything but "regression" needs.
         drawn: Coalitions, no two of an image's equal.
         values: (N, S) their scores.
@@ -139,9 +139,10 @@ def infer(
         parts = [_process(_Halves(*(part[rows] for part in halves)), counts[rows]) for rows in smoothed.split(size)]
         smooth, far, held = (torch.cat(part) for part in zip(*parts, strict=True))
         if estimator == "auto":
-            # Both predict the odd halves, so their held-out errors compare; the weights are those of the fit's own loss.
+            # Both predict the odd halves, so their held-out errors compare; the weights are those of the fit's own loss. Which of two is
+            # a little smaller is chance, and where it was the regression's, its values were the worse ones.
             errors = [(weights[smoothed] * off.detach() ** 2).sum(1) for off in (held, fit.left_out[smoothed])]
-            better = errors[0] <= errors[1]
+            better = errors[0] <= 2 * errors[1]
             smoothed, smooth, far = smoothed[better], smooth[better], far[better]
         mean, deviation = mean.index_copy(0, smoothed, smooth), deviation.index_copy(0, smoothed, far)
     return mean.float(), torch.where(exact[:, None], 0.0, deviation).float()

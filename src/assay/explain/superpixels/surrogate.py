@@ -84,7 +84,7 @@ class KernelShap(Explainer):
         sampling: "paired" takes whole coalition sizes exactly while they fit and draws the rest in complementary pairs;
             "independent" is the plain sampling of the robustness paper (Captum's).
         estimator: What reads values from the scores. "process" is a Gaussian process over coalitions, "regression" weighted least squares
-            as published, and "auto" whichever of the two predicts left-out pairs of coalitions better, image by image.
+            as published, and "auto" the process, but for images where the other predicts left-out pairs of coalitions clearly better.
             Independent coalitions have no pairs to leave out and are read by regression.
         error: The relative error that `samples="auto"` stops at, in the norm of an image's values.
 

@@ -127,6 +127,7 @@ def test_samples_replace_an_explainers_own_only_where_it_averages_over_noise():
         assay.KernelShap(12, assay.Grid(2, 2)),
         assay.Occlusion(assay.Grid(2, 3)),
         assay.KernelShap(12, assay.Grid(3, 2), sampling="independent"),
+        assay.KernelShap(10, assay.Grid(3, 2)),
         assay.GradCAM("0"),
         assay.ShapleySampling(3, assay.Grid(2, 2)),
         assay.GradCAMpp("1"),

@@ -5,20 +5,20 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from assay.attack.forms.form import Form, Step
-from assay.explain.backgrounds import Background, background_scores
+from assay.explain.backgrounds import Background
 from assay.explain.base import Explainer
 from assay.explain.occlusion import Occlusion, all_but_one
 from assay.explain.superpixels import coalitions
 from assay.explain.superpixels.coalitions import Coalitions
 from assay.explain.superpixels.permutations import ShapleySampling, orders_drawn, prefixes, shares
 from assay.explain.superpixels.segments import Segments
-from assay.explain.superpixels.surrogate import KernelShap, Lime, cosine_distances
+from assay.explain.superpixels.surrogate import Game, KernelShap, Lime, cosine_distances
 from assay.models.passes import gradients, segment_sum
 
 __all__ = ["FORMS"]
@@ -26,19 +26,15 @@ __all__ = ["FORMS"]
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What is held at one step: superpixels (N, H, W), their numbers (N,), backgrounds and coalitions."""
+    """What is held at one step: the game of the images' superpixels, and coalitions (N, S) with their scores."""
 
-    labels: Tensor
-    counts: Tensor
-    filled: Tensor
+    game: Game
     members: Coalitions
+    scores: Tensor
 
 
 class _Surrogate(Form):
     """The fit's gradient at the scores weighs each coalition's gradient at its pixels; first derivatives suffice."""
-
-    merges: ClassVar[bool] = True
-    """Whether equal coalitions are run once."""
 
     @property
     @abstractmethod
@@ -46,8 +42,8 @@ class _Surrogate(Form):
         """The explainer's superpixels and background."""
 
     @abstractmethod
-    def draw(self, step: Step, counts: Tensor) -> Coalitions:
-        """Coalitions for images with `counts` (N,) superpixels."""
+    def play(self, step: Step, game: Game, /) -> tuple[Coalitions, Tensor]:
+        """The explainer's coalitions and their scores (N, S)."""
 
     @abstractmethod
     def fit(self, step: Step, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
@@ -55,13 +51,14 @@ class _Surrogate(Form):
 
     def pull(self, step: Step) -> Tensor:
         """See `Form.pull`."""
-        drawn = self._drawn(step)
-        scores = coalitions.run_coalitions(step.model, step.images, step.targets, drawn.labels, drawn.filled, drawn.members)
-        full = step.model.score(step.model.unchecked_logits(step.images), step.targets)
+        segments, background = self.parts
+        filled = background.fill(step.images, step.index, step.seed)
+        game = Game(step.model, step.images, step.targets, segments.labels(step.images), filled, background)
+        drawn = _Drawn(game, *self.play(step, game))
         with torch.inference_mode(False), torch.enable_grad():
-            scores, full = scores.clone().requires_grad_(), full.clone().requires_grad_()
+            scores, full = drawn.scores.clone().requires_grad_(), game.full.clone().requires_grad_()
             fitted = self.fit(step, drawn, scores, full)
-            maps = fitted.gather(1, drawn.labels.flatten(1)).view(len(full), 1, *drawn.labels.shape[1:])
+            maps = fitted.gather(1, game.labels.flatten(1)).view(len(full), 1, *game.labels.shape[1:])
             vector = step.steer(maps.detach(), torch.arange(len(full), device=full.device))
             pulls = torch.autograd.grad((maps * vector).sum(), [scores, full], allow_unused=True)
         found = torch.zeros_like(step.images)
@@ -70,13 +67,9 @@ class _Surrogate(Form):
             _pull_full(step, pulls[1], found)
         return found
 
-    def _drawn(self, step: Step) -> _Drawn:
-        segments, background = self.parts
-        labels = segments.labels(step.images)
-        counts = labels.flatten(1).amax(1) + 1
-        filled = background.fill(step.images, step.index, step.seed)
-        members = self.draw(step, counts)
-        return _Drawn(labels, counts, filled, coalitions.distinct(members) if self.merges else members)
+
+def _played(game: Game, members: Coalitions) -> tuple[Coalitions, Tensor]:
+    return members, game.run(members, torch.arange(len(game.images), device=game.images.device))
 
 
 @dataclass(frozen=True)
@@ -87,12 +80,12 @@ class _Lime(_Surrogate):
     def parts(self) -> tuple[Segments, Background]:
         return self.explainer.segments, self.explainer.background
 
-    def draw(self, step: Step, counts: Tensor) -> Coalitions:
-        return coalitions.bernoulli(step.seed, step.index, counts, self.explainer.samples)
+    def play(self, step: Step, game: Game, /) -> tuple[Coalitions, Tensor]:
+        return _played(game, coalitions.distinct(coalitions.bernoulli(step.seed, step.index, game.counts, self.explainer.samples)))
 
     def fit(self, step: Step, drawn: _Drawn, scores: Tensor, _full: Tensor, /) -> Tensor:
         members, weights = drawn.members.members, drawn.members.weights
-        far = cosine_distances(step.images, drawn.filled, drawn.labels, members)
+        far = cosine_distances(step.images, drawn.game.filled, drawn.game.labels, members)
         near = torch.exp(-(far**2) / (2 * self.explainer.kernel_width**2))
         return coalitions.solve_ridge(members, scores, weights * near, self.explainer.alpha)
 
@@ -105,12 +98,11 @@ class _KernelShap(_Surrogate):
     def parts(self) -> tuple[Segments, Background]:
         return self.explainer.segments, self.explainer.background
 
-    def draw(self, step: Step, counts: Tensor) -> Coalitions:
-        return self.explainer.draw(step.seed, step.index, counts)
+    def play(self, step: Step, game: Game, /) -> tuple[Coalitions, Tensor]:
+        return self.explainer.play(game, step.seed, step.index)
 
-    def fit(self, step: Step, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
-        empty = background_scores(step.model, self.explainer.background, drawn.filled, step.targets)
-        return self.explainer.fit(drawn.members, scores, empty, full, drawn.counts)[0]
+    def fit(self, _step: Step, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
+        return self.explainer.fit(drawn.members, scores, drawn.game.empty, full, drawn.game.counts)[0]
 
 
 @dataclass(frozen=True)
@@ -121,28 +113,27 @@ class _Occlusion(_Surrogate):
     def parts(self) -> tuple[Segments, Background]:
         return self.explainer.segments, self.explainer.background
 
-    def draw(self, step: Step, counts: Tensor) -> Coalitions:
-        return all_but_one(counts)
+    def play(self, _step: Step, game: Game, /) -> tuple[Coalitions, Tensor]:
+        return _played(game, coalitions.distinct(all_but_one(game.counts)))
 
-    def fit(self, step: Step, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
+    def fit(self, _step: Step, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
         return full[:, None] - scores
 
 
 @dataclass(frozen=True)
 class _Shapley(_Surrogate):
     explainer: ShapleySampling
-    merges = False
 
     @property
     def parts(self) -> tuple[Segments, Background]:
         return self.explainer.segments, self.explainer.background
 
-    def draw(self, step: Step, counts: Tensor) -> Coalitions:
-        return prefixes(self._ranks(step, counts), counts)
+    def play(self, step: Step, game: Game, /) -> tuple[Coalitions, Tensor]:
+        return _played(game, prefixes(self._ranks(step, game.counts), game.counts))
 
     def fit(self, step: Step, drawn: _Drawn, scores: Tensor, full: Tensor, /) -> Tensor:
-        empty = background_scores(step.model, self.explainer.background, drawn.filled, step.targets)
-        return shares(self._ranks(step, drawn.counts), drawn.counts, scores, empty, full)
+        counts = drawn.game.counts
+        return shares(self._ranks(step, counts), counts, scores, drawn.game.empty, full)
 
     def _ranks(self, step: Step, counts: Tensor) -> Tensor:
         return orders_drawn(step.seed, step.index, counts, self.explainer.permutations, self.explainer.paired)
@@ -150,16 +141,16 @@ class _Shapley(_Surrogate):
 
 def _pull_scores(step: Step, drawn: _Drawn, pulls: Tensor, found: Tensor) -> None:
     """Add to `found` the gradients of the coalitions' scores, each times its `pulls` (N, S)."""
-    images, flat = step.images, drawn.labels.flatten(1)
+    images, labels, filled = step.images, drawn.game.labels, drawn.game.filled
     rows, columns = (drawn.members.weights > 0).nonzero(as_tuple=True)
 
     def stays(start: int, stop: int) -> Tensor:
         here = rows[start:stop]
-        return drawn.members.members[here, columns[start:stop]].gather(1, flat[here]).view(-1, 1, *drawn.labels.shape[1:])
+        return drawn.members.members[here, columns[start:stop]].gather(1, labels[here].flatten(1)).view(-1, 1, *labels.shape[1:])
 
     def make(start: int, stop: int) -> Tensor:
         here = rows[start:stop]
-        return torch.where(stays(start, stop), images[here], drawn.filled[here])
+        return torch.where(stays(start, stop), images[here], filled[here])
 
     def take(start: int, stop: int, _scores: Tensor, slopes: Tensor) -> None:
         here = rows[start:stop]

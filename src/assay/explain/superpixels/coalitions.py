@@ -25,6 +25,7 @@ __all__ = [
     "own",
     "run_coalitions",
     "shapley",
+    "singled",
     "solve_ridge",
     "stamps",
 ]
@@ -70,7 +71,8 @@ def shapley(seed: int, index: Tensor, counts: Tensor, samples: int, paired: bool
         samples: Coalitions per image at the most.
         paired: Take sizes 1 and n - 1 exactly where they fit into the budget, further sizes while half of it is left for
             the others, and draw those as pairs of a coalition and its complement, sizes stratified. Where sizes 1 and n - 1 do not fit,
-            take groups of superpixels, no two with one in common, and their complements. False draws all independently, as Captum does.
+            half of the budget goes to groups of superpixels, each superpixel in one of them, and their complements; the rest is for
+            `singled`. False draws all independently, as Captum does.
 
     Source: Lundberg, Lee 2017; Covert, Lee 2021 (pairs).
     """
@@ -88,8 +90,7 @@ def shapley(seed: int, index: Tensor, counts: Tensor, samples: int, paired: bool
         draws = (samples - fixed) // 2 if paired else samples - fixed
         if draws == 0 or not sizes:
             continue
-        few = paired and not fixed
-        drawn = _groups(seed, index[which], n, draws) if few else _draw(seed, index[which], n, draws, sizes, paired)
+        drawn = _groups(seed, index[which], n, draws) if paired and not fixed else _draw(seed, index[which], n, draws, sizes, paired)
         if paired:
             drawn = torch.stack([drawn, ~drawn], 2).flatten(1, 2)
         members[which, fixed : fixed + drawn.shape[1], :n] = drawn
@@ -117,6 +118,36 @@ def joined(ran: Coalitions, more: Coalitions) -> tuple[Coalitions, Coalitions]:
     both = distinct(Coalitions(torch.cat([ran.members, more.members], 1), torch.cat(weights, 1)))
     size = ran.members.shape[1]
     return both, Coalitions(more.members, both.weights[:, size:])
+
+
+def singled(ran: Coalitions, values: Tensor, empty: Tensor, full: Tensor, counts: Tensor, most: int) -> Coalitions:
+    """Single superpixels that were not alone yet, and all others without each, while there are no more than `most` coalitions in all.
+
+    First come those of the groups with the largest effects: where few superpixels matter, these are found out and told apart.
+
+    Args:
+        ran: Coalitions.
+        values: (N, S) their scores.
+        empty: (N,) scores with no superpixel.
+        full: (N,) scores with all.
+        counts: (N,) numbers of superpixels.
+        most: Coalitions per image at the most, those that were run included.
+    """
+    mine, run = own(ran.members, counts), ran.weights > 0
+    sizes = ran.members.sum(2)
+    few = 2 * sizes <= counts[:, None]
+    groups = torch.where(few[:, :, None], ran.members, ~ran.members & mine[:, None]) & run[:, :, None]
+    effects = torch.where(few, values - empty[:, None], full[:, None] - values) / groups.sum(2).clamp_min(1)
+    found = (effects[:, None] @ groups.to(effects.dtype))[:, 0] / groups.sum(1).clamp_min(1)
+    apart = mine & ~(groups & (groups.sum(2, keepdim=True) == 1)).any(1)
+    number = torch.minimum((most - run.sum(1)) // 2, apart.sum(1))
+    order = found.abs().masked_fill(~apart, -1.0).argsort(dim=1, descending=True, stable=True)[:, : int(number.max())]
+    taken = torch.arange(order.shape[1], device=order.device) < number[:, None]
+    alone = torch.zeros(*order.shape, mine.shape[1], dtype=torch.bool, device=order.device).scatter_(
+        2, order[:, :, None], taken[:, :, None]
+    )
+    members = torch.stack([alone, ~alone & mine[:, None]], 2).flatten(1, 2)
+    return Coalitions(members, (taken.double() / (2 * number[:, None]).clamp_min(1)).repeat_interleave(2, 1))
 
 
 def stamps(members: Tensor) -> Tensor:
@@ -249,12 +280,17 @@ def _plan(n: int, samples: int, paired: bool) -> tuple[np.ndarray, np.ndarray, l
     return np.array(rows, dtype=bool).reshape(-1, n), np.array(shares), sizes
 
 
-def _groups(seed: int, index: Tensor, n: int, groups: int) -> Tensor:
-    """Disjoint coalitions (N, groups, n) of one size, which hold as many of the superpixels as they can; no two of them hold all."""
-    rows = torch.zeros_like(index)
-    ranks = noise.uniform(seed, "coalitions", index, rows, (n,)).view(len(index), 1, n).argsort(2).argsort(2)
-    size = max(1, min((n - 1) // 2, n // groups))
-    return torch.eq(ranks // size, torch.arange(groups, device=index.device)[:, None])
+def _groups(seed: int, index: Tensor, n: int, pairs: int) -> Tensor:
+    """Disjoint groups (N, G, n) of all superpixels, of one size but for one superpixel.
+
+    G is half of `pairs`, fewer where nearly all superpixels can be alone as well, at least 3 and at most `pairs`.
+    """
+    share = min(0.5, 0.8 - 0.6 * pairs / n)
+    size = -(-n // max(1, int(share * pairs)))
+    groups = max(3, -(-n // size))
+    numbers = noise.uniform(seed, "coalitions", index, torch.zeros_like(index), (n,))
+    of = numbers.argsort(1).argsort(1)[:, None] * groups // n
+    return torch.eq(of, torch.arange(min(groups, pairs), device=index.device)[:, None])
 
 
 def _draw(seed: int, index: Tensor, n: int, draws: int, sizes: list[int], paired: bool) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import torch
@@ -20,10 +22,55 @@ from assay.explain.superpixels.posterior import Estimator, Posterior, infer, spr
 from assay.explain.superpixels.segments import Segments, Superpixels, segment_sums
 from assay.models.classifier import Classifier
 
-__all__ = ["KernelShap", "Lime"]
+__all__ = ["Game", "KernelShap", "Lime"]
 
 _FIRST, _MOST = 128, 2048
 """Passes per image of the first round and of all rounds of `KernelShap(samples="auto")`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Game:
+    """What coalitions of the superpixels of N images score.
+
+    Args:
+        model: The model.
+        images: (N, C, H, W).
+        targets: (N,) class ids.
+        labels: (N, H, W) superpixel of each pixel.
+        filled: (N, C, H, W) what shows through where a superpixel is absent.
+        background: What made it.
+    """
+
+    model: Classifier
+    images: Tensor
+    targets: Tensor
+    labels: Tensor
+    filled: Tensor
+    background: Background
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """(N,) numbers of superpixels."""
+        return self.labels.flatten(1).amax(1) + 1
+
+    @cached_property
+    def full(self) -> Tensor:
+        """(N,) scores with all superpixels."""
+        return self.model.score(self.model.unchecked_logits(self.images), self.targets)
+
+    @cached_property
+    def empty(self) -> Tensor:
+        """(N,) scores with none."""
+        return background_scores(self.model, self.background, self.filled, self.targets)
+
+    def run(self, drawn: Coalitions, rows: Tensor) -> Tensor:
+        """Scores (n, S) of coalitions (n, S) of some of the images; see `run_coalitions`."""
+        images, targets, labels, filled = (part[rows] for part in (self.images, self.targets, self.labels, self.filled))
+        return coalitions.run_coalitions(self.model, images, targets, labels, filled, drawn)
+
+    def known(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`empty`, `full` and `counts` (n,) of some of the images."""
+        return self.empty[rows], self.full[rows], self.counts[rows]
 
 
 @register
@@ -144,28 +191,39 @@ class KernelShap(Explainer):
         found = self._infer(model, images, targets, index, seed)
         return found.maps, spread(~found.distinct() & found.deviation.isfinite(), found.labels)
 
-    def draw(self, seed: int, index: Tensor, counts: Tensor, passes: int | None = None) -> Coalitions:
-        """Distinct coalitions for images `index` (N,) with `counts` (N,) superpixels, in `passes` or the first round's."""
-        passes = passes or (_FIRST if self.samples == "auto" else self.samples)
-        return coalitions.distinct(coalitions.shapley(seed, index, counts, passes - 2, self.sampling == "paired"))
+    def play(self, game: Game, seed: int, index: Tensor) -> tuple[Coalitions, Tensor]:
+        """Distinct coalitions for images `index` (N,), in `samples` passes or the first round's, and their scores (N, S)."""
+        every = torch.arange(len(index), device=index.device)
+        drawn = self._draw(game, every, seed, index, self._first)
+        return self._single(game, every, drawn, game.run(drawn, every), self._first)
 
     def fit(self, drawn: Coalitions, values: Tensor, empty: Tensor, full: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Means and deviations (N, n) from the coalitions' scores (N, S); see `posterior.infer`."""
         return infer(self.estimator, self.sampling == "paired", drawn, values, empty, full, counts)
 
+    @property
+    def _first(self) -> int:
+        return _FIRST if self.samples == "auto" else self.samples
+
+    def _draw(self, game: Game, rows: Tensor, seed: int, index: Tensor, passes: int) -> Coalitions:
+        return coalitions.distinct(coalitions.shapley(seed, index[rows], game.counts[rows], passes - 2, self.sampling == "paired"))
+
+    def _single(self, game: Game, rows: Tensor, drawn: Coalitions, values: Tensor, passes: int) -> tuple[Coalitions, Tensor]:
+        """With what `passes` leave for single superpixels, where these do not all fit."""
+        empty, full, counts = game.known(rows)
+        if self.sampling == "independent" or bool((2 * counts <= passes - 2).all()):
+            return drawn, values
+        return _joined(game, rows, drawn, values, coalitions.singled(drawn, values, empty, full, counts, passes - 2))
+
     def _infer(self, model: Classifier, images: Tensor, targets: Tensor, index: Tensor, seed: int) -> Posterior:
         labels = self.segments.labels(images)
-        counts = labels.flatten(1).amax(1) + 1
-        self._warn_of_few(int(counts.max()))
-        filled = self.background.fill(images, index, seed)
-        full = model.score(model.unchecked_logits(images), targets)
-        empty = background_scores(model, self.background, filled, targets)
-        drawn = self.draw(seed, index, counts)
-        values = coalitions.run_coalitions(model, images, targets, labels, filled, drawn)
-        mean, deviation = self.fit(drawn, values, empty, full, counts)
-        passes = (drawn.weights > 0).sum(1) + 2
-        found = Posterior(labels, counts, mean, deviation, passes)
+        game = Game(model, images, targets, labels, self.background.fill(images, index, seed), self.background)
+        self._warn_of_few(int(game.counts.max()))
+        drawn, values = self.play(game, seed, index)
         going = torch.arange(len(images), device=images.device)
+        mean, deviation = self.fit(drawn, values, *game.known(going))
+        passes = (drawn.weights > 0).sum(1) + 2
+        found = Posterior(labels, game.counts, mean, deviation, passes)
         spent = _FIRST
         while self.samples == "auto" and bool((kept := found.error[going] > self.error).any()):
             if spent == _MOST:
@@ -178,17 +236,16 @@ class KernelShap(Explainer):
                 break
             going, values = going[kept], values[kept]
             drawn = Coalitions(drawn.members[kept], drawn.weights[kept])
-            more = self.draw(derive(seed, f"KernelShap {spent}"), index[going], counts[going], spent)
-            drawn, fresh = coalitions.joined(drawn, more)
-            new = coalitions.run_coalitions(model, images[going], targets[going], labels[going], filled[going], fresh)
-            values, spent = torch.cat([values, new], 1), 2 * spent
-            mean[going], deviation[going] = self.fit(drawn, values, empty[going], full[going], counts[going])
+            more = self._draw(game, going, derive(seed, f"KernelShap {spent}"), index, spent)
+            spent *= 2
+            drawn, values = self._single(game, going, *_joined(game, going, drawn, values, more), spent)
+            mean[going], deviation[going] = self.fit(drawn, values, *game.known(going))
             passes[going] = (drawn.weights > 0).sum(1) + 2
-            found = Posterior(labels, counts, mean, deviation, passes)
+            found = Posterior(labels, game.counts, mean, deviation, passes)
         return found
 
     def _warn_of_few(self, most: int) -> None:
-        passes = _FIRST if self.samples == "auto" else self.samples
+        passes = self._first
         if most > passes - 2:
             warnings.warn(
                 f"KernelShap: {passes} passes cannot tell {most} superpixels apart; samples={2 * most + 2} runs each of them alone and "
@@ -196,6 +253,12 @@ class KernelShap(Explainer):
                 AssayWarning,
                 stacklevel=2,
             )
+
+
+def _joined(game: Game, rows: Tensor, ran: Coalitions, values: Tensor, more: Coalitions) -> tuple[Coalitions, Tensor]:
+    """Both together, with the scores (n, S) of what was not run before."""
+    drawn, fresh = coalitions.joined(ran, more)
+    return drawn, torch.cat([values, game.run(fresh, rows)], 1)
 
 
 def cosine_distances(images: Tensor, filled: Tensor, labels: Tensor, members: Tensor) -> Tensor:

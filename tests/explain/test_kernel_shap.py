@@ -1,3 +1,6 @@
+import dataclasses
+import warnings
+
 import captum.attr
 import numpy as np
 import pytest
@@ -5,6 +8,7 @@ import torch
 from torch import nn
 
 import assay
+from assay.errors import AssayWarning
 from assay.explain.superpixels import coalitions
 from reference.nets import plain
 from reference.surrogates import constrained_least_squares, exact_shapley, outputs, perturbed
@@ -85,30 +89,63 @@ def test_a_model_with_one_interaction_shares_it_evenly():
     torch.testing.assert_close(maps.flatten(), torch.tensor([0.5, 0.5, 3.0]))
 
 
-def test_images_with_different_numbers_of_superpixels_do_not_disturb_each_other(images):
-    class Uneven(assay.Segments):
-        reference = "a test's"
+@dataclasses.dataclass(frozen=True)
+class Uneven(assay.Segments):
+    """As many superpixels as an image's first pixel says."""
 
-        def cut(self, batch):
-            return torch.stack([torch.arange(64).view(8, 8) * count // 64 for count in batch[:, 0, 0, 0].mul(255).round().long()])
+    reference = "a test's"
 
-    net, batch = plain(), images(4)
-    batch[:, 0, 0, 0] = torch.tensor([1.0, 2.0, 5.0, 9.0]) / 255
-    targets = torch.tensor([0, 1, 2, 3])
-    explainer = assay.KernelShap(520, _registered(Uneven)())
-    maps = explainer(assay.Classifier(net), batch, targets)
-    for image in range(4):
-        alone = explainer(assay.Classifier(net), batch[image : image + 1], targets[image : image + 1])
-        torch.testing.assert_close(maps[image : image + 1], alone, rtol=1e-5, atol=1e-5)
-    labels = explainer.segments.labels(batch)
+    def cut(self, images):
+        side, numbers = torch.arange(images[0, 0].numel()).view(images.shape[2:]), images[:, 0, 0, 0].mul(255).round().long()
+        return torch.stack([side * count // side.numel() for count in numbers])
+
+
+def uneven(images, counts):
+    batch = images(len(counts))
+    batch[:, 0, 0, 0] = torch.tensor(counts) / 255
+    return batch, torch.arange(len(counts)) % 4
+
+
+def test_all_coalitions_of_images_with_different_numbers_of_superpixels_are_exact(images):
+    net, (batch, targets) = plain(), uneven(images, [1, 2, 5, 9])
+    explainer = assay.KernelShap(520, Uneven())
+    maps, labels = explainer(assay.Classifier(net), batch, targets), explainer.segments.labels(batch)
     expected = exact(net, batch[2], labels[2], torch.zeros(3, 8, 8), 2)
     torch.testing.assert_close(by_segment(maps[2], labels[2]), torch.from_numpy(expected).float(), rtol=1e-4, atol=1e-4)
 
 
-def _registered(cls):
-    import dataclasses
+@pytest.mark.parametrize("samples", [4, 5, 8, 14, 20, 41, 100, "auto"])
+@pytest.mark.parametrize("estimator", ["process", "regression", "auto"])
+def test_images_with_different_numbers_of_superpixels_do_not_disturb_each_other(images, samples, estimator, monkeypatch):
+    monkeypatch.setattr("assay.explain.superpixels.surrogate._FIRST", 32)
+    monkeypatch.setattr("assay.explain.superpixels.surrogate._MOST", 128)
+    batch, targets = uneven(images, [1, 2, 3, 5, 9, 17, 30, 50])
+    explainer, model = assay.KernelShap(samples, Uneven(), estimator=estimator, error=1e-3), assay.Classifier(plain())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AssayWarning)
+        before = model.passes.forward
+        found = explainer.posterior(model, batch, targets)
+        assert model.passes.forward - before == int((found.passes - 1).sum()) + 1
+        change = model.score(model.logits(batch), targets) - model.score(model.logits(torch.zeros_like(batch)), targets)
+        torch.testing.assert_close(found.mean.sum(1), change, rtol=1e-4, atol=1e-4)
+        for image in range(len(batch)):
+            index = torch.tensor([image])
+            alone = explainer.posterior(model, batch[index], targets[index], index=index)
+            count = int(alone.counts)
+            torch.testing.assert_close(found.mean[image, :count], alone.mean[0], rtol=1e-4, atol=1e-5)
+            assert not found.mean[image, count:].any()
+            assert found.passes[image] == alone.passes[0]
 
-    return dataclasses.dataclass(frozen=True)(cls)
+
+def test_a_posterior_is_float32_whatever_torchs_default_is(images):
+    explainer, model, batch = assay.KernelShap(20, assay.Grid(3, 3)), assay.Classifier(plain()), images(2)
+    usual = explainer.posterior(model, batch)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = explainer.posterior(model, batch)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found.mean, usual.mean)
 
 
 def test_errors_at_100_samples_are_below_captums_at_300(images):

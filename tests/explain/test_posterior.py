@@ -48,10 +48,14 @@ def interacting(games, n, seed=0, orders=(1.0, 0.4, 0.2)):
 
 def play(scores, n, samples, estimator="auto", seed=0):
     """Means and deviations from the passes that KernelShap runs, scores looked up."""
-    counts = torch.full((len(scores),), n)
-    drawn = coalitions.distinct(coalitions.shapley(seed, torch.arange(len(scores)), counts, samples - 2, True))
-    rows = (drawn.members * 2 ** torch.arange(n - 1, -1, -1)).sum(2)
-    return posterior.infer(estimator, True, drawn, scores.gather(1, rows), scores[:, 0], scores[:, -1], counts)
+
+    def run(drawn):
+        return scores.gather(1, (drawn.members * 2 ** torch.arange(n - 1, -1, -1)).sum(2))
+
+    known = scores[:, 0], scores[:, -1], torch.full((len(scores),), n)
+    drawn = coalitions.distinct(coalitions.shapley(seed, torch.arange(len(scores)), known[2], samples - 2, True))
+    drawn, _ = coalitions.joined(drawn, coalitions.singled(drawn, run(drawn), *known, samples - 2))
+    return posterior.infer(estimator, True, drawn, run(drawn), *known)
 
 
 class Game(nn.Module):
@@ -212,9 +216,12 @@ def test_auto_is_the_regression_only_where_that_predicts_pairs_left_out_clearly_
 
 
 def test_a_score_that_never_moves_gives_zeros_without_error():
-    mean, deviation = play(torch.full((2, 2**9), 4.0, dtype=torch.float64), 9, 60)
+    mean, deviation = play(torch.full((2, 2**9), 3.3, dtype=torch.float64), 9, 60)
     assert not mean.any()
-    assert float(deviation.max()) < 1e-6
+    assert not deviation.any()
+    found = solve(lambda x: 0 * x[:, 0] + 3.3, 20, assay.KernelShap("auto"))
+    assert int(found.passes[0]) == 128
+    assert float(found.error[0]) == 0
 
 
 @pytest.mark.parametrize(("n", "samples"), [(8, 24), (9, 40), (10, 60), (10, 150)])
@@ -270,18 +277,29 @@ def test_deviations_of_the_regression_hold_the_exact_values_too():
 
 
 def test_a_regression_that_nothing_can_judge_has_infinite_deviations():
-    alone = torch.eye(9, dtype=torch.bool)[None, :2]
-    drawn = coalitions.Coalitions(torch.stack([alone, ~alone], 2).flatten(1, 2), torch.full((1, 4), 0.25, dtype=torch.float64))
-    known = torch.zeros(1), torch.ones(1), torch.tensor([9])
-    _, deviation = posterior.infer("regression", True, drawn, torch.tensor([[0.3, 0.9, 0.1, 0.8]]), *known)
-    assert deviation[0, :2].isinf().all()
+    scores = interacting(2, 9)
+    for samples in (4, 10, 16):
+        _, deviation = play(scores, 9, samples, "regression")
+        assert bool(deviation.isinf().any())
+
+
+@pytest.mark.filterwarnings("ignore:KernelShap. . passes cannot tell")
+@pytest.mark.parametrize("samples", [8, 12, 16, 20])
+def test_too_few_passes_are_not_told_to_be_exact(samples):
+    """Groups and their members alone predict each other in an additive game, and still leave other groups undivided."""
+    worth = torch.linspace(-1, 2, 10)[torch.randperm(10, generator=torch.Generator().manual_seed(3))]
+    found = solve(lambda x: x @ worth, 10, assay.KernelShap(samples, estimator="auto"))
+    far = float((found.mean[0] - worth).norm() / worth.norm())
+    assert float(found.error[0]) > far / 2
+    low, high = found.interval()
+    assert float(((low <= worth) & (worth <= high)).float().mean()) >= 0.7
 
 
 @pytest.mark.parametrize("shape", [(40, 9), (9, 40)])
 def test_least_squares_through_either_side_is_that_of_numpy(shape):
     generator = np.random.default_rng(1)
     x, y, w = generator.normal(size=shape), generator.normal(size=shape[0]), generator.uniform(0.1, 2, size=shape[0])
-    fit = coalitions.least_squares(*(torch.from_numpy(part)[None] for part in (x, y, w)))
+    fit = coalitions.least_squares(*(torch.from_numpy(part)[None] for part in (x, y, w)), torch.tensor([shape[1]]))
     root = np.sqrt(w)
     np.testing.assert_allclose(fit.coefficients[0], np.linalg.lstsq(root[:, None] * x, root * y, rcond=None)[0], atol=1e-9)
     if shape[0] > shape[1]:

@@ -69,7 +69,7 @@ class _Surrogate(Form):
 
 
 def _played(game: Game, members: Coalitions) -> tuple[Coalitions, Tensor]:
-    return members, game.run(members, torch.arange(len(game.images), device=game.images.device))
+    return members, game.run(members)
 
 
 @dataclass(frozen=True)

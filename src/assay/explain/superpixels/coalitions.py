@@ -113,7 +113,7 @@ def distinct(coalitions: Coalitions) -> Coalitions:
 def joined(ran: Coalitions, more: Coalitions) -> tuple[Coalitions, Coalitions]:
     """All of `ran` and `more`, distinct, their weights shared by number; and what of `more` is still to be run."""
     shares = [(part.weights > 0).sum(1, keepdim=True).double() for part in (ran, more)]
-    weights = [part.weights * share / (shares[0] + shares[1]).clamp_min(1) for part, share in zip((ran, more), shares, strict=True)]
+    weights = [part.weights * (share / (shares[0] + shares[1]).clamp_min(1)) for part, share in zip((ran, more), shares, strict=True)]
     # Rows that `ran` left out as equal stay behind its leaders, for a stable sort finds the leaders first.
     both = distinct(Coalitions(torch.cat([ran.members, more.members], 1), torch.cat(weights, 1)))
     size = ran.members.shape[1]
@@ -123,7 +123,8 @@ def joined(ran: Coalitions, more: Coalitions) -> tuple[Coalitions, Coalitions]:
 def singled(ran: Coalitions, values: Tensor, empty: Tensor, full: Tensor, counts: Tensor, most: int) -> Coalitions:
     """Single superpixels that were not alone yet, and all others without each, while there are no more than `most` coalitions in all.
 
-    First come those of the groups with the largest effects: where few superpixels matter, these are found out and told apart.
+    First come those of the groups with the largest effects: where few superpixels matter, these are found out and told apart. The last
+    of a group counts half: the others and the group nearly tell it.
 
     Args:
         ran: Coalitions.
@@ -138,14 +139,15 @@ def singled(ran: Coalitions, values: Tensor, empty: Tensor, full: Tensor, counts
     few = 2 * sizes <= counts[:, None]
     groups = torch.where(few[:, :, None], ran.members, ~ran.members & mine[:, None]) & run[:, :, None]
     effects = torch.where(few, values - empty[:, None], full[:, None] - values) / groups.sum(2).clamp_min(1)
-    found = (effects[:, None] @ groups.to(effects.dtype))[:, 0] / groups.sum(1).clamp_min(1)
-    apart = mine & ~(groups & (groups.sum(2, keepdim=True) == 1)).any(1)
+    found = (effects[:, None] @ groups.to(effects.dtype))[:, 0].abs() / groups.sum(1).clamp_min(1)
+    apart = mine & ~(groups & (groups.sum(2, keepdim=True) == 1)).any(1) & (counts > 1)[:, None]
     number = torch.minimum((most - run.sum(1)) // 2, apart.sum(1))
-    order = found.abs().masked_fill(~apart, -1.0).argsort(dim=1, descending=True, stable=True)[:, : int(number.max())]
+    rest = groups & apart[:, None]
+    last = (rest & (rest.flip(2).cumsum(2).flip(2) == 1)).any(1)
+    wanted = torch.where(last, found / 2, found).masked_fill(~apart, -1.0)
+    order = wanted.argsort(dim=1, descending=True, stable=True)[:, : int(number.max()), None]
     taken = torch.arange(order.shape[1], device=order.device) < number[:, None]
-    alone = torch.zeros(*order.shape, mine.shape[1], dtype=torch.bool, device=order.device).scatter_(
-        2, order[:, :, None], taken[:, :, None]
-    )
+    alone = torch.zeros(*taken.shape, mine.shape[1], dtype=torch.bool, device=order.device).scatter_(2, order, taken[:, :, None])
     members = torch.stack([alone, ~alone & mine[:, None]], 2).flatten(1, 2)
     return Coalitions(members, (taken.double() / (2 * number[:, None]).clamp_min(1)).repeat_interleave(2, 1))
 
@@ -224,7 +226,7 @@ class Fit:
 
     Args:
         coefficients: (N, n) float64.
-        left_out: (N, S) errors at each row of a fit without it; infinite where the other rows do not decide it.
+        left_out: (N, S) errors at each row of a fit without it; infinite where the rows, or all others, do not decide the fit.
         deviation: (N, n) standard deviations of the coefficients, from the errors at rows left out.
     """
 
@@ -233,13 +235,14 @@ class Fit:
     deviation: Tensor
 
 
-def least_squares(x: Tensor, y: Tensor, weights: Tensor) -> Fit:
+def least_squares(x: Tensor, y: Tensor, weights: Tensor, unknowns: Tensor) -> Fit:
     """Weighted least squares; where the rows do not decide the fit, the one of least norm.
 
     Args:
         x: (N, S, n) float64.
         y: (N, S) float64; coefficients are differentiable in it.
         weights: (N, S); a row of weight 0 takes no part.
+        unknowns: (N,) the rank of a design that decides the fit.
 
     Source: MacKinnon, White 1985 (the deviations, HC3).
     """
@@ -252,8 +255,9 @@ def least_squares(x: Tensor, y: Tensor, weights: Tensor) -> Fit:
         inverse = torch.linalg.pinv(across @ scaled, rtol=1e-10, hermitian=True) @ across
     coefficients = (inverse @ (root * y)[:, :, None])[:, :, 0]
     left = 1 - (scaled * inverse.transpose(1, 2)).sum(2)
+    decided = (1 - left).sum(1) > unknowns - 0.5  # The sum of the leverages is the rank.
     residual = (y - (x @ coefficients[:, :, None])[:, :, 0]).detach()
-    left_out = torch.where(root > 0, torch.where(left > 1e-8, residual / left, torch.inf), 0.0)
+    left_out = torch.where(root > 0, torch.where((left > 1e-8) & decided[:, None], residual / left, torch.inf), 0.0)
     moved = torch.where(inverse == 0, 0.0, inverse * (root * left_out)[:, None])
     return Fit(coefficients, left_out, moved.square().sum(2).sqrt())
 
@@ -281,7 +285,7 @@ def _plan(n: int, samples: int, paired: bool) -> tuple[np.ndarray, np.ndarray, l
 
 
 def _groups(seed: int, index: Tensor, n: int, pairs: int) -> Tensor:
-    """Disjoint groups (N, G, n) of all superpixels, of one size but for one superpixel.
+    """Disjoint groups (N, G, n) of one size but for one superpixel, which hold all superpixels from 3 `pairs` on.
 
     G is half of `pairs`, fewer where nearly all superpixels can be alone as well, at least 3 and at most `pairs`.
     """

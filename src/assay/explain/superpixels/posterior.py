@@ -130,7 +130,7 @@ def infer(
     else:
         x, weights = centred(drawn.members, counts), drawn.weights
         y = values - empty[:, None] - gap[:, None] * drawn.members.sum(2) / counts[:, None]
-    fit = least_squares(x, y, weights)
+    fit = least_squares(x, y, weights, counts - 1)
     mean, deviation = share + fit.coefficients, fit.deviation
     exact = (drawn.weights > 0).sum(1) >= torch.pow(2.0, counts.double()) - 2
     smoothed = (~exact).nonzero().flatten()
@@ -237,7 +237,9 @@ def _condition(halves: _Halves, counts: Tensor, place: Tensor, priors: _Priors) 
     odd, even = (_factor(part.gather(2, apart.expand(len(part), -1, -1)).unflatten(2, (used.shape[1], -1)), used) for part in priors[:2])
     ones = used.double()
     points = ones.sum(1)
-    level, e = torch.linalg.solve_triangular(even, torch.stack([ones, halves.even], 2).expand(len(even), -1, -1, -1), upper=False).unbind(3)
+    # About the first, so that an even half that never moves is 0 to the bit.
+    moved = (halves.even - halves.even[:, :1]) * ones
+    level, e = torch.linalg.solve_triangular(even, torch.stack([ones, moved], 2).expand(len(even), -1, -1, -1), upper=False).unbind(3)
     weight = level.square().sum(2)
     shift = (level * e).sum(2) / weight
     inverse = torch.linalg.solve_triangular(odd, torch.diag_embed(ones).expand_as(odd), upper=False)
@@ -249,7 +251,7 @@ def _condition(halves: _Halves, counts: Tensor, place: Tensor, priors: _Priors) 
     likelihood = -free / 2 * squares.log() - roots - weight.log() / 2
     inside, outside = (priors.value[:, :, at].gather(2, place.expand(len(odd), -1, -1)) for at in (0, 1))
     cross = torch.where(members, inside[..., None], outside[..., None])
-    mean = (solved[:, :, None] @ cross)[:, :, 0]
+    mean = (solved[:, :, None] @ cross)[:, :, 0] * mine
     mean = (mean + (2 * halves.odd[:, :1] - mean.sum(2, keepdim=True)) / n[:, None]) * mine
     precision = torch.where(used, inverse.square().sum(2), 1.0)
     left_out = solved / precision

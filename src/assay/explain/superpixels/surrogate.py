@@ -13,6 +13,7 @@ from torch import Tensor
 from assay.core.inputs import check_finite
 from assay.core.noise import derive
 from assay.core.registry import check_at_least, check_positive, register
+from assay.core.surroundings import undisturbed
 from assay.errors import AssayWarning, SpecError
 from assay.explain.backgrounds import Background, Constant, background_scores
 from assay.explain.base import Cost, Explainer, check_call
@@ -21,6 +22,7 @@ from assay.explain.superpixels.coalitions import Coalitions
 from assay.explain.superpixels.posterior import Estimator, Posterior, infer, spread
 from assay.explain.superpixels.segments import Segments, Superpixels, segment_sums
 from assay.models.classifier import Classifier
+from assay.models.passes import Own
 
 __all__ = ["Game", "KernelShap", "Lime"]
 
@@ -63,12 +65,12 @@ class Game:
         """(N,) scores with none."""
         return background_scores(self.model, self.background, self.filled, self.targets)
 
-    def run(self, drawn: Coalitions, rows: Tensor) -> Tensor:
+    def run(self, drawn: Coalitions, rows: Own = slice(None)) -> Tensor:
         """Scores (n, S) of coalitions (n, S) of some of the images; see `run_coalitions`."""
         images, targets, labels, filled = (part[rows] for part in (self.images, self.targets, self.labels, self.filled))
         return coalitions.run_coalitions(self.model, images, targets, labels, filled, drawn)
 
-    def known(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def known(self, rows: Own) -> tuple[Tensor, Tensor, Tensor]:
         """`empty`, `full` and `counts` (n,) of some of the images."""
         return self.empty[rows], self.full[rows], self.counts[rows]
 
@@ -128,11 +130,12 @@ class KernelShap(Explainer):
             there were, up to 2048, for each image whose error is still above `error`.
         segments: The superpixels.
         background: What shows through where a superpixel is absent.
-        sampling: "paired" takes whole coalition sizes exactly while they fit and draws the rest in complementary pairs;
-            "independent" is the plain sampling of the robustness paper (Captum's).
-        estimator: What reads values from the scores. "process" is a Gaussian process over coalitions, "regression" weighted least squares
-            as published, and "auto" the process, but for images where the other predicts left-out pairs of coalitions clearly better.
-            Independent coalitions have no pairs to leave out and are read by regression.
+        sampling: "paired" takes whole coalition sizes exactly while they fit and draws the rest in complementary pairs; with fewer than
+            2n + 2 passes, groups first, and superpixels alone of those groups that count. "independent" is the plain sampling of the
+            robustness paper (Captum's).
+        estimator: What reads values from the scores. "process" is a Gaussian process over coalitions, "regression" weighted least squares,
+            as published from 2n + 2 passes on, and "auto" the process, but for images where the other predicts left-out pairs of
+            coalitions clearly better. Independent coalitions have no pairs to leave out and are read by regression.
         error: The relative error that `samples="auto"` stops at, in the norm of an image's values.
 
     Source: Lundberg, Lee 2017; Covert, Lee 2021 (pairs); the process is this project's own.
@@ -157,6 +160,7 @@ class KernelShap(Explainer):
             what = 'estimator="process"' if self.estimator == "process" else 'samples="auto"'
             raise SpecError(f'KernelShap: {what} needs sampling="paired"')
 
+    @undisturbed()
     def posterior(
         self, model: Classifier, images: Tensor, targets: Tensor | None = None, *, seed: int = 0, index: Tensor | None = None
     ) -> Posterior:
@@ -193,9 +197,8 @@ class KernelShap(Explainer):
 
     def play(self, game: Game, seed: int, index: Tensor) -> tuple[Coalitions, Tensor]:
         """Distinct coalitions for images `index` (N,), in `samples` passes or the first round's, and their scores (N, S)."""
-        every = torch.arange(len(index), device=index.device)
-        drawn = self._draw(game, every, seed, index, self._first)
-        return self._single(game, every, drawn, game.run(drawn, every), self._first)
+        drawn = self._draw(game, slice(None), seed, index, self._first)
+        return self._single(game, slice(None), drawn, game.run(drawn), self._first)
 
     def fit(self, drawn: Coalitions, values: Tensor, empty: Tensor, full: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Means and deviations (N, n) from the coalitions' scores (N, S); see `posterior.infer`."""
@@ -205,15 +208,15 @@ class KernelShap(Explainer):
     def _first(self) -> int:
         return _FIRST if self.samples == "auto" else self.samples
 
-    def _draw(self, game: Game, rows: Tensor, seed: int, index: Tensor, passes: int) -> Coalitions:
+    def _draw(self, game: Game, rows: Own, seed: int, index: Tensor, passes: int) -> Coalitions:
         return coalitions.distinct(coalitions.shapley(seed, index[rows], game.counts[rows], passes - 2, self.sampling == "paired"))
 
-    def _single(self, game: Game, rows: Tensor, drawn: Coalitions, values: Tensor, passes: int) -> tuple[Coalitions, Tensor]:
+    def _single(self, game: Game, rows: Own, drawn: Coalitions, values: Tensor, passes: int) -> tuple[Coalitions, Tensor]:
         """With what `passes` leave for single superpixels, where these do not all fit."""
-        empty, full, counts = game.known(rows)
-        if self.sampling == "independent" or bool((2 * counts <= passes - 2).all()):
+        # Where all fitted into the first round, none is left.
+        if self.sampling == "independent" or bool((2 * game.counts <= self._first - 2).all()):
             return drawn, values
-        return _joined(game, rows, drawn, values, coalitions.singled(drawn, values, empty, full, counts, passes - 2))
+        return _joined(game, rows, drawn, values, coalitions.singled(drawn, values, *game.known(rows), passes - 2))
 
     def _infer(self, model: Classifier, images: Tensor, targets: Tensor, index: Tensor, seed: int) -> Posterior:
         labels = self.segments.labels(images)
@@ -255,7 +258,7 @@ class KernelShap(Explainer):
             )
 
 
-def _joined(game: Game, rows: Tensor, ran: Coalitions, values: Tensor, more: Coalitions) -> tuple[Coalitions, Tensor]:
+def _joined(game: Game, rows: Own, ran: Coalitions, values: Tensor, more: Coalitions) -> tuple[Coalitions, Tensor]:
     """Both together, with the scores (n, S) of what was not run before."""
     drawn, fresh = coalitions.joined(ran, more)
     return drawn, torch.cat([values, game.run(fresh, rows)], 1)

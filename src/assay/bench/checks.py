@@ -23,6 +23,7 @@ from assay.explain.superpixels.surrogate import KernelShap
 from assay.models.classifier import Classifier
 from assay.models.sources import checkpoint
 from assay.study.audit.standard import EXPLAINERS
+from assay.study.precision_choice import told_apart
 
 __all__ = ["Check", "checks"]
 
@@ -74,10 +75,10 @@ def checks(images: int = 16, seed: int = 0, progress: Progress = silent) -> list
 
 def _bfloat16(images: Tensor, seed: int) -> list[Check]:
     plain, short = checkpoint.load("hard-digits"), checkpoint.load("hard-digits", precision="bfloat16")
-    targets = plain.predict(images)
+    targets, index = plain.predict(images), torch.arange(len(images))
     found = []
     for explainer in EXPLAINERS:
-        one, other = (explainer(model, images, targets, seed=seed).flatten(1) for model in (plain, short))
+        one, other = (told_apart(explainer, model, images, targets, index, seed).flatten(1) for model in (plain, short))
         agreement = sum(float(spearmanr(a, b).statistic) for a, b in zip(one, other, strict=True)) / len(images)
         name = type(explainer).__name__
         bound = 0.93 if name in ("Gradient", "GradientXInput") else 0.97

@@ -22,14 +22,14 @@ from assay.models.formats import in_precision, noted
 from assay.models.passes import gradients
 from assay.study.asked import Asked
 
-__all__ = ["ALIKE", "FASTER", "LEAST", "MOVED", "Chosen", "choose_precision", "with_precision"]
+__all__ = ["ALIKE", "FASTER", "LEAST", "MOVED", "Chosen", "choose_precision", "told_apart", "with_precision"]
 
 LEAST = 32
 """Images below which a study stays in 32 bits: trying 16 would cost what they save."""
 FASTER = 1.2
 """How many times as fast a pass in 16 bits has to be."""
 ALIKE = 0.95
-"""The least mean rank correlation over images of an explainer's maps in 16 and 32 bits."""
+"""The least mean rank correlation over images of an explainer's maps in 16 and 32 bits, pixels that may as well be 0 being 0."""
 MOVED = 0.02
 """The largest change of a probability from 32 to 16 bits."""
 _LOOKED_AT, _TIMED, _TURNS = 4, 32, 3
@@ -103,7 +103,7 @@ def _kept(case: Case, half: Classifier, explainers: Sequence[Explainer]) -> floa
         if is_fixed(explainer) or explainer.category == "control":
             continue
         try:
-            maps = [explainer.attribute(one, case.images, case.targets, case.index, case.seed) for one in (model, half)]
+            maps = [told_apart(explainer, one, case.images, case.targets, case.index, case.seed) for one in (model, half)]
         except AssayError:
             continue  # Which the study will tell in its place.
         one, two = (mean_ranks(pixel_values(each, "signed").flatten(1)).double() for each in maps)
@@ -112,6 +112,12 @@ def _kept(case: Case, half: Classifier, explainers: Sequence[Explainer]) -> floa
             return f"maps of {short(explainer)} rank pixels otherwise (rank correlation {alike:.2f})"
         least = alike if least is None else min(least, alike)
     return least
+
+
+def told_apart(explainer: Explainer, model: Classifier, images: Tensor, targets: Tensor | None, index: Tensor, seed: int) -> Tensor:
+    """Maps in which pixels are 0 that the explainer cannot tell from 0, whose order says nothing."""
+    maps, doubt = explainer.with_doubt(model, images, targets, index, seed)
+    return maps if doubt is None else maps.masked_fill(doubt, 0.0)
 
 
 def _spread(outputs: Tensor) -> float:

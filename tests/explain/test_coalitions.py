@@ -112,7 +112,8 @@ def test_superpixels_of_the_groups_that_count_are_told_apart(lone):
 def test_of_superpixels_that_were_all_alone_none_is_singled_again():
     counts = torch.tensor([5, 30])
     drawn = coalitions.distinct(coalitions.shapley(0, INDEX, counts, 40, True))
-    more = coalitions.singled(drawn, torch.randn(drawn.weights.shape), torch.zeros(2), torch.ones(2), counts, 40)
+    values = torch.randn(drawn.weights.shape, generator=torch.Generator().manual_seed(0))
+    more = coalitions.singled(drawn, values, torch.zeros(2), torch.ones(2), counts, 40)
     assert not more.weights[0].any()
     assert int((more.weights[1] > 0).sum()) == 40 - int((drawn.weights[1] > 0).sum())
     assert not more.members[0, :, 5:].any()

@@ -71,8 +71,8 @@ def shapley(seed: int, index: Tensor, counts: Tensor, samples: int, paired: bool
         samples: Coalitions per image at the most.
         paired: Take sizes 1 and n - 1 exactly where they fit into the budget, further sizes while half of it is left for
             the others, and draw those as pairs of a coalition and its complement, sizes stratified. Where sizes 1 and n - 1 do not fit,
-            half of the budget goes to groups of superpixels, each superpixel in one of them, and their complements; the rest is for
-            `singled`. False draws all independently, as Captum does.
+            part of the budget goes to disjoint groups of superpixels and their complements (`_groups`); the rest is for `singled`. False
+            draws all independently, as Captum does.
 
     Source: Lundberg, Lee 2017; Covert, Lee 2021 (pairs).
     """
